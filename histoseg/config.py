@@ -1,0 +1,275 @@
+"""A run is a value: comparable, printable, JSON-able. Its hash names where its results lie.
+
+Nothing here says where data lies or which machine computes: that is infrastructure and changes no number.
+"""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from histoseg import catalog
+from histoseg.errors import ConfigError
+from histoseg.types import Method
+
+Norm = Literal["group", "batch", "frozen", "per_step"]
+Precision = Literal["fp32", "bf16"]
+
+
+def _require(claim: bool, path: str, value: object, rule: str) -> None:
+    if not claim:
+        raise ConfigError(f"{path} = {value!r}: must be {rule}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """How patches are cut and augmented (MetaHistoSeg, Sec. 3.1).
+
+    Attributes:
+        patch_px: Side of the square patches a model trains on.
+        scale: Range of the random resize factor.
+        rotate_deg: Largest random rotation, either way.
+        brightness: Largest relative change; so are `contrast`, `saturation` and (of the hue circle) `hue`.
+    """
+
+    patch_px: int = 768
+    scale: tuple[float, float] = (0.8, 1.2)
+    rotate_deg: float = 15.0
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.1
+    hue: float = 0.1
+
+    def __post_init__(self) -> None:
+        _require(self.patch_px >= 16 and self.patch_px % 16 == 0, "data.patch_px", self.patch_px, "a multiple of 16")
+        _require(0 < self.scale[0] <= self.scale[1], "data.scale", self.scale, "two positive factors, lower first")
+        _require(0 <= self.rotate_deg <= 180, "data.rotate_deg", self.rotate_deg, "within 0 and 180")
+        for name in ("brightness", "contrast", "saturation", "hue"):
+            _require(0 <= getattr(self, name) < 1, f"data.{name}", getattr(self, name), "at least 0 and below 1")
+        _require(self.hue <= 0.5, "data.hue", self.hue, "at most 0.5")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The U-Net: `width` channels at the first level; `norm` is explained in docs/adr/0003."""
+
+    width: int = 32
+    norm: Norm = "group"
+
+    def __post_init__(self) -> None:
+        _require(self.width >= 4 and self.width % 4 == 0, "model.width", self.width, "a multiple of 4")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optim:
+    """The outer optimiser of pretraining: Adam (MetaHistoSeg, Sec. 3.1)."""
+
+    lr: float = 1e-4
+    steps: int = 300_000
+    precision: Precision = "fp32"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        _require(0 < self.lr < 1, "optim.lr", self.lr, "above 0 and below 1")
+        _require(self.steps >= 0, "optim.steps", self.steps, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refine:
+    """Fine-tuning of all weights on the new task; the epoch is chosen on its val split.
+
+    Attributes:
+        shots: How many training images the new task has; 0 means all of them.
+        patience: Epochs without a better val score after which refining ends; 0 means never.
+    """
+
+    lr: float = 1e-3
+    epochs: int = 50
+    batch: int = 32
+    shots: int = 0
+    patience: int = 0
+
+    def __post_init__(self) -> None:
+        _require(0 < self.lr < 1, "refine.lr", self.lr, "above 0 and below 1")
+        _require(self.epochs >= 1, "refine.epochs", self.epochs, "1 or more")
+        _require(self.batch >= 1, "refine.batch", self.batch, "1 or more")
+        _require(self.shots >= 0, "refine.shots", self.shots, "0 (all images) or more")
+        _require(self.patience >= 0, "refine.patience", self.patience, "0 (never stop early) or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eval:
+    """Whole test images by overlapping windows of `window_px`; each step moves by `1 - overlap` of a window."""
+
+    window_px: int = 768
+    overlap: float = 0.25
+    bootstrap: int = 1000
+
+    def __post_init__(self) -> None:
+        _require(self.window_px >= 16 and self.window_px % 16 == 0, "eval.window_px", self.window_px, "a multiple of 16")
+        _require(0 <= self.overlap < 1, "eval.overlap", self.overlap, "at least 0 and below 1")
+        _require(self.bootstrap >= 0, "eval.bootstrap", self.bootstrap, "0 (no interval) or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One configuration and seed: pretrain on the predecessor tasks, refine on the new one, score it.
+
+    Attributes:
+        experiment: The table or figure this run belongs to.
+        scale: Which of the experiment's sizes this is ("laptop", "paper", ...); for people, and in the hash.
+        column: The table column, since two predecessor sets can be one column ("all others").
+    """
+
+    experiment: str
+    scale: str
+    method: Method
+    predecessors: tuple[str, ...]
+    new_task: str
+    column: str
+    seed: int = 0
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    optim: Optim = field(default_factory=Optim)
+    refine: Refine = field(default_factory=Refine)
+    eval: Eval = field(default_factory=Eval)
+
+    def __post_init__(self) -> None:
+        _require(bool(self.predecessors), "predecessors", self.predecessors, "at least one task")
+        _require(self.new_task not in self.predecessors, "new_task", self.new_task, "no predecessor task")
+        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Every source this run reads."""
+        return (*self.predecessors, self.new_task)
+
+
+def method_name(method: Method) -> str:
+    """The public name of a method: the file it lies in."""
+    return type(method).__module__.rpartition(".")[2]
+
+
+def to_json(run: Run) -> dict[str, Any]:
+    """The run as plain JSON values; `from_json` gives it back."""
+    parts = {part.name: getattr(run, part.name) for part in fields(run)}
+    plain = {name: asdict(part) if is_dataclass(part) else part for name, part in parts.items()}
+    plain["method"] = {"name": method_name(run.method), **plain["method"]}
+    decoded: dict[str, Any] = json.loads(json.dumps(plain))
+    return decoded
+
+
+def from_json(record: Mapping[str, Any]) -> Run:
+    """The run that `to_json` wrote.
+
+    Raises:
+        ConfigError: If a field is unknown, missing or of another type.
+    """
+    method = dict(record["method"])
+    kind = catalog.load("histoseg.methods", method.pop("name")).METHOD
+    rest = {name: value for name, value in record.items() if name != "method"}
+    return _build(Run, rest, "run", method=_build(kind, method, "method"))
+
+
+def _build(kind: Any, record: Mapping[str, Any], path: str, **ready: Any) -> Any:
+    hints = get_type_hints(kind)
+    if unknown := set(record) - set(hints):
+        raise ConfigError(f"{path} has no field {', '.join(sorted(unknown))}; choose from {', '.join(hints)}")
+    if missing := set(hints) - set(record) - set(ready):
+        raise ConfigError(f"{path} lacks {', '.join(sorted(missing))}: it was written by another version")
+    return kind(**ready, **{name: _convert(value, hints[name], f"{path}.{name}") for name, value in record.items()})
+
+
+def _convert(value: Any, hint: Any, path: str) -> Any:
+    """The value as the annotated type, or a ConfigError that says what was expected."""
+    if is_dataclass(hint) and isinstance(value, Mapping):
+        return _build(hint, value, path)
+    if get_origin(hint) is Literal:
+        _require(value in get_args(hint), path, value, f"one of {', '.join(map(str, get_args(hint)))}")
+        return value
+    if get_origin(hint) is tuple:
+        _require(isinstance(value, list | tuple), path, value, "a list")
+        inner = get_args(hint)
+        kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else list(inner)
+        _require(len(kinds) == len(value), path, value, f"a list of {len(kinds)}")
+        return tuple(_convert(item, kind, path) for item, kind in zip(value, kinds, strict=True))
+    allowed = get_args(hint) or (hint,)
+    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if bool not in allowed and isinstance(value, bool):
+        allowed = ()
+    names = " or ".join(kind.__name__ for kind in get_args(hint) or (hint,) if kind is not NoneType)
+    _require(isinstance(value, tuple(allowed)), path, value, f"{names}")
+    return value
+
+
+def override(run: Run, assignment: str) -> Run:
+    """The run with one field changed: `override(run, "optim.lr=1e-3")`.
+
+    Raises:
+        ConfigError: If the field does not exist or cannot have that value.
+    """
+    path, equals, text = assignment.partition("=")
+    names = path.strip().split(".")
+    if not equals:
+        raise ConfigError(f"{assignment!r} is no assignment; write it as optim.lr=1e-3")
+    return _assign(run, names, _parse(text.strip()), path.strip())  # type: ignore[no-any-return]  # same type as run
+
+
+def has_field(run: Run, path: str) -> bool:
+    """Whether `override` could set that path in this run."""
+    part: Any = run
+    for name in path.split("."):
+        if not is_dataclass(part) or name not in {member.name for member in fields(part)}:
+            return False
+        part = getattr(part, name)
+    return True
+
+
+def _assign(part: Any, names: list[str], value: Any, path: str) -> Any:
+    name, *rest = names
+    choices = [member.name for member in fields(part)]
+    if name not in choices:
+        raise ConfigError(f"no field {path!r}; {name!r} is not among {', '.join(choices)}")
+    old = getattr(part, name)
+    if rest:
+        if not is_dataclass(old):
+            raise ConfigError(f"no field {path!r}; {name!r} has no fields of its own")
+        return replace(part, **{name: _assign(old, rest, value, path)})
+    if is_dataclass(old):
+        raise ConfigError(f"{path!r} is a group; set one of {', '.join(m.name for m in fields(old))}")
+    return replace(part, **{name: _convert(value, get_type_hints(type(part))[name], path)})
+
+
+def _parse(text: str) -> Any:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def digest(value: Any) -> str:
+    """Sixteen hexadecimal digits that stand for a JSON-able value, whatever the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def cell_id(run: Run, checksums: Mapping[str, str]) -> str:
+    """The name of this run's result: the run and the shards it reads, `checksums` by source."""
+    return digest([to_json(run), _of(run.sources, checksums)])
+
+
+def pretraining_id(run: Run, checksums: Mapping[str, str]) -> str:
+    """The name of the pretrained model, shared by all runs that differ only in what follows."""
+    whole = to_json(run)
+    parts = {name: whole[name] for name in ("method", "predecessors", "seed", "data", "model", "optim")}
+    return digest([parts, _of(run.predecessors, checksums)])
+
+
+def _of(sources: Iterable[str], checksums: Mapping[str, str]) -> dict[str, str]:
+    return {name: checksums[name] for name in sources}

@@ -1,0 +1,33 @@
+"""What can go wrong, as a tree.
+
+HistosegError                 every error meant for a person: one line, what, where, what to do
+├── ConfigError               a run, option or name that cannot be
+├── DataError                 raw files, shards or an index that are not as they must be
+├── StorageError              a store that cannot be reached, read or written
+├── CheckpointError           a checkpoint that is damaged or belongs to another model
+└── TrainingError             a training that cannot go on (a loss that is not a number)
+"""
+
+
+class HistosegError(Exception):
+    """An error meant for a person: its text says where, what was found and what to do."""
+
+
+class ConfigError(HistosegError):
+    """A run, option or name that cannot be."""
+
+
+class DataError(HistosegError):
+    """Raw files, shards or an index that are not as they must be."""
+
+
+class StorageError(HistosegError):
+    """A store that cannot be reached, read or written."""
+
+
+class CheckpointError(HistosegError):
+    """A checkpoint that is damaged or belongs to another model."""
+
+
+class TrainingError(HistosegError):
+    """A training that cannot go on."""

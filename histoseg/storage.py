@@ -1,0 +1,286 @@
+"""Objects under a URL: `file:///folder` or `s3://bucket/prefix`. The only code that knows S3.
+
+S3 follows the usual environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, AWS_REGION.
+A put is atomic in both: a reader sees the old object, the new one or none, never a part.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+from histoseg.errors import ConfigError, StorageError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+MULTIPART_BYTES = 64 * 2**20  # Above this, a put goes up in parts, several at a time.
+
+
+class Store(Protocol):
+    """A place for objects. Keys are relative, with `/` between parts."""
+
+    url: str
+
+    def get(self, key: str) -> bytes:
+        """The object's bytes; StorageError if there is none."""
+        ...
+
+    def get_range(self, key: str, offset: int, num_bytes: int) -> bytes:
+        """That part of the object."""
+        ...
+
+    def download(self, key: str, path: Path) -> None:
+        """Copy the object to a file, which appears only when it is whole."""
+        ...
+
+    def put(self, key: str, body: bytes | Path) -> None:
+        """Write the object, replacing what was there."""
+        ...
+
+    def put_if_absent(self, key: str, body: bytes) -> bool:
+        """Write the object unless there is one; say whether it was written."""
+        ...
+
+    def size(self, key: str) -> int | None:
+        """The object's bytes, or None if there is no such object."""
+        ...
+
+    def list(self, prefix: str = "") -> list[str]:
+        """The keys below a prefix, sorted."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove the object, if it is there."""
+        ...
+
+
+def connect(url: str) -> Store:
+    """The store behind a URL. Nothing is contacted yet.
+
+    Raises:
+        ConfigError: If the URL is neither file:// nor s3://.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "file" and parts.path and not parts.netloc:
+        return FileStore(Path(unquote(parts.path)))
+    if parts.scheme == "s3" and parts.netloc:
+        return S3Store(parts.netloc, parts.path.strip("/"))
+    raise ConfigError(f"store {url!r}: write file:///absolute/folder or s3://bucket/prefix")
+
+
+class FileStore:
+    """Objects as files below one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.url = f"file://{root}"
+
+    def path(self, key: str) -> Path:
+        """Where the object lies; StorageError if the key would leave the store."""
+        path = self.root / key
+        if not path.resolve().is_relative_to(self.root.resolve()):
+            raise StorageError(f"{self.url}: key {key!r} leaves the store")
+        return path
+
+    def get(self, key: str) -> bytes:
+        with self._reading(key) as file:
+            return file.read()
+
+    def get_range(self, key: str, offset: int, num_bytes: int) -> bytes:
+        with self._reading(key) as file:
+            file.seek(offset)
+            return file.read(num_bytes)
+
+    def download(self, key: str, path: Path) -> None:
+        with self._reading(key) as file, _whole_file(path) as part, part.open("wb") as copy:
+            while chunk := file.read(2**20):
+                copy.write(chunk)
+
+    def put(self, key: str, body: bytes | Path) -> None:
+        with self._writing(key), _whole_file(self.path(key)) as part:
+            _fill(part, body)
+
+    def put_if_absent(self, key: str, body: bytes) -> bool:
+        path = self.path(key)
+        with self._writing(key), tempfile.TemporaryDirectory(dir=_made(path.parent), prefix=".new-") as folder:
+            part = Path(folder) / "part"
+            _fill(part, body)
+            try:
+                os.link(part, path)
+            except FileExistsError:
+                return False
+        return True
+
+    def size(self, key: str) -> int | None:
+        path = self.path(key)
+        return path.stat().st_size if path.is_file() else None
+
+    def list(self, prefix: str = "") -> list[str]:
+        found = (Path(folder) / name for folder, _, names in os.walk(self.root) for name in names)
+        keys = (path.relative_to(self.root) for path in found)
+        visible = (key.as_posix() for key in keys if not any(part.startswith(".new-") for part in key.parts))
+        return sorted(key for key in visible if key.startswith(prefix))
+
+    def delete(self, key: str) -> None:
+        self.path(key).unlink(missing_ok=True)
+
+    @contextmanager
+    def _reading(self, key: str) -> Iterator[Any]:
+        try:
+            with self.path(key).open("rb") as file:
+                yield file
+        except FileNotFoundError:
+            raise StorageError(f"{self.url} has no object {key!r}") from None
+
+    @contextmanager
+    def _writing(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(f"{self.url}: cannot write {key!r}: {error.strerror or error}") from error
+
+
+class S3Store:
+    """Objects in a bucket, below a prefix. Safe to pickle: the client is made where it is used."""
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        self.bucket = bucket
+        self.prefix = f"{prefix}/" if prefix else ""
+        self.url = f"s3://{bucket}/{prefix}".rstrip("/")
+
+    def __reduce__(self) -> tuple[type["S3Store"], tuple[str, str]]:
+        return S3Store, (self.bucket, self.prefix.rstrip("/"))
+
+    @cached_property
+    def _client(self) -> "S3Client":
+        import boto3
+        from botocore.config import Config
+
+        # A store of one's own seldom has a wildcard DNS name, so with an own endpoint the bucket goes in the path.
+        style = "path" if any(os.environ.get(f"AWS_ENDPOINT_URL{end}") for end in ("", "_S3")) else "auto"
+        config = Config(
+            retries={"mode": "standard", "total_max_attempts": 8},
+            connect_timeout=10,
+            read_timeout=60,
+            max_pool_connections=32,
+            s3={"addressing_style": style},
+        )
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+        return boto3.client("s3", region_name=region, config=config)
+
+    def get(self, key: str) -> bytes:
+        with self._asking(key):
+            return self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"].read()
+
+    def get_range(self, key: str, offset: int, num_bytes: int) -> bytes:
+        span = f"bytes={offset}-{offset + num_bytes - 1}"
+        with self._asking(key):
+            return self._client.get_object(Bucket=self.bucket, Key=self.prefix + key, Range=span)["Body"].read()
+
+    def download(self, key: str, path: Path) -> None:
+        with self._asking(key), _whole_file(path) as part:
+            self._client.download_file(self.bucket, self.prefix + key, str(part))
+
+    def put(self, key: str, body: bytes | Path) -> None:
+        from boto3.s3.transfer import TransferConfig
+
+        with self._asking(key):
+            if isinstance(body, Path):
+                config = TransferConfig(multipart_threshold=MULTIPART_BYTES, multipart_chunksize=MULTIPART_BYTES // 4)
+                self._client.upload_file(str(body), self.bucket, self.prefix + key, Config=config)
+            else:
+                self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=body)
+
+    def put_if_absent(self, key: str, body: bytes) -> bool:
+        from botocore.exceptions import ClientError
+
+        with self._asking(key):
+            try:
+                self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=body, IfNoneMatch="*")
+            except ClientError as error:
+                # 412: somebody was first. 409: somebody is writing at this moment, and only one of us wins.
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
+                    return False
+                raise
+        return True
+
+    def size(self, key: str) -> int | None:
+        from botocore.exceptions import ClientError
+
+        with self._asking(key):
+            try:
+                return self._client.head_object(Bucket=self.bucket, Key=self.prefix + key)["ContentLength"]
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                    return None
+                raise
+
+    def list(self, prefix: str = "") -> list[str]:
+        with self._asking(prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=self.prefix + prefix
+            )
+            return sorted(item["Key"].removeprefix(self.prefix) for page in pages for item in page.get("Contents", []))
+
+    def delete(self, key: str) -> None:
+        with self._asking(key):
+            self._client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
+
+    @contextmanager
+    def _asking(self, key: str) -> Iterator[None]:
+        """Turn what boto3 raises into one line that says what to look at."""
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "AWS"
+        where = f"{self.url} at {endpoint}"
+        try:
+            yield
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            raise StorageError(f"{where}: {_S3_CODES.get(code, str(error))} (object {key!r})") from error
+        except (BotoCoreError, Boto3Error) as error:
+            advice = "check AWS_ENDPOINT_URL and the credentials in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"
+            raise StorageError(f"{where}: {error}; {advice}") from error
+
+
+_S3_CODES = {
+    "NoSuchKey": "there is no such object",
+    "404": "there is no such object or bucket",
+    "NoSuchBucket": "there is no such bucket; create it or correct the store's URL",
+    "AccessDenied": "access denied; the key may not do this here",
+    "403": "access denied; the key may not do this here",
+    "InvalidAccessKeyId": "the access key is unknown; check AWS_ACCESS_KEY_ID",
+    "SignatureDoesNotMatch": "the secret key is wrong; check AWS_SECRET_ACCESS_KEY",
+}
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def _whole_file(path: Path) -> Iterator[Path]:
+    """A path to write to, which becomes `path` if nothing fails."""
+    with tempfile.TemporaryDirectory(dir=_made(path.parent), prefix=".new-") as folder:
+        part = Path(folder) / "part"
+        yield part
+        part.replace(path)
+
+
+def _fill(part: Path, body: bytes | Path) -> None:
+    with part.open("wb") as file:
+        if isinstance(body, Path):
+            with body.open("rb") as source:
+                while chunk := source.read(2**20):
+                    file.write(chunk)
+        else:
+            file.write(body)
+        file.flush()
+        os.fsync(file.fileno())

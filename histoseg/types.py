@@ -1,0 +1,154 @@
+"""The values that travel between layers. They hold NumPy arrays; only models and methods know torch."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from jaxtyping import UInt8
+
+if TYPE_CHECKING:
+    from histoseg.config import Data
+    from histoseg.shards.index import ShardIndex
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+IGNORE = 255  # The label of pixels that neither loss nor metric may count.
+KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]+")  # WebDataset splits names at the first dot, so keys have none.
+
+Image = UInt8[np.ndarray, "H W 3"]
+SemanticMap = UInt8[np.ndarray, "H W"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A source plus what to predict from it.
+
+    Attributes:
+        name: The source's public name, which is also its file name.
+        title: The name the field knows it by, for tables.
+        classes: Class names; the position is the integer in the semantic map.
+        mpp: Microns per pixel at which the source publishes its images.
+        licence: The terms its authors state.
+        label_map_version: Raised whenever the same raw file would give another map.
+    """
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    mpp: float
+    licence: str
+    label_map_version: int = 1
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes a head of this task predicts."""
+        return len(self.classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One annotated image as found on disk, not yet read.
+
+    Attributes:
+        key: Stable unique name, made of letters, digits, `_` and `-`.
+        patient: Whom the tissue came from, or the key itself where names do not tell.
+        files: The raw files this entry is read from, by role ("image", "annotation", ...).
+        options: What else the reader needs, as plain values.
+    """
+
+    key: str
+    patient: str
+    files: Mapping[str, Path]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One annotated image with its map."""
+
+    key: str
+    patient: str
+    image: Image
+    semantic_map: SemanticMap
+    mpp: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patches:
+    """Training patches of one or several tasks.
+
+    Attributes:
+        images: RGB as stored, not normalised.
+        semantic_maps: Class ids, with IGNORE where nothing is known.
+        tasks: The task that owns each patch.
+        keys: Where each patch was cut from.
+    """
+
+    images: UInt8[np.ndarray, "B H W 3"]
+    semantic_maps: UInt8[np.ndarray, "B H W"]
+    tasks: tuple[str, ...]
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """This rank's share of one optimiser step.
+
+    Attributes:
+        patches: What this rank computes on.
+        global_size: How many patches the step has over all ranks.
+    """
+
+    patches: Patches
+    global_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Episode:
+    """One task's support and query, drawn together, never the same image in both."""
+
+    task: str
+    support: Patches
+    query: Patches
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaBatch:
+    """This rank's episodes of one outer step.
+
+    Attributes:
+        episodes: What this rank computes on.
+        global_size: How many episodes the step has over all ranks.
+    """
+
+    episodes: tuple[Episode, ...]
+    global_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a process stands among those that train together."""
+
+    rank: int = 0
+    world_size: int = 1
+
+
+class Method(Protocol):
+    """How a model learns from predecessor tasks. A frozen dataclass whose fields are its hyperparameters."""
+
+    def batches(
+        self, index: "ShardIndex", data: "Data", *, seed: int, place: Place, first_step: int
+    ) -> Iterator[Any]:
+        """The steps this rank computes on, from `first_step` on and without end."""
+        ...
+
+    def backward(self, model: Any, batch: Any) -> float:
+        """Add this rank's share of the step's gradient to `.grad`; return its share of the loss.
+
+        Summed over ranks, both are those of the whole step.
+        """
+        ...
