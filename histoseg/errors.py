@@ -3,6 +3,7 @@
 HistosegError                 every error meant for a person: one line, what, where, what to do
 ├── ConfigError               a run, option or name that cannot be
 ├── DataError                 raw files, shards or an index that are not as they must be
+│   └── MissingSourceError    a folder in which a source's raw files are not to be found
 ├── StorageError              a store that cannot be reached, read or written
 ├── CheckpointError           a checkpoint that is damaged or belongs to another model
 └── TrainingError             a training that cannot go on (a loss that is not a number)
@@ -19,6 +20,10 @@ class ConfigError(HistosegError):
 
 class DataError(HistosegError):
     """Raw files, shards or an index that are not as they must be."""
+
+
+class MissingSourceError(DataError):
+    """A folder in which a source's raw files are not to be found."""
 
 
 class StorageError(HistosegError):
