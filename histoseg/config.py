@@ -15,7 +15,7 @@ from histoseg import catalog
 from histoseg.errors import ConfigError
 from histoseg.types import Method
 
-Norm = Literal["group", "batch", "frozen", "per_step"]
+Norm = Literal["group", "batch", "frozen"]
 Precision = Literal["fp32", "bf16"]
 
 
@@ -109,7 +109,9 @@ class Eval:
     bootstrap: int = 1000
 
     def __post_init__(self) -> None:
-        _require(self.window_px >= 16 and self.window_px % 16 == 0, "eval.window_px", self.window_px, "a multiple of 16")
+        _require(
+            self.window_px >= 16 and self.window_px % 16 == 0, "eval.window_px", self.window_px, "a multiple of 16"
+        )
         _require(0 <= self.overlap < 1, "eval.overlap", self.overlap, "at least 0 and below 1")
         _require(self.bootstrap >= 0, "eval.bootstrap", self.bootstrap, "0 (no interval) or more")
 
@@ -155,8 +157,7 @@ def method_name(method: Method) -> str:
 
 def to_json(run: Run) -> dict[str, Any]:
     """The run as plain JSON values; `from_json` gives it back."""
-    parts = {part.name: getattr(run, part.name) for part in fields(run)}
-    plain = {name: asdict(part) if is_dataclass(part) else part for name, part in parts.items()}
+    plain = asdict(run)
     plain["method"] = {"name": method_name(run.method), **plain["method"]}
     decoded: dict[str, Any] = json.loads(json.dumps(plain))
     return decoded
@@ -171,7 +172,8 @@ def from_json(record: Mapping[str, Any]) -> Run:
     method = dict(record["method"])
     kind = catalog.load("histoseg.methods", method.pop("name")).METHOD
     rest = {name: value for name, value in record.items() if name != "method"}
-    return _build(Run, rest, "run", method=_build(kind, method, "method"))
+    run: Run = _build(Run, rest, "run", method=_build(kind, method, "method"))
+    return run
 
 
 def _build(kind: Any, record: Mapping[str, Any], path: str, **ready: Any) -> Any:
@@ -216,7 +218,8 @@ def override(run: Run, assignment: str) -> Run:
     names = path.strip().split(".")
     if not equals:
         raise ConfigError(f"{assignment!r} is no assignment; write it as optim.lr=1e-3")
-    return _assign(run, names, _parse(text.strip()), path.strip())  # type: ignore[no-any-return]  # same type as run
+    changed: Run = _assign(run, names, _parse(text.strip()), path.strip())
+    return changed
 
 
 def has_field(run: Run, path: str) -> bool:

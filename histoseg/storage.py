@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
 from urllib.parse import unquote, urlsplit
 
 from histoseg.errors import ConfigError, StorageError
@@ -130,7 +130,7 @@ class FileStore:
         self.path(key).unlink(missing_ok=True)
 
     @contextmanager
-    def _reading(self, key: str) -> Iterator[Any]:
+    def _reading(self, key: str) -> Iterator[BinaryIO]:
         try:
             with self.path(key).open("rb") as file:
                 yield file
@@ -162,7 +162,8 @@ class S3Store:
         from botocore.config import Config
 
         # A store of one's own seldom has a wildcard DNS name, so with an own endpoint the bucket goes in the path.
-        style = "path" if any(os.environ.get(f"AWS_ENDPOINT_URL{end}") for end in ("", "_S3")) else "auto"
+        has_endpoint = any(os.environ.get(f"AWS_ENDPOINT_URL{end}") for end in ("", "_S3"))
+        style: Literal["path", "auto"] = "path" if has_endpoint else "auto"
         config = Config(
             retries={"mode": "standard", "total_max_attempts": 8},
             connect_timeout=10,

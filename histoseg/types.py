@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 if TYPE_CHECKING:
     from histoseg.config import Data
-    from histoseg.shards.index import ShardIndex
+    from histoseg.shards.reader import MetaDataset
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -141,7 +141,7 @@ class Method(Protocol):
     """How a model learns from predecessor tasks. A frozen dataclass whose fields are its hyperparameters."""
 
     def batches(
-        self, index: "ShardIndex", data: "Data", *, seed: int, place: Place, first_step: int
+        self, dataset: "MetaDataset", data: "Data", *, seed: int, place: Place, first_step: int
     ) -> Iterator[Any]:
         """The steps this rank computes on, from `first_step` on and without end."""
         ...

@@ -1,0 +1,1 @@
+"""Samples as WebDataset tars with an index: written once, read at random, checked byte for byte."""

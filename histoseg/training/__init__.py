@@ -1,0 +1,1 @@
+"""The loop that all methods share: steps, gradients over ranks, checkpoints, progress."""

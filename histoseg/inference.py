@@ -1,0 +1,73 @@
+"""Whole images by overlapping windows."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+
+from histoseg.config import Eval
+from histoseg.metrics.iou import confusion
+from histoseg.models.tensors import device_of
+from histoseg.models.unet import UNet
+from histoseg.types import Image, Sample, SemanticMap
+
+WINDOWS_AT_ONCE = 8
+
+
+@torch.no_grad()
+def predict(model: UNet, task: str, image: Image, spec: Eval) -> SemanticMap:
+    """The most probable class of each pixel; probabilities of overlapping windows are averaged.
+
+    An image smaller than a window is mirrored to its size first, and the result cut back.
+    """
+    height, width = image.shape[:2]
+    padded = _mirrored(image, spec.window_px)
+    corners = [
+        (top, left)
+        for top in window_starts(padded.shape[0], spec.window_px, spec.overlap)
+        for left in window_starts(padded.shape[1], spec.window_px, spec.overlap)
+    ]
+    total = torch.zeros(model.num_classes(task), *padded.shape[:2], device=device_of(model))
+    for chosen in _chunks(corners, WINDOWS_AT_ONCE):
+        windows = np.stack([padded[top : top + spec.window_px, left : left + spec.window_px] for top, left in chosen])
+        probabilities = model(torch.from_numpy(windows).to(total.device), task).softmax(dim=1)
+        for (top, left), part in zip(chosen, probabilities, strict=True):
+            total[:, top : top + spec.window_px, left : left + spec.window_px] += part
+    # Every class has the same number of windows at a pixel, so the sum ranks them as the mean does.
+    classes: SemanticMap = total[:, :height, :width].argmax(dim=0).to(torch.uint8).cpu().numpy()
+    return classes
+
+
+def score(
+    model: UNet, task: str, samples: Iterable[Sample], spec: Eval
+) -> Iterator[tuple[Sample, SemanticMap, np.ndarray]]:
+    """Each image with its predicted map and its confusion matrix, int64 (C, C), rows true."""
+    training = model.training
+    model.eval()
+    num_classes = model.num_classes(task)
+    for sample in samples:
+        predicted = predict(model, task, sample.image, spec)
+        yield sample, predicted, confusion(sample.semantic_map, predicted, num_classes)
+    model.train(training)
+
+
+def window_starts(length_px: int, window_px: int, overlap: float) -> list[int]:
+    """Where windows begin along one side: evenly stepped, the last flush with the end."""
+    last = length_px - window_px
+    step = max(1, round(window_px * (1 - overlap)))
+    return [*range(0, last, step), last]
+
+
+def _mirrored(image: Image, least_px: int) -> Image:
+    """The image, mirrored at its right and lower edge as often as it takes to reach a size."""
+    for axis in (0, 1):
+        while (missing := least_px - image.shape[axis]) > 0:
+            # The edge itself is not repeated, unless there is nothing else.
+            flipped = np.flip(image, axis).take(range(1, image.shape[axis]) if image.shape[axis] > 1 else [0], axis)
+            image = np.concatenate([image, flipped.take(range(min(missing, flipped.shape[axis])), axis)], axis)
+    return np.ascontiguousarray(image)
+
+
+def _chunks(items: list[tuple[int, int]], size: int) -> Iterator[list[tuple[int, int]]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

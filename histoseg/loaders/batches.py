@@ -1,0 +1,76 @@
+"""Instance-level sampling (MetaHistoSeg, Sec. 2.2): sources truncated to equal size, mixed, truncated anew each epoch.
+
+The published code draws `permutation[0]`, one and the same image per source, for ever; here every image is reached.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+
+from histoseg.config import Data
+from histoseg.errors import DataError
+from histoseg.loaders.prefetch import PatchCutter, PatchPlan, prefetch
+from histoseg.loaders.streams import stream
+from histoseg.shards.reader import MetaDataset
+from histoseg.types import Batch, Place
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSampler:
+    """Which samples step t has: a pure function of (seed, t).
+
+    Attributes:
+        rows: The samples of each source that may be drawn.
+        batch: Patches in one step over all ranks.
+    """
+
+    rows: Mapping[str, np.ndarray]
+    batch: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if empty := [source for source, rows in self.rows.items() if not len(rows)]:
+            raise DataError(f"no images to train on in {', '.join(empty)}")
+
+    @property
+    def epoch_size(self) -> int:
+        """Patches in one epoch: as many from each source as the smallest has."""
+        return len(self.rows) * min(len(rows) for rows in self.rows.values())
+
+    def epoch(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """The mixed pool of one epoch, in its order: which source, by position, and which of its rows."""
+        rng = stream(self.seed, 0, number)
+        smallest = min(len(rows) for rows in self.rows.values())
+        drawn = [rng.choice(rows, size=smallest, replace=False) for rows in self.rows.values()]
+        order = rng.permutation(self.epoch_size)
+        return np.repeat(np.arange(len(drawn)), smallest)[order], np.concatenate(drawn)[order]
+
+    def steps(self, first_step: int) -> Iterator[list[PatchPlan]]:
+        """The patches of each step from `first_step` on, over all ranks; a step may reach into the next epoch."""
+        position = first_step * self.batch
+        names = list(self.rows)
+        epoch_number, owners, rows = -1, np.empty(0, int), np.empty(0, int)
+        for step in count(first_step):
+            plans = []
+            for place in range(self.batch):
+                wanted, offset = divmod(position, self.epoch_size)
+                if wanted != epoch_number:
+                    epoch_number, (owners, rows) = wanted, self.epoch(wanted)
+                seed = int(stream(self.seed, 1, step, place).integers(2**32))
+                plans.append(PatchPlan(source=names[owners[offset]], row=int(rows[offset]), seed=seed))
+                position += 1
+            yield plans
+
+
+def batch_loader(
+    dataset: MetaDataset, data: Data, sampler: BatchSampler, *, place: Place, first_step: int = 0
+) -> Iterator[Batch]:
+    """This rank's share of each step, without end: every world-size-th patch of the step."""
+    cutter = PatchCutter(dataset, data)
+
+    def make(plans: list[PatchPlan]) -> Batch:
+        return Batch(patches=cutter.cut(plans[place.rank :: place.world_size]), global_size=len(plans))
+
+    return prefetch(sampler.steps(first_step), make)

@@ -1,0 +1,145 @@
+"""Task-level sampling (MetaHistoSeg, Sec. 2.2): draw a task, then its support and query.
+
+The published code re-creates one permutation for ever, so meta-training sees the same 16 images of each source.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
+
+import numpy as np
+
+from histoseg.config import Data
+from histoseg.errors import ConfigError, DataError
+from histoseg.loaders.prefetch import PatchCutter, PatchPlan, prefetch
+from histoseg.loaders.streams import stream
+from histoseg.shards.reader import MetaDataset
+from histoseg.types import Episode, MetaBatch, Place
+
+# The distribution over tasks: a table of weights, or a function of the outer step that gives one.
+TaskWeights = Mapping[str, float] | Callable[[int], Mapping[str, float]]
+DRAWS = 32  # How often patients are dealt anew before support and query are told apart by image only.
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodePlan:
+    """What an episode is made of, before any pixel is read."""
+
+    task: str
+    support: tuple[PatchPlan, ...]
+    query: tuple[PatchPlan, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """The samples of one task; `image` and `patient` number whom each row belongs to."""
+
+    rows: np.ndarray
+    image: np.ndarray
+    patient: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeSampler:
+    """Which samples episode e of step t has: a pure function of (seed, t, e).
+
+    Attributes:
+        pools: The samples of each task that may be drawn.
+        weights: The distribution over tasks; uniform if empty.
+        support: Images to adapt on in an episode (K); `query`: images to score on (Q).
+        episodes: Episodes in one outer step over all ranks.
+    """
+
+    pools: Mapping[str, Pool]
+    weights: TaskWeights
+    support: int
+    query: int
+    episodes: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        for task, pool in self.pools.items():
+            if len(pool.rows) < self.support + self.query:
+                raise DataError(
+                    f"{task} has {len(pool.rows)} samples, but an episode needs {self.support} + {self.query}; "
+                    "lower method.support and method.query or leave the source out"
+                )
+        self._probabilities(0)
+
+    @cached_property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks, in the order in which their probabilities are given."""
+        return tuple(self.pools)
+
+    def plan(self, step: int, episode: int) -> EpisodePlan:
+        """One episode: its task by the distribution, then support and query, of different patients where possible."""
+        rng = stream(self.seed, step, episode)
+        task = self.tasks[int(rng.choice(len(self.tasks), p=self._probabilities(step)))]
+        pool = self.pools[task]
+        support, query = self._deal(pool, rng)
+        seeds = rng.integers(2**32, size=self.support + self.query)
+        plans = [
+            PatchPlan(source=task, row=int(pool.rows[i]), seed=int(seed))
+            for i, seed in zip((*support, *query), seeds, strict=True)
+        ]
+        return EpisodePlan(task=task, support=tuple(plans[: self.support]), query=tuple(plans[self.support :]))
+
+    def steps(self, place: Place, first_step: int) -> Iterator[list[EpisodePlan]]:
+        """This rank's episodes of each step from `first_step` on: every world-size-th of the step."""
+        for step in count(first_step):
+            yield [self.plan(step, episode) for episode in range(place.rank, self.episodes, place.world_size)]
+
+    def _probabilities(self, step: int) -> np.ndarray:
+        weights = self.weights(step) if callable(self.weights) else self.weights
+        if unknown := set(weights) - set(self.tasks):
+            raise ConfigError(f"weight for {', '.join(sorted(unknown))}; the tasks are {', '.join(self.tasks)}")
+        values = np.array([weights.get(task, 0.0) if weights else 1.0 for task in self.tasks])
+        if values.min() < 0 or values.sum() <= 0:
+            raise ConfigError(f"task weights {dict(weights)} must be 0 or more, and one above 0")
+        return np.asarray(values / values.sum())
+
+    def _deal(self, pool: Pool, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Positions in the pool for support and query: of different patients, else different images, else samples."""
+        for owner in (pool.patient, pool.image):
+            num_owners = int(owner.max()) + 1
+            if num_owners == 1:
+                continue
+            share = round(num_owners * self.support / (self.support + self.query))
+            num_support = min(max(share, 1), num_owners - 1)
+            for _ in range(DRAWS):
+                in_support = np.zeros(num_owners, bool)
+                in_support[rng.permutation(num_owners)[:num_support]] = True
+                side = in_support[owner]
+                ours, others = np.flatnonzero(side), np.flatnonzero(~side)
+                if len(ours) >= self.support and len(others) >= self.query:
+                    return (
+                        rng.choice(ours, self.support, replace=False),
+                        rng.choice(others, self.query, replace=False),
+                    )
+        drawn = rng.choice(len(pool.rows), self.support + self.query, replace=False)
+        return drawn[: self.support], drawn[self.support :]
+
+
+def pool_of(dataset: MetaDataset, source: str) -> Pool:
+    """All samples of a source, of every split: as a predecessor task it is not scored."""
+    index = dataset.sources[source]
+    rows = index.rows()
+    image = np.unique(np.asarray(index.samples.image)[rows], return_inverse=True)[1]
+    patient = np.unique(np.asarray(index.samples.patient)[rows], return_inverse=True)[1]
+    return Pool(rows=rows, image=image, patient=patient)
+
+
+def episode_loader(
+    dataset: MetaDataset, data: Data, sampler: EpisodeSampler, *, place: Place, first_step: int = 0
+) -> Iterator[MetaBatch]:
+    """This rank's episodes of each outer step, without end."""
+    cutter = PatchCutter(dataset, data)
+
+    def make(plans: list[EpisodePlan]) -> MetaBatch:
+        episodes = tuple(
+            Episode(task=plan.task, support=cutter.cut(plan.support), query=cutter.cut(plan.query)) for plan in plans
+        )
+        return MetaBatch(episodes=episodes, global_size=sampler.episodes)
+
+    return prefetch(sampler.steps(place, first_step), make)

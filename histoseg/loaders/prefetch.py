@@ -1,0 +1,73 @@
+"""Patches made ahead of time by threads: the warp and the colour arithmetic release Python's lock."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from threading import local
+from typing import TypeVar
+
+import cv2
+import numpy as np
+
+from histoseg.config import Data
+from histoseg.loaders.augment import Augment
+from histoseg.machine import available_cpus
+from histoseg.shards.reader import MetaDataset
+from histoseg.types import Patches
+
+STEPS_AHEAD = 3
+Plan = TypeVar("Plan")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchPlan:
+    """One patch to cut: whose, from which stored sample, by which random stream."""
+
+    source: str
+    row: int
+    seed: int
+
+
+class PatchCutter:
+    """Cuts and augments patches from a meta-dataset; each thread has an augmentation of its own."""
+
+    def __init__(self, dataset: MetaDataset, data: Data) -> None:
+        cv2.setNumThreads(1)  # The threads of the loader are the parallelism.
+        self._dataset = dataset
+        self._data = data
+        self._local = local()
+
+    def cut(self, plans: Sequence[PatchPlan]) -> Patches:
+        """The patches of some plans, in order."""
+        if not hasattr(self._local, "augment"):
+            self._local.augment = Augment(self._data)
+        drawn = [self._local.augment(*self._dataset.read(plan.source, plan.row), plan.seed) for plan in plans]
+        size = self._data.patch_px
+        keys = (self._dataset.sources[plan.source].samples.key[plan.row] for plan in plans)
+        return Patches(
+            images=np.stack([image for image, _ in drawn]) if drawn else np.empty((0, size, size, 3), np.uint8),
+            semantic_maps=np.stack([label for _, label in drawn]) if drawn else np.empty((0, size, size), np.uint8),
+            tasks=tuple(plan.source for plan in plans),
+            keys=tuple(keys),
+        )
+
+
+def prefetch(plans: Iterator[Plan], make: Callable[[Plan], Made]) -> Iterator[Made]:
+    """What `make` gives for each plan, in order, with some steps always under way.
+
+    The threads end when the iterator is closed or forgotten.
+    """
+    threads = max(1, min(8, available_cpus() // 2))
+    pending: deque[Future[Made]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="loader")
+    try:
+        pending.extend(pool.submit(make, plan) for plan in islice(plans, STEPS_AHEAD + threads))
+        while pending:
+            ready = pending.popleft().result()
+            pending.extend(pool.submit(make, plan) for plan in islice(plans, 1))
+            yield ready
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,138 @@
+"""Scores and learning curves of a table's records, each figure as the bytes of a PNG file."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from histoseg.reporting.cells import Cell, TableSpec
+from histoseg.reporting.drawing import FAINT, GREY, INK, MethodStyle, grid_of_axes, method_styles, strip, to_png
+from histoseg.reporting.records import Address, Record
+
+
+def draw_comparison(spec: TableSpec, cells: Mapping[Address, Cell]) -> bytes:
+    """Every cell as a dot with its interval, beside the paper's number and the majority-class baseline."""
+    figure, axes = grid_of_axes(len(spec.rows), num_columns=2, size=(5.6, 0.9 + 0.5 * len(spec.columns)))
+    for axis, row in zip(axes, spec.rows, strict=True):
+        _draw_row_of_dots(axis, spec, cells, row)
+    handles = [
+        Line2D([], [], color=style.colour, marker=style.marker, mec="white", ms=8, lw=1.8, label=style.title)
+        for style in method_styles(spec).values()
+    ]
+    if spec.paper:
+        handles.append(Line2D([], [], marker="D", color="none", mec=INK, mfc="none", label="the paper's number"))
+    handles.append(Line2D([], [], color=INK, ls=":", label="always the majority class"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
+    return to_png(figure)
+
+
+def _draw_row_of_dots(axis: Axes, spec: TableSpec, cells: Mapping[Address, Cell], row: str) -> None:
+    columns = [column for column in spec.columns if (row, column) not in spec.not_applicable]
+    styles = method_styles(spec)
+    for y, column in enumerate(columns):
+        for i, method in enumerate(spec.methods):
+            height = y + 0.28 * (i - (len(spec.methods) - 1) / 2)
+            _draw_dot(axis, cells[Address(row, column, method)], height, styles[method])
+    baselines = [cell.mean_of("majority_miou_pooled") for a, cell in cells.items() if a.new_task == row]
+    if known := [value for value in baselines if not math.isnan(value)]:
+        axis.axvline(float(np.mean(known)), color=INK, ls=":", lw=1)
+    axis.set_yticks(range(len(columns)), [spec.columns[column] for column in columns])
+    axis.set_ylim(len(columns) - 0.5, -0.5)
+    axis.set_title(spec.rows[row], loc="left", fontsize=11, fontweight="bold", color=INK)
+    axis.set_xlabel("mIoU (pooled), 95 % interval over test images", fontsize=9)
+    axis.grid(axis="x", color=FAINT, lw=0.7)
+    strip(axis)
+    axis.tick_params(axis="y", length=0)
+
+
+def _draw_dot(axis: Axes, cell: Cell, height: float, style: MethodStyle) -> None:
+    if cell.paper is not None:
+        axis.plot(cell.paper, height, marker="D", ms=6, mfc="none", mec=INK, mew=0.9, ls="none", zorder=2)
+    if not cell.records:
+        return
+    low, high = cell.interval
+    if not math.isnan(low):
+        axis.plot([low, high], [height, height], color=style.colour, lw=1.8, solid_capstyle="round", zorder=3)
+    for record in cell.records if len(cell.records) > 1 else ():
+        axis.plot(
+            record.scores.miou_pooled, height, marker=".", ms=4, color=style.colour, alpha=0.6, ls="none", zorder=4
+        )
+    axis.plot(
+        cell.mean, height, marker=style.marker, ms=7, color=style.colour, mec="white", mew=0.8, ls="none", zorder=5
+    )
+
+
+def draw_pretraining(spec: TableSpec, records: Sequence[Record]) -> bytes:
+    """Training loss of every pretrained model: one plot per predecessor set, one line per method and seed.
+
+    The strong line is the mean over a twentieth of the curve around each step.
+    """
+    unique = {record.pretraining: record for record in records if record.pretrain_curve}
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    for record in sorted(unique.values(), key=lambda record: (len(record.predecessors), record.predecessors)):
+        groups.setdefault(record.predecessors, []).append(record)
+    figure, axes = grid_of_axes(max(1, len(groups)), num_columns=4, size=(2.9, 2.0))
+    for axis, group in zip(axes, groups.values(), strict=True) if groups else ():
+        for record in group:
+            colour = method_styles(spec)[record.address.method].colour
+            steps, losses = zip(*record.pretrain_curve, strict=True)
+            axis.plot(steps, losses, color=colour, lw=0.8, alpha=0.3)
+            axis.plot(steps, _smooth(losses), color=colour, lw=1.6)
+        axis.set_title(_predecessors_title(spec, group[0]), loc="left", fontsize=9, color=INK)
+        axis.grid(color=FAINT, lw=0.6)
+    figure.supxlabel("step of pretraining", fontsize=9)
+    figure.supylabel("training loss", fontsize=9)
+    _add_method_legend(figure, spec)
+    return to_png(figure)
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    reach = len(values) // 40
+    return [float(np.mean(values[max(0, i - reach) : i + reach + 1])) for i in range(len(values))]
+
+
+def _predecessors_title(spec: TableSpec, record: Record) -> str:
+    """The column's title; where several predecessor sets share a column, also the row that tells them apart."""
+    title = spec.columns[record.address.column]
+    return title if len(record.predecessors) == 1 else f"{title} than {spec.rows[record.address.new_task]}"
+
+
+def draw_refinement(spec: TableSpec, records: Sequence[Record]) -> bytes:
+    """Validation mIoU while refining: rows are new tasks, columns predecessor sets; a dot marks the chosen epoch."""
+    figure = Figure(figsize=(2.2 * len(spec.columns), 0.6 + 1.55 * len(spec.rows)), layout="constrained")
+    grid = figure.subplots(len(spec.rows), len(spec.columns), squeeze=False, sharex=True, sharey="row")
+    for i, row in enumerate(spec.rows):
+        for j, column in enumerate(spec.columns):
+            axis = grid[i, j]
+            here = [r for r in records if (r.address.new_task, r.address.column) == (row, column) and r.refine_curve]
+            _draw_curves(axis, spec, here)
+            if not here:
+                reason = "NA" if (row, column) in spec.not_applicable else "not finished"
+                axis.text(0.5, 0.5, reason, transform=axis.transAxes, ha="center", va="center", color=GREY)
+            if i == 0:
+                axis.set_title(spec.columns[column], fontsize=9, color=INK)
+            if j == 0:
+                axis.set_ylabel(spec.rows[row].replace(" (", "\n("), fontsize=8)
+    figure.supxlabel("epoch of refining", fontsize=9)
+    figure.supylabel("validation mIoU", fontsize=9)
+    _add_method_legend(figure, spec)
+    return to_png(figure)
+
+
+def _draw_curves(axis: Axes, spec: TableSpec, records: Sequence[Record]) -> None:
+    for record in records:
+        colour = method_styles(spec)[record.address.method].colour
+        axis.plot(*zip(*record.refine_curve, strict=True), color=colour, lw=1.2)
+        chosen = dict(record.refine_curve).get(record.best_epoch)
+        if chosen is not None:
+            axis.plot(record.best_epoch, chosen, marker="o", ms=4, color=colour, mec="white", mew=0.6)
+    axis.grid(color=FAINT, lw=0.6)
+    strip(axis)
+
+
+def _add_method_legend(figure: Figure, spec: TableSpec) -> None:
+    handles = [Line2D([], [], color=style.colour, lw=2, label=style.title) for style in method_styles(spec).values()]
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), frameon=False, fontsize=9)

@@ -1,0 +1,114 @@
+"""One test image per task, as seen, as annotated and as predicted: the figure a pathologist looks at first."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from histoseg.errors import DataError
+from histoseg.reporting.cells import Cell, TableSpec
+from histoseg.reporting.drawing import GREY, INK, to_png
+from histoseg.reporting.records import Address, Panel, Record
+from histoseg.types import IGNORE
+
+ReadBytes = Callable[[str], bytes]
+
+# Okabe & Ito (2008), Color Universal Design: told apart under all common colour blindnesses.
+CLASS_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+BACKGROUND_COLOUR = "#16191d"  # Class 0 is left unpainted.
+IGNORE_COLOUR = "#8a8f96"
+PANEL_PX = 512  # Longer side of a shown image; more only makes the page heavy.
+
+
+def draw_panels(spec: TableSpec, cells: Mapping[Address, Cell], read: ReadBytes) -> bytes | None:
+    """One test image per new task, as in MetaHistoSeg, Fig. 2: image, truth, then what each method predicted.
+
+    The image is the first that every finished method of the leftmost possible column shows.
+
+    Returns:
+        The figure, or None if no record has panels.
+
+    Raises:
+        DataError: If a stored picture cannot be decoded.
+    """
+    shown = {row: choice for row in spec.rows if (choice := _choose_panels(spec, cells, row))}
+    if not shown:
+        return None
+    titles = ["image", "truth", *spec.methods.values()]
+    figure = Figure(figsize=(2.75 * len(titles), 3.25 * len(shown)), layout="constrained")
+    for part, (row, choice) in zip(figure.subfigures(len(shown), 1, squeeze=False)[:, 0], shown.items(), strict=True):
+        axes = part.subplots(1, len(titles))
+        record, first = next(iter(choice.values()))
+        pictures = [decode_png(read(first.image), first.image), _painted(read, first.truth)]
+        pictures += [_painted(read, choice[m][1].prediction) if m in choice else None for m in spec.methods]
+        for axis, title, picture in zip(axes, titles, pictures, strict=True):
+            _show(axis, title, picture)
+        part.suptitle(f"{spec.rows[row]} · image {first.key}", x=0.01, ha="left", fontsize=11, fontweight="bold")
+        part.legend(handles=_class_legend(record.classes), loc="outside lower center", ncols=8, frameon=False)
+    return to_png(figure)
+
+
+def _choose_panels(spec: TableSpec, cells: Mapping[Address, Cell], row: str) -> dict[str, tuple[Record, Panel]]:
+    """By method, the panel to show of a row; empty if there is none."""
+    for column in spec.columns:
+        by_method = {
+            method: {panel.key: (cell.records[0], panel) for panel in cell.records[0].panels}
+            for method in spec.methods
+            if (cell := cells.get(Address(row, column, method))) and cell.records and cell.records[0].panels
+        }
+        for key in next(iter(by_method.values()), {}):
+            if all(key in panels for panels in by_method.values()):
+                return {method: panels[key] for method, panels in by_method.items()}
+    return {}
+
+
+def paint(semantic_map: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
+    """The map in colour: class 0 dark, IGNORE grey, the palette repeating after its seventh colour."""
+    palette = np.array([_rgb(CLASS_COLOURS[(i - 1) % len(CLASS_COLOURS)]) for i in range(256)], np.uint8)
+    palette[0], palette[IGNORE] = _rgb(BACKGROUND_COLOUR), _rgb(IGNORE_COLOUR)
+    return np.asarray(palette[semantic_map])
+
+
+def _rgb(colour: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(colour.removeprefix("#")))
+
+
+def decode_png(body: bytes, key: str) -> UInt8[np.ndarray, "..."]:
+    """The picture, RGB or of one channel.
+
+    Raises:
+        DataError: If these bytes are no 8-bit picture.
+    """
+    picture = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED) if body else None
+    if picture is None or picture.dtype != np.uint8:
+        raise DataError(f"{key}: {len(body)} bytes are no 8-bit PNG picture; evaluate the cell again")
+    return np.asarray(picture if picture.ndim == 2 else cv2.cvtColor(picture[..., :3], cv2.COLOR_BGR2RGB))
+
+
+def _painted(read: ReadBytes, key: str) -> UInt8[np.ndarray, "H W 3"]:
+    semantic_map = decode_png(read(key), key)
+    if semantic_map.ndim != 2:
+        raise DataError(f"{key}: a label map has one channel, this picture has {semantic_map.shape[2]}")
+    return paint(semantic_map)
+
+
+def _show(axis: Axes, title: str, picture: UInt8[np.ndarray, "H W 3"] | None) -> None:
+    axis.set_title(title, fontsize=9, color=INK)
+    axis.set_axis_off()
+    if picture is None:
+        axis.text(0.5, 0.5, "not finished", ha="center", va="center", color=GREY)
+        return
+    step = math.ceil(max(picture.shape[:2]) / PANEL_PX)
+    axis.imshow(picture[::step, ::step], interpolation="nearest")
+
+
+def _class_legend(classes: Iterable[str]) -> list[Patch]:
+    names = list(classes)
+    colours = [BACKGROUND_COLOUR, *(CLASS_COLOURS[i % len(CLASS_COLOURS)] for i in range(len(names) - 1))]
+    patches = [Patch(color=colour, label=name) for name, colour in zip(names, colours, strict=True)]
+    return [*patches, Patch(color=IGNORE_COLOUR, label="not annotated")]

@@ -1,0 +1,172 @@
+"""index.json: what a source's shards hold, so that any sample is one range of bytes away.
+
+Samples are stored by column, which keeps a million of them in tens of megabytes and one quick parse.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from histoseg.errors import DataError
+from histoseg.storage import Store
+from histoseg.types import SPLITS, Split, Task
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """One tar: its object name below the source's folder, and what makes it whole."""
+
+    name: str
+    split: Split
+    sha256: str
+    num_bytes: int
+    num_samples: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Columns of equal length; row i is one stored sample: an image, or a tile of a large one.
+
+    Attributes:
+        key: Stable unique name, and the name of its members in the tar.
+        image: The key of the whole image; equal to `key` unless that was cut into tiles.
+        patient: Whom the tissue came from.
+        shard: Position in the index's list of shards.
+        top, left: Where the tile lies in the whole image, in pixels.
+        height, width: Size of the sample in pixels.
+        image_offset, map_offset: Where the pixels begin in the tar, in bytes.
+        class_pixels: Pixels of each class, IGNORE left out.
+    """
+
+    key: list[str]
+    image: list[str]
+    patient: list[str]
+    shard: list[int]
+    top: list[int]
+    left: list[int]
+    height: list[int]
+    width: list[int]
+    image_offset: list[int]
+    map_offset: list[int]
+    class_pixels: list[list[int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceIndex:
+    """What the shards of one source hold.
+
+    Attributes:
+        task: The source's task.
+        origin: "demo" if the program drew the raw files itself, else "raw".
+        patch_px: The patches that tiles were made large enough for.
+        options: The reader's options, for example how raters were consolidated.
+        shards: The tars.
+        samples: What they hold.
+        checksum: SHA-256 of the index object, which stands for all bytes below it.
+    """
+
+    task: Task
+    origin: str
+    patch_px: int
+    options: dict[str, str]
+    shards: tuple[Shard, ...]
+    samples: Samples
+    checksum: str
+
+    @cached_property
+    def split_rows(self) -> dict[Split, np.ndarray]:
+        """The rows of each split, int64, in stored order."""
+        split_of = np.array([SPLITS.index(shard.split) for shard in self.shards], dtype=np.int8)
+        by_row = split_of[np.asarray(self.samples.shard, dtype=np.int64)]
+        return {split: np.flatnonzero(by_row == number) for number, split in enumerate(SPLITS)}
+
+    def rows(self, *splits: Split) -> np.ndarray:
+        """The rows of some splits, or of all if none is named; int64, in stored order."""
+        return np.sort(np.concatenate([self.split_rows[split] for split in splits or SPLITS]))
+
+    def class_pixels(self, *splits: Split) -> np.ndarray:
+        """Pixels of each class over some splits, int64."""
+        rows = self.rows(*splits)
+        counts = np.asarray(self.samples.class_pixels, dtype=np.int64).reshape(-1, self.task.num_classes)
+        return np.asarray(counts[rows].sum(axis=0), dtype=np.int64)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of a table must know about this source."""
+        seen = [self.task.classes[i] for i in np.flatnonzero(self.class_pixels())]
+        if len(seen) > 1:
+            return ()
+        return (f"{self.task.name}: every labelled pixel is {', '.join(seen) or 'IGNORE'}; were the masks read right?",)
+
+
+def index_key(source: str) -> str:
+    """Where a source's index lies in the store."""
+    return f"shards/{source}/index.json"
+
+
+def encode(index: dict[str, Any]) -> bytes:
+    """The index as the bytes that are stored: the same content always gives the same bytes."""
+    return json.dumps(index, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
+def describe(task: Task, origin: str, patch_px: int, options: dict[str, str], parts: list[dict[str, Any]]) -> bytes:
+    """The index of shards written one by one; a part is `{"shard": ..., "samples": ...}`."""
+    columns: dict[str, list[Any]] = {column.name: [] for column in fields(Samples)}
+    for number, part in enumerate(parts):
+        for name, column in columns.items():
+            column.extend([number] * part["shard"]["num_samples"] if name == "shard" else part["samples"][name])
+    content = {
+        "format": FORMAT,
+        "task": asdict(task),
+        "origin": origin,
+        "patch_px": patch_px,
+        "options": options,
+        "shards": [part["shard"] for part in parts],
+        "samples": columns,
+        "patients": {
+            split: sorted({p for part in parts if part["shard"]["split"] == split for p in part["samples"]["patient"]})
+            for split in SPLITS
+        },
+    }
+    return encode(content)
+
+
+def open_index(store: Store, source: str) -> SourceIndex:
+    """The index of a source.
+
+    Raises:
+        DataError: If the source was never prepared here, or its index is damaged or of another format.
+    """
+    key = index_key(source)
+    if store.size(key) is None:
+        raise DataError(f"{store.url} has no shards of {source}; write them with `histoseg prepare {source}`")
+    body = store.get(key)
+    try:
+        return _decode(body)
+    except (ValueError, KeyError, TypeError) as error:
+        again = f"write it again with `histoseg prepare {source} --rewrite`"
+        raise DataError(f"{store.url}/{key} is no index of format {FORMAT} ({error}); {again}") from error
+
+
+def _decode(body: bytes) -> SourceIndex:
+    content = json.loads(body)
+    if content["format"] != FORMAT:
+        raise ValueError(f"found format {content['format']}")
+    samples = Samples(**content["samples"])
+    if len({len(getattr(samples, column.name)) for column in fields(Samples)}) != 1:
+        raise ValueError("its columns differ in length")
+    return SourceIndex(
+        task=Task(**{**content["task"], "classes": tuple(content["task"]["classes"])}),
+        origin=content["origin"],
+        patch_px=content["patch_px"],
+        options=content["options"],
+        shards=tuple(Shard(**shard) for shard in content["shards"]),
+        samples=samples,
+        checksum=hashlib.sha256(body).hexdigest(),
+    )

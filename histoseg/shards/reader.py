@@ -1,0 +1,130 @@
+"""A meta-dataset: the indexes of some sources and, by row, their pixels from a verified node-local cache."""
+
+import fcntl
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+
+from histoseg.errors import DataError
+from histoseg.shards.index import Shard, SourceIndex, open_index
+from histoseg.storage import Store
+from histoseg.types import Image, Sample, SemanticMap, Split
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaDataset:
+    """The sources a run reads, by name; `read` gives the pixels of one stored sample."""
+
+    sources: Mapping[str, SourceIndex]
+    cache: "ShardCache"
+
+    @classmethod
+    def open(cls, store: Store, names: Iterable[str], cache_folder: Path) -> "MetaDataset":
+        """The meta-dataset of some prepared sources; shards are fetched when first read.
+
+        Raises:
+            DataError: If a source was not prepared in this store.
+        """
+        sources = {name: open_index(store, name) for name in names}
+        return cls(sources=sources, cache=ShardCache(store, cache_folder))
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """The index checksum of each source."""
+        return {name: index.checksum for name, index in self.sources.items()}
+
+    def read(self, source: str, row: int) -> tuple[Image, SemanticMap]:
+        """Image and semantic map of one stored sample, read-only views of the cached shard."""
+        index = self.sources[source]
+        samples = index.samples
+        shard = self.cache.open(source, index.shards[samples.shard[row]])
+        height, width = samples.height[row], samples.width[row]
+        image = _view(shard, samples.image_offset[row], (height, width, 3))
+        return image, _view(shard, samples.map_offset[row], (height, width))
+
+    def whole_images(self, source: str, split: Split) -> Iterator[Sample]:
+        """Each image of a split, put together again from its tiles."""
+        index = self.sources[source]
+        samples = index.samples
+        tiles: dict[str, list[int]] = {}
+        for row in index.rows(split).tolist():
+            tiles.setdefault(samples.image[row], []).append(row)
+        for key, rows in tiles.items():
+            height = max(samples.top[row] + samples.height[row] for row in rows)
+            width = max(samples.left[row] + samples.width[row] for row in rows)
+            image, semantic_map = np.empty((height, width, 3), np.uint8), np.empty((height, width), np.uint8)
+            for row in rows:
+                place = np.s_[
+                    samples.top[row] : samples.top[row] + samples.height[row],
+                    samples.left[row] : samples.left[row] + samples.width[row],
+                ]
+                image[place], semantic_map[place] = self.read(source, row)
+            yield Sample(
+                key=key,
+                patient=samples.patient[rows[0]],
+                image=image,
+                semantic_map=semantic_map,
+                mpp=index.task.mpp,
+            )
+
+
+class ShardCache:
+    """Shards on the local disk, each checked against its SHA-256 when it arrives, mapped into memory when read."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self.store = store
+        self.folder = folder
+        self._open: dict[str, np.memmap] = {}
+        self._lock = Lock()
+
+    def open(self, source: str, shard: Shard) -> np.ndarray:
+        """All bytes of a shard, uint8, without reading them yet.
+
+        Raises:
+            DataError: If what the store holds is not what the index describes.
+        """
+        with self._lock:
+            if (mapped := self._open.get(shard.sha256)) is None:
+                mapped = np.memmap(self._fetched(source, shard), dtype=np.uint8, mode="r")
+                self._open[shard.sha256] = mapped
+        return mapped
+
+    def _fetched(self, source: str, shard: Shard) -> Path:
+        path = self.folder / f"{shard.sha256}.tar"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f"{shard.sha256}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # One process of a node fetches, the others wait for it.
+            if not path.exists() or path.stat().st_size != shard.num_bytes:
+                arrived = path.with_suffix(".unchecked")
+                self.store.download(f"shards/{source}/{shard.name}", arrived)
+                check_shard(arrived, shard, f"{self.store.url}/shards/{source}/{shard.name}")
+                arrived.replace(path)
+        return path
+
+
+def check_shard(path: Path, shard: Shard, where: str) -> None:
+    """Refuse a file that is not, byte for byte, the shard that was written.
+
+    Raises:
+        DataError: If it is not; the file is removed.
+    """
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != shard.sha256:
+        size = path.stat().st_size
+        path.unlink()
+        raise DataError(
+            f"{where} is damaged: {size} bytes with SHA-256 {found[:12]}, expected {shard.num_bytes} with "
+            f"{shard.sha256[:12]}; write it again with `histoseg prepare ... --rewrite`"
+        )
+
+
+def _view(shard: np.ndarray, offset: int, shape: tuple[int, ...]) -> np.ndarray:
+    return shard[offset : offset + int(np.prod(shape))].reshape(shape)

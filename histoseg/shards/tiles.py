@@ -1,0 +1,32 @@
+"""Large images as a partition into tiles, each big enough for any augmented patch; nothing is shrunk or lost."""
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+
+from histoseg.config import Data
+
+
+def smallest_tile_px(data: Data) -> int:
+    """Side of the square that a patch covers when it is scaled down most and turned most.
+
+    A patch of side p at scale s covers p / s pixels; turned by a it fits a square (cos a + sin a) times as large.
+    """
+    angle = math.radians(min(data.rotate_deg, 45))
+    return math.ceil(data.patch_px / data.scale[0] * (math.cos(angle) + math.sin(angle)))
+
+
+def tile_edges(length_px: int, tile_px: int) -> list[int]:
+    """Where tiles begin and the last one ends, along one side: as many as fit, of equal size to a pixel.
+
+    No tile is smaller than `tile_px` unless the image itself is; none is twice as large.
+    """
+    count = max(1, length_px // tile_px)
+    return [round(i * length_px / count) for i in range(count + 1)]
+
+
+def tile_boxes(height: int, width: int, tile_px: int) -> Iterator[tuple[int, int, int, int]]:
+    """(top, left, height, width) of each tile, row by row."""
+    for top, bottom in pairwise(tile_edges(height, tile_px)):
+        for left, right in pairwise(tile_edges(width, tile_px)):
+            yield top, left, bottom - top, right - left

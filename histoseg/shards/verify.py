@@ -1,0 +1,47 @@
+"""Every stored byte against the index."""
+
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from histoseg.errors import DataError, StorageError
+from histoseg.shards.index import SourceIndex, open_index
+from histoseg.shards.reader import check_shard
+from histoseg.storage import Store
+
+
+def prepared_sources(store: Store) -> list[str]:
+    """The sources that have an index in the store, sorted."""
+    keys = (key.split("/") for key in store.list("shards/"))
+    return sorted(parts[1] for parts in keys if parts[2:] == ["index.json"])
+
+
+def verify_source(store: Store, source: str) -> Iterator[str]:
+    """One line for each fault of a source's shards; nothing if all is as it was written."""
+    try:
+        index = open_index(store, source)
+    except DataError as error:
+        yield str(error)
+        return
+    if len(set(index.samples.key)) < len(index.samples.key):
+        yield f"{source}: the index names a sample twice"
+    with tempfile.TemporaryDirectory(prefix="histoseg-verify-") as folder:
+        for number in range(len(index.shards)):
+            try:
+                _verify_shard(store, index, number, Path(folder) / "shard.tar")
+            except (DataError, StorageError) as error:
+                yield str(error)
+
+
+def _verify_shard(store: Store, index: SourceIndex, number: int, path: Path) -> None:
+    shard = index.shards[number]
+    key = f"shards/{index.task.name}/{shard.name}"
+    store.download(key, path)
+    check_shard(path, shard, f"{store.url}/{key}")
+    with tarfile.open(path) as tar:
+        members = {member.name for member in tar}
+    keys = [key for key, where in zip(index.samples.key, index.samples.shard, strict=True) if where == number]
+    wanted = {f"{key}.{part}" for key in keys for part in ("image.npy", "json", "semantic_map.npy")}
+    if members != wanted:
+        raise DataError(f"{store.url}/{key} holds other samples than the index says; prepare the source again")

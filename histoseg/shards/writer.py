@@ -1,0 +1,211 @@
+"""Raw files -> samples -> tars -> index.json, in parallel; what is already there and whole is kept.
+
+A shard's object name holds the hash of its bytes, so a new version never overwrites one that somebody reads. The
+index is put last: a reader sees all of a source or nothing of it.
+"""
+
+import hashlib
+import inspect
+import json
+import logging
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from histoseg import catalog
+from histoseg.config import Data, digest
+from histoseg.errors import ConfigError, DataError
+from histoseg.machine import available_cpus
+from histoseg.shards.index import FORMAT, SourceIndex, describe, index_key, open_index
+from histoseg.shards.splits import split_by_patient
+from histoseg.shards.tar import checked, write_tar
+from histoseg.shards.tiles import smallest_tile_px
+from histoseg.storage import Store
+from histoseg.types import KEY_PATTERN, SPLITS, Entry, Split, Task
+
+logger = logging.getLogger(__name__)
+
+DEMO_MARK = ".histoseg-demo"  # Left in folders of made-up raw files, so that no table passes them off as tissue.
+SHARD_BYTES = 256 * 2**20
+MIN_SHARDS = 8  # Per split, where there are images enough: the cores of a small machine then all have work.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One shard to write: everything a process of its own needs to know."""
+
+    source: str
+    split: Split
+    number: int
+    entries: tuple[Entry, ...]
+    tile_px: int
+    fingerprint: str
+
+
+def write_shards(
+    source: str,
+    raw: Path,
+    store: Store,
+    *,
+    data: Data | None = None,
+    options: dict[str, str] | None = None,
+    rewrite: bool = False,
+) -> SourceIndex:
+    """Write a source's shards and index; return the index as it now stands in the store.
+
+    Raises:
+        MissingSourceError: If the folder does not hold the source.
+        DataError: If its raw files are not as its authors publish them.
+        ConfigError: If there is no such source or option.
+    """
+    data, options = data or Data(), options or {}
+    task: Task = catalog.load("histoseg.sources", source).TASK
+    entries = find_entries(source, raw, options)
+    jobs = _plan(source, entries, raw, smallest_tile_px(data), options)
+    parts = _write_all(jobs, store, rewrite)
+    origin = "demo" if any((folder / DEMO_MARK).exists() for folder in (raw, *raw.parents)) else "raw"
+    body = describe(task, origin, data.patch_px, options, parts)
+    if store.size(index_key(source)) is None or store.get(index_key(source)) != body:
+        store.put(index_key(source), body)
+    index = open_index(store, source)
+    _remove_others(store, index, {f"shards/{source}/parts/{job.fingerprint}.json" for job in jobs})
+    for warning in index.warnings:
+        logger.warning("%s", warning)
+    return index
+
+
+def find_entries(source: str, raw: Path, options: dict[str, str]) -> list[Entry]:
+    """The source's entries below a folder, sorted by key, options and keys checked; no pixel is read."""
+    reader = catalog.load("histoseg.sources", source).entries
+    choices = list(inspect.signature(reader).parameters)[1:]
+    if unknown := set(options) - set(choices):
+        raise ConfigError(f"{source} has no option {', '.join(sorted(unknown))}; it has {', '.join(choices) or 'none'}")
+    if not raw.is_dir():
+        raise DataError(f"{raw} is no folder; give the folder that holds the raw data sets")
+    entries: list[Entry] = sorted(reader(raw, **options), key=lambda entry: entry.key)
+    keys = [entry.key for entry in entries]
+    if bad := [key for key in keys if not KEY_PATTERN.fullmatch(key)]:
+        raise DataError(f"{source}: key {bad[0]!r} has other characters than letters, digits, _ and -")
+    if double := {key for key in keys if keys.count(key) > 1} if len(set(keys)) < len(keys) else set():
+        raise DataError(f"{source}: two images have the key {min(double)!r}; rename one of their files")
+    return entries
+
+
+def _plan(source: str, entries: list[Entry], raw: Path, tile_px: int, options: dict[str, str]) -> list[Job]:
+    """Which entries go into which shard: fixed by the entries alone, not by the machine."""
+    module = catalog.load("histoseg.sources", source)
+    splits = split_by_patient(entries, source)
+    first = checked(module.TASK, module.read(entries[0]))
+    fitting = max(1, SHARD_BYTES // (first.image.nbytes + first.semantic_map.nbytes))
+    jobs = []
+    for split in SPLITS:
+        chosen = [entry for entry in entries if splits[entry.patient] == split]
+        size = min(fitting, max(1, -(-len(chosen) // MIN_SHARDS)))
+        for number, start in enumerate(range(0, len(chosen), size)):
+            part = tuple(chosen[start : start + size])
+            inputs = [[entry.key, entry.patient, _stamps(entry, raw)] for entry in part]
+            mark = digest([FORMAT, asdict(module.TASK), split, number, tile_px, options, inputs])
+            jobs.append(Job(source=source, split=split, number=number, entries=part, tile_px=tile_px, fingerprint=mark))
+    return jobs
+
+
+def _stamps(entry: Entry, raw: Path) -> list[list[Any]]:
+    """What changes when a raw file changes: its name below the folder, its size, its time."""
+    stats = {role: (path, path.stat()) for role, path in sorted(entry.files.items())}
+    return [[role, os.path.relpath(path, raw), stat.st_size, stat.st_mtime_ns] for role, (path, stat) in stats.items()]
+
+
+def _write_all(jobs: list[Job], store: Store, rewrite: bool) -> list[dict[str, Any]]:
+    """Write what is not there yet; the parts come back in the order of the jobs."""
+    kept = {} if rewrite else {job.fingerprint: part for job in jobs if (part := _kept_part(job, store))}
+    if kept:
+        logger.info("%s: %d of %d shards are there already", jobs[0].source, len(kept), len(jobs))
+    missing = [job for job in jobs if job.fingerprint not in kept]
+    written = {job.fingerprint: part for job, part in _run_parallel(missing, store)}
+    return [(kept | written)[job.fingerprint] for job in jobs]
+
+
+def _run_parallel(jobs: list[Job], store: Store) -> Iterator[tuple[Job, dict[str, Any]]]:
+    report = _progress(jobs)
+    if len(jobs) < 2:
+        for job in jobs:
+            yield job, write_shard(job, store)
+            report(job)
+        return
+    # spawn: forked children would share this process's open sockets and locks.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(available_cpus(), len(jobs)), mp_context=context) as pool:
+        pending: dict[Future[dict[str, Any]], Job] = {pool.submit(write_shard, job, store): job for job in jobs}
+        try:
+            while pending:
+                done, _ = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    job = pending.pop(future)
+                    yield job, future.result()
+                    report(job)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _progress(jobs: list[Job]) -> Callable[[Job], None]:
+    total = sum(len(job.entries) for job in jobs)
+    done, begin, last = 0, time.monotonic(), -1e9
+
+    def report(job: Job) -> None:
+        nonlocal done, last
+        done += len(job.entries)
+        now = time.monotonic()
+        if now - last >= 2 or done == total:
+            last = now
+            rate = done / max(now - begin, 1e-9)
+            eta = (total - done) / rate
+            logger.info("%s: %d/%d images  %.1f images/s  eta %.0f s", job.source, done, total, rate, eta)
+
+    return report
+
+
+def _kept_part(job: Job, store: Store) -> dict[str, Any] | None:
+    """What is known of a shard that an earlier call wrote, if it is still there in full size."""
+    key = f"shards/{job.source}/parts/{job.fingerprint}.json"
+    if store.size(key) is None:
+        return None
+    part: dict[str, Any] = json.loads(store.get(key))
+    whole = store.size(f"shards/{job.source}/{part['shard']['name']}") == part["shard"]["num_bytes"]
+    return part if whole else None
+
+
+def write_shard(job: Job, store: Store) -> dict[str, Any]:
+    """Write one tar and put it, then a part of the index that says what it holds."""
+    module = catalog.load("histoseg.sources", job.source)
+    with tempfile.TemporaryDirectory(prefix="histoseg-shard-") as folder:
+        path = Path(folder) / "shard.tar"
+        read = (checked(module.TASK, module.read(entry)) for entry in job.entries)
+        samples = write_tar(path, read, module.TASK, job.split, job.tile_px)
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        shard = {
+            "name": f"{job.source}-{job.split}-{job.number:05d}-{sha256[:8]}.tar",
+            "split": job.split,
+            "sha256": sha256,
+            "num_bytes": path.stat().st_size,
+            "num_samples": len(samples["key"]),
+        }
+        store.put(f"shards/{job.source}/{shard['name']}", path)
+    part = {"shard": shard, "samples": samples}
+    store.put(f"shards/{job.source}/parts/{job.fingerprint}.json", json.dumps(part).encode())
+    return part
+
+
+def _remove_others(store: Store, index: SourceIndex, parts: set[str]) -> None:
+    """Delete shards and parts of earlier versions, which no index names any more."""
+    source = index.task.name
+    named = {f"shards/{source}/{shard.name}" for shard in index.shards} | parts | {index_key(source)}
+    for key in store.list(f"shards/{source}/"):
+        if key not in named:
+            store.delete(key)

@@ -1,0 +1,205 @@
+"""Finding, pairing and reading raw files, and telling in one line what is wrong with them."""
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from xml.etree.ElementTree import Element, ParseError
+
+import defusedxml.ElementTree
+import numpy as np
+from defusedxml.common import DefusedXmlException
+from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
+
+from histoseg.errors import DataError, MissingSourceError
+from histoseg.types import IGNORE, Entry, Image, Sample, SemanticMap
+
+logger = logging.getLogger(__name__)
+
+MAX_DEPTH = 6  # A source lies at most so many folders below the one given, as unpacked archives nest their names.
+MAX_NAMED = 3  # More names than these only hide the message.
+
+Folders = Mapping[Path, Sequence[Path]]
+
+
+def scan(root: Path) -> dict[Path, list[Path]]:
+    """The folder and those below it, each with its files, in sorted order; hidden names and `__MACOSX` left out.
+
+    Raises:
+        MissingSourceError: If the root is not a folder.
+    """
+    if not root.is_dir():
+        raise MissingSourceError(f"{root} is not a folder; give the folder that holds the raw data")
+    return dict(_walk(root, MAX_DEPTH))
+
+
+def _walk(folder: Path, depth: int) -> Iterator[tuple[Path, list[Path]]]:
+    members = sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
+    below = [path for path in members if path.is_dir()]
+    yield folder, [path for path in members if path not in set(below)]
+    if depth > 0:
+        for path in below:
+            yield from _walk(path, depth - 1)
+
+
+def plain(name: str) -> str:
+    """A name without what spellings differ in: `Train Imgs`, `Train_imgs` and `train-imgs` are `trainimgs`."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def select(folders: Folders, pattern: str, where: Callable[[Path], bool] = lambda _: True) -> list[Path]:
+    """The files whose whole name matches, whatever its case, in those folders for which `where` holds."""
+    expression = re.compile(pattern, re.IGNORECASE)
+    return [
+        path for folder, files in folders.items() if where(folder) for path in files if expression.fullmatch(path.name)
+    ]
+
+
+def missing(root: Path, title: str, wanted: str) -> MissingSourceError:
+    """The error that a source is not there at all."""
+    return MissingSourceError(
+        f"{root}: no {title} found, looked {MAX_DEPTH} folders deep for {wanted}; unpack it there"
+    )
+
+
+def by_name(paths: Iterable[Path], name: Callable[[Path], str]) -> dict[str, Path]:
+    """The files by the name given to each.
+
+    Raises:
+        DataError: If two files have the same name.
+    """
+    named: dict[str, Path] = {}
+    for path in paths:
+        if (twin := named.setdefault(name(path), path)) != path:
+            raise DataError(f"{path}: the same image name as {twin}; keep one of the two copies")
+    return named
+
+
+def require_pairs(title: str, images: Mapping[str, Path], annotations: Mapping[str, Path]) -> None:
+    """Refuse images without annotation and annotations without image.
+
+    Raises:
+        DataError: If there is any; a few are named.
+    """
+    if alone := sorted(images.keys() - annotations.keys()):
+        raise DataError(
+            f"{title}: {_listing(images, alone)} without annotation; unpack the whole data set or remove it"
+        )
+    if alone := sorted(annotations.keys() - images.keys()):
+        raise DataError(
+            f"{title}: {_listing(annotations, alone)} without image; unpack the whole data set or remove it"
+        )
+
+
+def _listing(paths: Mapping[str, Path], names: Sequence[str]) -> str:
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(str(paths[name]) for name in names[:MAX_NAMED]) + more
+
+
+def make_key(name: str) -> str:
+    """The name with each run of characters that a key may not have as one `-`."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
+
+
+def require_unique(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries, sorted by key.
+
+    Raises:
+        DataError: If two entries have the same key.
+    """
+    ordered = sorted(entries, key=lambda entry: entry.key)
+    for first, second in zip(ordered, ordered[1:], strict=False):
+        if first.key == second.key:
+            raise DataError(
+                f"{second.files['image']}: key {second.key!r} is also that of {first.files['image']}; rename one of them"
+            )
+    return ordered
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[PillowImage.Image]:
+    """The image of any size; whatever Pillow finds wrong is a DataError.
+
+    Pillow and not OpenCV: OpenCV fills the rest of a truncated JPEG with grey and says nothing.
+    """
+    limit = PillowImage.MAX_IMAGE_PIXELS
+    PillowImage.MAX_IMAGE_PIXELS = None  # Sections of tissue exceed the 178 Mpx that Pillow takes for an attack.
+    try:
+        with PillowImage.open(path) as image:
+            image.load()
+            yield image
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: not a readable image ({reason}); fetch the file again") from error
+    finally:
+        PillowImage.MAX_IMAGE_PIXELS = limit
+
+
+def read_image(path: Path) -> Image:
+    """The image as RGB.
+
+    Raises:
+        DataError: If the file is no image, damaged or cut short.
+    """
+    with _open(path) as image:
+        return np.array(image.convert("RGB"))
+
+
+def read_labels(path: Path) -> SemanticMap:
+    """The values of a one-channel image: grey values as they are, palette images as indices.
+
+    Raises:
+        DataError: If the file is no image, is damaged, or has colours or values above 255.
+    """
+    with _open(path) as image:
+        values = np.array(image)
+    if values.ndim == 3 and (values == values[:, :, :1]).all():
+        values = values[:, :, 0]  # Some tools save grey masks with three equal channels.
+    if values.ndim != 2:
+        raise DataError(f"{path}: an annotation of shape {values.shape}; expected one channel of class ids")
+    if values.max(initial=0) > 255:
+        raise DataError(f"{path}: an annotation with value {values.max()}; expected values up to 255")
+    return values.astype(np.uint8)
+
+
+def read_xml(path: Path, repair: Callable[[bytes], bytes] = lambda text: text) -> Element:
+    """The root of an XML file, after its known faults are repaired.
+
+    Raises:
+        DataError: If it is not well-formed or has entities of its own.
+    """
+    try:
+        root: Element = defusedxml.ElementTree.fromstring(repair(path.read_bytes()))
+    except (ParseError, DefusedXmlException) as error:
+        raise DataError(f"{path}: not well-formed XML ({error}); fetch the file again") from error
+    return root
+
+
+def make_sample(entry: Entry, image: Image, semantic_map: SemanticMap, *, num_classes: int, mpp: float) -> Sample:
+    """The sample, its two halves checked against each other.
+
+    Raises:
+        DataError: If they differ in size, or a label is neither a class nor IGNORE.
+    """
+    annotation = entry.files.get("annotation", entry.files["image"])
+    if image.shape[:2] != semantic_map.shape:
+        raise DataError(
+            f"{annotation}: {_size(semantic_map)} px, but its image {entry.files['image'].name} has {_size(image)} px;"
+            " fetch both again"
+        )
+    wrong = (semantic_map >= num_classes) & (semantic_map != IGNORE)
+    if wrong.any():
+        raise DataError(f"{annotation}: class id {semantic_map[wrong].max()}; expected 0 to {num_classes - 1}")
+    return Sample(key=entry.key, patient=entry.patient, image=image, semantic_map=semantic_map, mpp=mpp)
+
+
+def _size(pixels: np.ndarray) -> str:
+    return f"{pixels.shape[1]}x{pixels.shape[0]}"
+
+
+def write_image(path: Path, pixels: np.ndarray, **options: object) -> None:
+    """Write an RGB image or a label map; the ending names the format, `options` are Pillow's."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PillowImage.fromarray(pixels).save(path, **options)

@@ -1,0 +1,124 @@
+"""Checkpoints in the store: tensors as safetensors, everything else as JSON, nothing pickled.
+
+The JSON is put last and holds the hash of the tensors: a checkpoint that can be listed is whole.
+"""
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from histoseg.errors import CheckpointError
+from histoseg.storage import Store
+
+logger = logging.getLogger(__name__)
+
+_NAME = re.compile(r"step-(\d{8})\.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A moment of a training: `tensors` by dotted name, and JSON-able `state`."""
+
+    step: int
+    tensors: Mapping[str, Tensor]
+    state: Mapping[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints below one folder of a store; the newest `keep` stay."""
+
+    def __init__(self, store: Store, folder: str, keep: int = 2) -> None:
+        self.store = store
+        self.folder = folder
+        self.keep = keep
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint, then delete those too old to keep."""
+        body = save({name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()})
+        record = {**checkpoint.state, "step": checkpoint.step, "sha256": hashlib.sha256(body).hexdigest()}
+        self.store.put(self._tensors_key(checkpoint.step), body)
+        self.store.put(self._state_key(checkpoint.step), json.dumps(record).encode())
+        for step in self.steps()[: -self.keep]:
+            self.store.delete(self._state_key(step))
+            self.store.delete(self._tensors_key(step))
+
+    def steps(self) -> list[int]:
+        """The steps of the whole checkpoints, ascending."""
+        names = (key.rpartition("/")[2] for key in self.store.list(f"{self.folder}/step-"))
+        return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
+
+    def newest(self) -> Checkpoint | None:
+        """The last checkpoint that is undamaged, or None if there is none."""
+        for step in reversed(self.steps()):
+            try:
+                return self.load(step)
+            except CheckpointError as error:
+                logger.warning("%s; going back to the one before", error)
+        return None
+
+    def load(self, step: int) -> Checkpoint:
+        """One checkpoint.
+
+        Raises:
+            CheckpointError: If its tensors are not those that were saved.
+        """
+        record = json.loads(self.store.get(self._state_key(step)))
+        body = self.store.get(self._tensors_key(step))
+        if hashlib.sha256(body).hexdigest() != record.pop("sha256"):
+            raise CheckpointError(f"{self.store.url}/{self._tensors_key(step)} is damaged; delete it to train again")
+        return Checkpoint(step=record.pop("step"), tensors=load(body), state=record)
+
+    def _tensors_key(self, step: int) -> str:
+        return f"{self.folder}/step-{step:08d}.safetensors"
+
+    def _state_key(self, step: int) -> str:
+        return f"{self.folder}/step-{step:08d}.json"
+
+
+def tensors_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """All tensors of a model and its Adam optimiser, by dotted name, detached copies on the CPU."""
+    found = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        for part, value in optimizer.state.get(parameter, {}).items():
+            found[f"adam.{part}.{name}"] = value
+    return {name: value.detach().to("cpu", copy=True) for name, value in found.items()}
+
+
+def restore(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Checkpoint) -> None:
+    """Put a model and its optimiser back to where `tensors_of` saw them.
+
+    Raises:
+        CheckpointError: If the checkpoint has other parameters; the text says which.
+    """
+    restore_model(model, checkpoint)
+    for name, parameter in model.named_parameters():
+        parts = [key for key in checkpoint.tensors if key.startswith("adam.") and key.split(".", 2)[2] == name]
+        if parts:
+            # The step count stays where Adam made it; the moments live beside their parameter.
+            optimizer.state[parameter] = {
+                (part := key.split(".", 2)[1]): checkpoint.tensors[key].to(
+                    "cpu" if part == "step" else parameter.device, copy=True
+                )
+                for key in parts
+            }
+
+
+def restore_model(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Put only the model's own tensors back.
+
+    Raises:
+        CheckpointError: If the checkpoint has other parameters; the text says which.
+    """
+    saved = {name[6:]: value for name, value in checkpoint.tensors.items() if name.startswith("model.")}
+    wanted = model.state_dict()
+    if differing := sorted(set(saved) ^ set(wanted)) or [n for n in wanted if wanted[n].shape != saved[n].shape]:
+        raise CheckpointError(f"the checkpoint is of another model: {', '.join(differing[:5])} differ")
+    model.load_state_dict(saved)
