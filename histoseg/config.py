@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from histoseg import catalog
 from histoseg.errors import ConfigError
@@ -17,6 +17,7 @@ from histoseg.types import Method
 
 Norm = Literal["group", "batch", "frozen"]
 Precision = Literal["fp32", "bf16"]
+Part = TypeVar("Part")
 
 
 def _require(claim: bool, path: str, value: object, rule: str) -> None:
@@ -208,17 +209,16 @@ def _convert(value: Any, hint: Any, path: str) -> Any:
     return value
 
 
-def override(run: Run, assignment: str) -> Run:
-    """The run with one field changed: `override(run, "optim.lr=1e-3")`.
+def override(part: Part, assignment: str) -> Part:
+    """The run, or a part of one, with one field changed: `override(run, "optim.lr=1e-3")`.
 
     Raises:
         ConfigError: If the field does not exist or cannot have that value.
     """
     path, equals, text = assignment.partition("=")
-    names = path.strip().split(".")
     if not equals:
         raise ConfigError(f"{assignment!r} is no assignment; write it as optim.lr=1e-3")
-    changed: Run = _assign(run, names, _parse(text.strip()), path.strip())
+    changed: Part = _assign(part, path.strip().split("."), _parse(text.strip()), path.strip())
     return changed
 
 

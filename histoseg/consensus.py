@@ -25,9 +25,9 @@ def staple(maps: Sequence[SemanticMap], num_classes: int) -> SemanticMap:
 
     Expectation maximisation for the raters' confusion matrices (STAPLE: Warfield et al. 2004, Sec. II; for several
     labels: Rohlfing et al. 2004, "Performance-based classifier combination in atlas-based image segmentation using
-    expectation-maximization parameter estimation"). It gives the labels of ITK's `MultiLabelSTAPLEImageFilter`, whose choices where the papers leave
-    any are: priors are the share of each label among all votes; matrices start from the majority vote, with its ties as
-    `_start` tells; it ends when no entry moves by 1e-5.
+    expectation-maximization parameter estimation"). It gives the labels of ITK's `MultiLabelSTAPLEImageFilter`, whose
+    choices where the papers leave any are: priors are the share of each label among all votes; matrices start from
+    the majority vote, with its ties as `_start` tells; it ends when no entry moves by 1e-5.
 
     Raises:
         ValueError: If there is no map, the maps differ in size, or a label is not below `num_classes`.
@@ -102,7 +102,8 @@ def _fit(votes: Votes, counts: Int64[np.ndarray, " P"], num_classes: int) -> Flo
 
 def _tally(votes: Votes, num_classes: int) -> Float64[np.ndarray, "P C"]:
     """How many raters gave each label."""
-    return (votes[:, :, None] == np.arange(num_classes)).sum(axis=1).astype(np.float64)
+    tally: Float64[np.ndarray, "P C"] = (votes[:, :, None] == np.arange(num_classes)).sum(axis=1).astype(np.float64)
+    return tally
 
 
 def _start(votes: Votes, counts: Int64[np.ndarray, " P"], num_classes: int) -> Float64[np.ndarray, "R V C"]:
@@ -157,7 +158,8 @@ def _joint(
 def _divide(values: np.ndarray, *, axis: int) -> np.ndarray:
     """The values as shares of their sum along the axis; what sums to 0 stays 0."""
     total = values.sum(axis=axis, keepdims=True)
-    return np.divide(values, total, out=np.zeros_like(values), where=total > 0)
+    shares: np.ndarray = np.divide(values, total, out=np.zeros_like(values), where=total > 0)
+    return shares
 
 
 def _winner(weights: Float64[np.ndarray, "P C"]) -> UInt8[np.ndarray, " P"]:
@@ -171,4 +173,5 @@ def _spread(codes: Codes, seen: Bool[np.ndarray, " P"], labels: UInt8[np.ndarray
     """Each pixel's label: that of its pattern."""
     table = np.full(len(seen), IGNORE, np.uint8)
     table[seen] = labels
-    return table[codes]
+    spread: SemanticMap = table[codes]
+    return spread

@@ -7,7 +7,7 @@ whoever repeats it, each cell of a table is recorded once, and tables are built 
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -56,35 +56,46 @@ def run_folder(pretraining: str) -> str:
     return f"runs/{pretraining}"
 
 
-def complete(runs: Sequence[Run], store: Store, cache: Path, process: Process) -> None:
+def complete(runs: Sequence[Run], store: Store, cache: Path, process: Process) -> list[str]:
     """Record every run of a group that shares one pretraining; what is recorded already is left alone.
+
+    Returns:
+        The store keys of the runs' records.
 
     Raises:
         DataError: If a source was not prepared, or its shards are damaged.
         TrainingError: If a loss is not a number.
     """
-    dataset = MetaDataset.open(store, dict.fromkeys(source for run in runs for source in run.sources), cache)
-    todo = _not_recorded(runs, store, dataset, process)
-    if not todo:
-        return
-    folder = run_folder(pretraining_id(todo[0], dataset.checksums))
+    dataset = open_dataset(runs, store, cache)
+    keys = [record_key(run.experiment, cell_id(run, dataset.checksums)) for run in runs]
+    if todo := _not_recorded(dict(zip(keys, runs, strict=True)), store, process):
+        pretrained = pretrain_group(todo[0], dataset, store, process)
+        for run in todo:
+            _complete_cell(run, pretrained, dataset, store, process)
+    return keys
+
+
+def open_dataset(runs: Sequence[Run], store: Store, cache: Path) -> MetaDataset:
+    """Every source that some runs read."""
+    names = dict.fromkeys(source for run in runs for source in run.sources)
+    return MetaDataset.open(store, names, runs[0].data.patch_px, cache)
+
+
+def pretrain_group(run: Run, dataset: MetaDataset, store: Store, process: Process) -> Pretrained:
+    """The model that a run and all that differ from it only in what follows start from."""
+    folder = run_folder(pretraining_id(run, dataset.checksums))
     if process.leads:
-        described = {"run": to_json(todo[0]), "checksums": dataset.checksums, "git_commit": git_commit()}
+        described = {"run": to_json(run), "checksums": dataset.checksums, "git_commit": git_commit()}
         store.put(f"{folder}/run.json", json.dumps({**described, "versions": versions()}).encode())
-    predecessors = MetaDataset(
-        sources={name: dataset.sources[name] for name in todo[0].predecessors}, cache=dataset.cache
-    )
-    checkpoints = Checkpoints(store, f"{folder}/pretrain")
-    pretrained = pretrain(todo[0], predecessors, checkpoints, process)
-    for run in todo:
-        _complete_cell(run, pretrained, dataset, store, process)
+    predecessors = MetaDataset(sources={name: dataset.sources[name] for name in run.predecessors}, cache=dataset.cache)
+    return pretrain(run, predecessors, Checkpoints(store, f"{folder}/pretrain"), process)
 
 
-def _not_recorded(runs: Sequence[Run], store: Store, dataset: MetaDataset, process: Process) -> list[Run]:
+def _not_recorded(runs: Mapping[str, Run], store: Store, process: Process) -> list[Run]:
     """The runs without a record. If ranks saw the store at different moments, they agree on the longer list."""
-    missing = [store.size(record_key(run.experiment, cell_id(run, dataset.checksums))) is None for run in runs]
+    missing = [store.size(key) is None for key in runs]
     votes = sum_over_ranks(torch.tensor(missing, dtype=torch.int64, device=process.device)).tolist()
-    return [run for run, count in zip(runs, votes, strict=True) if count]
+    return [run for run, count in zip(runs.values(), votes, strict=True) if count]
 
 
 def _complete_cell(run: Run, pretrained: Pretrained, dataset: MetaDataset, store: Store, process: Process) -> None:
@@ -95,7 +106,7 @@ def _complete_cell(run: Run, pretrained: Pretrained, dataset: MetaDataset, store
     def val_score(model: UNet) -> float:
         return miou_pooled(np.stack(_confusions(model, run, dataset, "val", process)))
 
-    refined = refine(run, pretrained.model, dataset, checkpoints, val_score=val_score, place=place, on_status=on_status)
+    refined = refine(run, pretrained.model, dataset, checkpoints, val_score, process)
     if process.leads:
         record = _record(run, pretrained, refined, dataset, store, process.place)
         store.put(

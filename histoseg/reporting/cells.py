@@ -174,7 +174,17 @@ def summarise(spec: TableSpec, cells: Mapping[Address, Cell]) -> list[str]:
                 for method, title in spec.methods.items()
             )
             lines.append(f"{whose}, of {num_pairs} pairs the better method is {ahead}. Mean over cells: {means}.")
-    return lines
+    return [*lines, *_say_overlap(spec, cells)]
+
+
+def _say_overlap(spec: TableSpec, cells: Mapping[Address, Cell]) -> list[str]:
+    pairs: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for address, cell in cells.items():
+        if not math.isnan(cell.interval[0]):
+            pairs.setdefault((address.new_task, address.column), []).append(cell.interval)
+    whole = [intervals for intervals in pairs.values() if len(intervals) == len(spec.methods) > 1]
+    overlap = sum(max(low for low, _ in pair) <= min(high for _, high in pair) for pair in whole)
+    return [f"In {overlap} of {len(whole)} pairs the methods' intervals overlap."] if whole else []
 
 
 def explain(spec: TableSpec) -> list[str]:

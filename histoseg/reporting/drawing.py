@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from histoseg.reporting.cells import TableSpec
 
@@ -44,7 +45,8 @@ def grid_of_axes(num_axes: int, num_columns: int, size: tuple[float, float]) -> 
     """A figure with so many axes in rows, each of that width and height in inches."""
     num_columns = min(num_columns, num_axes)
     num_rows = math.ceil(num_axes / num_columns)
-    figure = Figure(figsize=(size[0] * num_columns, 0.5 + size[1] * num_rows), layout="constrained")
+    layout = ConstrainedLayoutEngine(h_pad=0.12, hspace=0.04)
+    figure = Figure(figsize=(size[0] * num_columns, 0.5 + size[1] * num_rows), layout=layout)
     axes = list(figure.subplots(num_rows, num_columns, squeeze=False).ravel())
     for axis in axes[num_axes:]:
         axis.remove()

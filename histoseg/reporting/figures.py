@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from histoseg.reporting.cells import Cell, TableSpec
 from histoseg.reporting.drawing import FAINT, GREY, INK, MethodStyle, grid_of_axes, method_styles, strip, to_png
@@ -24,7 +25,11 @@ def draw_comparison(spec: TableSpec, cells: Mapping[Address, Cell]) -> bytes:
     ]
     if spec.paper:
         handles.append(Line2D([], [], marker="D", color="none", mec=INK, mfc="none", label="the paper's number"))
+        handles.append(
+            Line2D([], [], marker="|", color="none", mec=INK, ms=9, mew=1.5, label="averaged as the paper's code")
+        )
     handles.append(Line2D([], [], color=INK, ls=":", label="always the majority class"))
+    figure.supxlabel("mIoU, with the 95 % interval over test images", fontsize=9)
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
     return to_png(figure)
 
@@ -42,7 +47,6 @@ def _draw_row_of_dots(axis: Axes, spec: TableSpec, cells: Mapping[Address, Cell]
     axis.set_yticks(range(len(columns)), [spec.columns[column] for column in columns])
     axis.set_ylim(len(columns) - 0.5, -0.5)
     axis.set_title(spec.rows[row], loc="left", fontsize=11, fontweight="bold", color=INK)
-    axis.set_xlabel("mIoU (pooled), 95 % interval over test images", fontsize=9)
     axis.grid(axis="x", color=FAINT, lw=0.7)
     strip(axis)
     axis.tick_params(axis="y", length=0)
@@ -56,6 +60,8 @@ def _draw_dot(axis: Axes, cell: Cell, height: float, style: MethodStyle) -> None
     low, high = cell.interval
     if not math.isnan(low):
         axis.plot([low, high], [height, height], color=style.colour, lw=1.8, solid_capstyle="round", zorder=3)
+    if cell.paper is not None:
+        axis.plot(cell.mean_of("miou_reference"), height, marker="|", ms=9, mew=1.5, color=style.colour, zorder=4)
     for record in cell.records if len(cell.records) > 1 else ():
         axis.plot(
             record.scores.miou_pooled, height, marker=".", ms=4, color=style.colour, alpha=0.6, ls="none", zorder=4
@@ -72,7 +78,7 @@ def draw_pretraining(spec: TableSpec, records: Sequence[Record]) -> bytes:
     """
     unique = {record.pretraining: record for record in records if record.pretrain_curve}
     groups: dict[tuple[str, ...], list[Record]] = {}
-    for record in sorted(unique.values(), key=lambda record: (len(record.predecessors), record.predecessors)):
+    for record in sorted(unique.values(), key=lambda record: _place(spec, record)):
         groups.setdefault(record.predecessors, []).append(record)
     figure, axes = grid_of_axes(max(1, len(groups)), num_columns=4, size=(2.9, 2.0))
     for axis, group in zip(axes, groups.values(), strict=True) if groups else ():
@@ -92,6 +98,14 @@ def draw_pretraining(spec: TableSpec, records: Sequence[Record]) -> bytes:
 def _smooth(values: Sequence[float]) -> list[float]:
     reach = len(values) // 40
     return [float(np.mean(values[max(0, i - reach) : i + reach + 1])) for i in range(len(values))]
+
+
+def _place(spec: TableSpec, record: Record) -> tuple[int, int, int]:
+    """Single tasks first; then as the table is ordered."""
+    columns, rows = list(spec.columns), list(spec.rows)
+    is_set = len(record.predecessors) > 1
+    row = rows.index(record.address.new_task) if is_set else 0  # A single task is shared by all rows.
+    return len(record.predecessors), columns.index(record.address.column), row
 
 
 def _predecessors_title(spec: TableSpec, record: Record) -> str:
@@ -129,6 +143,7 @@ def _draw_curves(axis: Axes, spec: TableSpec, records: Sequence[Record]) -> None
         chosen = dict(record.refine_curve).get(record.best_epoch)
         if chosen is not None:
             axis.plot(record.best_epoch, chosen, marker="o", ms=4, color=colour, mec="white", mew=0.6)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     axis.grid(color=FAINT, lw=0.6)
     strip(axis)
 

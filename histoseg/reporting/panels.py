@@ -1,13 +1,12 @@
 """One test image per task, as seen, as annotated and as predicted: the figure a pathologist looks at first."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 
 from histoseg.errors import DataError
@@ -39,18 +38,28 @@ def draw_panels(spec: TableSpec, cells: Mapping[Address, Cell], read: ReadBytes)
     shown = {row: choice for row in spec.rows if (choice := _choose_panels(spec, cells, row))}
     if not shown:
         return None
-    titles = ["image", "truth", *spec.methods.values()]
-    figure = Figure(figsize=(2.75 * len(titles), 3.25 * len(shown)), layout="constrained")
+    figure = Figure(figsize=(2.75 * (2 + len(spec.methods)), 3.4 * len(shown)), layout="constrained")
     for part, (row, choice) in zip(figure.subfigures(len(shown), 1, squeeze=False)[:, 0], shown.items(), strict=True):
-        axes = part.subplots(1, len(titles))
-        record, first = next(iter(choice.values()))
-        pictures = [decode_png(read(first.image), first.image), _painted(read, first.truth)]
-        pictures += [_painted(read, choice[m][1].prediction) if m in choice else None for m in spec.methods]
-        for axis, title, picture in zip(axes, titles, pictures, strict=True):
-            _show(axis, title, picture)
-        part.suptitle(f"{spec.rows[row]} · image {first.key}", x=0.01, ha="left", fontsize=11, fontweight="bold")
-        part.legend(handles=_class_legend(record.classes), loc="outside lower center", ncols=8, frameon=False)
+        _draw_row(part, spec, row, choice, read)
     return to_png(figure)
+
+
+def _draw_row(
+    part: SubFigure, spec: TableSpec, row: str, choice: Mapping[str, tuple[Record, Panel]], read: ReadBytes
+) -> None:
+    record, first = next(iter(choice.values()))
+    maps = {"truth": _read_map(read, first.truth)}
+    maps |= {spec.methods[m]: _read_map(read, panel.prediction) for m, (_, panel) in choice.items()}
+    axes = part.subplots(1, 2 + len(spec.methods))
+    _show(axes[0], "image", _shrink(decode_png(read(first.image), first.image), cv2.INTER_AREA))
+    for axis, title in zip(axes[1:], ["truth", *spec.methods.values()], strict=True):
+        _show(axis, title, paint(_shrink(maps[title], cv2.INTER_NEAREST)) if title in maps else None)
+    part.suptitle(
+        f"{spec.rows[row]} · after {spec.columns[record.address.column]} · {first.key}",
+        x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK,
+    )  # fmt: skip
+    handles = _class_legend(record.classes, has_ignored=any((shown == IGNORE).any() for shown in maps.values()))
+    part.legend(handles=handles, loc="outside lower left", ncols=8, frameon=False, fontsize=9)
 
 
 def _choose_panels(spec: TableSpec, cells: Mapping[Address, Cell], row: str) -> dict[str, tuple[Record, Panel]]:
@@ -90,11 +99,18 @@ def decode_png(body: bytes, key: str) -> UInt8[np.ndarray, "..."]:
     return np.asarray(picture if picture.ndim == 2 else cv2.cvtColor(picture[..., :3], cv2.COLOR_BGR2RGB))
 
 
-def _painted(read: ReadBytes, key: str) -> UInt8[np.ndarray, "H W 3"]:
+def _read_map(read: ReadBytes, key: str) -> UInt8[np.ndarray, "H W"]:
     semantic_map = decode_png(read(key), key)
     if semantic_map.ndim != 2:
         raise DataError(f"{key}: a label map has one channel, this picture has {semantic_map.shape[2]}")
-    return paint(semantic_map)
+    return semantic_map
+
+
+def _shrink(picture: UInt8[np.ndarray, "..."], interpolation: int) -> UInt8[np.ndarray, "..."]:
+    height, width = picture.shape[:2]
+    factor = min(1.0, PANEL_PX / max(height, width))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return np.asarray(cv2.resize(picture, size, interpolation=interpolation), np.uint8)
 
 
 def _show(axis: Axes, title: str, picture: UInt8[np.ndarray, "H W 3"] | None) -> None:
@@ -103,12 +119,11 @@ def _show(axis: Axes, title: str, picture: UInt8[np.ndarray, "H W 3"] | None) ->
     if picture is None:
         axis.text(0.5, 0.5, "not finished", ha="center", va="center", color=GREY)
         return
-    step = math.ceil(max(picture.shape[:2]) / PANEL_PX)
-    axis.imshow(picture[::step, ::step], interpolation="nearest")
+    axis.imshow(picture, interpolation="nearest")
 
 
-def _class_legend(classes: Iterable[str]) -> list[Patch]:
+def _class_legend(classes: Iterable[str], has_ignored: bool) -> list[Patch]:
     names = list(classes)
     colours = [BACKGROUND_COLOUR, *(CLASS_COLOURS[i % len(CLASS_COLOURS)] for i in range(len(names) - 1))]
     patches = [Patch(color=colour, label=name) for name, colour in zip(names, colours, strict=True)]
-    return [*patches, Patch(color=IGNORE_COLOUR, label="not annotated")]
+    return [*patches, Patch(color=IGNORE_COLOUR, label="not annotated")] if has_ignored else patches

@@ -31,7 +31,7 @@ def to_markdown(spec: TableSpec, cells: Mapping[Address, Cell]) -> str:
     for row, title in spec.rows.items():
         texts = [_cell_text(spec, cells, Address(row, column, method)) for column, method in pairs]
         lines.append(_line([f"**{title}**", *texts]))
-    return "\n".join([*lines, "", *(f"- {text}" for text in [*explain(spec), *summarise(spec, cells)]), ""])
+    return "\n".join([*lines, "", *(f"- {text}" for text in [*summarise(spec, cells), *explain(spec)]), ""])
 
 
 def _line(texts: Iterable[str]) -> str:

@@ -79,6 +79,11 @@ class SourceIndex:
     samples: Samples
     checksum: str
 
+    @property
+    def folder(self) -> str:
+        """Where the shards lie in their store."""
+        return shard_folder(self.task.name, self.patch_px)
+
     @cached_property
     def split_rows(self) -> dict[Split, np.ndarray]:
         """The rows of each split, int64, in stored order."""
@@ -105,9 +110,14 @@ class SourceIndex:
         return (f"{self.task.name}: every labelled pixel is {', '.join(seen) or 'IGNORE'}; were the masks read right?",)
 
 
-def index_key(source: str) -> str:
-    """Where a source's index lies in the store."""
-    return f"shards/{source}/index.json"
+def shard_folder(source: str, patch_px: int) -> str:
+    """Where a source's shards for patches of that size lie in the store."""
+    return f"shards/{source}/{patch_px}px"
+
+
+def index_key(source: str, patch_px: int) -> str:
+    """Where their index lies."""
+    return f"{shard_folder(source, patch_px)}/index.json"
 
 
 def encode(index: dict[str, Any]) -> bytes:
@@ -137,15 +147,16 @@ def describe(task: Task, origin: str, patch_px: int, options: dict[str, str], pa
     return encode(content)
 
 
-def open_index(store: Store, source: str) -> SourceIndex:
+def open_index(store: Store, source: str, patch_px: int) -> SourceIndex:
     """The index of a source.
 
     Raises:
         DataError: If the source was never prepared here, or its index is damaged or of another format.
     """
-    key = index_key(source)
+    key = index_key(source, patch_px)
     if store.size(key) is None:
-        raise DataError(f"{store.url} has no shards of {source}; write them with `histoseg prepare {source}`")
+        command = f"histoseg prepare {source} --patch-px {patch_px}"
+        raise DataError(f"{store.url} has no shards of {source} for patches of {patch_px} px; write them: `{command}`")
     body = store.get(key)
     try:
         return _decode(body)

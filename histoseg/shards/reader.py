@@ -26,13 +26,13 @@ class MetaDataset:
     cache: "ShardCache"
 
     @classmethod
-    def open(cls, store: Store, names: Iterable[str], cache_folder: Path) -> "MetaDataset":
+    def open(cls, store: Store, names: Iterable[str], patch_px: int, cache_folder: Path) -> "MetaDataset":
         """The meta-dataset of some prepared sources; shards are fetched when first read.
 
         Raises:
             DataError: If a source was not prepared in this store.
         """
-        sources = {name: open_index(store, name) for name in names}
+        sources = {name: open_index(store, name, patch_px) for name in names}
         return cls(sources=sources, cache=ShardCache(store, cache_folder))
 
     @property
@@ -44,7 +44,7 @@ class MetaDataset:
         """Image and semantic map of one stored sample, read-only views of the cached shard."""
         index = self.sources[source]
         samples = index.samples
-        shard = self.cache.open(source, index.shards[samples.shard[row]])
+        shard = self.cache.open(index.folder, index.shards[samples.shard[row]])
         height, width = samples.height[row], samples.width[row]
         image = _view(shard, samples.image_offset[row], (height, width, 3))
         return image, _view(shard, samples.map_offset[row], (height, width))
@@ -84,7 +84,7 @@ class ShardCache:
         self._open: dict[str, np.memmap] = {}
         self._lock = Lock()
 
-    def open(self, source: str, shard: Shard) -> np.ndarray:
+    def open(self, folder: str, shard: Shard) -> np.ndarray:
         """All bytes of a shard, uint8, without reading them yet.
 
         Raises:
@@ -92,19 +92,19 @@ class ShardCache:
         """
         with self._lock:
             if (mapped := self._open.get(shard.sha256)) is None:
-                mapped = np.memmap(self._fetched(source, shard), dtype=np.uint8, mode="r")
+                mapped = np.memmap(self._fetched(folder, shard), dtype=np.uint8, mode="r")
                 self._open[shard.sha256] = mapped
         return mapped
 
-    def _fetched(self, source: str, shard: Shard) -> Path:
+    def _fetched(self, folder: str, shard: Shard) -> Path:
         path = self.folder / f"{shard.sha256}.tar"
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f"{shard.sha256}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # One process of a node fetches, the others wait for it.
             if not path.exists() or path.stat().st_size != shard.num_bytes:
                 arrived = path.with_suffix(".unchecked")
-                self.store.download(f"shards/{source}/{shard.name}", arrived)
-                check_shard(arrived, shard, f"{self.store.url}/shards/{source}/{shard.name}")
+                self.store.download(f"{folder}/{shard.name}", arrived)
+                check_shard(arrived, shard, f"{self.store.url}/{folder}/{shard.name}")
                 arrived.replace(path)
         return path
 

@@ -1,5 +1,6 @@
 """Every stored byte against the index."""
 
+import re
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -11,16 +12,16 @@ from histoseg.shards.reader import check_shard
 from histoseg.storage import Store
 
 
-def prepared_sources(store: Store) -> list[str]:
-    """The sources that have an index in the store, sorted."""
-    keys = (key.split("/") for key in store.list("shards/"))
-    return sorted(parts[1] for parts in keys if parts[2:] == ["index.json"])
+def prepared_sources(store: Store) -> list[tuple[str, int]]:
+    """The sources that have an index in the store, each with the patch size it is for, sorted."""
+    found = (re.fullmatch(r"shards/(\w+)/(\d+)px/index.json", key) for key in store.list("shards/"))
+    return sorted((match[1], int(match[2])) for match in found if match)
 
 
-def verify_source(store: Store, source: str) -> Iterator[str]:
+def verify_source(store: Store, source: str, patch_px: int) -> Iterator[str]:
     """One line for each fault of a source's shards; nothing if all is as it was written."""
     try:
-        index = open_index(store, source)
+        index = open_index(store, source, patch_px)
     except DataError as error:
         yield str(error)
         return
@@ -36,7 +37,7 @@ def verify_source(store: Store, source: str) -> Iterator[str]:
 
 def _verify_shard(store: Store, index: SourceIndex, number: int, path: Path) -> None:
     shard = index.shards[number]
-    key = f"shards/{index.task.name}/{shard.name}"
+    key = f"{index.folder}/{shard.name}"
     store.download(key, path)
     check_shard(path, shard, f"{store.url}/{key}")
     with tarfile.open(path) as tar:

@@ -12,9 +12,9 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from histoseg import catalog
 from histoseg.config import Data, digest
 from histoseg.errors import ConfigError, DataError
 from histoseg.machine import available_cpus
-from histoseg.shards.index import FORMAT, SourceIndex, describe, index_key, open_index
+from histoseg.shards.index import FORMAT, SourceIndex, describe, index_key, open_index, shard_folder
 from histoseg.shards.splits import split_by_patient
 from histoseg.shards.tar import checked, write_tar
 from histoseg.shards.tiles import smallest_tile_px
@@ -41,6 +41,7 @@ class Job:
     """One shard to write: everything a process of its own needs to know."""
 
     source: str
+    folder: str
     split: Split
     number: int
     entries: tuple[Entry, ...]
@@ -48,15 +49,28 @@ class Job:
     fingerprint: str
 
 
-def write_shards(
-    source: str,
-    raw: Path,
-    store: Store,
-    *,
-    data: Data | None = None,
-    options: dict[str, str] | None = None,
-    rewrite: bool = False,
-) -> SourceIndex:
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How shards are made.
+
+    Attributes:
+        data: What patches will be cut from them: large images become tiles that are big enough.
+        options: The reader's options, for example how raters are consolidated.
+        rewrite: Write also what is there already.
+    """
+
+    data: Data = field(default_factory=Data)
+    options: Mapping[str, str] = field(default_factory=dict)
+    rewrite: bool = False
+
+
+def shard_pool() -> ProcessPoolExecutor:
+    """Processes for `write_shards`, one per core; they start when there is work."""
+    # spawn: forked children would share this process's open sockets and locks.
+    return ProcessPoolExecutor(available_cpus(), mp_context=multiprocessing.get_context("spawn"))
+
+
+def write_shards(source: str, raw: Path, store: Store, recipe: Recipe, pool: Executor) -> SourceIndex:
     """Write a source's shards and index; return the index as it now stands in the store.
 
     Raises:
@@ -64,23 +78,23 @@ def write_shards(
         DataError: If its raw files are not as its authors publish them.
         ConfigError: If there is no such source or option.
     """
-    data, options = data or Data(), options or {}
     task: Task = catalog.load("histoseg.sources", source).TASK
-    entries = find_entries(source, raw, options)
-    jobs = _plan(source, entries, raw, smallest_tile_px(data), options)
-    parts = _write_all(jobs, store, rewrite)
+    entries = find_entries(source, raw, recipe.options)
+    jobs = _plan(source, entries, raw, recipe)
+    parts = _write_all(jobs, store, recipe.rewrite, pool)
     origin = "demo" if any((folder / DEMO_MARK).exists() for folder in (raw, *raw.parents)) else "raw"
-    body = describe(task, origin, data.patch_px, options, parts)
-    if store.size(index_key(source)) is None or store.get(index_key(source)) != body:
-        store.put(index_key(source), body)
-    index = open_index(store, source)
-    _remove_others(store, index, {f"shards/{source}/parts/{job.fingerprint}.json" for job in jobs})
+    body = describe(task, origin, recipe.data.patch_px, dict(recipe.options), parts)
+    key = index_key(source, recipe.data.patch_px)
+    if store.size(key) is None or store.get(key) != body:
+        store.put(key, body)
+    index = open_index(store, source, recipe.data.patch_px)
+    _remove_others(store, index, {_part_key(job) for job in jobs})
     for warning in index.warnings:
         logger.warning("%s", warning)
     return index
 
 
-def find_entries(source: str, raw: Path, options: dict[str, str]) -> list[Entry]:
+def find_entries(source: str, raw: Path, options: Mapping[str, str]) -> list[Entry]:
     """The source's entries below a folder, sorted by key, options and keys checked; no pixel is read."""
     reader = catalog.load("histoseg.sources", source).entries
     choices = list(inspect.signature(reader).parameters)[1:]
@@ -97,9 +111,10 @@ def find_entries(source: str, raw: Path, options: dict[str, str]) -> list[Entry]
     return entries
 
 
-def _plan(source: str, entries: list[Entry], raw: Path, tile_px: int, options: dict[str, str]) -> list[Job]:
+def _plan(source: str, entries: list[Entry], raw: Path, recipe: Recipe) -> list[Job]:
     """Which entries go into which shard: fixed by the entries alone, not by the machine."""
     module = catalog.load("histoseg.sources", source)
+    tile_px, folder = smallest_tile_px(recipe.data), shard_folder(source, recipe.data.patch_px)
     splits = split_by_patient(entries, source)
     first = checked(module.TASK, module.read(entries[0]))
     fitting = max(1, SHARD_BYTES // (first.image.nbytes + first.semantic_map.nbytes))
@@ -110,8 +125,17 @@ def _plan(source: str, entries: list[Entry], raw: Path, tile_px: int, options: d
         for number, start in enumerate(range(0, len(chosen), size)):
             part = tuple(chosen[start : start + size])
             inputs = [[entry.key, entry.patient, _stamps(entry, raw)] for entry in part]
-            mark = digest([FORMAT, asdict(module.TASK), split, number, tile_px, options, inputs])
-            jobs.append(Job(source=source, split=split, number=number, entries=part, tile_px=tile_px, fingerprint=mark))
+            mark = digest([FORMAT, asdict(module.TASK), split, number, tile_px, dict(recipe.options), inputs])
+            job = Job(
+                source=source,
+                folder=folder,
+                split=split,
+                number=number,
+                entries=part,
+                tile_px=tile_px,
+                fingerprint=mark,
+            )
+            jobs.append(job)
     return jobs
 
 
@@ -121,36 +145,26 @@ def _stamps(entry: Entry, raw: Path) -> list[list[Any]]:
     return [[role, os.path.relpath(path, raw), stat.st_size, stat.st_mtime_ns] for role, (path, stat) in stats.items()]
 
 
-def _write_all(jobs: list[Job], store: Store, rewrite: bool) -> list[dict[str, Any]]:
+def _write_all(jobs: list[Job], store: Store, rewrite: bool, pool: Executor) -> list[dict[str, Any]]:
     """Write what is not there yet; the parts come back in the order of the jobs."""
     kept = {} if rewrite else {job.fingerprint: part for job in jobs if (part := _kept_part(job, store))}
     if kept:
         logger.info("%s: %d of %d shards are there already", jobs[0].source, len(kept), len(jobs))
     missing = [job for job in jobs if job.fingerprint not in kept]
-    written = {job.fingerprint: part for job, part in _run_parallel(missing, store)}
+    written = {job.fingerprint: part for job, part in _run_parallel(missing, store, pool)}
     return [(kept | written)[job.fingerprint] for job in jobs]
 
 
-def _run_parallel(jobs: list[Job], store: Store) -> Iterator[tuple[Job, dict[str, Any]]]:
+def _run_parallel(jobs: list[Job], store: Store, pool: Executor) -> Iterator[tuple[Job, dict[str, Any]]]:
     report = _progress(jobs)
-    if len(jobs) < 2:
-        for job in jobs:
-            yield job, write_shard(job, store)
-            report(job)
-        return
-    # spawn: forked children would share this process's open sockets and locks.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(available_cpus(), len(jobs)), mp_context=context) as pool:
-        pending: dict[Future[dict[str, Any]], Job] = {pool.submit(write_shard, job, store): job for job in jobs}
-        try:
-            while pending:
-                done, _ = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
-                    job = pending.pop(future)
-                    yield job, future.result()
-                    report(job)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    pending: dict[Future[dict[str, Any]], Job] = {pool.submit(write_shard, job, store): job for job in jobs}
+    try:
+        for future in as_completed(pending):
+            yield pending[future], future.result()
+            report(pending[future])
+    finally:
+        for future in pending:
+            future.cancel()
 
 
 def _progress(jobs: list[Job]) -> Callable[[Job], None]:
@@ -172,11 +186,10 @@ def _progress(jobs: list[Job]) -> Callable[[Job], None]:
 
 def _kept_part(job: Job, store: Store) -> dict[str, Any] | None:
     """What is known of a shard that an earlier call wrote, if it is still there in full size."""
-    key = f"shards/{job.source}/parts/{job.fingerprint}.json"
-    if store.size(key) is None:
+    if store.size(_part_key(job)) is None:
         return None
-    part: dict[str, Any] = json.loads(store.get(key))
-    whole = store.size(f"shards/{job.source}/{part['shard']['name']}") == part["shard"]["num_bytes"]
+    part: dict[str, Any] = json.loads(store.get(_part_key(job)))
+    whole = store.size(f"{job.folder}/{part['shard']['name']}") == part["shard"]["num_bytes"]
     return part if whole else None
 
 
@@ -196,16 +209,20 @@ def write_shard(job: Job, store: Store) -> dict[str, Any]:
             "num_bytes": path.stat().st_size,
             "num_samples": len(samples["key"]),
         }
-        store.put(f"shards/{job.source}/{shard['name']}", path)
+        store.put(f"{job.folder}/{shard['name']}", path)
     part = {"shard": shard, "samples": samples}
-    store.put(f"shards/{job.source}/parts/{job.fingerprint}.json", json.dumps(part).encode())
+    store.put(_part_key(job), json.dumps(part).encode())
     return part
+
+
+def _part_key(job: Job) -> str:
+    return f"{job.folder}/parts/{job.fingerprint}.json"
 
 
 def _remove_others(store: Store, index: SourceIndex, parts: set[str]) -> None:
     """Delete shards and parts of earlier versions, which no index names any more."""
-    source = index.task.name
-    named = {f"shards/{source}/{shard.name}" for shard in index.shards} | parts | {index_key(source)}
-    for key in store.list(f"shards/{source}/"):
+    named = {f"{index.folder}/{shard.name}" for shard in index.shards} | parts
+    named.add(index_key(index.task.name, index.patch_px))
+    for key in store.list(f"{index.folder}/"):
         if key not in named:
             store.delete(key)

@@ -9,13 +9,14 @@ from jaxtyping import Bool, Float, Float32, Int32
 
 from histoseg.types import Image
 
-# Optical density of haematoxylin and eosin in red, green and blue (Ruifrok and Johnston 2001, Table 1), unit length.
-HAEMATOXYLIN = (0.650, 0.704, 0.286)
-EOSIN = (0.072, 0.990, 0.105)
+# Optical density of the dyes in red, green and blue, unit length, as measured in sections (Macenko et al. 2009).
+HAEMATOXYLIN = (0.563, 0.720, 0.406)
+EOSIN = (0.216, 0.801, 0.558)
 
 Dye = Float32[np.ndarray, "H W"]
 Polygon = Int32[np.ndarray, "V 2"]  # Vertices as x, y.
-Points = Float[np.ndarray, "P 2"]  # Positions as x, y.
+Point = Float[np.ndarray, "2"]  # A position as x, y.
+Points = Float[np.ndarray, "P 2"]
 Mask = Bool[np.ndarray, "H W"]
 
 
@@ -74,9 +75,9 @@ def _fibres(size: tuple[int, int], rng: np.random.Generator) -> Dye:
     height, width = size
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     angle = rng.uniform(0, np.pi)
-    across = np.cos(angle) * rows - np.sin(angle) * columns + 9 * noise(size, 60, rng)
+    across = np.cos(angle) * rows - np.sin(angle) * columns + 9 * noise(size, 60.0, rng)
     along = (np.sin(angle) * rows + np.cos(angle) * columns) / 7
-    texture = noise((512, 512), 5, rng)
+    texture = noise((512, 512), 5.0, rng)
     return cv2.remap(
         texture, across.astype(np.float32), along.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
     )
@@ -85,20 +86,21 @@ def _fibres(size: tuple[int, int], rng: np.random.Generator) -> Dye:
 def draw_stroma(size: tuple[int, int], rng: np.random.Generator) -> Canvas:
     """Connective tissue without nuclei: bundles of fibres with pale gaps."""
     fibres = _fibres(size, rng)
-    eosin = 0.42 + 0.09 * fibres + 0.08 * noise(size, 45, rng)
-    haematoxylin = 0.07 + 0.02 * fibres + 0.02 * noise(size, 20, rng)
+    eosin = 0.42 + 0.09 * fibres + 0.08 * noise(size, 45.0, rng)
+    haematoxylin = 0.07 + 0.02 * fibres + 0.02 * noise(size, 20.0, rng)
     return Canvas(haematoxylin=haematoxylin.clip(0.02), eosin=eosin.clip(0.06))
 
 
-def outline(centre: Sequence[float], radius_px: float, rng: np.random.Generator, wobble: float = 0.12) -> Polygon:
+def outline(centre: Point, radius_px: float, rng: np.random.Generator, wobble: float = 0.12) -> Polygon:
     """A closed irregular curve about a centre; `wobble` is its relative departure from a circle."""
     angles = np.linspace(0, 2 * np.pi, max(12, int(radius_px)), endpoint=False)
-    waves = sum(
-        rng.normal(0, wobble / order) * np.cos(order * angles + rng.uniform(0, 2 * np.pi)) for order in range(2, 6)
-    )
+    orders = np.arange(2, 6)[:, None]
+    heights, phases = rng.normal(0, wobble, (4, 1)) / orders, rng.uniform(0, 2 * np.pi, (4, 1))
+    waves = (heights * np.cos(orders * angles + phases)).sum(axis=0)
     radii = radius_px * (1 + waves)
     curve = np.column_stack([np.cos(angles), np.sin(angles)]) * radii[:, None]
-    return np.round(curve + centre).astype(np.int32)
+    polygon: Polygon = np.round(curve + centre).astype(np.int32)
+    return polygon
 
 
 def fill(size: tuple[int, int], polygon: Polygon) -> Mask:
@@ -127,16 +129,14 @@ def add_nuclei(
     ]
 
 
-def _add_nucleus(
-    canvas: Canvas, centre: Points | Sequence[float], cell: Cell, rng: np.random.Generator, direction: float
-) -> Polygon:
+def _add_nucleus(canvas: Canvas, centre: Point, cell: Cell, rng: np.random.Generator, direction: float) -> Polygon:
     radius = cell.radius_px * rng.uniform(1 - cell.spread, 1 + cell.spread)
     length = cell.length * rng.uniform(1 - cell.spread, 1 + cell.spread)
     angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
     bumps = 1 + rng.normal(0, 0.05, 16)
     oval = np.column_stack([np.cos(angles) * length**0.5, np.sin(angles) / length**0.5]) * (radius * bumps)[:, None]
     turn = np.array([[np.cos(direction), np.sin(direction)], [-np.sin(direction), np.cos(direction)]])
-    polygon = np.round(oval @ turn + np.asarray(centre)).astype(np.int32)
+    polygon: Polygon = np.round(oval @ turn + centre).astype(np.int32)
     cv2.fillPoly(canvas.haematoxylin, [polygon], cell.dark * rng.uniform(0.8, 1.1))
     if radius > 4:  # A lighter middle: chromatin lies at the membrane.
         cv2.circle(
@@ -151,7 +151,11 @@ def _add_nucleus(
 
 def add_tissue(canvas: Canvas, region: Mask, *, haematoxylin: float, eosin: float, rng: np.random.Generator) -> None:
     """Replace what lies in a region by tissue with those mean amounts of dye, grained as cytoplasm is."""
-    grain = noise(canvas.size, 6, rng)[region]
+    left, top, width, height = cv2.boundingRect(region.astype(np.uint8))
+    if width == 0:
+        return
+    box = np.s_[top : top + height, left : left + width]
+    grain = noise((height, width), 6.0, rng)[region[box]]
     canvas.haematoxylin[region] = (haematoxylin * (1 + 0.2 * grain)).clip(0)
     canvas.eosin[region] = (eosin * (1 + 0.12 * grain)).clip(0)
 
@@ -172,7 +176,7 @@ def add_gland(canvas: Canvas, curve: Polygon, cell: Cell, rng: np.random.Generat
     return whole
 
 
-def _along(curve: Points, spacing_px: float, centre: Points) -> tuple[Points, list[float]]:
+def _along(curve: Points, spacing_px: float, centre: Point) -> tuple[Points, list[float]]:
     """Positions at equal steps along a closed curve, and the directions from there to the centre."""
     closed = np.vstack([curve, curve[:1]])
     steps = np.hypot(*np.diff(closed, axis=0).T)
@@ -185,28 +189,29 @@ def _along(curve: Points, spacing_px: float, centre: Points) -> tuple[Points, li
 
 def pack(
     size: tuple[int, int], radii_px: tuple[float, float], count: int, rng: np.random.Generator, gap: float = 1.25
-) -> list[tuple[Points, float]]:
+) -> list[tuple[Point, float]]:
     """Up to `count` centres with radii, drawn at random so that circles `gap` times as large do not meet."""
-    placed: list[tuple[Points, float]] = []
+    centres, radii = np.zeros((0, 2)), np.zeros(0)
     for _ in range(count * 12):
         radius = rng.uniform(*radii_px)
         centre = rng.uniform((0, 0), (size[1], size[0]))
-        if all(np.hypot(*(centre - other)) > gap * (radius + taken) for other, taken in placed):
-            placed.append((centre, radius))
-        if len(placed) == count:
+        if (np.hypot(*(centres - centre).T) > gap * (radii + radius)).all():
+            centres, radii = np.vstack([centres, centre]), np.append(radii, radius)
+        if len(radii) == count:
             break
-    return placed
+    return list(zip(centres, radii.tolist(), strict=True))
 
 
 def render(canvas: Canvas, stain: Stain, rng: np.random.Generator) -> Image:
     """The section under the microscope: light falls by Beer and Lambert's law, optics blur, the camera adds noise."""
-    texture = 1 + 0.13 * noise(canvas.size, 2, rng)
+    texture = 1 + 0.13 * noise(canvas.size, 2.0, rng)
     dyes = np.stack(
         [cv2.GaussianBlur(canvas.haematoxylin * texture, (0, 0), 0.8), cv2.GaussianBlur(canvas.eosin, (0, 0), 0.8)],
         axis=-1,
     )
     light = 246 * np.exp(-dyes @ stain.density) + rng.normal(0, 2.5, (*canvas.size, 3))
-    return light.clip(0, 255).round().astype(np.uint8)
+    image: Image = light.clip(0, 255).round().astype(np.uint8)
+    return image
 
 
 def shrink(mask: Mask, margin_px: int) -> Mask:
@@ -215,6 +220,6 @@ def shrink(mask: Mask, margin_px: int) -> Mask:
     return cv2.erode(mask.astype(np.uint8), kernel).astype(bool)
 
 
-def pixel(point: Points, size: tuple[int, int]) -> tuple[int, int]:
+def pixel(point: Point, size: tuple[int, int]) -> tuple[int, int]:
     """The row and column of the pixel a position (x, y) lies in, or of the nearest one inside."""
     return min(max(int(point[1]), 0), size[0] - 1), min(max(int(point[0]), 0), size[1] - 1)

@@ -4,7 +4,9 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
 import defusedxml.ElementTree
@@ -110,10 +112,10 @@ def require_unique(entries: Sequence[Entry]) -> list[Entry]:
         DataError: If two entries have the same key.
     """
     ordered = sorted(entries, key=lambda entry: entry.key)
-    for first, second in zip(ordered, ordered[1:], strict=False):
+    for first, second in pairwise(ordered):
         if first.key == second.key:
             raise DataError(
-                f"{second.files['image']}: key {second.key!r} is also that of {first.files['image']}; rename one of them"
+                f"{second.files['image']}: its key {second.key!r} is also that of {first.files['image']}; rename one"
             )
     return ordered
 
@@ -199,7 +201,7 @@ def _size(pixels: np.ndarray) -> str:
     return f"{pixels.shape[1]}x{pixels.shape[0]}"
 
 
-def write_image(path: Path, pixels: np.ndarray, **options: object) -> None:
+def write_image(path: Path, pixels: np.ndarray, **options: Any) -> None:
     """Write an RGB image or a label map; the ending names the format, `options` are Pillow's."""
     path.parent.mkdir(parents=True, exist_ok=True)
     PillowImage.fromarray(pixels).save(path, **options)

@@ -93,11 +93,11 @@ def _draw(stain: _drawing.Stain, rng: np.random.Generator, *, has_lesion: bool) 
     """Mucosa of round pale crypts, and the region in which crowded dark glands took their place."""
     size = (int(rng.integers(400, 521)), int(rng.integers(400, 521)))
     canvas = _drawing.draw_stroma(size, rng)
-    _drawing.add_nuclei(canvas, _drawing.scatter(np.ones(size, bool), 15, rng), _drawing.Cell(radius_px=2.2), rng)
+    _drawing.add_nuclei(canvas, _drawing.scatter(np.ones(size, bool), 15.0, rng), _drawing.Cell(radius_px=2.2), rng)
     centre = rng.uniform(0.3, 0.7, 2) * (size[1], size[0])
     radius = float(rng.uniform(0.24, 0.38) * min(size)) if has_lesion else 1.0
     lesion = _drawing.fill(size, _drawing.outline(centre, radius, rng, wobble=0.2)) & has_lesion
-    for spot, reach in _drawing.pack(size, (17, 27), 110, rng, gap=1.1):
+    for spot, reach in _drawing.pack(size, (17.0, 27.0), 110, rng, gap=1.1):
         if not lesion[_drawing.pixel(spot, size)]:
             curve = _drawing.outline(spot, reach, rng, 0.05)
             _drawing.add_gland(canvas, curve, _drawing.Cell(radius_px=2.1, dark=0.85), rng, lumen=0.5)
@@ -108,7 +108,7 @@ def _draw(stain: _drawing.Stain, rng: np.random.Generator, *, has_lesion: bool) 
 def _add_lesion(canvas: _drawing.Canvas, lesion: np.ndarray, rng: np.random.Generator) -> None:
     _drawing.add_tissue(canvas, lesion, haematoxylin=0.28, eosin=0.45, rng=rng)
     cell = _drawing.Cell(radius_px=2.7, length=1.7, dark=1.15, spread=0.3)
-    _drawing.add_nuclei(canvas, _drawing.scatter(_drawing.shrink(lesion, 4), 8, rng), cell, rng)
-    for spot in _drawing.scatter(_drawing.shrink(lesion, 22), 44, rng):
+    _drawing.add_nuclei(canvas, _drawing.scatter(_drawing.shrink(lesion, 4), 8.0, rng), cell, rng)
+    for spot in _drawing.scatter(_drawing.shrink(lesion, 22), 44.0, rng):
         curve = _drawing.outline(spot, float(rng.uniform(12, 19)), rng, wobble=0.22)
         _drawing.add_gland(canvas, curve, cell, rng, lumen=float(rng.uniform(0.25, 0.5)))

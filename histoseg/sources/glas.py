@@ -84,15 +84,13 @@ def write_demo(root: Path, rng: np.random.Generator) -> None:
     (folder / "Grade.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
-def _draw(
-    stain: _drawing.Stain, rng: np.random.Generator, *, malignant: bool
-) -> tuple[np.ndarray, np.ndarray]:
+def _draw(stain: _drawing.Stain, rng: np.random.Generator, *, malignant: bool) -> tuple[np.ndarray, np.ndarray]:
     """An image and its gland numbers; malignant glands are ragged with little lumen."""
     size = (int(rng.integers(200, 241)), int(rng.integers(280, 321)))
     canvas = _drawing.draw_stroma(size, rng)
-    _drawing.add_nuclei(canvas, _drawing.scatter(np.ones(size, bool), 21, rng), _drawing.SPINDLE, rng)
+    _drawing.add_nuclei(canvas, _drawing.scatter(np.ones(size, bool), 21.0, rng), _drawing.SPINDLE, rng)
     instance_map = np.zeros(size, np.uint8)
-    radii = (20, 42) if malignant else (26, 46)
+    radii = (20.0, 42.0) if malignant else (26.0, 46.0)
     cell = _drawing.Cell(radius_px=3.2 if malignant else 2.7, length=1.4 if malignant else 2.0)
     for number, (centre, radius) in enumerate(_drawing.pack(size, radii, 9, rng, gap=1.12), start=1):
         curve = _drawing.outline(centre, radius, rng, wobble=0.14 if malignant else 0.07)

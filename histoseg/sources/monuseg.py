@@ -39,7 +39,9 @@ def entries(root: Path) -> list[Entry]:
     images = _files.by_name(_files.select(folders, NAME + r"\.tiff?", _is_monuseg), lambda path: path.stem)
     annotations = _files.by_name(_files.select(folders, NAME + r"\.xml", _is_monuseg), lambda path: path.stem)
     if not images and not annotations:
-        raise _files.missing(root, TASK.title, "Tissue Images/TCGA-*.tif with Annotations/TCGA-*.xml, or MoNuSegTestData")
+        raise _files.missing(
+            root, TASK.title, "Tissue Images/TCGA-*.tif with Annotations/TCGA-*.xml, or MoNuSegTestData"
+        )
     _files.require_pairs(TASK.title, images, annotations)
     return _files.require_unique([_entry(image, annotations[name]) for name, image in images.items()])
 
@@ -53,9 +55,7 @@ def _entry(image: Path, annotation: Path) -> Entry:
     barcode = BARCODE.match(image.name)
     if barcode is None:
         raise DataError(f"{image}: its name has no TCGA barcode such as TCGA-A7-A13E, which names the patient")
-    return Entry(
-        key=_files.make_key(image.stem), patient=barcode[0], files={"image": image, "annotation": annotation}
-    )
+    return Entry(key=_files.make_key(image.stem), patient=barcode[0], files={"image": image, "annotation": annotation})
 
 
 def read(entry: Entry) -> Sample:
@@ -134,10 +134,10 @@ def _draw(rng: np.random.Generator) -> tuple[np.ndarray, list[np.ndarray]]:
     """Stroma with spindle nuclei, and nests of epithelium with round ones."""
     size = (256, 256)
     canvas, stain = _drawing.draw_stroma(size, rng), _drawing.draw_stain(rng)
-    nests = _drawing.noise(size, 70, rng) > 0.1
+    nests = _drawing.noise(size, 70.0, rng) > 0.1
     _drawing.add_tissue(canvas, nests, haematoxylin=0.16, eosin=0.4, rng=rng)
-    spindle = _drawing.Cell(radius_px=5, length=2.6, dark=0.85)
-    polygons = _drawing.add_nuclei(canvas, _drawing.scatter(~nests, 30, rng), spindle, rng)
+    spindle = _drawing.Cell(radius_px=5.0, length=2.6, dark=0.85)
+    polygons = _drawing.add_nuclei(canvas, _drawing.scatter(~nests, 30.0, rng), spindle, rng)
     spacing = float(rng.uniform(19, 25))
     large = _drawing.Cell(radius_px=spacing * 0.36, length=1.3, spread=0.25)
     polygons += _drawing.add_nuclei(canvas, _drawing.scatter(nests, spacing, rng), large, rng)

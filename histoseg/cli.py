@@ -1,0 +1,231 @@
+"""The command `histoseg`: the steps of an experiment one at a time, in one process, without Ray."""
+
+import json
+import logging
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from histoseg import catalog
+from histoseg.errors import ConfigError, HistosegError
+from histoseg.storage import Store, connect
+
+app = typer.Typer(
+    help="Many small annotated histology data sets as one sharded meta-dataset, and meta-learning on it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+StoreUrl = Annotated[str, typer.Option("--store", help="Where shards, models and records lie: file:///… or s3://…")]
+Scale = Annotated[str, typer.Option(help="The experiment's size; `histoseg list` shows the choices.")]
+Seeds = Annotated[int, typer.Option(min=1, help="How many seeds, counted from 0.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="Change a field, e.g. optim.steps=200; repeatable.")]
+Cache = Annotated[Path, typer.Option(help="Folder for verified copies of shards.")]
+CACHE = Path(".histoseg/cache")
+
+
+@app.command("list")
+def list_names() -> None:
+    """List sources, methods and experiments with their scales."""
+    print("sources")
+    for name in catalog.names("histoseg.sources"):
+        task = catalog.load("histoseg.sources", name).TASK
+        print(f"  {name:14} {task.title}: {', '.join(task.classes)}; {task.mpp} µm/px; {task.licence}")
+    print("methods")
+    for name in catalog.names("histoseg.methods"):
+        print(f"  {name:14} {_first_line(catalog.load('histoseg.methods', name))}")
+    print("experiments")
+    for name in catalog.names("histoseg.experiments"):
+        module = catalog.load("histoseg.experiments", name)
+        print(f"  {name:14} {_first_line(module)} Scales: {', '.join(module.SCALES)}.")
+
+
+@app.command("demo-data")
+def demo_data(
+    folder: Annotated[Path, typer.Argument(help="Where to write; every source makes its own folder below.")],
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other images.")] = 0,
+) -> None:
+    """Draw small H&E-looking images and write them in each source's native layout."""
+    from histoseg.demo import write_demo_data
+
+    write_demo_data(folder, seed)
+    print(folder)
+
+
+@app.command()
+def prepare(
+    sources: Annotated[list[str], typer.Argument(help="Sources to write, or `all`.")],
+    raw: Annotated[Path, typer.Option(help="Folder that holds the raw data sets as their authors publish them.")],
+    store: StoreUrl,
+    patch_px: Annotated[int, typer.Option(help="Side of the patches to be trained on; large images are tiled.")] = 768,
+    option: Annotated[list[str] | None, typer.Option(help="Reader option, e.g. consensus=majority.")] = None,
+    rewrite: Annotated[bool, typer.Option(help="Write also what is there already.")] = False,
+) -> None:
+    """Turn raw data sets into shards and an index; what is there already is kept."""
+    from histoseg.config import Data
+    from histoseg.shards.writer import Recipe, shard_pool, write_shards
+
+    chosen = catalog.names("histoseg.sources") if sources == ["all"] else sources
+    recipe = Recipe(data=Data(patch_px=patch_px), options=_pairs(option or []), rewrite=rewrite)
+    target = connect(store)
+    with shard_pool() as pool:
+        for source in chosen:
+            index = write_shards(source, raw, target, recipe, pool)
+            images, patients = len(set(index.samples.image)), len(set(index.samples.patient))
+            print(f"{source}: {images} images of {patients} patients in {len(index.shards)} shards")
+    print(target.url)
+
+
+@app.command()
+def verify(store: StoreUrl) -> None:
+    """Compare every stored byte of every prepared source with its index."""
+    from histoseg.shards.verify import prepared_sources, verify_source
+
+    target = connect(store)
+    found = prepared_sources(target)
+    faults = 0
+    for source, patch_px in found:
+        lines = list(verify_source(target, source, patch_px))
+        print(f"{source} ({patch_px} px): {'damaged' if lines else 'whole'}")
+        for line in lines:
+            print(f"  {line}")
+        faults += len(lines)
+    if not found or faults:
+        raise typer.Exit(_complain("nothing is prepared there" if not found else f"{faults} faults"))
+    print(target.url)
+
+
+@app.command()
+def train(
+    experiment: str,
+    store: StoreUrl,
+    method: Annotated[str, typer.Option(help="maml, transfer, …")],
+    column: Annotated[str, typer.Option(help="The predecessor set, as the table's column is called.")],
+    new_task: Annotated[str, typer.Option(help="The held-out task.")],
+    scale: Scale = "laptop",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    set_: Sets = None,
+    cache: Cache = CACHE,
+) -> None:
+    """Pretrain the model of one cell, or resume it; prints where it lies."""
+    from histoseg.config import pretraining_id
+    from histoseg.evaluate import open_dataset, pretrain_group, run_folder
+
+    target = connect(store)
+    run = _find_run(experiment, target, scale, (method, column, new_task, seed), set_ or [])
+    dataset = open_dataset([run], target, cache)
+    pretrain_group(run, dataset, target, _process())
+    print(f"{target.url}/{run_folder(pretraining_id(run, dataset.checksums))}")
+
+
+@app.command()
+def evaluate(
+    experiment: str,
+    store: StoreUrl,
+    method: Annotated[str, typer.Option(help="maml, transfer, …")],
+    column: Annotated[str, typer.Option(help="The predecessor set, as the table's column is called.")],
+    new_task: Annotated[str, typer.Option(help="The held-out task.")],
+    scale: Scale = "laptop",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    set_: Sets = None,
+    cache: Cache = CACHE,
+) -> None:
+    """Pretrain if need be, refine on the new task, score its test images, write the record."""
+    from histoseg.evaluate import complete
+
+    target = connect(store)
+    run = _find_run(experiment, target, scale, (method, column, new_task, seed), set_ or [])
+    for key in complete([run], target, cache, _process()):
+        scores = json.loads(target.get(key))["scores"]
+        print(f"mIoU {scores['miou_pooled']:.3f}; the most frequent class alone: {scores['majority_miou_pooled']:.3f}")
+        print(f"{target.url}/{key}")
+
+
+@app.command()
+def report(
+    experiment: str,
+    store: StoreUrl,
+    scale: Scale = "laptop",
+    seeds: Seeds = 1,
+    set_: Sets = None,
+    out: Annotated[Path, typer.Option(help="Folder for the table, the pictures and the page.")] = Path("results"),
+) -> None:
+    """Build the table, its pictures and its page from the records in the store."""
+    from histoseg.report import write_report
+
+    written = write_report(experiment, connect(store), scale, seeds, set_ or [], out)
+    print(written.table)
+    print(written.page)
+
+
+@app.command()
+def doctor(store: Annotated[str, typer.Option(help="A store to try: put, get, list, delete.")] = "") -> None:
+    """Check this machine before anything is spent: versions, cores, memory, disk, and a store if given."""
+    from histoseg.doctor import checks
+
+    bad = 0
+    for check in checks(store):
+        print(f"{'ok ' if check.ok else 'NOT'}  {check.what}: {check.found}{'' if check.ok else f' -> {check.advice}'}")
+        bad += not check.ok
+    if bad:
+        raise typer.Exit(_complain(f"{bad} checks failed"))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; what goes wrong is one line and exit code 1, or 2 if the command itself cannot be."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        app(arguments)
+    except HistosegError as error:
+        sys.exit(_complain(str(error)))
+    except OSError as error:
+        if error.errno != 28:  # ENOSPC
+            raise
+        sys.exit(_complain(f"the disk is full ({shutil.disk_usage('.').free} bytes left); nothing was half written"))
+    except KeyboardInterrupt:
+        sys.exit(_complain("interrupted; the same command goes on where this one was"))
+
+
+def _complain(text: str) -> int:
+    print(f"histoseg: {text}", file=sys.stderr)
+    return 1
+
+
+def _first_line(module: Any) -> str:
+    return (module.__doc__ or "").partition("\n")[0]
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    if bad := [text for text in texts if "=" not in text]:
+        raise ConfigError(f"option {bad[0]!r} is no name=value")
+    return {name: value for name, _, value in (text.partition("=") for text in texts)}
+
+
+def _find_run(experiment: str, store: Store, scale: str, address: tuple[str, str, str, int], sets: list[str]) -> Any:
+    from histoseg.config import method_name
+    from histoseg.plan import make_plan
+
+    method, column, new_task, seed = address
+    plan = make_plan(experiment, store, scale, seed + 1, sets)
+    choices = {(method_name(run.method), run.column, run.new_task, run.seed): run for run in plan.runs}
+    if (run := choices.get(address)) is None:
+        names = "; ".join(f"{m} {c} {t}" for m, c, t, s in choices if s == seed)
+        raise ConfigError(f"{experiment} has no cell {method} {column} {new_task}; choose from {names}")
+    return run
+
+
+def _process() -> Any:
+    import torch
+
+    from histoseg.training.process import Process
+
+    return Process(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+if __name__ == "__main__":
+    main()
