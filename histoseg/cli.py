@@ -156,9 +156,11 @@ def report(
     out: Annotated[Path, typer.Option(help="Folder for the table, the pictures and the page.")] = Path("results"),
 ) -> None:
     """Build the table, its pictures and its page from the records in the store."""
+    from histoseg.plan import make_plan
     from histoseg.report import write_report
 
-    written = write_report(experiment, connect(store), scale, seeds, set_ or [], out)
+    target = connect(store)
+    written = write_report(make_plan(experiment, target, scale, seeds, set_ or []), target, out)
     print(written.table)
     print(written.page)
 

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float64, Int64, UInt8, UInt32
 
 from histoseg.types import IGNORE, SemanticMap
 
+RaterMaps = Sequence[UInt8[np.ndarray, "_ _"]]  # Of one size, which `_check` sees to with a clearer message.
 Votes = Int64[np.ndarray, "P R"]  # P distinct patterns, each the labels that R raters gave.
 Codes = UInt32[np.ndarray, "H W"]  # Which pattern each pixel has.
 
@@ -20,7 +21,7 @@ MAX_PATTERNS = 1 << 16  # Above this many possible patterns those that no pixel 
 ROWS_PER_BLOCK = 256  # Counting turns labels into 64-bit integers; by blocks that stays below 11 MB at 5120 px.
 
 
-def staple(maps: Sequence[SemanticMap], num_classes: int) -> SemanticMap:
+def staple(maps: RaterMaps, num_classes: int) -> SemanticMap:
     """The labels most likely true if each rater errs in his own way; IGNORE where several are equally likely.
 
     Expectation maximisation for the raters' confusion matrices (STAPLE: Warfield et al. 2004, Sec. II; for several
@@ -39,7 +40,7 @@ def staple(maps: Sequence[SemanticMap], num_classes: int) -> SemanticMap:
     return _spread(codes, seen, _winner(posterior))
 
 
-def majority(maps: Sequence[SemanticMap], num_classes: int) -> SemanticMap:
+def majority(maps: RaterMaps, num_classes: int) -> SemanticMap:
     """The label that most raters gave; IGNORE where two labels have as many votes.
 
     Raises:
@@ -51,7 +52,7 @@ def majority(maps: Sequence[SemanticMap], num_classes: int) -> SemanticMap:
     return _spread(codes, seen, _winner(_tally(votes[seen], num_classes)))
 
 
-def _check(maps: Sequence[SemanticMap], num_classes: int) -> None:
+def _check(maps: RaterMaps, num_classes: int) -> None:
     if not maps:
         raise ValueError("no maps given: a consensus needs at least one")
     if len(sizes := {rater_map.shape for rater_map in maps}) > 1:
@@ -62,7 +63,7 @@ def _check(maps: Sequence[SemanticMap], num_classes: int) -> None:
         raise ValueError(f"a map has label {highest}; labels must be below num_classes = {num_classes}")
 
 
-def _count_patterns(maps: Sequence[SemanticMap], num_classes: int) -> tuple[Codes, Votes, Int64[np.ndarray, " P"]]:
+def _count_patterns(maps: RaterMaps, num_classes: int) -> tuple[Codes, Votes, Int64[np.ndarray, " P"]]:
     """Each pixel's pattern, the patterns' votes, and how many pixels have each (0 for some)."""
     labels = np.arange(num_classes)
     codes, votes = maps[0].astype(np.uint32), labels[:, None]
@@ -75,7 +76,8 @@ def _count_patterns(maps: Sequence[SemanticMap], num_classes: int) -> tuple[Code
     return codes, votes, _count(codes, len(votes))
 
 
-def _drop_unseen(codes: Codes, votes: Votes) -> tuple[Codes, Votes]:
+def _drop_unseen(codes: Codes, votes: Votes) -> tuple[Codes, Int64[np.ndarray, "S R"]]:
+    """The same with only those patterns that some pixel has."""
     seen = _count(codes, len(votes)) > 0
     renumbered = np.cumsum(seen, dtype=np.uint32) - np.uint32(1)
     return renumbered[codes], votes[seen]

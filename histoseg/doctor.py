@@ -70,12 +70,21 @@ def _store_checks(url: str) -> Iterator[Check]:
     except HistosegError as error:
         yield Check(what="store", ok=False, found=str(error), advice="correct the URL")
         return
+
+    def put() -> bool:
+        store.put(key, body)
+        return True
+
+    def delete() -> bool:
+        store.delete(key)
+        return store.size(key) is None
+
     steps: dict[str, Callable[[], bool]] = {
-        "put": lambda: store.put(key, body) is None,
+        "put": put,
         "get": lambda: store.get(key) == body,
         "put only if absent": lambda: not store.put_if_absent(key, b"other") and store.get(key) == body,
         "list": lambda: key in store.list("doctor/"),
-        "delete": lambda: store.delete(key) is None and store.size(key) is None,
+        "delete": delete,
     }
     for name, attempt in steps.items():
         try:

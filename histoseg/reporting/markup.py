@@ -36,7 +36,8 @@ tbody th { background: var(--card); font-weight: 600; }
 .matrix th, .matrix td { text-align: center; white-space: nowrap; padding: .5rem .45rem; }
 .matrix thead th { white-space: normal; vertical-align: middle; }
 .matrix td.none { vertical-align: middle; }
-.matrix tbody th, .matrix thead tr:first-child th:first-child { text-align: left; position: sticky; left: 0; z-index: 1; }
+.matrix tbody th, .matrix thead tr:first-child th:first-child { text-align: left; position: sticky; left: 0;
+  z-index: 1; }
 .matrix tbody th { white-space: normal; min-width: 7rem; }
 .matrix .first { border-left: 1px solid var(--line); }
 .matrix .none { color: var(--soft); background: var(--card); }

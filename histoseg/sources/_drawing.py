@@ -176,7 +176,7 @@ def add_gland(canvas: Canvas, curve: Polygon, cell: Cell, rng: np.random.Generat
     return whole
 
 
-def _along(curve: Points, spacing_px: float, centre: Point) -> tuple[Points, list[float]]:
+def _along(curve: Points, spacing_px: float, centre: Point) -> tuple[Float[np.ndarray, "S 2"], list[float]]:
     """Positions at equal steps along a closed curve, and the directions from there to the centre."""
     closed = np.vstack([curve, curve[:1]])
     steps = np.hypot(*np.diff(closed, axis=0).T)

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -12,6 +13,7 @@ from xml.etree.ElementTree import Element, ParseError
 import defusedxml.ElementTree
 import numpy as np
 from defusedxml.common import DefusedXmlException
+from jaxtyping import UInt8
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
@@ -129,9 +131,11 @@ def _open(path: Path) -> Iterator[PillowImage.Image]:
     limit = PillowImage.MAX_IMAGE_PIXELS
     PillowImage.MAX_IMAGE_PIXELS = None  # Sections of tissue exceed the 178 Mpx that Pillow takes for an attack.
     try:
-        with PillowImage.open(path) as image:
-            image.load()
-            yield image
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # Odd tags; pixels that cannot be read are an error anyway.
+            with PillowImage.open(path) as image:
+                image.load()
+                yield image
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: not a readable image ({reason}); fetch the file again") from error
@@ -179,7 +183,9 @@ def read_xml(path: Path, repair: Callable[[bytes], bytes] = lambda text: text) -
     return root
 
 
-def make_sample(entry: Entry, image: Image, semantic_map: SemanticMap, *, num_classes: int, mpp: float) -> Sample:
+def make_sample(
+    entry: Entry, image: Image, semantic_map: UInt8[np.ndarray, "_ _"], *, num_classes: int, mpp: float
+) -> Sample:
     """The sample, its two halves checked against each other.
 
     Raises:
