@@ -17,14 +17,14 @@ from histoseg.consensus import staple
 from histoseg.types import IGNORE
 
 NUM_RATERS = 6
-NUM_CLASSES = 6  # As Gleason 2019 has; four of them are drawn, two only in tied votes.
+NUM_CLASSES = 6  # As Gleason 2019 has; four of them are drawn, one only in tied votes.
 NUM_DRAWN = 4
 
 
 def draw_maps(size: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Six raters' maps of one core: shifted borders and now and then another label for a whole region.
 
-    In the last rows, and only there, raters say 4 and 5 in turn: no truth is likelier, so these stay undecided.
+    In the last rows raters say 0 and 5 in turn. No majority ever says 5, so no truth explains it: undecided.
     """
     heights = np.stack([smooth(size, size / 8, rng) for _ in range(NUM_DRAWN)])
     truth = heights.argmax(axis=0).astype(np.uint8)
@@ -34,7 +34,7 @@ def draw_maps(size: int, rng: np.random.Generator) -> list[np.ndarray]:
         down, right = (size / 100 * smooth(size, size / 16, rng) for _ in range(2))
         labels = cv2.remap(truth, columns + right, rows + down, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT)
         labels[(smooth(size, size / 10, rng) > 1.5) & (labels == rater % NUM_DRAWN)] = (rater + 1) % NUM_DRAWN
-        labels[-size // 50 :] = 4 + (rater + np.arange(size)) % 2
+        labels[-(size // 50) :] = 5 * ((rater + np.arange(size)) % 2)
         maps.append(labels)
     return maps
 

@@ -24,7 +24,7 @@ ROWS_PER_BLOCK = 256  # Counting turns labels into 64-bit integers; by blocks th
 def staple(maps: RaterMaps, num_classes: int) -> SemanticMap:
     """The labels most likely true if each rater errs in his own way; IGNORE where several are equally likely.
 
-    Expectation maximisation for the raters' confusion matrices (STAPLE: Warfield et al. 2004, Sec. II; for several
+    Expectation maximisation for the raters' confusion matrices (STAPLE: Warfield et al. 2004; for several
     labels: Rohlfing et al. 2004, "Performance-based classifier combination in atlas-based image segmentation using
     expectation-maximization parameter estimation"). It gives the labels of ITK's `MultiLabelSTAPLEImageFilter`, whose
     choices where the papers leave any are: priors are the share of each label among all votes; matrices start from

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
 from histoseg.errors import ConfigError, StorageError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MULTIPART_BYTES = 64 * 2**20  # Above this, a put goes up in parts, several at a time.
 
 
+@runtime_checkable
 class Store(Protocol):
     """A place for objects. Keys are relative, with `/` between parts."""
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -137,6 +137,7 @@ class Place:
     world_size: int = 1
 
 
+@runtime_checkable
 class Method(Protocol):
     """How a model learns from predecessor tasks. A frozen dataclass whose fields are its hyperparameters."""
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LOCALHOST = "127.0.0.1"
 START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 3.0
+STOP_TIMEOUT_S = 3.0  # Then SIGKILL: its gRPC server waits for streams of its own; what it acknowledged is written.
 HANDOVER_TIMEOUT_S = 10.0  # A killed owner's server needs a moment to notice and leave the folder.
 VOLUME_MB = 256  # A deleted shard's space comes back a volume at a time, so volumes are small ...
 NUM_VOLUMES = 400  # ... and there are enough for 100 GB. They take disk space only as they fill.
@@ -82,7 +82,7 @@ def local_store(folder: Path, bucket: str = "histoseg") -> Iterator[LocalStore]:
         }
         server = stack.enter_context(_serving(_command(folder, ports), folder, lock))
         _wait_for_bucket(bucket, environment, server, folder)
-        stack.enter_context(_exported(environment))
+        stack.enter_context(exported(environment))
         yield LocalStore(url=f"s3://{bucket}", environment=environment, pid=server.pid)
 
 
@@ -146,7 +146,7 @@ def _command(folder: Path, ports: Mapping[str, int]) -> list[str]:
         f"-master.volumeSizeLimitMB={VOLUME_MB}",
         f"-volume.max={NUM_VOLUMES}",
         "-master.telemetry=false",
-        "-master.peers=none",
+        "-master.peers=none",  # No election, without which the first write waits for up to 8 s.
         "-volume.preStopSeconds=0",  # There is no load balancer that would first have to forget this server.
         *(f"-{flag}={port}" for flag, port in ports.items()),
     ]
@@ -221,7 +221,7 @@ def _client(environment: Mapping[str, str]) -> "S3Client":
 
 
 @contextmanager
-def _exported(environment: Mapping[str, str]) -> Iterator[None]:
+def exported(environment: Mapping[str, str]) -> Iterator[None]:
     """These variables in `os.environ`, and what was there before afterwards."""
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)

@@ -11,6 +11,7 @@ from typing import Any
 import albumentations as A  # noqa: N812  # the name its documentation uses
 import cv2
 import numpy as np
+from jaxtyping import UInt8
 
 from histoseg.config import Data
 from histoseg.types import Image, SemanticMap
@@ -75,7 +76,9 @@ class Augment:
             ]
         )
 
-    def __call__(self, image: Image, semantic_map: SemanticMap, seed: int) -> tuple[Image, SemanticMap]:
+    def __call__(
+        self, image: Image, semantic_map: SemanticMap, seed: int
+    ) -> tuple[UInt8[np.ndarray, "P P 3"], UInt8[np.ndarray, "P P"]]:
         """One patch, the same for the same seed."""
         self._transform.set_random_seed(seed)
         drawn = self._transform(image=image, mask=semantic_map)

@@ -55,6 +55,7 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.25rem; 
 dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; }
 details { margin: .75rem 0; }
+details td { white-space: nowrap; }
 summary { cursor: pointer; color: var(--accent); }
 @media print { nav { display: none; } figure, tr { break-inside: avoid; } }
 """

@@ -20,7 +20,7 @@ TASK = Task(
     name="breastpathq",
     title="BreastPathQ",
     classes=("background", "malignant epithelial", "normal epithelial", "lymphocyte"),
-    mpp=0.5,  # 20x (Petrick et al. 2021, Sec. 2).
+    mpp=0.5,  # 20x (Petrick et al. 2021).
     licence="research use only (SPIE-AAPM-NCI BreastPathQ challenge terms)",
 )
 

@@ -16,13 +16,13 @@ TASK = Task(
     name="consep",
     title="CoNSeP",
     classes=("background", "other", "inflammatory", "epithelial", "spindle-shaped"),
-    mpp=0.25,  # 40x (Graham et al. 2019, Sec. IV-A).
+    mpp=0.25,  # 40x (Graham et al. 2019).
     licence="research, non-commercial (Warwick TIA Centre)",
 )
 
 TYPES = ("auto", "published", "merged")
 # Published: 1 other, 2 inflammatory, 3 healthy and 4 malignant epithelial, 5 fibroblast, 6 muscle, 7 endothelial;
-# merged as in Graham et al. 2019, Sec. IV-A.
+# merged as in Graham et al. 2019.
 MERGED = np.array([0, 1, 2, 3, 3, 4, 4, 4], np.uint8)
 
 

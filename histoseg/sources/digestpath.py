@@ -12,7 +12,7 @@ TASK = Task(
     name="digestpath",
     title="DigestPath",
     classes=("background", "lesion"),
-    mpp=0.475,  # The same hospital's slides of the same scanner are stated as 20x, 0.475 um/px.
+    mpp=0.475,  # 20x of the KFBIO FK-Pro-120, as others report for slides of the same hospital; not in the files.
     licence="research use only (DigestPath 2019 challenge terms)",
 )
 

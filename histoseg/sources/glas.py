@@ -13,7 +13,7 @@ TASK = Task(
     name="glas",
     title="GlaS",
     classes=("background", "gland"),
-    mpp=0.62,  # Scanned at 0.465, published rescaled to 0.620 (Sirinukunwattana et al. 2017, Sec. 3).
+    mpp=0.62,  # Scanned at 0.465, published rescaled to 0.620 (Sirinukunwattana et al. 2017).
     licence="research use only (GlaS challenge terms)",
 )
 

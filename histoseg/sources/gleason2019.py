@@ -20,7 +20,7 @@ TASK = Task(
     name="gleason2019",
     title="Gleason2019",
     classes=("background", "benign", "never used", "Gleason 3", "Gleason 4", "Gleason 5"),
-    mpp=0.25,  # Scanned at 40x (Nir et al. 2018, Sec. 2.1).
+    mpp=0.25,  # Scanned at 40x (Nir et al. 2018).
     licence="CC BY-NC-SA 4.0",
 )
 

@@ -1,0 +1,137 @@
+"""A Ray of one's own for runs on one machine: loopback only, behind a token, gone when its owner is gone."""
+
+import importlib.util
+import logging
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray_jobs.local_store import LOCALHOST, exported
+
+OBJECT_STORE_BYTES = 256 * 2**20  # Only configurations and log lines pass through Ray; images never do.
+SOCKET_FOLDER_CHARS = 40  # Ray adds about 65 below its folder, and a Unix socket's path has at most 107.
+
+# What this Ray and its workers start with; docs/lab-notes.md has the measurements.
+ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token",
+    # The switch by which Ray keeps to 127.0.0.1 on desktops; on Linux it would listen on the machine's address.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",  # Progress lines differ only in their numbers, which Ray takes for repetition.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # One process less per run; one's own machine is not reclaimed.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # How late the end of a run is noticed.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # Records lie in the store; nobody reads Tune's copies.
+    "OMP_NUM_THREADS": "1",  # Workers that share cores slow each other down many times over with spinning threads.
+}
+
+# Ray's agents outlive a killed owner for a minute, in which they try to tell it so (the 60 s are fixed in Ray's
+# publish_error_to_driver). This closes with the owner however it ends, and then ends them.
+_END_WITH_OWNER = 'cat >/dev/null; sleep 5; kill -9 "$@" 2>/dev/null'
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalRay:
+    """A running Ray.
+
+    Attributes:
+        dashboard_url: Where people look; it asks for the token.
+        token_path: The file that holds the token.
+        logs: The folder of Ray's own logs.
+    """
+
+    dashboard_url: str
+    token_path: Path
+    logs: Path
+
+
+@contextmanager
+def local_ray(folder: Path, num_cpus: int | None = None) -> Iterator[LocalRay]:
+    """A Ray started for this process, shut down at the end. Its token is kept in `folder`.
+
+    Args:
+        folder: Where the token, and if its path is short enough Ray's session, is kept.
+        num_cpus: The CPUs that runs may take; None means all of this machine's.
+
+    Raises:
+        RuntimeError: If Ray was imported before: it reads its settings at import.
+    """
+    if "ray" in sys.modules:
+        raise RuntimeError("local_ray() must set Ray's environment before anything imports ray")
+    folder = folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    token_path = _token(folder)
+    with ExitStack() as stack:
+        settings = {name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()}
+        stack.enter_context(exported({**settings, **_bytecode(folder), "RAY_AUTH_TOKEN_PATH": str(token_path)}))
+        import ray
+
+        context: Any = ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            include_dashboard=True,
+            dashboard_host=LOCALHOST,
+            object_store_memory=OBJECT_STORE_BYTES,
+            logging_level=logging.WARNING,
+            _temp_dir=str(_session_folder(folder)),
+        )
+        stack.callback(ray.shutdown)
+        stack.enter_context(_agents_end_with_owner())
+        yield LocalRay(
+            dashboard_url=f"http://{context.dashboard_url}",
+            token_path=token_path,
+            logs=Path(context.address_info["session_dir"]) / "logs",
+        )
+
+
+def _token(folder: Path) -> Path:
+    """The file with the token, made if there is none; only its owner may read it."""
+    path = folder / "ray-token"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32))
+    return path
+
+
+def _session_folder(folder: Path) -> Path:
+    """Where Ray keeps its sockets and logs: in the folder, or in a short one if sockets could not lie so deep."""
+    if len(os.fsencode(folder / "ray")) <= SOCKET_FOLDER_CHARS:
+        return folder / "ray"
+    # Not gettempdir(): on macOS that is too long as well.
+    return Path(tempfile.mkdtemp(prefix="histoseg-ray-", dir="/tmp"))
+
+
+def _bytecode(folder: Path) -> dict[str, str]:
+    """What lets worker processes start from compiled modules, where neither installer nor interpreter compiled them.
+
+    Every run starts five processes that import Ray; from source each takes three times as long.
+    """
+    spec = importlib.util.find_spec("ray")
+    compiled = spec is not None and spec.origin is not None and Path(importlib.util.cache_from_source(spec.origin))
+    if not sys.dont_write_bytecode or (compiled and compiled.exists()):
+        return {}
+    return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder / "pycache")}
+
+
+@contextmanager
+def _agents_end_with_owner() -> Iterator[None]:
+    """While this lasts, Ray's agents are killed some seconds after this process is gone."""
+    import psutil  # type: ignore[import-untyped]  # Comes with ray, which must be imported first.
+
+    children = psutil.Process().children(recursive=True)
+    pids = [str(child.pid) for child in children if "agent" in " ".join(child.cmdline()).lower()]
+    with subprocess.Popen(
+        ["/bin/sh", "-c", _END_WITH_OWNER, "sh", *pids],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    ) as watcher:
+        try:
+            yield
+        finally:
+            os.killpg(watcher.pid, 9)  # Before its pipe closes, so that on the ordinary way it kills nobody.

@@ -1,0 +1,143 @@
+"""Many groups on one Ray: Tune starts each as a Ray Train run of its own, as many at a time as fit.
+
+Tune decides only when and where. What is done is known by the records in the store, so whatever is submitted
+again costs nothing where a record exists.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from histoseg.errors import ConfigError, HistosegError, TrainingError
+from ray_jobs.train import Group, train
+
+if TYPE_CHECKING:
+    from ray.train import ScalingConfig
+
+# A driver only waits for its run, so it takes no CPU; it stays on the head, where no worker is reclaimed.
+DRIVER = {"CPU": 0, "node:__internal_head__": 0.001}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """What each run computes with.
+
+    Attributes:
+        cpus: CPUs of each worker.
+        max_failures: How often a run is started again after a worker was lost.
+    """
+
+    num_workers: int = 1
+    use_gpu: bool = False
+    cpus: int = 1
+    max_failures: int = 3
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """What one worker holds, in Ray's words."""
+        return {"CPU": self.cpus, **({"GPU": 1} if self.use_gpu else {})}
+
+    def scaling(self) -> "ScalingConfig":
+        """The same for Ray Train."""
+        from ray.train import ScalingConfig
+
+        return ScalingConfig(num_workers=self.num_workers, use_gpu=self.use_gpu, resources_per_worker=self.resources)
+
+
+def run(groups: Sequence[Group], workers: Workers, storage_path: str) -> None:
+    """Complete all groups; one that fails does not stop the others. Ray must have been started.
+
+    Args:
+        groups: What to do, most urgent first.
+        workers: What each group gets.
+        storage_path: An absolute folder or s3:// URL for Ray's own notes, reachable from every node.
+
+    Raises:
+        ConfigError: If the cluster is too small for one run.
+        TrainingError: If groups failed, with the cause of each.
+    """
+    import ray
+    from ray import tune
+
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray does not annotate it
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.CRITICAL)  # It misses Tune's own logs.
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(_drive, groups=groups, workers=workers, path=storage_path), DRIVER),
+        param_space={"group": tune.grid_search(list(range(len(groups))))},
+        tune_config=tune.TuneConfig(max_concurrent_trials=num_concurrent(resources, workers), reuse_actors=True),
+        # Drivers report errors as values, so what is retried here is a lost driver.
+        run_config=tune.RunConfig(
+            name="grid", storage_path=storage_path, verbose=0, failure_config=tune.FailureConfig(max_failures=3)
+        ),
+    )
+    results = tuner.fit()
+    outcomes = [_outcome(results[i]) for i in range(len(groups))]
+    failed = [f"{group.id}: {error}" for group, error in zip(groups, outcomes, strict=True) if error]
+    if failed:
+        title = f"{len(failed)} of {len(groups)} groups failed, the others are recorded:"
+        raise TrainingError("\n  ".join([title, *failed]))
+
+
+def num_concurrent(resources: Mapping[str, float], workers: Workers) -> int:
+    """How many runs fit on a cluster at a time.
+
+    Tune itself does not count what a Ray Train run takes, and more runs than fit would wait for each other.
+
+    Raises:
+        ConfigError: If not even one fits.
+    """
+    needs = {name: amount * workers.num_workers for name, amount in workers.resources.items()}
+    counts = {name: int(resources.get(name, 0) // amount) for name, amount in needs.items()}
+    if min(counts.values()) < 1:
+        need = ", ".join(f"{amount:g} {name}" for name, amount in needs.items())
+        have = ", ".join(f"{resources.get(name, 0):g} {name}" for name in needs)
+        raise ConfigError(f"one run needs {need}, but Ray has {have}; use fewer workers per run or a larger cluster")
+    return min(counts.values())
+
+
+def _outcome(trial: Any) -> str:
+    """A finished trial's error, or ""."""
+    if trial.error:
+        return first_line(trial.error)
+    return str((trial.metrics or {}).get("error", "its driver ended without a word"))
+
+
+def _drive(config: dict[str, Any], groups: Sequence[Group], workers: Workers, path: str) -> None:
+    """One Tune trial: a Ray Train run from start to end. Reports its error, or ""."""
+    from ray import tune
+    from ray.train import FailureConfig, RunConfig
+    from ray.train.torch import TorchTrainer
+
+    group = groups[config["group"]]
+    try:
+        result: Any = TorchTrainer(
+            _train,  # type: ignore[arg-type]  # rank 0's return value is passed on, which Ray's stub does not know
+            train_loop_config={"group": group},
+            scaling_config=workers.scaling(),
+            run_config=RunConfig(
+                name=group.id, storage_path=path, failure_config=FailureConfig(max_failures=workers.max_failures)
+            ),
+        ).fit()
+        error = result.return_value
+    except Exception as failure:  # Raised, it would reach nobody: Tune would only retry it
+        error = first_line(failure)
+    tune.report({"error": error})
+
+
+def _train(config: dict[str, Any]) -> str:
+    return train(config["group"])
+
+
+def first_line(error: BaseException) -> str:
+    """What went wrong in one line, taken out of what Ray wrapped around it."""
+    failures = getattr(error, "worker_failures", None) or {}  # Ray Train: by rank
+    inner = next(iter(failures.values()), None)
+    for name in ("controller_failure", "cause", "_base_exc"):  # the controller, a task, a worker's function
+        inner = inner or getattr(error, name, None)
+    if isinstance(inner, BaseException):
+        return first_line(inner)
+    if isinstance(error, HistosegError):
+        return f"{type(error).__name__}: {str(error).splitlines()[0]}"
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__

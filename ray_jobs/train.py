@@ -1,0 +1,108 @@
+"""What one Ray Train worker does: complete the runs of a group, and say how far it is.
+
+Checkpoints and records are written to the store by `histoseg.evaluate.complete`; Ray is handed none of them. So a
+worker that is killed or restarted, on whatever machine, goes on from what the store holds.
+"""
+
+import importlib
+import json
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histoseg import config
+from histoseg.errors import HistosegError, StorageError
+from histoseg.storage import connect
+from histoseg.types import Place
+
+if TYPE_CHECKING:
+    from histoseg.training.progress import Status
+
+COMPLETE = "histoseg.evaluate.complete"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Runs that share one pretraining, as they travel to a worker.
+
+    Attributes:
+        id: The pretraining's id; also the name of the Ray Train run.
+        runs: A JSON list of what `histoseg.config.to_json` gives.
+        store_url: Where shards are read and records are written.
+        cache: An absolute folder on each worker's machine for downloaded shards.
+        complete: The dotted path of the function that does the work; tests give another.
+    """
+
+    id: str
+    runs: str
+    store_url: str
+    cache: str
+    complete: str = COMPLETE
+
+
+def train(group: Group) -> str:
+    """Complete a group within a Ray Train worker.
+
+    Returns:
+        The error that only a person can mend, or "" if there is none. As a value, for Ray would retry what is raised.
+    """
+    from ray.train import get_context
+    from ray.train.torch import get_device
+
+    from histoseg.training.process import Process
+
+    context = get_context()
+    place = Place(rank=context.get_world_rank(), world_size=context.get_world_size())
+    _log_to_stdout(logging.INFO if place.rank == 0 else logging.ERROR)
+    runs = [config.from_json(record) for record in json.loads(group.runs)]
+    method = config.method_name(runs[0].method)
+    process = Process(place=place, device=get_device(), on_status=_gauges(method, group.id[:8]))
+    try:
+        _load(group.complete)(runs, connect(group.store_url), Path(group.cache), process)
+    except StorageError:
+        raise  # A store can come back, so this is worth another attempt.
+    except HistosegError as error:
+        if place.world_size > 1:
+            raise  # The other ranks may wait for this one, and only Ray can end them.
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _load(path: str) -> Callable[..., Any]:
+    module, _, name = path.rpartition(".")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function
+
+
+def _log_to_stdout(level: int) -> None:
+    """Our own log lines on stdout, which Ray carries to whoever started the job."""
+    logger = logging.getLogger("histoseg")
+    logger.setLevel(level)
+    if not logger.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        logger.addHandler(handler)
+        logger.propagate = False
+
+
+def _gauges(method: str, run: str) -> "Callable[[Status], None]":
+    """A listener that shows each status as Prometheus gauges, which Ray exports with `ray_` before their names."""
+    from ray.util.metrics import Gauge
+
+    keys = ("label", "method", "run")
+    step = Gauge("histoseg_step", "Steps done.", keys)
+    loss = Gauge("histoseg_loss", "Mean loss since the last status.", keys)
+    pace = Gauge("histoseg_images_per_second", "Images trained on, all ranks together.", keys)
+    wait = Gauge("histoseg_loader_wait_fraction", "Share of the time spent waiting for images.", keys)
+
+    def show(status: "Status") -> None:
+        tags = {"label": status.label, "method": method, "run": run}
+        step.set(status.step, tags)
+        loss.set(status.loss, tags)
+        pace.set(status.images_per_s, tags)
+        wait.set(status.loader_wait, tags)
+
+    return show

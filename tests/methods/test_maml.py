@@ -1,0 +1,135 @@
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from histoseg.config import Model
+from histoseg.errors import ConfigError
+from histoseg.methods.maml import Maml, mean_loss
+from histoseg.models.unet import build
+from histoseg.types import MetaBatch
+from tests.synthetic import gradient_of, make_episode
+
+
+@pytest.fixture
+def model():
+    """Small, in double precision, so that differences can be told from rounding."""
+    return build(Model(width=4), {"a": 2, "b": 2}, 0).double()
+
+
+@pytest.fixture
+def episode():
+    return make_episode(np.random.default_rng(0))
+
+
+def adapted_loss(model, episode, method):
+    """Query loss after adaptation, restated by hand: copy the network, step it, score it."""
+    twin = copy.deepcopy(model)
+    for _ in range(method.inner_steps):
+        twin.zero_grad()
+        weights = dict(twin.named_parameters())
+        mean_loss(twin, weights, episode.support, episode.task).backward()
+        with torch.no_grad():
+            for parameter in twin.parameters():
+                if parameter.grad is not None:
+                    parameter -= method.inner_lr * parameter.grad
+    with torch.no_grad():
+        return mean_loss(twin, dict(twin.named_parameters()), episode.query, episode.task).item()
+
+
+@pytest.mark.parametrize("inner_steps", [1, 2])
+def test_the_meta_gradient_is_that_of_finite_differences(model, episode, inner_steps):
+    method = Maml(inner_lr=0.1, inner_steps=inner_steps)
+    loss, gradient = method.meta_gradient(model, episode)
+    assert loss == pytest.approx(adapted_loss(model, episode, method), abs=1e-12)
+    generator = torch.Generator().manual_seed(0)
+    for name in ("down.0.0.weight", "merge.2.3.weight", "up.1.bias", "heads.a.weight"):
+        parameter = dict(model.named_parameters())[name]
+        direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        step = 1e-5 / direction.norm()
+        values = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                parameter += sign * step * direction
+            values.append(adapted_loss(model, episode, method))
+            with torch.no_grad():
+                parameter -= sign * step * direction
+        slope = (values[0] - values[1]) / (2 * step)
+        # ReLU and max-pooling have kinks, which a step may cross: a few in ten thousand.
+        assert (gradient[name] * direction).sum().item() == pytest.approx(slope.item(), rel=2e-3, abs=1e-7)
+
+
+def test_first_order_differs_and_is_the_gradient_at_the_adapted_weights(model, episode):
+    second = Maml(inner_lr=0.1).meta_gradient(model, episode)[1]
+    first = Maml(inner_lr=0.1, first_order=True).meta_gradient(model, episode)[1]
+    assert max(float((first[name] - second[name]).abs().max()) for name in first) > 1e-4
+    twin = copy.deepcopy(model)
+    mean_loss(twin, dict(twin.named_parameters()), episode.support, "a").backward()
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            if parameter.grad is not None:
+                parameter -= 0.1 * parameter.grad
+    twin.zero_grad()
+    mean_loss(twin, dict(twin.named_parameters()), episode.query, "a").backward()
+    for name, parameter in twin.named_parameters():
+        if name in first:
+            torch.testing.assert_close(first[name], parameter.grad)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 3])
+@pytest.mark.parametrize("inner_steps", [1, 3])
+def test_micro_batches_change_nothing(model, episode, micro_batch, inner_steps):
+    method = Maml(inner_lr=0.1, inner_steps=inner_steps)
+    whole = method.meta_gradient(model, episode)[1]
+    parts = replace(method, micro_batch=micro_batch).meta_gradient(model, episode)[1]
+    for name in whole:
+        torch.testing.assert_close(parts[name], whole[name], rtol=1e-9, atol=1e-12)
+
+
+def test_adapting_leaves_the_model_as_it_was(model, episode):
+    before = copy.deepcopy(model.state_dict())
+    Maml(inner_lr=0.1).backward(model, MetaBatch(episodes=(episode,), global_size=1))
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_heads_of_other_tasks_get_no_gradient(model, episode):
+    Maml().backward(model, MetaBatch(episodes=(episode,), global_size=1))
+    assert model.heads["b"].weight.grad is None
+    assert model.heads["a"].weight.grad is not None
+
+
+def test_shares_of_a_step_add_up(model):
+    rng = np.random.default_rng(0)
+    episodes = tuple(make_episode(rng, task) for task in ("a", "b", "a"))
+    method = Maml(inner_lr=0.1)
+    loss = method.backward(model, MetaBatch(episodes=episodes, global_size=3))
+    whole = gradient_of(model)
+    model.zero_grad(set_to_none=True)
+    shares = [method.backward(model, MetaBatch(episodes=(episode,), global_size=3)) for episode in episodes]
+    assert sum(shares) == pytest.approx(loss)
+    torch.testing.assert_close(gradient_of(model), whole)
+
+
+def test_query_images_leave_no_trace_in_running_statistics(episode):
+    method = Maml()
+    other = replace(episode, query=make_episode(np.random.default_rng(9)).query)
+    seen = []
+    for each in (episode, other):
+        model = build(Model(width=4, norm="batch"), {"a": 2}, 0)
+        method.backward(model, MetaBatch(episodes=(each,), global_size=1))
+        seen.append({name: value for name, value in model.named_buffers()})
+    assert all(torch.equal(value, seen[1][name]) for name, value in seen[0].items() if "running" in name)
+
+
+def test_micro_batches_with_batch_statistics_are_refused(episode):
+    model = build(Model(width=4, norm="batch"), {"a": 2}, 0)
+    with pytest.raises(ConfigError, match="micro_batch needs"):
+        Maml(micro_batch=1).backward(model, MetaBatch(episodes=(episode,), global_size=1))
+
+
+@pytest.mark.parametrize("field", [{"support": 0}, {"inner_lr": 0.0}, {"micro_batch": -1}, {"inner_steps": 0}])
+def test_values_that_cannot_be_are_refused(field):
+    with pytest.raises(ConfigError, match=f"method.{next(iter(field))}"):
+        Maml(**field)

@@ -1,0 +1,99 @@
+import json
+
+import pytest
+
+from histoseg.config import Run, to_json
+from histoseg.errors import ConfigError, TrainingError
+from histoseg.methods.maml import METHOD
+from histoseg.storage import connect
+from ray_jobs import grid
+from ray_jobs.train import Group
+
+pytestmark = [
+    # Ray's own modules warn of their own old names, and leave sockets to the collector.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    # grid.run warns of nothing itself; Tune warns of settings for which it has no others.
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+
+
+def test_as_many_runs_as_fit():
+    workers = grid.Workers(num_workers=2, cpus=3)
+    assert grid.num_concurrent({"CPU": 17}, workers) == 2  # 17 // 6
+    assert grid.num_concurrent({"CPU": 64, "GPU": 5}, grid.Workers(num_workers=2, use_gpu=True)) == 2  # 5 // 2
+
+
+def test_a_cluster_too_small_for_one_run_is_refused():
+    with pytest.raises(ConfigError, match="needs 2 CPU, 2 GPU, but Ray has 4 CPU, 1 GPU"):
+        grid.num_concurrent({"CPU": 4, "GPU": 1}, grid.Workers(num_workers=2, use_gpu=True))
+
+
+def test_first_line_finds_the_cause():
+    class Wrapped(Exception):
+        def __init__(self, inner):
+            super().__init__("Training failed due to worker errors")
+            self.worker_failures = {1: inner}
+
+    class Carried(Exception):
+        def __init__(self, inner):
+            super().__init__("Traceback ...")
+            self._base_exc = inner
+
+    assert grid.first_line(Wrapped(Carried(ConfigError("what to do\nmore")))) == "ConfigError: what to do"
+    assert grid.first_line(Carried(KeyError("x"))) == "KeyError: 'x'"
+    assert grid.first_line(RuntimeError()) == "RuntimeError"
+
+
+def group(name: str, store, does: str) -> Group:
+    run = Run(experiment="table1", scale="laptop", method=METHOD(), predecessors=("glas",), new_task=name, column="all")
+    return Group(
+        id=name,
+        runs=json.dumps([to_json(run)]),
+        store_url=store.url,
+        cache="/nonexistent",
+        complete=f"ray_stand_in.{does}",
+    )
+
+
+@pytest.fixture(scope="module")
+def after(cluster, tmp_path_factory):
+    """The store, and the error, after one grid of groups of which some fail."""
+    store = connect(f"file://{tmp_path_factory.mktemp('objects')}")
+    kinds = {"refused": "refuse", "good": "record", "stumbling": "stumble", "killed": "die_once", "last": "record"}
+    groups = [group(name, store, does) for name, does in kinds.items()]
+    with pytest.raises(TrainingError) as caught:
+        grid.run(groups, grid.Workers(max_failures=1), str(tmp_path_factory.mktemp("notes")))
+    return store, str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_failed_group_does_not_stop_the_others(after):
+    store, _ = after
+    assert store.list("records/") == ["records/good", "records/killed", "records/last"]
+
+
+@pytest.mark.slow
+def test_the_error_names_each_failed_group_and_its_cause(after):
+    _, text = after
+    assert text.splitlines() == [
+        "2 of 5 groups failed, the others are recorded:",
+        "  refused: ConfigError: optim.lr = 7: must be lower",
+        "  stumbling: ZeroDivisionError: no such number",
+    ]
+
+
+@pytest.mark.slow
+def test_what_only_a_person_can_mend_is_tried_once(after):
+    store, _ = after
+    assert len(store.list("attempts/")) == 1
+    assert len(store.list("stumbles/")) == 2  # max_failures=1: the first try and one more
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_started_again(after):
+    store, _ = after
+    assert store.size("died") == 0
+    assert store.get("records/killed") == b"1"

@@ -1,0 +1,201 @@
+import gc
+import json
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from histoseg import catalog
+from histoseg.config import Data
+from histoseg.errors import ConfigError, DataError
+from histoseg.shards import writer
+from histoseg.shards.index import index_key, open_index, shard_folder
+from histoseg.shards.reader import MetaDataset
+from histoseg.shards.verify import prepared_sources, verify_source
+from histoseg.shards.writer import Recipe, write_shards
+from histoseg.storage import connect
+from histoseg.types import SPLITS, Sample
+
+RECIPE = Recipe(data=Data(patch_px=96))
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(1) as threads:
+        yield threads
+
+
+@pytest.fixture
+def store(tmp_path):
+    return connect(f"file://{tmp_path / 'store'}")
+
+
+def all_bytes(store):
+    return {key: store.get(key) for key in store.list("shards/") if "/parts/" not in key}
+
+
+def test_pixels_come_back_as_the_source_read_them(demo, store, pool, tmp_path):
+    index = write_shards("digestpath", demo, store, RECIPE, pool)
+    dataset = MetaDataset.open(store, ["digestpath"], 96, tmp_path / "cache")
+    module = catalog.load("histoseg.sources", "digestpath")
+    truth = {sample.key: sample for sample in map(module.read, module.entries(demo))}
+    found = [sample for split in SPLITS for sample in dataset.whole_images("digestpath", split)]
+    assert {sample.key for sample in found} == set(truth)
+    assert len(index.samples.key) > len(truth)  # these images are large enough to be tiled
+    for sample in found:
+        np.testing.assert_array_equal(sample.image, truth[sample.key].image)
+        np.testing.assert_array_equal(sample.semantic_map, truth[sample.key].semantic_map)
+
+
+def test_written_twice_is_byte_identical(demo, tmp_path, pool):
+    stores = [connect(f"file://{tmp_path / name}") for name in "ab"]
+    for store in stores:
+        write_shards("glas", demo, store, RECIPE, pool)
+    assert all_bytes(stores[0]) == all_bytes(stores[1])
+
+
+# webdataset leaves closing the files it opened to the garbage collector.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_webdataset_reads_the_shards(demo, store, pool):
+    webdataset = pytest.importorskip("webdataset")
+    index = write_shards("monuseg", demo, store, RECIPE, pool)
+    urls = [str(store.path(f"{index.folder}/{shard.name}")) for shard in index.shards]
+    samples = list(webdataset.WebDataset(urls, shardshuffle=False).decode())
+    assert [sample["__key__"] for sample in samples] == index.samples.key
+    assert samples[0]["image.npy"].shape == (index.samples.height[0], index.samples.width[0], 3)
+    assert samples[0]["json"]["patient"] == index.samples.patient[0]
+    assert samples[0]["json"]["licence"] == index.task.licence
+    gc.collect()
+
+
+def test_splits_are_disjoint_by_patient_and_none_is_empty(demo, store, pool):
+    index = write_shards("glas", demo, store, RECIPE, pool)
+    patients = {split: {index.samples.patient[row] for row in index.rows(split)} for split in SPLITS}
+    assert all(patients.values())
+    assert sum(map(len, patients.values())) == len(set.union(*patients.values()))
+
+
+def test_class_pixels_are_those_of_the_maps(demo, store, pool, tmp_path):
+    index = write_shards("glas", demo, store, RECIPE, pool)
+    dataset = MetaDataset.open(store, ["glas"], 96, tmp_path / "cache")
+    maps = [dataset.read("glas", row)[1] for row in range(len(index.samples.key))]
+    assert index.class_pixels().tolist() == [sum(int((m == c).sum()) for m in maps) for c in (0, 1)]
+
+
+def test_what_is_there_is_kept_and_what_is_lost_is_written_again(demo, store, pool, monkeypatch):
+    index = write_shards("glas", demo, store, RECIPE, pool)
+    before = all_bytes(store)
+    lost = f"{index.folder}/{index.shards[3].name}"
+    store.delete(lost)
+    written = []
+    whole = writer.write_shard
+    monkeypatch.setattr(writer, "write_shard", lambda job, store: written.append(job.number) or whole(job, store))
+    write_shards("glas", demo, store, RECIPE, pool)
+    assert len(written) == 1
+    assert all_bytes(store) == before
+    write_shards("glas", demo, store, Recipe(data=RECIPE.data, rewrite=True), pool)
+    assert len(written) == 1 + len(index.shards)
+
+
+def test_nothing_is_published_while_a_shard_is_missing(demo, store, pool, monkeypatch):
+    def fail(job, store):
+        raise DataError("made to fail")
+
+    monkeypatch.setattr(writer, "write_shard", fail)
+    with pytest.raises(DataError, match="made to fail"):
+        write_shards("glas", demo, store, RECIPE, pool)
+    assert store.size(index_key("glas", 96)) is None
+
+
+def test_verify_finds_any_flipped_byte(demo, store, pool):
+    index = write_shards("glas", demo, store, RECIPE, pool)
+    assert prepared_sources(store) == [("glas", 96)]
+    assert list(verify_source(store, "glas", 96)) == []
+    key = f"{index.folder}/{index.shards[0].name}"
+    body = bytearray(store.get(key))
+    for position in (0, len(body) // 2, len(body) - 1):
+        body[position] ^= 1
+        store.put(key, bytes(body))
+        (line,) = verify_source(store, "glas", 96)
+        assert "damaged" in line
+        assert index.shards[0].name in line
+        body[position] ^= 1
+    store.put(key, bytes(body)[:-512])
+    assert len(list(verify_source(store, "glas", 96))) == 1
+
+
+def test_a_damaged_shard_is_refused_when_read(demo, store, pool, tmp_path):
+    index = write_shards("glas", demo, store, RECIPE, pool)
+    key = f"{index.folder}/{index.shards[0].name}"
+    store.put(key, store.get(key)[:-1] + b"x")
+    dataset = MetaDataset.open(store, ["glas"], 96, tmp_path / "cache")
+    with pytest.raises(DataError, match=r"is damaged.*--rewrite"):
+        dataset.read("glas", 0)
+    assert not list((tmp_path / "cache").glob("*.tar"))
+
+
+def test_a_damaged_index_is_refused(demo, store, pool):
+    write_shards("glas", demo, store, RECIPE, pool)
+    content = json.loads(store.get(index_key("glas", 96)))
+    content["samples"]["key"].pop()
+    store.put(index_key("glas", 96), json.dumps(content).encode())
+    with pytest.raises(DataError, match="differ in length"):
+        open_index(store, "glas", 96)
+
+
+def test_an_unprepared_source_says_how_to_prepare_it(store):
+    with pytest.raises(DataError, match="histoseg prepare glas --patch-px 96"):
+        open_index(store, "glas", 96)
+
+
+def test_unknown_source_and_option_list_the_choices(demo, store, pool):
+    with pytest.raises(ConfigError, match="no 'nope' in sources; choose from .*glas"):
+        write_shards("nope", demo, store, RECIPE, pool)
+    with pytest.raises(ConfigError, match="glas has no option colour"):
+        write_shards("glas", demo, store, Recipe(options={"colour": "blue"}), pool)
+
+
+def test_a_source_of_one_class_is_warned_of(store, pool, monkeypatch, demo, caplog):
+    module = catalog.load("histoseg.sources", "glas")
+    read = module.read
+
+    def empty(entry):
+        sample = read(entry)
+        return Sample(
+            key=sample.key,
+            patient=sample.patient,
+            image=sample.image,
+            semantic_map=np.zeros_like(sample.semantic_map),
+            mpp=sample.mpp,
+        )
+
+    monkeypatch.setattr(module, "read", empty)
+    index = write_shards("glas", demo, store, RECIPE, pool)
+    assert "every labelled pixel is background" in index.warnings[0]
+    assert index.warnings[0] in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("image_shape", "map_shape", "label", "message"),
+    [((8, 8, 3), (8, 8), 2, "has class 2"), ((0, 8, 3), (0, 8), 0, "empty image")],
+)
+def test_a_sample_that_cannot_be_is_refused(image_shape, map_shape, label, message):
+    from histoseg.shards.tar import checked
+
+    sample = Sample(
+        key="a",
+        patient="p",
+        image=np.zeros(image_shape, np.uint8),
+        semantic_map=np.full(map_shape, label, np.uint8),
+        mpp=0.5,
+    )
+    with pytest.raises(DataError, match=message):
+        checked(catalog.load("histoseg.sources", "glas").TASK, sample)
+
+
+def test_members_look_the_same_whoever_writes_them(demo, store, pool):
+    index = write_shards("glas", demo, store, RECIPE, pool)
+    with tarfile.open(store.path(f"{shard_folder('glas', 96)}/{index.shards[0].name}")) as tar:
+        seen = {(member.mtime, member.uid, member.gid, member.uname, member.mode) for member in tar}
+    assert seen == {(0, 0, 0, "", 0o444)}
