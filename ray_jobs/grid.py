@@ -100,7 +100,8 @@ def _outcome(trial: Any) -> str:
     """A finished trial's error, or ""."""
     if trial.error:
         return first_line(trial.error)
-    return str((trial.metrics or {}).get("error", "its driver ended without a word"))
+    error: str = (trial.metrics or {}).get("error", "its driver ended without a word")
+    return error.partition("\n")[0]
 
 
 def _drive(config: dict[str, Any], groups: Sequence[Group], workers: Workers, path: str) -> None:

@@ -27,20 +27,28 @@ if TYPE_CHECKING:
 
 LOCALHOST = "127.0.0.1"
 START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 3.0  # Then SIGKILL: its gRPC server waits for streams of its own; what it acknowledged is written.
+STOP_TIMEOUT_S = 1.0  # Then SIGKILL: it would wait for streams of its own; what it acknowledged is written.
 HANDOVER_TIMEOUT_S = 10.0  # A killed owner's server needs a moment to notice and leave the folder.
 VOLUME_MB = 256  # A deleted shard's space comes back a volume at a time, so volumes are small ...
 NUM_VOLUMES = 400  # ... and there are enough for 100 GB. They take disk space only as they fill.
 
-# One process group: the server, and a reader of the pipe whose other end only the owner holds. The pipe closes
-# however the owner ends, SIGKILL included, and then the server is asked to stop.
-_SERVE_WHILE_OWNED = """
-exec 3<&0
-"$@" 3<&- </dev/null & server=$!
-(cat <&3 >/dev/null; kill $server) & watcher=$!
-wait $server; status=$?
-kill $watcher 2>/dev/null
-exit $status
+# Runs the server while the other end of its stdin is open. The owner holds that end, and it closes however the owner
+# ends, SIGKILL included. A short process of its own, for no portable call ties one process's life to another's.
+_SERVE_WHILE_OWNED = f"""
+import subprocess, sys, threading
+
+server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, close_fds=False)
+
+def stop_with_owner():
+    sys.stdin.buffer.read()
+    server.terminate()
+    try:
+        server.wait({STOP_TIMEOUT_S})
+    except subprocess.TimeoutExpired:
+        server.kill()
+
+threading.Thread(target=stop_with_owner, daemon=True).start()
+sys.exit(server.wait())
 """
 
 
@@ -157,7 +165,7 @@ def _serving(command: list[str], folder: Path, lock: IO[str]) -> Iterator[subpro
     with (
         (folder / "weed.log").open("wb") as log,
         subprocess.Popen(
-            ["/bin/sh", "-c", _SERVE_WHILE_OWNED, "sh", *command],
+            [sys.executable, "-I", "-c", _SERVE_WHILE_OWNED, *command],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -171,10 +179,6 @@ def _serving(command: list[str], folder: Path, lock: IO[str]) -> Iterator[subpro
         finally:
             if server.stdin is not None:
                 server.stdin.close()
-            try:
-                server.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                os.killpg(server.pid, 9)
 
 
 def _wait_for_bucket(

@@ -35,7 +35,7 @@ class UNet(nn.Module):
     def forward(self, images: UInt8[Tensor, "B H W 3"], task: str) -> Float[Tensor, "B C H W"]:
         """Logits of one task for images as stored; height and width must be multiples of 16."""
         logits: Tensor = self.heads[task](self.features(images))
-        return logits.float()
+        return logits
 
     def num_classes(self, task: str) -> int:
         """How many classes a task's head predicts."""
@@ -43,9 +43,11 @@ class UNet(nn.Module):
         return len(head.get_parameter("bias"))
 
     def features(self, images: UInt8[Tensor, "B H W 3"]) -> Float[Tensor, "B F H W"]:
-        """What all heads see; computed in bfloat16 where that is safe if `bf16` is set."""
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
-            return self._features(normalise(images))
+        """What all heads see; with `bf16` set, computed in bfloat16 where that is safe and handed on in float32."""
+        if not self.bf16:
+            return self._features(normalise(images).to(next(self.parameters()).dtype))
+        with torch.autocast(images.device.type, torch.bfloat16):
+            return self._features(normalise(images)).float()
 
     def _features(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F H W"]:
         skips = []

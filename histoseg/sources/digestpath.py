@@ -21,13 +21,16 @@ SLIDE = re.compile(r"(?P<slide>.+?)_\d{4}-\d{2}-\d{2}[ _]\d{2}_\d{2}_\d{2}")  # 
 CASE = re.compile(r"\d{4}_\d+|[A-Za-z]*\d+(-\d+)?")  # Without the number of the block: 2018_61918_1-3, 18-09926A.
 
 
-def entries(root: Path, *, negatives: bool = False) -> list[Entry]:
-    """The images with lesions, and on request those without, pairs checked, no pixel read.
+def entries(root: Path, *, negatives: str = "without") -> list[Entry]:
+    """The images with lesions, and those without if `negatives` is "with"; pairs checked, no pixel read.
 
     Raises:
+        ConfigError: If `negatives` is neither "with" nor "without".
         MissingSourceError: If no folder of the published names is there.
         DataError: If a mask or an image is missing.
     """
+    if negatives not in ("with", "without"):
+        raise ConfigError(f"digestpath: no negatives {negatives!r}; choose from with, without")
     folders = _files.scan(root)
     positive = _jpegs(folders, "tissuetrainpos")
     images = {name: path for name, path in positive.items() if not name.endswith("_mask")}
@@ -36,7 +39,7 @@ def entries(root: Path, *, negatives: bool = False) -> list[Entry]:
         raise _files.missing(root, TASK.title, "tissue-train-pos-v1/*.jpg with *_mask.jpg")
     _files.require_pairs(TASK.title, images, masks)
     found = [_entry(name, {"image": image, "annotation": masks[name]}) for name, image in images.items()]
-    if negatives:
+    if negatives == "with":
         found += [_entry(name, {"image": path}) for name, path in _jpegs(folders, "tissuetrainneg").items()]
     return _files.require_unique(found)
 

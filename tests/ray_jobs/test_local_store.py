@@ -79,12 +79,6 @@ def test_objects_survive_a_killed_server(tmp_path):
         assert [store.get(f"object-{i}") for i in range(20)] == [bytes([i]) * 50_000 for i in range(20)]
 
 
-def test_a_server_that_cannot_start_says_why(tmp_path):
-    (tmp_path / "s3.json").write_text('{"identities": [{"credentials": [{"accessKey": "a", "secretKey": "b"}]')
-    with pytest.raises(ValueError, match="delimiter"), local_store(tmp_path):
-        pass
-
-
 def test_last_log_lines_are_in_the_error(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_command", lambda folder, ports: ["/bin/sh", "-c", "echo disk on fire; exit 3"])
     with pytest.raises(StorageError, match=r"(?s)status 3.*disk on fire"), local_store(tmp_path):

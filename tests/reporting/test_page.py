@@ -4,9 +4,9 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
-from records import make_record, read_panel
-from table_of_four import make_spec
-from test_tables import load
+from tests.reporting.records import make_record, read_panel
+from tests.reporting.table_of_four import make_spec
+from tests.reporting.test_tables import load
 
 VOID = {"meta", "img", "br"}
 

@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from records import make_record
+from tests.reporting.records import make_record
 
 from histoseg.errors import DataError
 

@@ -3,8 +3,8 @@ import io
 import math
 
 import pytest
-from records import make_record
-from table_of_four import make_spec
+from tests.reporting.records import make_record
+from tests.reporting.table_of_four import make_spec
 
 from histoseg.errors import DataError
 

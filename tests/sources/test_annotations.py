@@ -224,7 +224,7 @@ def test_digestpath_masks_are_cut_at_127_and_negatives_are_empty(tmp_path):
     save(tmp_path / "tissue-train-neg" / "1.jpg", grey(16, 16))
     (entry,) = digestpath.entries(tmp_path)
     np.testing.assert_array_equal(digestpath.read(entry).semantic_map, mask // 255)
-    negative = digestpath.entries(tmp_path, negatives=True)[1]
+    negative = digestpath.entries(tmp_path, negatives="with")[1]
     assert not digestpath.read(negative).semantic_map.any()
 
 
