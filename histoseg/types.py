@@ -19,6 +19,7 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 IGNORE = 255  # The label of pixels that neither loss nor metric may count.
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]+")  # WebDataset splits names at the first dot, so keys have none.
 
+Curve = list[dict[str, int | float]]  # Points of a learning curve: a step or epoch, and what was measured there.
 Image = UInt8[np.ndarray, "H W 3"]
 SemanticMap = UInt8[np.ndarray, "H W"]
 

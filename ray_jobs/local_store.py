@@ -35,12 +35,12 @@ NUM_VOLUMES = 400  # ... and there are enough for 100 GB. They take disk space o
 # Runs the server while the other end of its stdin is open. The owner holds that end, and it closes however the owner
 # ends, SIGKILL included. A short process of its own, for no portable call ties one process's life to another's.
 _SERVE_WHILE_OWNED = f"""
-import subprocess, sys, threading
+import os, subprocess, sys, threading
 
 server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, close_fds=False)
 
 def stop_with_owner():
-    sys.stdin.buffer.read()
+    os.read(0, 1)
     server.terminate()
     try:
         server.wait({STOP_TIMEOUT_S})

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from histoseg.errors import ConfigError
 from histoseg.sources import _drawing, _files
 from histoseg.types import Entry, Sample, Task
 

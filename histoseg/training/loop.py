@@ -18,7 +18,7 @@ from histoseg.training.checkpoint import Checkpoint, Checkpoints, restore, tenso
 from histoseg.training.gradients import average_statistics, sum_gradients, sum_over_ranks
 from histoseg.training.process import Process
 from histoseg.training.progress import Progress
-from histoseg.types import Batch, MetaBatch, Method, Place
+from histoseg.types import Batch, Curve, MetaBatch, Method, Place
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Pretrained:
     """A pretrained model, what its loss was on the way, and how long it took (over all attempts)."""
 
     model: UNet
-    curve: list[dict[str, float]]
+    curve: Curve
     seconds: float
 
 
@@ -40,7 +40,7 @@ class _Account:
     """What a checkpoint remembers besides tensors: time spent, and the loss as means over equal numbers of steps."""
 
     seconds: float = 0.0
-    curve: list[dict[str, float]] = field(default_factory=list)
+    curve: Curve = field(default_factory=list)
     pending: list[float] = field(default_factory=list)
 
     def add(self, step: int, loss: float, steps: int) -> None:

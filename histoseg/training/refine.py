@@ -22,7 +22,7 @@ from histoseg.training.checkpoint import Checkpoint, Checkpoints, restore, tenso
 from histoseg.training.loop import num_images, take_step
 from histoseg.training.process import Process
 from histoseg.training.progress import Progress
-from histoseg.types import Batch
+from histoseg.types import Batch, Curve
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Refined:
 
     model: UNet
     best_epoch: int
-    curve: list[dict[str, float]]
+    curve: Curve
     seconds: float
 
 
@@ -44,7 +44,7 @@ class _Account:
     best_epoch: int = 0
     best_score: float = -1.0
     seconds: float = 0.0
-    curve: list[dict[str, float]] = field(default_factory=list)
+    curve: Curve = field(default_factory=list)
     best: Mapping[str, Tensor] = field(default_factory=dict)
 
     def add(self, epoch: int, loss: float, score: float, model: UNet) -> None:

@@ -1,0 +1,48 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup submit test check fix bench list clean
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+SCALE ?= laptop
+SEEDS ?= 1
+WORKERS ?= 1
+BIN := .venv/bin
+# Honoured if you keep wheels of your own (a CPU build of torch, say); torch is otherwise taken from the usual index.
+export UV_FIND_LINKS ?= $(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null)
+# Threads of torch that wait by spinning make a machine with few cores many times slower.
+export OMP_NUM_THREADS ?= 1
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: .venv/ready ## make .venv with everything that runs and tests the project
+
+submit: setup ## run an experiment: EXP=table1 [SCALE=laptop|real-cpu|paper DATA=folder STORE=url SEEDS=3 WORKERS=1 SET="optim.steps=200"]
+	@test -n "$(EXP)" || { echo "name an experiment, e.g. make submit EXP=table1; make list shows all"; exit 2; }
+	@$(BIN)/python -m ray_jobs.submit --experiment "$(EXP)" --scale "$(SCALE)" --seeds "$(SEEDS)" --workers "$(WORKERS)" \
+		--set "$(SET)" $(if $(DATA),--data "$(DATA)") $(if $(STORE),--store "$(STORE)")
+
+test: setup ## pass every test
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup ## what CI runs: format, lint, types, tests
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+	@$(BIN)/python -m pytest $(ARGS)
+
+fix: setup ## format and mend what can be mended by itself
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+bench: setup ## print measured ratios for the parts named in docs/performance.md
+	@$(BIN)/python -m benchmarks
+
+list: setup ## list sources, methods and experiments
+	@$(BIN)/histoseg list
+
+clean: ## remove everything that runs have left here, the store included
+	rm -rf .histoseg results .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/ready: pyproject.toml requirements.lock
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock uv
+	$(BIN)/uv pip install --quiet --python .venv --compile-bytecode --constraint requirements.lock --editable ".[train,local,dev]" && touch $@

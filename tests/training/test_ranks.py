@@ -1,0 +1,95 @@
+"""Several ranks compute what one computes: real processes that talk over gloo."""
+
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing
+
+from tests.conftest import PATCH_PX
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def train_as_rank(rank, world_size, port, job):
+    """Pretrain, and leave the weights and the step-by-step loss in a file."""
+    import torch.distributed as dist
+
+    from histoseg.config import from_json
+    from histoseg.shards.reader import MetaDataset
+    from histoseg.storage import connect
+    from histoseg.training.checkpoint import Checkpoints
+    from histoseg.training.loop import pretrain
+    from histoseg.training.process import Process
+    from histoseg.types import Place
+
+    torch.set_num_threads(1)
+    if world_size > 1:
+        address = f"tcp://127.0.0.1:{port}"
+        dist.init_process_group("gloo", init_method=address, rank=rank, world_size=world_size)
+    run = from_json(job["run"])
+    dataset = MetaDataset.open(connect(job["store"]), run.predecessors, PATCH_PX, Path(job["folder"]) / "cache")
+    checkpoints = Checkpoints(connect(f"file://{job['folder']}/{world_size}"), "run")
+    process = Process(place=Place(rank=rank, world_size=world_size))
+    done = pretrain(run, dataset, checkpoints, process)
+    torch.save(
+        {"weights": done.model.state_dict(), "curve": done.curve}, f"{job['folder']}/{world_size}-{rank}.pt"
+    )
+    if world_size > 1:
+        dist.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["maml", "transfer"])
+def test_ranks_end_with_the_weights_of_one_process(prepared_url, tiny_run, tmp_path, method):
+    from histoseg.config import to_json
+    from histoseg.methods.maml import Maml
+    from histoseg.methods.transfer import Transfer
+
+    # Five episodes or images over two ranks: uneven shares, and steps in which a rank has no image of some task.
+    chosen = Maml(support=1, query=1, episodes=3, inner_lr=0.1) if method == "maml" else Transfer(batch=5)
+    # Plain steps would be told apart by Adam, which turns the sign of a rounding error into a whole step.
+    run = replace(tiny_run, method=chosen, optim=replace(tiny_run.optim, lr=1e-4, steps=3))
+    job = {"run": to_json(run), "store": prepared_url, "folder": str(tmp_path)}
+    train_as_rank(0, 1, 0, job)
+    torch.multiprocessing.spawn(train_as_rank, (2, free_port(), job), nprocs=2)
+    alone, *ranks = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("1-0", "2-0", "2-1"))
+    for name, value in alone["weights"].items():
+        assert torch.equal(ranks[0]["weights"][name], ranks[1]["weights"][name]), name
+        torch.testing.assert_close(ranks[0]["weights"][name], value, rtol=0, atol=1e-6)
+    for one, two in zip(alone["curve"], ranks[0]["curve"], strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], abs=1e-6)
+
+
+def sum_as_rank(rank, port, folder):
+    import torch.distributed as dist
+
+    from histoseg.training.gradients import average_statistics, sum_gradients
+
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    model = torch.nn.ModuleDict({name: torch.nn.Linear(1, 1, bias=False) for name in ("both", "one", "none")})
+    norm = torch.nn.BatchNorm1d(1)
+    norm.running_mean.fill_(rank)
+    model["norm"] = norm
+    model["both"].weight.grad = torch.full((1, 1), 1.0 + rank)
+    if rank == 1:
+        model["one"].weight.grad = torch.full((1, 1), 5.0)
+    sum_gradients(model)
+    average_statistics(model)
+    found = {name: None if (grad := model[name].weight.grad) is None else grad.item() for name in model}
+    torch.save(found | {"mean": norm.running_mean.item()}, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_gradients_are_summed_and_heads_absent_everywhere_left_alone(tmp_path):
+    torch.multiprocessing.spawn(sum_as_rank, (free_port(), str(tmp_path)), nprocs=2)
+    # 1 + 2 = 3; nothing + 5 = 5; nobody: still none. Mean of 0 and 1: one half.
+    for rank in (0, 1):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert found == {"both": 3.0, "one": 5.0, "none": None, "norm": None, "mean": 0.5}

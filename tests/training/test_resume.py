@@ -1,0 +1,184 @@
+"""An interrupted training ends with the same numbers as one that was not."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from histoseg import evaluate
+from histoseg.errors import CheckpointError, TrainingError
+from histoseg.methods.transfer import Transfer
+from histoseg.models.unet import build
+from histoseg.shards.reader import MetaDataset
+from histoseg.storage import connect
+from histoseg.training import loop, progress
+from histoseg.training.checkpoint import Checkpoint, Checkpoints, restore, tensors_of
+from histoseg.training.process import Process
+
+
+class Interrupted(Exception):
+    """What a kill looks like from inside."""
+
+
+@pytest.fixture
+def store(tmp_path):
+    return connect(f"file://{tmp_path / 'runs'}")
+
+
+@pytest.fixture
+def predecessors(dataset, tiny_run):
+    return MetaDataset(sources={n: dataset.sources[n] for n in tiny_run.predecessors}, cache=dataset.cache)
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """Save and speak at every step."""
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(progress, "LOG_EVERY_S", 0.0)
+
+
+def stop_at(step):
+    def on_status(status):
+        if status.step == step and status.label.startswith("pretrain"):
+            raise Interrupted
+
+    return Process(on_status=on_status)
+
+
+@pytest.mark.parametrize("method", ["maml", "transfer"])
+def test_resumed_pretraining_ends_with_the_same_weights(predecessors, tiny_run, store, eager, method):
+    run = tiny_run if method == "maml" else replace(tiny_run, method=Transfer(batch=3))
+    whole = loop.pretrain(run, predecessors, Checkpoints(store, "whole"), Process())
+    checkpoints = Checkpoints(store, "broken")
+    with pytest.raises(Interrupted):
+        loop.pretrain(run, predecessors, checkpoints, stop_at(3))
+    assert checkpoints.steps()[-1] == 2  # step 3 was taken and lost
+    resumed = loop.pretrain(run, predecessors, checkpoints, Process())
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+    assert resumed.curve == whole.curve
+
+
+def test_a_resumed_cell_has_the_same_record(dataset, tiny_run, prepared, tmp_path, eager, monkeypatch):
+    from histoseg.training import refine as refining
+
+    records = []
+    for name in ("whole", "broken"):
+        store = connect(f"file://{tmp_path / name}")
+        for key in prepared.list("shards/"):
+            store.put(key, prepared.get(key))
+        if name == "broken":
+            add = refining._Account.add
+
+            def interrupted(account, epoch, *rest, add=add):
+                if epoch == 2:
+                    raise Interrupted
+                add(account, epoch, *rest)
+
+            monkeypatch.setattr(refining._Account, "add", interrupted)
+            with pytest.raises(Interrupted):
+                evaluate.complete([tiny_run], store, tmp_path / "cache", Process())
+            monkeypatch.setattr(refining._Account, "add", add)
+        (key,) = evaluate.complete([tiny_run], store, tmp_path / "cache", Process())
+        records.append(json.loads(store.get(key)))
+    for field in ("scores", "test_images", "refine_curve", "pretrain_curve", "best_epoch", "cell"):
+        assert records[0][field] == records[1][field], field
+
+
+def test_a_finished_cell_is_not_run_again(prepared, tiny_run, tmp_path, monkeypatch):
+    store = connect(f"file://{tmp_path / 'again'}")
+    for key in prepared.list("shards/"):
+        store.put(key, prepared.get(key))
+    first = evaluate.complete([tiny_run], store, tmp_path / "cache", Process())
+    body = store.get(first[0])
+    monkeypatch.setattr(evaluate, "pretrain", lambda *_: pytest.fail("ran again"))
+    assert evaluate.complete([tiny_run], store, tmp_path / "cache", Process()) == first
+    assert store.get(first[0]) == body
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(predecessors, tiny_run, store, eager, monkeypatch):
+    backward = type(tiny_run.method).backward
+    calls = []
+
+    def poisoned(method, model, batch):
+        calls.append(1)
+        return backward(method, model, batch) if len(calls) < 3 else float("nan")
+
+    monkeypatch.setattr(type(tiny_run.method), "backward", poisoned)
+    checkpoints = Checkpoints(store, "run")
+    with pytest.raises(TrainingError, match=r"step 3: loss is nan; this rank's images: \w+"):
+        loop.pretrain(tiny_run, predecessors, checkpoints, Process())
+    assert checkpoints.steps() == [1, 2]
+
+
+def make_checkpoint(step):
+    model = build_tiny()
+    optimizer = torch.optim.Adam(model.parameters())
+    return Checkpoint(step=step, tensors=tensors_of(model, optimizer), state={"note": step})
+
+
+def build_tiny():
+    from histoseg.config import Model
+
+    return build(Model(width=4), {"a": 2}, 0)
+
+
+def test_only_the_newest_checkpoints_are_kept(store):
+    checkpoints = Checkpoints(store, "run", keep=2)
+    for step in (5, 10, 15):
+        checkpoints.save(make_checkpoint(step))
+    assert checkpoints.steps() == [10, 15]
+    assert len(store.list("run/")) == 4
+
+
+def test_a_damaged_checkpoint_is_passed_over(store, caplog):
+    checkpoints = Checkpoints(store, "run")
+    for step in (5, 10):
+        checkpoints.save(make_checkpoint(step))
+    key = "run/step-00000010.safetensors"
+    store.put(key, store.get(key)[:-4] + b"abcd")
+    found = checkpoints.newest()
+    assert found is not None
+    assert found.step == 5
+    assert "is damaged" in caplog.text
+
+
+def test_tensors_without_their_json_are_no_checkpoint(store):
+    checkpoints = Checkpoints(store, "run")
+    checkpoints.save(make_checkpoint(5))
+    store.delete("run/step-00000005.json")
+    assert checkpoints.newest() is None
+
+
+def test_a_checkpoint_of_another_model_is_refused_by_name(store):
+    from histoseg.config import Model
+
+    checkpoints = Checkpoints(store, "run")
+    checkpoints.save(make_checkpoint(5))
+    other = build(Model(width=4), {"b": 2}, 0)
+    with pytest.raises(CheckpointError, match=r"heads\.a\.bias"):
+        restore(other, torch.optim.Adam(other.parameters()), checkpoints.load(5))
+
+
+def test_adam_resumes_exactly(store):
+    model = build_tiny()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8))
+
+    def step(model, optimizer):
+        optimizer.zero_grad()
+        model(images, "a").square().mean().backward()
+        optimizer.step()
+
+    step(model, optimizer)
+    checkpoints = Checkpoints(store, "run")
+    checkpoints.save(Checkpoint(step=1, tensors=tensors_of(model, optimizer), state={}))
+    twin = build_tiny()
+    other = torch.optim.Adam(twin.parameters(), lr=0.01)
+    restore(twin, other, checkpoints.load(1))
+    for _ in range(3):
+        step(model, optimizer)
+        step(twin, other)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
