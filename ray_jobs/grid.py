@@ -107,7 +107,7 @@ def _outcome(trial: Any) -> str:
 def _drive(config: dict[str, Any], groups: Sequence[Group], workers: Workers, path: str) -> None:
     """One Tune trial: a Ray Train run from start to end. Reports its error, or ""."""
     from ray import tune
-    from ray.train import FailureConfig, RunConfig
+    from ray.train import FailureConfig, LoggingConfig, RunConfig
     from ray.train.torch import TorchTrainer
 
     group = groups[config["group"]]
@@ -117,7 +117,10 @@ def _drive(config: dict[str, Any], groups: Sequence[Group], workers: Workers, pa
             train_loop_config={"group": group},
             scaling_config=workers.scaling(),
             run_config=RunConfig(
-                name=group.id, storage_path=path, failure_config=FailureConfig(max_failures=workers.max_failures)
+                name=group.id,
+                storage_path=path,
+                failure_config=FailureConfig(max_failures=workers.max_failures),
+                logging_config=LoggingConfig(log_level="WARNING"),  # Progress is told by the workers themselves.
             ),
         ).fit()
         error = result.return_value

@@ -79,6 +79,7 @@ def _load(path: str) -> Callable[..., Any]:
 
 def _log_to_stdout(level: int) -> None:
     """Our own log lines on stdout, which Ray carries to whoever started the job."""
+    logging.getLogger("botocore").setLevel(logging.WARNING)  # Ray Train opens the root logger to INFO.
     logger = logging.getLogger("histoseg")
     logger.setLevel(level)
     if not logger.handlers:

@@ -38,9 +38,7 @@ def train_as_rank(rank, world_size, port, job):
     checkpoints = Checkpoints(connect(f"file://{job['folder']}/{world_size}"), "run")
     process = Process(place=Place(rank=rank, world_size=world_size))
     done = pretrain(run, dataset, checkpoints, process)
-    torch.save(
-        {"weights": done.model.state_dict(), "curve": done.curve}, f"{job['folder']}/{world_size}-{rank}.pt"
-    )
+    torch.save({"weights": done.model.state_dict(), "curve": done.curve}, f"{job['folder']}/{world_size}-{rank}.pt")
     if world_size > 1:
         dist.destroy_process_group()
 

@@ -1,0 +1,103 @@
+"""Imports point down. A module may import from its own layer and those below it, nothing else."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LAYERS = [
+    ["types", "errors", "machine", "provenance"],
+    ["config", "catalog", "storage"],
+    ["consensus", "losses", "metrics", "models"],
+    ["sources", "shards"],
+    ["loaders"],
+    ["demo", "inference", "methods"],
+    ["training"],
+    ["evaluate"],
+    ["reporting"],
+    ["experiments"],
+    ["plan"],
+    ["report", "doctor"],
+    ["cli"],
+]
+LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
+NO_TORCH = [
+    "types",
+    "errors",
+    "machine",
+    "config",
+    "catalog",
+    "storage",
+    "consensus",
+    "sources",
+    "shards",
+    "loaders",
+    "metrics",
+    "demo",
+]
+MODULES = sorted((ROOT / "histoseg").rglob("*.py"))
+
+
+def imports(path, *, at_top_only=False):
+    """The absolute names that a file imports, but for those that only type checkers see."""
+    tree = ast.parse(path.read_text())
+    hidden = {
+        child
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for child in ast.walk(node)
+    }
+    for node in ast.iter_child_nodes(tree) if at_top_only else ast.walk(tree):
+        if node in hidden:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def layer_name(module):
+    parts = module.split(".")
+    return parts[1] if parts[0] == "histoseg" and len(parts) > 1 and parts[1] in LAYER_OF else None
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_down(path):
+    own = path.relative_to(ROOT / "histoseg").parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    assert own in LAYER_OF, f"{own} has no layer yet"
+    above = {m for m in imports(path) if (name := layer_name(m)) and LAYER_OF[name] > LAYER_OF[own]}
+    assert not above
+
+
+def test_only_ray_jobs_imports_ray():
+    users = [path for path in MODULES if any(name.split(".")[0] == "ray" for name in imports(path))]
+    assert not users
+
+
+def test_preparing_data_needs_no_torch():
+    """Followed through all modules that the data side imports at their top."""
+    pending, seen = [f"histoseg.{name}" for name in NO_TORCH], set()
+    while pending:
+        module = pending.pop()
+        path = ROOT / Path(*module.split("."))
+        for file in (path.with_suffix(".py"), *path.glob("*.py")) if path.is_dir() else (path.with_suffix(".py"),):
+            if not file.exists() or file in seen:
+                continue
+            seen.add(file)
+            found = set(imports(file, at_top_only=True))
+            assert not {name for name in found if name.split(".")[0] == "torch"}, file
+            pending += [name for name in found if name.startswith("histoseg.")]
+    assert len(seen) > 20
+
+
+def test_nothing_is_unpickled():
+    suspects = ("pickle", "joblib", "dill", "cloudpickle")
+    for path in [*MODULES, *(ROOT / "ray_jobs").glob("*.py")]:
+        assert not {name for name in imports(path) if name.split(".")[0] in suspects}, path
+        assert "torch.load(" not in path.read_text(), path
+        assert "allow_pickle=True" not in path.read_text(), path

@@ -1,0 +1,125 @@
+"""The same promises for files and for a real S3 server."""
+
+import pickle
+import threading
+
+import pytest
+
+from histoseg.errors import ConfigError, StorageError
+from histoseg.storage import MULTIPART_BYTES, connect
+
+
+@pytest.fixture(scope="module")
+def s3_url(tmp_path_factory):
+    from ray_jobs.local_store import local_store
+
+    with local_store(tmp_path_factory.mktemp("s3")) as server:
+        yield f"{server.url}/some/prefix"
+
+
+@pytest.fixture(params=["file", "s3"])
+def store(request, tmp_path):
+    if request.param == "file":
+        return connect(f"file://{tmp_path}/store")
+    return connect(f"{request.getfixturevalue('s3_url')}/{request.node.name.partition('[')[0]}")
+
+
+def test_what_is_put_comes_back(store, tmp_path):
+    store.put("a/b", b"0123456789")
+    assert store.get("a/b") == b"0123456789"
+    assert store.get_range("a/b", 3, 4) == b"3456"
+    assert store.size("a/b") == 10
+    store.download("a/b", tmp_path / "down" / "copy")
+    assert (tmp_path / "down" / "copy").read_bytes() == b"0123456789"
+    store.put("a/b", b"new")
+    assert store.get("a/b") == b"new"
+
+
+def test_files_are_put_too_in_parts_if_large(store, tmp_path):
+    path = tmp_path / "large"
+    body = bytes(range(256)) * (MULTIPART_BYTES // 256) + b"end"
+    path.write_bytes(body)
+    store.put("large", path)
+    assert store.size("large") == len(body)
+    assert store.get_range("large", len(body) - 5, 5) == b"\xfe\xffend"
+
+
+def test_listing_is_sorted_and_by_prefix(store):
+    for key in ("b/2", "a/1", "b/1", "ba"):
+        store.put(key, b"x")
+    assert store.list() == ["a/1", "b/1", "b/2", "ba"]
+    assert store.list("b/") == ["b/1", "b/2"]
+    assert store.list("nothing/") == []
+
+
+def test_deleting_is_idempotent(store):
+    store.put("a", b"x")
+    store.delete("a")
+    store.delete("a")
+    assert store.size("a") is None
+
+
+def test_an_absent_object_says_so(store, tmp_path):
+    assert store.size("nope") is None
+    with pytest.raises(StorageError, match="no.* object.*'?nope'?"):
+        store.get("nope")
+    with pytest.raises(StorageError):
+        store.download("nope", tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+def test_of_many_who_put_if_absent_one_wins(store):
+    won = []
+
+    def attempt(name):
+        if store.put_if_absent("record", name):
+            won.append(name)
+
+    threads = [threading.Thread(target=attempt, args=(b"%d" % i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+    assert store.get("record") == won[0]
+
+
+def test_a_store_travels_to_another_process(store):
+    store.put("a", b"x")
+    assert pickle.loads(pickle.dumps(store)).get("a") == b"x"
+
+
+@pytest.mark.parametrize("url", ["/tmp/x", "s3:///x", "http://x/y", "file://host/x", "file://", ""])
+def test_other_urls_are_refused(url):
+    with pytest.raises(ConfigError, match="write file:///absolute/folder or s3://bucket/prefix"):
+        connect(url)
+
+
+def test_a_key_cannot_leave_the_store(tmp_path):
+    with pytest.raises(StorageError, match="leaves the store"):
+        connect(f"file://{tmp_path}/store").get("../outside")
+
+
+def test_a_wrong_bucket_or_key_or_endpoint_says_what_to_do(s3_url, monkeypatch):
+    with pytest.raises(StorageError, match="no such bucket"):
+        connect("s3://another-bucket").list()
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    with pytest.raises(StorageError, match="check AWS_SECRET_ACCESS_KEY"):
+        connect(s3_url).get("a")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "wrong")
+    with pytest.raises(StorageError, match="check AWS_ACCESS_KEY_ID"):
+        connect(s3_url).get("a")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(StorageError, match="check AWS_ENDPOINT_URL"):
+        connect(s3_url).get("a")
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
+    store = connect(f"file://{tmp_path}/store")
+    store.put("a", b"old")
+    monkeypatch.setattr("histoseg.storage.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(StorageError, match="cannot write 'a': No space left"):
+        store.put("a", b"new")
+    assert store.get("a") == b"old"
+    assert store.list() == ["a"]
