@@ -114,8 +114,7 @@ def _complete_cell(run: Run, pretrained: Pretrained, dataset: MetaDataset, store
         )
         if store.put_if_absent(record_key(run.experiment, cell), json.dumps(record).encode()):
             logger.info("cell %s recorded: mIoU %.3f", cell, record["scores"]["miou_pooled"])
-        for key in store.list(f"{checkpoints.folder}/"):
-            store.delete(key)
+        checkpoints.clear()
 
 
 def _confusions(model: UNet, run: Run, dataset: MetaDataset, split: Split, process: Process) -> list[np.ndarray]:

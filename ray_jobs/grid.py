@@ -116,7 +116,7 @@ def _drive(config: dict[str, Any], groups: Sequence[Group], workers: Workers, pa
             _train,  # type: ignore[arg-type]  # rank 0's return value is passed on, which Ray's stub does not know
             train_loop_config={"group": group},
             scaling_config=workers.scaling(),
-            run_config=RunConfig(
+            run_config=RunConfig(  # type: ignore[call-arg]  # the stub is of Ray Train V1, without logging_config
                 name=group.id,
                 storage_path=path,
                 failure_config=FailureConfig(max_failures=workers.max_failures),

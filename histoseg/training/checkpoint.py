@@ -46,7 +46,14 @@ class Checkpoints:
         record = {**checkpoint.state, "step": checkpoint.step, "sha256": hashlib.sha256(body).hexdigest()}
         self.store.put(self._tensors_key(checkpoint.step), body)
         self.store.put(self._state_key(checkpoint.step), json.dumps(record).encode())
-        for step in self.steps()[: -self.keep]:
+        self._delete(self.steps()[: -self.keep])
+
+    def clear(self) -> None:
+        """Delete every checkpoint: what they led to is written."""
+        self._delete(self.steps())
+
+    def _delete(self, steps: list[int]) -> None:
+        for step in steps:
             self.store.delete(self._state_key(step))
             self.store.delete(self._tensors_key(step))
 

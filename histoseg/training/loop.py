@@ -64,6 +64,7 @@ def pretrain(run: Run, dataset: MetaDataset, checkpoints: Checkpoints, process: 
     if run.optim.compile:
         model.features = torch.compile(model.features)  # type: ignore[method-assign]  # torch's own way
     progress = Progress(f"pretrain {run.column} {type(run.method).__name__}", run.optim.steps, process.on_status)
+    progress.resume(checkpoints.store, checkpoints.folder, first_step)
     batches = run.method.batches(dataset, run.data, seed=run.seed, place=process.place, first_step=first_step)
     begin = saved = time.monotonic()
     model.train()
@@ -76,7 +77,7 @@ def pretrain(run: Run, dataset: MetaDataset, checkpoints: Checkpoints, process: 
             if step == run.optim.steps or time.monotonic() - saved >= CHECKPOINT_EVERY_S:
                 state = {**asdict(account), "seconds": account.seconds + time.monotonic() - begin}
                 checkpoints.save(Checkpoint(step=step, tensors=tensors_of(model, optimizer), state=state))
-                progress.put(checkpoints.store, f"{checkpoints.folder}/metrics.jsonl")
+                progress.put(checkpoints.store, checkpoints.folder)
                 saved = time.monotonic()
     return Pretrained(model=model, curve=account.curve, seconds=account.seconds + time.monotonic() - begin)
 

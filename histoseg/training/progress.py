@@ -11,6 +11,7 @@ from histoseg.storage import Store
 logger = logging.getLogger(__name__)
 
 LOG_EVERY_S = 10.0
+METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,12 @@ class Progress:
         self._on_status(status)
         self._begin, self._losses, self._images, self._waited_s = time.monotonic(), [], 0, 0.0
 
-    def put(self, store: Store, key: str) -> None:
-        """Write all lines so far as one object."""
-        store.put(key, "".join(f"{line}\n" for line in self.lines).encode())
+    def put(self, store: Store, folder: str) -> None:
+        """Write all lines so far as `metrics.jsonl` below a folder."""
+        store.put(f"{folder}/{METRICS}", "".join(f"{line}\n" for line in self.lines).encode())
+
+    def resume(self, store: Store, folder: str, step: int) -> None:
+        """Take over the lines that an earlier attempt wrote up to a step."""
+        if step and store.size(f"{folder}/{METRICS}") is not None:
+            lines = store.get(f"{folder}/{METRICS}").decode().splitlines()
+            self.lines = [line for line in lines if json.loads(line)["step"] <= step]

@@ -83,6 +83,7 @@ def refine(
     steps = -(-sampler.epoch_size // run.refine.batch)
     batches = batch_loader(dataset, run.data, sampler, place=process.place, first_step=first_epoch * steps)
     progress = Progress(_label(run), run.refine.epochs * steps, process.on_status)
+    progress.resume(checkpoints.store, checkpoints.folder, first_epoch * steps)
     begin, spent = time.monotonic(), account.seconds
     for epoch in range(first_epoch + 1, run.refine.epochs + 1):
         if run.refine.patience and epoch > account.best_epoch + run.refine.patience > run.refine.patience:
@@ -92,6 +93,7 @@ def refine(
         account.seconds = spent + time.monotonic() - begin
         if process.leads:
             _save(model, optimizer, account, epoch, checkpoints)
+            progress.put(checkpoints.store, checkpoints.folder)
     model.load_state_dict(account.best)
     return Refined(model=model, best_epoch=account.best_epoch, curve=account.curve, seconds=account.seconds)
 

@@ -24,6 +24,11 @@ def episode():
     return make_episode(np.random.default_rng(0))
 
 
+def descend(model, lr):
+    """One plain step of gradient descent."""
+    torch.optim.SGD(model.parameters(), lr=lr).step()
+
+
 def adapted_loss(model, episode, method):
     """Query loss after adaptation, restated by hand: copy the network, step it, score it."""
     twin = copy.deepcopy(model)
@@ -31,10 +36,7 @@ def adapted_loss(model, episode, method):
         twin.zero_grad()
         weights = dict(twin.named_parameters())
         mean_loss(twin, weights, episode.support, episode.task).backward()
-        with torch.no_grad():
-            for parameter in twin.parameters():
-                if parameter.grad is not None:
-                    parameter -= method.inner_lr * parameter.grad
+        descend(twin, method.inner_lr)
     with torch.no_grad():
         return mean_loss(twin, dict(twin.named_parameters()), episode.query, episode.task).item()
 
@@ -67,10 +69,7 @@ def test_first_order_differs_and_is_the_gradient_at_the_adapted_weights(model, e
     assert max(float((first[name] - second[name]).abs().max()) for name in first) > 1e-4
     twin = copy.deepcopy(model)
     mean_loss(twin, dict(twin.named_parameters()), episode.support, "a").backward()
-    with torch.no_grad():
-        for parameter in twin.parameters():
-            if parameter.grad is not None:
-                parameter -= 0.1 * parameter.grad
+    descend(twin, 0.1)
     twin.zero_grad()
     mean_loss(twin, dict(twin.named_parameters()), episode.query, "a").backward()
     for name, parameter in twin.named_parameters():
@@ -119,7 +118,7 @@ def test_query_images_leave_no_trace_in_running_statistics(episode):
     for each in (episode, other):
         model = build(Model(width=4, norm="batch"), {"a": 2}, 0)
         method.backward(model, MetaBatch(episodes=(each,), global_size=1))
-        seen.append({name: value for name, value in model.named_buffers()})
+        seen.append(dict(model.named_buffers()))
     assert all(torch.equal(value, seen[1][name]) for name, value in seen[0].items() if "running" in name)
 
 

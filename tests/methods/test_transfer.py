@@ -63,5 +63,5 @@ def test_shares_of_a_step_add_up(model):
 
 
 def test_an_empty_batch_is_refused():
-    with pytest.raises(ConfigError, match="method.batch"):
+    with pytest.raises(ConfigError, match=r"method\.batch"):
         Transfer(batch=0)

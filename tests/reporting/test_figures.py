@@ -4,11 +4,11 @@ import sys
 import cv2
 import numpy as np
 import pytest
+
+from histoseg.errors import DataError
 from tests.reporting.records import make_record, read_panel
 from tests.reporting.table_of_four import make_spec
 from tests.reporting.test_tables import load
-
-from histoseg.errors import DataError
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
+
 from tests.reporting.records import make_record, read_panel
 from tests.reporting.table_of_four import make_spec
 from tests.reporting.test_tables import load

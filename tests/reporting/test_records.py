@@ -3,9 +3,9 @@ import math
 
 import numpy as np
 import pytest
-from tests.reporting.records import make_record
 
 from histoseg.errors import DataError
+from tests.reporting.records import make_record
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@ import io
 import math
 
 import pytest
-from tests.reporting.records import make_record
-from tests.reporting.table_of_four import make_spec
 
 from histoseg.errors import DataError
+from tests.reporting.records import make_record
+from tests.reporting.table_of_four import make_spec
 
 
 def load(*raws):
