@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 
+import cv2
 import numpy as np
 import torch
+from jaxtyping import UInt8
 
 from histoseg.config import Eval
 from histoseg.metrics.iou import confusion
@@ -58,14 +60,10 @@ def window_starts(length_px: int, window_px: int, overlap: float) -> list[int]:
     return [*range(0, last, step), last]
 
 
-def _mirrored(image: Image, least_px: int) -> Image:
+def _mirrored(image: Image, least_px: int) -> UInt8[np.ndarray, "P Q 3"]:
     """The image, mirrored at its right and lower edge as often as it takes to reach a size."""
-    for axis in (0, 1):
-        while (missing := least_px - image.shape[axis]) > 0:
-            # The edge itself is not repeated, unless there is nothing else.
-            flipped = np.flip(image, axis).take(range(1, image.shape[axis]) if image.shape[axis] > 1 else [0], axis)
-            image = np.concatenate([image, flipped.take(range(min(missing, flipped.shape[axis])), axis)], axis)
-    return np.ascontiguousarray(image)
+    below, beside = (max(0, least_px - side) for side in image.shape[:2])
+    return np.asarray(cv2.copyMakeBorder(image, 0, below, 0, beside, cv2.BORDER_REFLECT_101))
 
 
 def _chunks(items: list[tuple[int, int]], size: int) -> Iterator[list[tuple[int, int]]]:

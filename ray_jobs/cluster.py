@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,8 +124,10 @@ def _agents_end_with_owner() -> Iterator[None]:
     """While this lasts, Ray's agents are killed some seconds after this process is gone."""
     import psutil  # type: ignore[import-untyped]  # Comes with ray, which must be imported first.
 
-    children = psutil.Process().children(recursive=True)
-    pids = [str(child.pid) for child in children if "agent" in " ".join(child.cmdline()).lower()]
+    pids = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # Short-lived ones come and go meanwhile.
+            pids += [str(child.pid)] if "agent" in " ".join(child.cmdline()).lower() else []
     with subprocess.Popen(
         ["/bin/sh", "-c", _END_WITH_OWNER, "sh", *pids],
         stdin=subprocess.PIPE,

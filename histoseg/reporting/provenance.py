@@ -44,9 +44,13 @@ def describe(records: Sequence[Record]) -> str:
 
 def sum_seconds(records: Sequence[Record]) -> tuple[float, float]:
     """Wall and GPU time in seconds. Runs that share a pretrained model share its time, so that counts once."""
-    pretrainings = {record.pretraining: record.seconds.get("pretrain", 0.0) for record in records}
-    rest = sum(seconds for r in records for phase, seconds in r.seconds.items() if phase != "pretrain")
-    return sum(pretrainings.values()) + rest, sum(record.gpu_seconds for record in records)
+    phases: dict[tuple[str, str], tuple[float, int]] = {}
+    for record in records:
+        gpus = record.world_size if record.gpu_seconds else 0
+        for phase, seconds in record.seconds.items():
+            owner = record.pretraining if phase == "pretrain" else record.cell
+            phases[owner, phase] = seconds, gpus
+    return sum(s for s, _ in phases.values()), sum(s * gpus for s, gpus in phases.values())
 
 
 def format_seconds(seconds: float) -> str:

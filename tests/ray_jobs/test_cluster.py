@@ -1,3 +1,4 @@
+import contextlib
 import stat
 import subprocess
 import sys
@@ -42,9 +43,12 @@ def listening() -> set[str]:
     """The addresses on which Ray's processes, all children of this one, accept connections."""
     import psutil
 
-    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    found = (each for process in processes for each in process.net_connections("inet"))
-    return {each.laddr.ip.removeprefix("::ffff:") for each in found if each.status == psutil.CONN_LISTEN}
+    found = set()
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            open_now = process.net_connections("inet")
+            found |= {each.laddr.ip.removeprefix("::ffff:") for each in open_now if each.status == psutil.CONN_LISTEN}
+    return found
 
 
 @pytest.mark.slow

@@ -172,10 +172,12 @@ def test_real_and_mixed_data_are_told_apart(origins, statement):
 def test_a_shared_pretraining_counts_once():
     from histoseg.reporting.provenance import sum_seconds
 
-    # Two runs of one pretraining: 61.5 once, then 20.25 + 4 each.
+    # Two runs of one pretraining: 61.5 once, then 20.25 + 4 each; on two GPUs, twice that in GPU time.
     first = make_record("glas", "monuseg")
-    second = {**make_record("glas", "monuseg", seed=1), "pretraining": first["pretraining"], "gpu_seconds": 2.5}
-    assert sum_seconds(load(first, second)) == (61.5 + 2 * 24.25, 2.5)
+    second = {**make_record("glas", "monuseg", seed=1), "pretraining": first["pretraining"]}
+    assert sum_seconds(load(first, second)) == (61.5 + 2 * 24.25, 0)
+    on_gpus = [{**record, "world_size": 2, "gpu_seconds": 171.5} for record in (first, second)]
+    assert sum_seconds(load(*on_gpus)) == (61.5 + 2 * 24.25, 2 * (61.5 + 2 * 24.25))
 
 
 @pytest.mark.parametrize(

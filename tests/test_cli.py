@@ -1,0 +1,134 @@
+"""The commands one after another, as a user types them, on demo data and a file store."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from histoseg import cli, plan
+from histoseg.errors import ConfigError
+from histoseg.storage import connect
+from tests.conftest import PATCH_PX
+
+SETS = [
+    f"data.patch_px={PATCH_PX}",
+    "optim.steps=2",
+    "refine.epochs=1",
+    "model.width=4",
+    f"eval.window_px={PATCH_PX}",
+    "method.episodes=1",
+]
+CELL = ["--method", "maml", "--column", "monuseg", "--new-task", "glas"]
+SET_FLAGS = [word for text in SETS for word in ("--set", text)]
+
+
+def run(*words):
+    """The command's output; fails with its message if the command does."""
+    done = subprocess.run(
+        [sys.executable, "-m", "histoseg.cli", *map(str, words)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def complain(capsys, *words):
+    """What a command that cannot be says."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(word) for word in words])
+    assert ended.value.code != 0
+    return capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_from_raw_files_to_a_page(demo, tmp_path):
+    url = f"file://{tmp_path / 'store'}"
+    cache = ["--cache", str(tmp_path / "cache")]
+    run("prepare", "glas", "monuseg", "--raw", demo, "--store", url, "--patch-px", PATCH_PX)
+    assert "glas (32 px): whole" in run("verify", "--store", url)
+    folder = run("train", "table1", "--store", url, *CELL, *SET_FLAGS, *cache).splitlines()[-1]
+    assert folder.startswith(f"{url}/runs/")
+    key = run("evaluate", "table1", "--store", url, *CELL, *SET_FLAGS, *cache).splitlines()[-1]
+    record = json.loads(connect(url).get(key.removeprefix(f"{url}/")))
+    assert record["run"]["optim"]["steps"] == 2
+    out = run("report", "table1", "--store", url, *SET_FLAGS, "--out", tmp_path / "results")
+    page = tmp_path / "results" / "table1" / "index.html"
+    assert out.splitlines()[-1] == str(page)
+    assert f"{record['scores']['miou_pooled']:.3f}" in out
+    assert "demo" in page.read_text()
+    assert (tmp_path / "results" / "table1" / "table1.csv").exists()
+
+
+def test_list_names_what_there_is():
+    out = run("list")
+    for name in ("gleason2019", "maml", "table1", "real-cpu"):
+        assert name in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["prepare", "nope", "--raw", ".", "--store", "file:///nonexistent"], "no 'nope' in sources; choose from"),
+        (["prepare", "glas", "--raw", "/nonexistent", "--store", "file:///nonexistent"], "/nonexistent is no folder"),
+        (["prepare", "glas", "--raw", ".", "--store", "ftp://x"], "write file:///absolute/folder or s3://"),
+        (["report", "nope", "--store", "file:///nonexistent"], "no 'nope' in experiments; choose from table1"),
+        (["report", "table1", "--scale", "nope", "--store", "file:///nonexistent"], "choose from laptop"),
+        (["report", "table1", "--store", "file:///nonexistent"], "no cell can be had from no sources"),
+        (["verify", "--store", "file:///nonexistent"], "nothing is prepared there"),
+        (["prepare", "glas", "--raw", ".", "--store", "file:///x", "--option", "a"], "'a' is no name=value"),
+    ],
+)
+def test_what_cannot_be_is_one_clear_line(capsys, words, message):
+    err = complain(capsys, *words)
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_help_explains_every_command():
+    out = run("--help")
+    for name in ("list", "demo-data", "prepare", "verify", "train", "evaluate", "report", "doctor"):
+        assert name in out
+
+
+def test_demo_data_is_not_mixed_with_other_files(capsys, tmp_path):
+    (tmp_path / "mine.txt").write_text("precious")
+    assert "is not empty" in complain(capsys, "demo-data", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_doctor_tries_the_store(tmp_path):
+    out = run("doctor", "--store", f"file://{tmp_path}/store")
+    assert "ok   store: put only if absent" in out
+    assert connect(f"file://{tmp_path}/store").list() == []
+
+
+def test_doctor_names_what_is_wrong_with_a_store(monkeypatch):
+    from histoseg.doctor import checks
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    bad = [check for check in checks("s3://bucket") if not check.ok]
+    assert [check.what for check in bad] == ["store: put"]
+    assert "check AWS_ENDPOINT_URL" in bad[0].found
+    assert "very-secret" not in bad[0].found
+
+
+@pytest.fixture
+def small_store(prepared_url):
+    return connect(prepared_url)
+
+
+def test_assignments_reach_the_runs_that_have_the_field(small_store):
+    sets = [f"data.patch_px={PATCH_PX}", "optim.steps=7", "method.first_order=true"]
+    found = plan.make_plan("table1", small_store, "laptop", 1, sets)
+    assert {run.optim.steps for run in found.runs} == {7}
+    assert {getattr(run.method, "first_order", None) for run in found.runs} == {True, None}
+    assert set(found.sources) == {"glas", "monuseg"}
+    assert len(found.groups) == 4  # {maml, transfer} x {glas, monuseg}: "all others" of either is the other
+
+
+def test_an_assignment_that_no_run_has_lists_the_fields(small_store):
+    with pytest.raises(ConfigError, match="'nope' is not among"):
+        plan.make_plan("table1", small_store, "laptop", 1, [f"data.patch_px={PATCH_PX}", "method.nope=1"])
