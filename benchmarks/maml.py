@@ -1,6 +1,6 @@
 """One second-order MAML step: ours against plain autograd, `higher` and learn2learn, in time and in memory.
 
-    python benchmarks/maml.py [--size 256]
+    python benchmarks/maml.py [--size 256] [--rounds 5]
 
 A U-Net of width 16 with group normalisation, one episode of 4 + 4 images, one inner step. Each competitor computes the
 meta-gradient of the same loss; in float64, on 32² pixels, all must agree to 1e-5. Memory is what a process of its own
@@ -38,8 +38,7 @@ from histoseg.types import Episode, MetaBatch, Patches
 
 TASK, NUM_IMAGES, NUM_CLASSES = "task", 4, 3
 INNER_LR = 0.01
-SIZES_PX, MEMORY_PX, NUM_ROUNDS = (64, 128), 256, 7
-FASTEST = "the fastest of the others"
+SIZES_PX, MEMORY_PX, NUM_ROUNDS = (64, 128), 128, 3
 Gradient = dict[str, Tensor]
 Step = Callable[[UNet, Episode], Gradient]
 
@@ -92,25 +91,23 @@ FIRST_ORDER: Step = partial(ours, Maml(inner_lr=INNER_LR, first_order=True))
 MICRO: Step = partial(ours, Maml(inner_lr=INNER_LR, micro_batch=1))
 
 
-def run(memory_px: int = MEMORY_PX) -> list[Finding]:
-    """Agreement, time at two sizes, memory at a third."""
+def run(memory_px: int = MEMORY_PX, rounds: int = NUM_ROUNDS) -> list[Finding]:
+    """Agreement, then time at two sizes, then memory."""
     steps, findings = check_agreement()
     for size_px in SIZES_PX:
         model, episode = make_model(), draw_episode(size_px)
         calls = {name: partial(step, model, episode) for name, step in steps.items()}
-        times = interleaved(calls | {"first order": partial(FIRST_ORDER, model, episode)}, NUM_ROUNDS)
+        times = interleaved(calls | {"first order": partial(FIRST_ORDER, model, episode)}, rounds)
         print(f"\none episode of 4 + 4 images of {size_px}x{size_px}; meta-gradients agree")
         print_times(times)
         part = f"MAML step, second order, {size_px}²"
         findings += compare({name: times[name] for name in steps}, part, dict.fromkeys(steps, 1.0))
-        second = ratios(times, "histoseg", ours="first order")
-        findings.append(Finding(part=f"MAML step, first order, {size_px}²", reference="our second order", ratios=second))
+        part = f"MAML step, first order, {size_px}²"
+        findings.append(Finding(part=part, reference="our second order", ratios=ratios(times, "histoseg", "first order")))
         if "learn2learn" in steps:
-            theirs = ratios(times, "learn2learn", ours="first order")
-            findings.append(
-                Finding(part=f"MAML step, first order, {size_px}²", reference="learn2learn, second order", ratios=theirs, goal=2.2)
-            )
-    return findings + compare_memory(memory_px, [name for name in steps if name != "histoseg"])
+            theirs, name = ratios(times, "learn2learn", "first order"), "learn2learn, second order"
+            findings.append(Finding(part=part, reference=name, ratios=theirs, goal=2.2))
+    return findings + compare_memory(memory_px, rounds, [name for name in steps if name != "histoseg"])
 
 
 def check_agreement() -> tuple[dict[str, Step], list[Finding]]:
@@ -134,19 +131,21 @@ def check_agreement() -> tuple[dict[str, Step], list[Finding]]:
     return steps, findings
 
 
-def compare_memory(size_px: int, others: list[str]) -> list[Finding]:
+def compare_memory(size_px: int, rounds: int, others: list[str]) -> list[Finding]:
     """Peak memory and time of micro-batches of one image, against our default and the others."""
     part, answers = f"MAML memory, micro_batch=1, {size_px}²", {}
     for name in ("micro-batches", "histoseg", *others):
         answers[name] = in_own_process(__file__, ["--alone", name, "--size", str(size_px)])
         print(f"{name}: {answers[name]['bytes'] / 1e6:.0f} MB at {size_px}x{size_px}")
     micro = answers.pop("micro-batches")
+    answers["our default"] = answers.pop("histoseg")
     findings = [
         Finding(part=part, reference=name, ratios=(answer["bytes"] / micro["bytes"],), goal=8.0)
         for name, answer in answers.items()
     ]
     model, episode = make_model(), draw_episode(size_px)
-    times = interleaved({"histoseg": lambda: MICRO(model, episode), "our default": lambda: STEPS["histoseg"](model, episode)}, 3)
+    calls = {"histoseg": partial(MICRO, model, episode), "our default": partial(STEPS["histoseg"], model, episode)}
+    times = interleaved(calls, rounds)
     return findings + compare(times, f"MAML time, micro_batch=1, {size_px}²", {"our default": 0.75})
 
 
@@ -186,12 +185,13 @@ def flat(gradient: Gradient) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=MEMORY_PX, help="side of the patches whose memory is measured")
+    parser.add_argument("--rounds", type=int, default=NUM_ROUNDS)
     parser.add_argument("--alone", choices=[*STEPS, "micro-batches"], help="only the memory of this, in this process")
     options = parser.parse_args()
     if options.alone:
         measure_alone(options.alone, options.size)
     else:
-        print(table(run(options.size)))
+        print(table(run(options.size, options.rounds)))
 
 
 if __name__ == "__main__":

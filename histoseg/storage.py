@@ -173,7 +173,8 @@ class S3Store:
             s3={"addressing_style": style},
         )
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-        return boto3.client("s3", region_name=region, config=config)
+        # A session of its own: boto3's shared one would keep the credentials that were set when it was first used.
+        return boto3.session.Session().client("s3", region_name=region, config=config)
 
     def get(self, key: str) -> bytes:
         with self._asking(key):

@@ -15,7 +15,6 @@ from ray_jobs.local_store import local_store
 @pytest.fixture(autouse=True)
 def forget_credentials(monkeypatch):
     """boto3 keeps the first credentials it finds for all later clients of a process."""
-    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
 
 
 @pytest.fixture(scope="module")
