@@ -1,6 +1,6 @@
 """Writing shards to a real S3 server (SeaweedFS): ours against GNU tar and boto3, and against the put alone.
 
-    python benchmarks/shards.py [--images 40]
+    python benchmarks/shards.py [--images 60]
 
 Everybody begins with the same .npy files. Ours checks each sample, writes the tar with its index, hashes and puts it;
 the reference only packs and uploads; "put alone" is the floor, the upload of a tar that is there already.
@@ -24,7 +24,7 @@ from histoseg.sources import synthetic
 from histoseg.storage import Store, connect
 from histoseg.types import Entry, Sample
 
-NUM_IMAGES, NUM_ROUNDS = 40, 7  # 160 MB, a usual shard.
+NUM_IMAGES, NUM_ROUNDS = 20, 5  # 80 MB: a shard has up to 256 MiB.
 FLOOR_GOAL = 0.93
 PART = "writing a shard to S3"
 

@@ -59,7 +59,7 @@ def load_experiment(name: str, scale: str) -> Any:
 
 def data_of(name: str, scale: str, sets: Sequence[str]) -> Data:
     """How an experiment cuts patches, which is needed before any shard is written."""
-    data: Data = load_experiment(name, scale).SCALES[scale]["data"]
+    data: Data = load_experiment(name, scale).SCALES[scale].data
     for assignment in sets:
         if assignment.startswith("data."):
             data = override(data, assignment.removeprefix("data."))

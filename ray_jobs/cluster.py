@@ -28,6 +28,7 @@ ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # One process less per run; one's own machine is not reclaimed.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # How late the end of a run is noticed.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # Records lie in the store; nobody reads Tune's copies.
+    "RAY_AIR_NEW_OUTPUT": "0",  # The newer output of Tune prints a banner whatever its verbosity.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the job; Tune would go on to hand out half a grid.
     "OMP_NUM_THREADS": "1",  # Workers that share cores slow each other down many times over with spinning threads.
 }

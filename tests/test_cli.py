@@ -71,7 +71,7 @@ def test_list_names_what_there_is():
         (["prepare", "nope", "--raw", ".", "--store", "file:///nonexistent"], "no 'nope' in sources; choose from"),
         (["prepare", "glas", "--raw", "/nonexistent", "--store", "file:///nonexistent"], "/nonexistent is no folder"),
         (["prepare", "glas", "--raw", ".", "--store", "ftp://x"], "write file:///absolute/folder or s3://"),
-        (["report", "nope", "--store", "file:///nonexistent"], "no 'nope' in experiments; choose from table1"),
+        (["report", "nope", "--store", "file:///nonexistent"], "no 'nope' in experiments; choose from smoke, table1"),
         (["report", "table1", "--scale", "nope", "--store", "file:///nonexistent"], "choose from laptop"),
         (["report", "table1", "--store", "file:///nonexistent"], "no cell can be had from no sources"),
         (["verify", "--store", "file:///nonexistent"], "nothing is prepared there"),

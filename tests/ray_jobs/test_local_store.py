@@ -12,11 +12,6 @@ from ray_jobs import local_store as module
 from ray_jobs.local_store import local_store
 
 
-@pytest.fixture(autouse=True)
-def forget_credentials(monkeypatch):
-    """boto3 keeps the first credentials it finds for all later clients of a process."""
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("store")
