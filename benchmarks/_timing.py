@@ -91,9 +91,9 @@ def table(findings: Iterable[Finding]) -> str:
             lines.append(f"{name} {finding.note} | | | |")
             continue
         low, middle, high = (_rounded(value) for value in spread(finding.ratios))
-        goal = f"≥ {finding.goal:g}×" if finding.goal else "-"
+        goal = f"≥ {finding.goal:g}x" if finding.goal else "-"
         note = f" ({finding.note})" if finding.note else ""
-        lines.append(f"{name} {middle}×{note} | {low} to {high} | {goal} | {finding.verdict} |")
+        lines.append(f"{name} {middle}x{note} | {low} to {high} | {goal} | {finding.verdict} |")
     return "\n".join(lines)
 
 

@@ -30,7 +30,7 @@ def run() -> list[Finding]:
     naive = A.Compose([scale(), jitter(), *flips(), rotate(), crop()], seed=0)
     crop_first = A.Compose([scale(), *flips(), rotate(), crop(), jitter()], seed=0)
     ours = Augment(DATA)
-    check_colours([colours(image, lambda seed: ours(image, semantic_map, seed)[0])], image, naive)
+    check_colours(lambda seed: ours(image, semantic_map, seed)[0], lambda _: naive(image=image)["image"])
     times = interleaved(
         {
             "histoseg": numbered(lambda seed: ours(image, semantic_map, seed)),
@@ -74,16 +74,16 @@ def numbered(call: Callable[[int], object]) -> Callable[[], object]:
     return lambda: call(next(numbers))
 
 
-def colours(image: Image, draw: Callable[[int], Image]) -> np.ndarray:
+def colours(draw: Callable[[int], Image]) -> np.ndarray:
     """Mean red, green and blue of some patches."""
     return np.stack([draw(seed).mean(axis=(0, 1)) for seed in range(NUM_COLOURS)])
 
 
-def check_colours(found: list[np.ndarray], image: Image, papers: A.Compose) -> None:
+def check_colours(ours: Callable[[int], Image], papers: Callable[[int], Image]) -> None:
     """Stop unless mean colours differ by no more than chance allows: four standard errors of the difference."""
-    wanted = colours(image, lambda _: papers(image=image)["image"])
-    difference = np.abs(found[0].mean(axis=0) - wanted.mean(axis=0))
-    allowed = 4 * np.sqrt((found[0].var(axis=0) + wanted.var(axis=0)) / NUM_COLOURS)
+    found, wanted = colours(ours), colours(papers)
+    difference = np.abs(found.mean(axis=0) - wanted.mean(axis=0))
+    allowed = 4 * np.sqrt((found.var(axis=0) + wanted.var(axis=0)) / NUM_COLOURS)
     if (difference > allowed).any():
         raise SystemExit(f"mean colours differ by {difference.round(1)}, chance allows {allowed.round(1)}")
 

@@ -2,8 +2,8 @@
 
     python benchmarks/codec.py
 
-On made-up tissue and, where HISTOSEG_REAL_DATA names a folder with MoNuSeg or GlaS (or they lie in ../shared/data/real),
-on real tissue. To decode .npy is to copy it out of the bytes of the shard, so that its pixels are touched too.
+On made-up tissue and, where HISTOSEG_REAL_DATA names a folder with MoNuSeg or GlaS (or ../shared/data/real is one), on
+real tissue. To decode .npy is to copy it out of the bytes of the shard, so that its pixels are touched too.
 """
 
 import io

@@ -132,7 +132,7 @@ def draw_steps(measure: Callable[..., Any], pools: dict[str, Pool], rows: dict[s
     batches = BatchSampler(rows=rows, batch=PATCHES_A_RANK * PLACE.world_size, seed=0)
     for name, steps in (
         ("four episodes", episodes.steps(PLACE, FIRST_STEP)),
-        ("64 patches", batches.steps(PLACE, FIRST_STEP)),
+        ("64 patches", batches.steps(FIRST_STEP, PLACE)),
     ):
         for which, budget_s in (("first", 1.0), ("next", 0.05)):
             (plans,) = measure(f"draw {name}, {which} step", budget_s, lambda steps=steps: list(islice(steps, 1)))

@@ -9,12 +9,13 @@ one after the other; the other two read in a random order.
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -106,8 +107,8 @@ def cut_png(prepared: Prepared) -> np.ndarray:
     augment = Augment(prepared.data)
     patches = []
     for row in prepared.order:
-        image = cv2.imread(str(prepared.png / f"{row}_image.png"), cv2.IMREAD_COLOR_RGB)
-        semantic_map = cv2.imread(str(prepared.png / f"{row}_map.png"), cv2.IMREAD_GRAYSCALE)
+        image = np.asarray(cv2.imread(str(prepared.png / f"{row}_image.png"), cv2.IMREAD_COLOR_RGB))
+        semantic_map = np.asarray(cv2.imread(str(prepared.png / f"{row}_map.png"), cv2.IMREAD_GRAYSCALE))
         patches.append(augment(image, semantic_map, row)[0])
     return np.stack(patches)
 
@@ -129,20 +130,19 @@ def check_webdataset(prepared: Prepared) -> None:
             raise SystemExit(f"WebDataset reads another {keys[row]}")
 
 
-def stream(prepared: Prepared) -> Callable[[], dict[str, np.ndarray]]:
+def stream(prepared: Prepared) -> Iterator[dict[str, Any]]:
+    """The samples as WebDataset reads them out of our tars."""
     import webdataset
 
     shards = prepared.dataset.sources[SOURCE].shards
     paths = [str(prepared.dataset.cache.folder / f"{shard.sha256}.tar") for shard in shards]
-    return webdataset.WebDataset(paths, shardshuffle=False, empty_check=False).decode()
+    return iter(webdataset.WebDataset(paths, shardshuffle=False, empty_check=False).decode())
 
 
 def compare_raw(prepared: Prepared) -> list[Finding]:
     """Reading without augmentation, each pixel copied once, against the same from bytes in memory."""
     index = prepared.dataset.sources[SOURCE]
-    bodies = [
-        (prepared.dataset.cache.folder / f"{shard.sha256}.tar").read_bytes() for shard in index.shards
-    ]
+    bodies = [(prepared.dataset.cache.folder / f"{shard.sha256}.tar").read_bytes() for shard in index.shards]
     samples = index.samples
 
     def from_memory() -> list[np.ndarray]:

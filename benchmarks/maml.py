@@ -34,7 +34,7 @@ from histoseg.losses import cross_entropy_per_image
 from histoseg.methods.maml import Maml, mean_loss
 from histoseg.models.tensors import to_tensors
 from histoseg.models.unet import UNet, build
-from histoseg.types import Episode, MetaBatch, Patches
+from histoseg.types import Episode, Patches
 
 TASK, NUM_IMAGES, NUM_CLASSES = "task", 4, 3
 INNER_LR = 0.01
@@ -49,7 +49,7 @@ def ours(method: Maml, model: UNet, episode: Episode) -> Gradient:
 
 def plain_autograd(model: UNet, episode: Episode) -> Gradient:
     """Finn et al. 2017 as torch's manual would write it: differentiate through the inner step."""
-    weights = dict(model.named_parameters())
+    weights: Gradient = dict(model.named_parameters())
     loss = mean_loss(model, weights, episode.support, TASK)
     slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
     fast = {name: value - INNER_LR * slope for (name, value), slope in zip(weights.items(), slopes, strict=True)}
@@ -58,7 +58,7 @@ def plain_autograd(model: UNet, episode: Episode) -> Gradient:
 
 
 def by_higher(model: UNet, episode: Episode) -> Gradient:
-    import higher
+    import higher  # type: ignore[import-not-found]  # an optional reference
 
     optimizer = torch.optim.SGD(model.parameters(), lr=INNER_LR)
     with higher.innerloop_ctx(model, optimizer, copy_initial_weights=False) as (fast, inner):
@@ -68,7 +68,7 @@ def by_higher(model: UNet, episode: Episode) -> Gradient:
 
 
 def by_learn2learn(model: UNet, episode: Episode) -> Gradient:
-    from learn2learn.algorithms.maml import MAML
+    from learn2learn.algorithms.maml import MAML  # type: ignore[import-not-found]  # likewise
 
     learner = MAML(model, lr=INNER_LR).clone()
     learner.adapt(module_loss(learner, episode.support))
@@ -103,7 +103,9 @@ def run(memory_px: int = MEMORY_PX, rounds: int = NUM_ROUNDS) -> list[Finding]:
         part = f"MAML step, second order, {size_px}²"
         findings += compare({name: times[name] for name in steps}, part, dict.fromkeys(steps, 1.0))
         part = f"MAML step, first order, {size_px}²"
-        findings.append(Finding(part=part, reference="our second order", ratios=ratios(times, "histoseg", "first order")))
+        findings.append(
+            Finding(part=part, reference="our second order", ratios=ratios(times, "histoseg", "first order"))
+        )
         if "learn2learn" in steps:
             theirs, name = ratios(times, "learn2learn", "first order"), "learn2learn, second order"
             findings.append(Finding(part=part, reference=name, ratios=theirs, goal=2.2))
@@ -122,9 +124,9 @@ def check_agreement() -> tuple[dict[str, Step], list[Finding]]:
             findings.append(missing("MAML step, second order", name, error))
             del steps[name]
             continue
-        error = float((found - wanted).norm() / wanted.norm())
-        print(f"{name}: meta-gradient differs by {error:.1e} of its length")
-        if error > 1e-5:
+        gap = float((found - wanted).norm() / wanted.norm())
+        print(f"{name}: meta-gradient differs by {gap:.1e} of its length")
+        if gap > 1e-5:
             raise SystemExit(f"{name} computes another meta-gradient")
     if torch.allclose(flat(FIRST_ORDER(model, episode)), wanted, rtol=1e-5):
         raise SystemExit("the second derivatives make no difference here: nothing was checked")

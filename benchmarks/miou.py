@@ -8,13 +8,13 @@ for, and truth without. "unchecked" are the ways torchmetrics goes faster by tru
 the goal is set against torchmetrics with its checks on, and the others are printed to be seen.
 """
 
-import statistics
-import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
-import cv2
 import numpy as np
+import torch
+from _timing import Finding, interleaved, missing, one_thread, print_times, ratios, spread, table
 
 from histoseg.metrics.iou import confusion, miou_pooled
 from histoseg.types import IGNORE
@@ -22,11 +22,10 @@ from histoseg.types import IGNORE
 NUM_IMAGES, SIDE_PX, NUM_CLASSES, NUM_ROUNDS = 8, 768, 6, 25
 GOAL = 10.0
 
-try:
-    import torch
-    from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
-except ImportError as error:
-    raise SystemExit(f"{error}: the comparison needs `pip install torchmetrics` (and torch)") from error
+
+def run() -> list[Finding]:
+    """Both kinds of truth; without torchmetrics only np.bincount is there to compare with."""
+    return [finding for share in (0.0, 0.02) for finding in compare(share)]
 
 
 def draw_maps(rng: np.random.Generator, ignored: float) -> tuple[np.ndarray, np.ndarray]:
@@ -45,22 +44,32 @@ def count_by_bincount(true: np.ndarray, pred: np.ndarray) -> np.ndarray:
     return np.bincount(codes, minlength=NUM_CLASSES**2).reshape(NUM_CLASSES, NUM_CLASSES)
 
 
-def run_torchmetrics(metric: torch.nn.Module, true: torch.Tensor, pred: torch.Tensor) -> np.ndarray:
+def run_torchmetrics(metric: Any, true: torch.Tensor, pred: torch.Tensor) -> np.ndarray:
     metric.reset()
     for image in range(NUM_IMAGES):
         metric.update(pred[image : image + 1], true[image : image + 1])
-    return metric.compute().numpy()
+    return np.asarray(metric.compute())
 
 
-def competitors(true: np.ndarray, pred: np.ndarray) -> dict[str, Callable[[], np.ndarray]]:
-    """Ours first; then every way to ask torchmetrics that could be the fastest."""
-    ignore_index = IGNORE if (true == IGNORE).any() else None
-    maps = {"8-bit": (torch.from_numpy(true), torch.from_numpy(pred))}
-    maps["64-bit"] = (maps["8-bit"][0].long(), maps["8-bit"][1].long())
-    calls: dict[str, Callable[[], np.ndarray]] = {
+def by_numpy(true: np.ndarray, pred: np.ndarray) -> dict[str, Callable[[], np.ndarray]]:
+    """Ours first."""
+    return {
         "histoseg": lambda: np.stack([confusion(t, p, NUM_CLASSES) for t, p in zip(true, pred, strict=True)]),
         "np.bincount": lambda: np.stack([count_by_bincount(t, p) for t, p in zip(true, pred, strict=True)]),
     }
+
+
+def by_torchmetrics(true: np.ndarray, pred: np.ndarray) -> dict[str, Callable[[], np.ndarray]]:
+    """Every way to ask torchmetrics that could be the fastest."""
+    from torchmetrics.classification import (  # type: ignore[import-not-found]  # an optional reference
+        MulticlassConfusionMatrix,
+        MulticlassJaccardIndex,
+    )
+
+    ignore_index = IGNORE if (true == IGNORE).any() else None
+    maps = {"8-bit": (torch.from_numpy(true), torch.from_numpy(pred))}
+    maps["64-bit"] = (maps["8-bit"][0].long(), maps["8-bit"][1].long())
+    calls: dict[str, Callable[[], np.ndarray]] = {}
     for kind in (MulticlassJaccardIndex, MulticlassConfusionMatrix):
         for trust, width in ((False, "64-bit"), (False, "8-bit"), (True, "64-bit"), (True, "8-bit")):
             metric = kind(NUM_CLASSES, validate_args=not trust, ignore_index=ignore_index)
@@ -80,30 +89,27 @@ def check_equality(answers: dict[str, np.ndarray]) -> None:
             np.testing.assert_allclose(answer, miou_pooled(ours), rtol=1e-6, err_msg=name)
 
 
-def seconds_of(call: Callable[[], np.ndarray]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-def compare(ignored: float) -> None:
-    calls = competitors(*draw_maps(np.random.default_rng(0), ignored))
+def compare(ignored: float) -> list[Finding]:
+    true, pred = draw_maps(np.random.default_rng(0), ignored)
+    part, calls = f"mIoU counts, {100 * ignored:.0f} % ignored", by_numpy(true, pred)
+    findings = []
+    try:
+        calls |= by_torchmetrics(true, pred)
+    except ImportError as error:
+        findings.append(missing(part, "torchmetrics", error))
     check_equality({name: call() for name, call in calls.items()})
-    rounds = [{name: seconds_of(call) for name, call in calls.items()} for _ in range(NUM_ROUNDS)]
-    print(f"\n{100 * ignored:.0f} % of the truth ignored; all answers equal; {NUM_ROUNDS} interleaved rounds")
-    print(f"{'':54}{'ms':>8}{'ratio':>9}   quartiles of the ratio")
-    middles = {}
-    for name in calls:
-        low, middles[name], high = statistics.quantiles([times[name] / times["histoseg"] for times in rounds], n=4)
-        milliseconds = 1000 * statistics.median(times[name] for times in rounds)
-        print(f"{name:54}{milliseconds:8.2f}{middles[name]:8.1f}x   {low:.1f} to {high:.1f}")
-    checked = min(middles[name] for name in calls if "torchmetrics" in name and "unchecked" not in name)
-    verdict = "met" if checked >= GOAL else "MISSED"
-    print(f"the fastest torchmetrics with checks takes {checked:.1f}x as long; goal {GOAL:.0f}x: {verdict}")
+    times = interleaved(calls, NUM_ROUNDS)
+    print(f"\n{part}: all answers equal, {NUM_ROUNDS} rounds")
+    print_times(times)
+    findings.append(Finding(part=part, reference="np.bincount", ratios=ratios(times, "np.bincount")))
+    for kind, goal in (("", GOAL), (" unchecked", 0.0)):
+        names = [name for name in calls if "torchmetrics" in name and name.endswith("unchecked") == bool(kind)]
+        if names:
+            fastest = min((ratios(times, name) for name in names), key=lambda values: spread(values)[1])
+            findings.append(Finding(part=part, reference=f"the fastest torchmetrics{kind}", ratios=fastest, goal=goal))
+    return findings
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    for share in (0.0, 0.02):
-        compare(share)
+    one_thread()
+    print(table(run()))

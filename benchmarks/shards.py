@@ -10,6 +10,7 @@ import argparse
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -74,7 +75,7 @@ def compare_writers(job: Job, store: Store, folder: Path) -> list[Finding]:
     part = write_shard(job, store)
     tar_and_put(job, store, folder / "packed.tar")
     check_pixels(store, f"{job.folder}/{part['shard']['name']}", folder)
-    calls = {
+    calls: dict[str, Callable[[], object]] = {
         "histoseg": partial(write_shard, job, store),
         "GNU tar, then boto3": partial(tar_and_put, job, store, folder / "packed.tar"),
         "put alone": partial(store.put, "alone.tar", folder / "packed.tar"),

@@ -1,17 +1,15 @@
 """STAPLE of six raters: ours against SimpleITK's `MultiLabelSTAPLE`, equal labels demanded.
 
-python benchmarks/staple.py [--size 1024] [--repeats 3]
+python benchmarks/staple.py [--size 1024] [--rounds 3]
 """
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import cv2
 import numpy as np
-import SimpleITK
+from _timing import Finding, compare, interleaved, missing, one_thread, print_times, table
 
 from histoseg.consensus import staple
 from histoseg.types import IGNORE
@@ -19,6 +17,8 @@ from histoseg.types import IGNORE
 NUM_RATERS = 6
 NUM_CLASSES = 6  # As Gleason 2019 has; four of them are drawn, one only in tied votes.
 NUM_DRAWN = 4
+SIZE_PX, NUM_ROUNDS = 512, 2
+GOAL = 50.0  # At 5120 pixels: the ratio grows with the size.
 
 
 def draw_maps(size: int, rng: np.random.Generator) -> list[np.ndarray]:
@@ -45,6 +45,8 @@ def smooth(size: int, grain_px: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def reference(maps: list[np.ndarray]) -> np.ndarray:
+    import SimpleITK
+
     itk: Any = SimpleITK  # It has no type hints.
     staple_filter = itk.MultiLabelSTAPLEImageFilter()
     staple_filter.SetLabelForUndecidedPixels(IGNORE)
@@ -52,29 +54,31 @@ def reference(maps: list[np.ndarray]) -> np.ndarray:
     return np.asarray(itk.GetArrayFromImage(result))
 
 
-def timed(call: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
-    start = time.perf_counter()
-    result = call()
-    return time.perf_counter() - start, result
+def run(size_px: int = SIZE_PX, rounds: int = NUM_ROUNDS) -> list[Finding]:
+    """Equal labels, then time."""
+    maps = draw_maps(size_px, np.random.default_rng(0))
+    part, ours = f"STAPLE of six raters, {size_px}²", staple(maps, NUM_CLASSES)
+    try:
+        theirs = reference(maps)
+    except ImportError as error:
+        return [missing(part, "SimpleITK", error)]
+    if not np.array_equal(ours, theirs):
+        raise SystemExit(f"labels differ at {(ours != theirs).sum()} pixels")
+    calls = {"histoseg": partial(staple, maps, NUM_CLASSES), "SimpleITK": partial(reference, maps)}
+    times = interleaved(calls, rounds)
+    print(f"{part}: labels equal, {(ours == IGNORE).mean():.2%} undecided")
+    print_times(times)
+    return compare(times, part, {"SimpleITK": GOAL})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, default=1024)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--size", type=int, default=SIZE_PX)
+    parser.add_argument("--rounds", type=int, default=NUM_ROUNDS)
     options = parser.parse_args()
-    maps = draw_maps(options.size, np.random.default_rng(0))
-    ratios = []
-    for _ in range(options.repeats):
-        theirs_s, theirs = timed(lambda: reference(maps))
-        ours_s, ours = timed(lambda: staple(maps, NUM_CLASSES))
-        if not np.array_equal(ours, theirs):
-            raise SystemExit(f"labels differ at {(ours != theirs).sum()} pixels")
-        ratios.append(theirs_s / ours_s)
-        print(f"SimpleITK {theirs_s:.2f} s  ours {ours_s:.3f} s  undecided {(ours == IGNORE).mean():.2%}")
-    spread = f"{statistics.median(ratios):.0f} times as fast ({min(ratios):.0f} to {max(ratios):.0f})"
-    print(f"{options.size}x{options.size}, labels equal: {spread}")
+    print(table(run(options.size, options.rounds)))
 
 
 if __name__ == "__main__":
+    one_thread()
     main()

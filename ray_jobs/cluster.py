@@ -124,7 +124,7 @@ def _bytecode(folder: Path) -> dict[str, str]:
 @contextmanager
 def _agents_end_with_owner() -> Iterator[None]:
     """While this lasts, Ray's agents are killed some seconds after this process is gone."""
-    import psutil  # type: ignore[import-untyped]  # Comes with ray, which must be imported first.
+    import psutil
 
     pids = []
     for child in psutil.Process().children(recursive=True):

@@ -16,6 +16,8 @@ from histoseg.loaders.streams import stream
 from histoseg.shards.reader import MetaDataset
 from histoseg.types import Batch, Place
 
+ALONE = Place()
+
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSampler:
@@ -47,20 +49,22 @@ class BatchSampler:
         order = rng.permutation(self.epoch_size)
         return np.repeat(np.arange(len(drawn)), smallest)[order], np.concatenate(drawn)[order]
 
-    def steps(self, first_step: int) -> Iterator[list[PatchPlan]]:
-        """The patches of each step from `first_step` on, over all ranks; a step may reach into the next epoch."""
-        position = first_step * self.batch
+    def steps(self, first_step: int, place: Place = ALONE) -> Iterator[list[PatchPlan]]:
+        """This rank's patches of each step from `first_step` on: every world-size-th of the step.
+
+        A step may reach into the next epoch. Other ranks' patches are not drawn: each would take as long as one's own.
+        """
         names = list(self.rows)
+        epoch_size = self.epoch_size
         epoch_number, owners, rows = -1, np.empty(0, int), np.empty(0, int)
         for step in count(first_step):
             plans = []
-            for place in range(self.batch):
-                wanted, offset = divmod(position, self.epoch_size)
+            for i in range(place.rank, self.batch, place.world_size):
+                wanted, offset = divmod(step * self.batch + i, epoch_size)
                 if wanted != epoch_number:
                     epoch_number, (owners, rows) = wanted, self.epoch(wanted)
-                seed = int(stream(self.seed, 1, step, place).integers(2**32))
+                seed = int(stream(self.seed, 1, step, i).integers(2**32))
                 plans.append(PatchPlan(source=names[owners[offset]], row=int(rows[offset]), seed=seed))
-                position += 1
             yield plans
 
 
@@ -71,6 +75,6 @@ def batch_loader(
     cutter = PatchCutter(dataset, data)
 
     def make(plans: list[PatchPlan]) -> Batch:
-        return Batch(patches=cutter.cut(plans[place.rank :: place.world_size]), global_size=len(plans))
+        return Batch(patches=cutter.cut(plans), global_size=sampler.batch)
 
-    return prefetch(sampler.steps(first_step), make)
+    return prefetch(sampler.steps(first_step, place), make)

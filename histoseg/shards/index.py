@@ -93,7 +93,8 @@ class SourceIndex:
 
     def rows(self, *splits: Split) -> np.ndarray:
         """The rows of some splits, or of all if none is named; int64, in stored order."""
-        return np.sort(np.concatenate([self.split_rows[split] for split in splits or SPLITS]))
+        chosen = [self.split_rows[split] for split in splits or SPLITS]
+        return chosen[0].copy() if len(chosen) == 1 else np.sort(np.concatenate(chosen))
 
     def class_pixels(self, *splits: Split) -> np.ndarray:
         """Pixels of each class over some splits, int64."""

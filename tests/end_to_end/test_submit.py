@@ -1,0 +1,170 @@
+"""The whole job as a user starts it, and what it survives: real Ray, real S3, real kills."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from histoseg.errors import DataError
+from ray_jobs import submit
+
+pytestmark = pytest.mark.slow
+PATIENCE_S = 300
+
+
+class Job:
+    """A job in a folder of its own, with its output so far."""
+
+    def __init__(self, folder, *words):
+        folder.mkdir(exist_ok=True)
+        self.folder = folder
+        root = str(Path(submit.__file__).parents[1])
+        with (folder / "log").open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "ray_jobs.submit", "--experiment", "smoke", *words],
+                cwd=folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONPATH": root},
+                start_new_session=True,
+            )
+
+    def output(self):
+        return (self.folder / "log").read_text()
+
+    def wait_for(self, text):
+        deadline = time.monotonic() + PATIENCE_S
+        while text not in self.output():
+            assert self.process.poll() is None, self.output()
+            assert time.monotonic() < deadline, self.output()
+            time.sleep(0.1)
+
+    def finish(self):
+        code = self.process.wait(PATIENCE_S)
+        return code, self.output()
+
+    def descendants(self):
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+
+def gone(processes, within_s):
+    _, alive = psutil.wait_procs(processes, timeout=within_s)
+    return [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def read_records(folder):
+    """All records, through a server on the job's own folder; how often each object was ever written is not kept."""
+    from histoseg.storage import connect
+    from ray_jobs.local_store import local_store
+
+    with local_store(folder / ".histoseg" / "store") as server:
+        store = connect(f"{server.url}/demo")
+        return {key: json.loads(store.get(key)) for key in store.list("records/") if key.endswith(".json")}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    code, output = Job(folder).finish()
+    assert code == 0, output
+    return folder, output, read_records(folder)
+
+
+def test_the_last_line_is_the_page(undisturbed):
+    folder, output, records = undisturbed
+    page = folder / "results" / "smoke" / "index.html"
+    assert output.splitlines()[-1] == str(page.resolve())
+    assert len(records) == 2
+    for record in records.values():
+        assert f"{record['scores']['miou_pooled']:.3f}" in page.read_text()
+    assert (page.parent / "smoke.csv").exists()
+    assert "dashboard: http://127.0.0.1:" in output
+
+
+def test_secrets_are_not_in_the_output(undisturbed):
+    folder, output, _ = undisturbed
+    secret = json.loads((folder / ".histoseg/store/s3.json").read_text())["identities"][0]["credentials"][0]
+    token = (folder / ".histoseg/ray/ray-token").read_text().strip()
+    for word in (secret["secretKey"], token):
+        assert word not in output
+        assert word not in (folder / "results/smoke/index.html").read_text()
+
+
+def test_repeating_it_starts_nothing_and_changes_nothing(undisturbed):
+    folder, _, records = undisturbed
+    code, output = Job(folder).finish()
+    assert code == 0, output
+    assert "2 of 2 are recorded already" in output
+    assert "dashboard" not in output
+    assert read_records(folder) == records
+
+
+def test_a_killed_worker_and_a_killed_driver_change_nothing(undisturbed, tmp_path):
+    job = Job(tmp_path / "killed")
+    job.wait_for("pretrain synthetic")
+    workers = [child for child in job.descendants() if "RayTrainWorker" in " ".join(child.cmdline())]
+    assert workers
+    workers[0].kill()
+    job.wait_for("recorded: mIoU")
+    children = job.descendants()
+    job.process.kill()
+    job.process.wait()
+    assert not gone(children, within_s=30)
+    code, output = Job(tmp_path / "killed").finish()
+    assert code == 0, output
+    again = read_records(tmp_path / "killed")
+    wanted = undisturbed[2]
+    assert set(again) == set(wanted)
+    for key, record in wanted.items():
+        for field in ("scores", "test_images", "refine_curve", "pretrain_curve"):
+            assert again[key][field] == record[field]
+
+
+def test_ctrl_c_ends_it_with_one_line_and_without_orphans(tmp_path):
+    job = Job(tmp_path / "interrupted")
+    job.wait_for("dashboard")
+    time.sleep(3)
+    children = job.descendants()
+    os.killpg(job.process.pid, signal.SIGINT)  # what a terminal sends: to the whole foreground group
+    code, output = job.finish()
+    assert code == 1
+    assert output.splitlines()[-1] == "histoseg: interrupted; the same command goes on where this one was"
+    assert not gone(children, within_s=30)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--scale", "nope"], "smoke has no scale 'nope'; choose from laptop"),
+        (["--set", "optim.nope=3", "--store", "file:///tmp/nope"], "'nope' is not among lr, steps"),
+        (["--data", "/nonexistent"], "/nonexistent is no folder"),
+        (["--seeds", "0"], "'0' is no whole number above 0"),
+    ],
+)
+def test_what_cannot_be_is_one_clear_line(tmp_path, words, message):
+    if "--store" in words:
+        words = [*words[:-1], f"file://{tmp_path}/store"]
+    code, output = Job(tmp_path, *words).finish()
+    assert code != 0
+    assert message in output.splitlines()[-1]
+    assert "Traceback" not in output
+
+
+def test_what_is_not_found_is_named_and_the_rest_is_used(demo, tmp_path):
+    from histoseg.config import Data
+    from histoseg.storage import connect
+
+    options = submit.parse(["--experiment", "table1", "--data", str(demo / "GlaS")])
+    store = connect(f"file://{tmp_path}/store")
+    omissions = submit.prepare(options, demo / "GlaS", store, Data(patch_px=32))
+    assert [line.split()[0] for line in omissions] == ["gleason2019", "breastpathq", "monuseg", "digestpath"]
+    assert all("was not found" in line for line in omissions)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds none of gleason2019"):
+        submit.prepare(options, tmp_path / "empty", store, Data(patch_px=32))
