@@ -75,6 +75,8 @@ def submit(options: Options) -> Path:
     raw = options.data or HOME / "demo"
     if options.data is None:
         write_demo_data(raw)
+    elif not raw.is_dir():
+        raise DataError(f"{raw} is no folder; give the folder that holds the raw data sets")
     with _store(options) as store:
         omissions = prepare(options, raw, store, data)
         plan = make_plan(options.experiment, store, options.scale, options.seeds, options.sets)
