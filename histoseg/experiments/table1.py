@@ -35,7 +35,7 @@ SCALES = {
         data=Data(patch_px=96),
         model=Model(width=8),
         optim=Optim(lr=2e-3, steps=40),
-        refine=Refine(lr=3e-3, epochs=8, batch=4),
+        refine=Refine(lr=2e-3, epochs=8, batch=4),
         eval=Eval(window_px=96),
     ),
     # Real images on a few cores, long enough to learn from them.
@@ -43,8 +43,8 @@ SCALES = {
         methods={"maml": Maml(support=2, query=2, episodes=2), "transfer": Transfer(batch=8)},
         data=Data(patch_px=128),
         model=Model(width=16),
-        optim=Optim(lr=1e-3, steps=120),
-        refine=Refine(lr=1e-3, epochs=16, batch=4, patience=6),
+        optim=Optim(lr=1e-3, steps=60),
+        refine=Refine(lr=1e-3, epochs=12, batch=4, patience=5),
         eval=Eval(window_px=256),
     ),
     # Sec. 3.1, which is where every default comes from. It does not tell how the paper refined: epochs, batch and
