@@ -2,7 +2,6 @@
 
 import json
 import logging
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -185,10 +184,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app(arguments)
     except HistosegError as error:
         sys.exit(_complain(str(error)))
-    except OSError as error:
-        if error.errno != 28:  # ENOSPC
-            raise
-        sys.exit(_complain(f"the disk is full ({shutil.disk_usage('.').free} bytes left); nothing was half written"))
     except KeyboardInterrupt:
         sys.exit(_complain("interrupted; the same command goes on where this one was"))
 

@@ -103,18 +103,20 @@ class FileStore:
                 copy.write(chunk)
 
     def put(self, key: str, body: bytes | Path) -> None:
-        with self._writing(key), _whole_file(self.path(key)) as part:
+        with _whole_file(self.path(key)) as part:
             _fill(part, body)
 
     def put_if_absent(self, key: str, body: bytes) -> bool:
         path = self.path(key)
-        with self._writing(key), tempfile.TemporaryDirectory(dir=_made(path.parent), prefix=".new-") as folder:
-            part = Path(folder) / "part"
-            _fill(part, body)
-            try:
+        try:
+            with tempfile.TemporaryDirectory(dir=_made(path.parent), prefix=".new-") as folder:
+                part = Path(folder) / "part"
+                _fill(part, body)
                 os.link(part, path)
-            except FileExistsError:
-                return False
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
         return True
 
     def size(self, key: str) -> int | None:
@@ -137,13 +139,6 @@ class FileStore:
                 yield file
         except FileNotFoundError:
             raise StorageError(f"{self.url} has no object {key!r}") from None
-
-    @contextmanager
-    def _writing(self, key: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StorageError(f"{self.url}: cannot write {key!r}: {error.strerror or error}") from error
 
 
 class S3Store:
@@ -271,10 +266,13 @@ def _made(folder: Path) -> Path:
 @contextmanager
 def _whole_file(path: Path) -> Iterator[Path]:
     """A path to write to, which becomes `path` if nothing fails."""
-    with tempfile.TemporaryDirectory(dir=_made(path.parent), prefix=".new-") as folder:
-        part = Path(folder) / "part"
-        yield part
-        part.replace(path)
+    try:
+        with tempfile.TemporaryDirectory(dir=_made(path.parent), prefix=".new-") as folder:
+            part = Path(folder) / "part"
+            yield part
+            part.replace(path)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}; nothing was left half-written") from error
 
 
 def _fill(part: Path, body: bytes | Path) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from histoseg import catalog
 from histoseg.config import Data, digest
-from histoseg.errors import ConfigError, DataError
+from histoseg.errors import ConfigError, DataError, StorageError
 from histoseg.machine import available_cpus
 from histoseg.shards.index import FORMAT, SourceIndex, describe, index_key, open_index, shard_folder
 from histoseg.shards.splits import split_by_patient
@@ -199,7 +199,10 @@ def write_shard(job: Job, store: Store) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="histoseg-shard-") as folder:
         path = Path(folder) / "shard.tar"
         read = (checked(module.TASK, module.read(entry)) for entry in job.entries)
-        samples = write_tar(path, read, module.TASK, job.split, job.tile_px)
+        try:
+            samples = write_tar(path, read, module.TASK, job.split, job.tile_px)
+        except OSError as error:
+            raise StorageError(f"{job.source}: cannot write {path}: {error.strerror or error}") from error
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         shard = {
