@@ -35,6 +35,7 @@ TILES_AN_IMAGE, IMAGES_A_PATIENT = 10, 5
 PLACE = Place(rank=255, world_size=256)
 PATCHES_A_RANK, EPISODES_A_RANK, IMAGES_A_SIDE = 64, 4, 8  # One rank's share is a step of MetaHistoSeg, Sec. 3.1.
 PATCH_PX = 768
+MADE = {"origin": "demo", "patch_px": PATCH_PX, "tile_px": PATCH_PX, "options": {}}
 FIRST_STEP = 1000
 
 Made = TypeVar("Made")
@@ -112,7 +113,7 @@ def make_part(number: int, in_shard: int, split: str) -> dict[str, Any]:
 
 def encode_all(parts: list[dict[str, Any]]) -> dict[str, bytes]:
     tasks = {source: catalog.load("histoseg.sources", source).TASK for source in table1.SOURCES}
-    return {source: describe(task, "demo", PATCH_PX, {}, parts) for source, task in tasks.items()}
+    return {source: describe(task, MADE, parts) for source, task in tasks.items()}
 
 
 def open_all(store: Store) -> dict[str, SourceIndex]:

@@ -144,6 +144,9 @@ class Run:
         _require(bool(self.predecessors), "predecessors", self.predecessors, "at least one task")
         _require(self.new_task not in self.predecessors, "new_task", self.new_task, "no predecessor task")
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        # torch.compile's backward cannot be differentiated again.
+        is_second_order = getattr(self.method, "first_order", True) is False
+        _require(not (self.optim.compile and is_second_order), "optim.compile", True, "false unless method.first_order")
 
     @property
     def sources(self) -> tuple[str, ...]:

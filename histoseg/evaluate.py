@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 from safetensors.torch import save
 
 from histoseg.config import Run, cell_id, pretraining_id, to_json
+from histoseg.errors import DataError
 from histoseg.inference import score
 from histoseg.loaders.streams import stream
 from histoseg.metrics.iou import (
@@ -31,13 +33,14 @@ from histoseg.metrics.iou import (
 from histoseg.models.unet import UNet
 from histoseg.provenance import git_commit, versions
 from histoseg.shards.reader import MetaDataset
+from histoseg.shards.tiles import smallest_tile_px
 from histoseg.storage import Store
 from histoseg.training.checkpoint import Checkpoints
 from histoseg.training.gradients import sum_over_ranks
 from histoseg.training.loop import Pretrained, pretrain
 from histoseg.training.process import Process
 from histoseg.training.refine import Refined, refine
-from histoseg.types import Image, Place, Sample, SemanticMap, Split
+from histoseg.types import Image, Sample, SemanticMap, Split
 
 logger = logging.getLogger(__name__)
 
@@ -76,9 +79,21 @@ def complete(runs: Sequence[Run], store: Store, cache: Path, process: Process) -
 
 
 def open_dataset(runs: Sequence[Run], store: Store, cache: Path) -> MetaDataset:
-    """Every source that some runs read."""
+    """Every source that some runs of the same patches read.
+
+    Raises:
+        DataError: If a source was not prepared, or in tiles too small for the augmentation.
+    """
     names = dict.fromkeys(source for run in runs for source in run.sources)
-    return MetaDataset.open(store, names, runs[0].data.patch_px, cache)
+    data = runs[0].data
+    dataset = MetaDataset.open(store, names, data.patch_px, cache)
+    needed = smallest_tile_px(data)
+    if small := [name for name, index in dataset.sources.items() if index.tile_px < needed]:
+        found = dataset.sources[small[0]].tile_px
+        raise DataError(
+            f"{', '.join(small)} lies in tiles of {found} px, but this augmentation needs {needed}; prepare it again"
+        )
+    return dataset
 
 
 def pretrain_group(run: Run, dataset: MetaDataset, store: Store, process: Process) -> Pretrained:
@@ -107,8 +122,19 @@ def _complete_cell(run: Run, pretrained: Pretrained, dataset: MetaDataset, store
         return miou_pooled(np.stack(_confusions(model, run, dataset, "val", process)))
 
     refined = refine(run, pretrained.model, dataset, checkpoints, val_score, process)
+    begin = time.monotonic()
+    confusions = np.stack(_confusions(refined.model, run, dataset, "test", process))
     if process.leads:
-        record = _record(run, pretrained, refined, dataset, store, process.place)
+        panels = _put_panels(run, refined.model, dataset, store)
+        seconds = {
+            "pretrain": pretrained.seconds,
+            "refine": refined.seconds,
+            "evaluate": time.monotonic() - begin,
+        }
+        num_gpus = process.place.world_size if process.device.type == "cuda" else 0
+        times = {"seconds": seconds, "gpu_seconds": sum(seconds.values()) * num_gpus}
+        results = {**times, "panels": panels, **_scored(run, dataset, confusions)}
+        record = _record(run, pretrained, refined, dataset, process) | results
         store.put(
             f"{folder}/model.safetensors", save({k: v.contiguous() for k, v in refined.model.state_dict().items()})
         )
@@ -131,45 +157,43 @@ def _confusions(model: UNet, run: Run, dataset: MetaDataset, split: Split, proce
 
 
 def _record(
-    run: Run, pretrained: Pretrained, refined: Refined, dataset: MetaDataset, store: Store, place: Place
+    run: Run, pretrained: Pretrained, refined: Refined, dataset: MetaDataset, process: Process
 ) -> dict[str, Any]:
-    begin = time.monotonic()
-    index = dataset.sources[run.new_task]
-    cell = cell_id(run, dataset.checksums)
-    images: list[dict[str, Any]] = []
-    panels: list[dict[str, str]] = []
-    for sample, predicted, counts in score(
-        refined.model, run.new_task, dataset.whole_images(run.new_task, "test"), run.eval
-    ):
-        images.append({"key": sample.key, "patient": sample.patient, "confusion": counts.tolist()})
-        if len(panels) < PANELS:
-            panels.append(_put_panel(store, f"records/{run.experiment}/panels/{cell}", sample, predicted))
-    majority = int(index.class_pixels("train").argmax())
-    seconds = {"pretrain": pretrained.seconds, "refine": refined.seconds, "evaluate": time.monotonic() - begin}
-    device = next(refined.model.parameters()).device
-    on_gpu = device.type == "cuda"
+    """What was run, on what, and how it went: all of a record but its scores."""
+    task = dataset.sources[run.new_task].task
+    on_gpu = process.device.type == "cuda"
     return {
         "format": RECORD_FORMAT,
-        "cell": cell,
+        "cell": cell_id(run, dataset.checksums),
         "run": to_json(run),
         "pretraining": pretraining_id(run, dataset.checksums),
         "checksums": {source: dataset.checksums[source] for source in run.sources},
         "origins": {source: dataset.sources[source].origin for source in run.sources},
         "git_commit": git_commit(),
         "versions": versions(),
-        "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
-        "world_size": place.world_size,
-        "seconds": seconds,
-        "gpu_seconds": sum(seconds.values()) * place.world_size if on_gpu else 0.0,
+        "device": torch.cuda.get_device_name(process.device) if on_gpu else "cpu",
+        "world_size": process.place.world_size,
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        "task": {"name": index.task.name, "title": index.task.title, "classes": list(index.task.classes)},
+        "task": {"name": task.name, "title": task.title, "classes": list(task.classes)},
         "best_epoch": refined.best_epoch,
         "pretrain_curve": pretrained.curve,
         "refine_curve": refined.curve,
+    }
+
+
+def _scored(run: Run, dataset: MetaDataset, confusions: np.ndarray) -> dict[str, Any]:
+    """The scores of a record, and what they can be computed from again."""
+    index = dataset.sources[run.new_task]
+    patients = dict(zip(index.samples.image, index.samples.patient, strict=True))
+    keys = dict.fromkeys(index.samples.image[row] for row in index.rows("test").tolist())
+    majority = int(index.class_pixels("train").argmax())
+    return {
         "majority_class": majority,
-        "test_images": images,
-        "scores": scores(np.array([image["confusion"] for image in images]), majority, run),
-        "panels": panels,
+        "test_images": [
+            {"key": key, "patient": patients[key], "confusion": counts.tolist()}
+            for key, counts in zip(keys, confusions, strict=True)
+        ],
+        "scores": scores(confusions, majority, run),
     }
 
 
@@ -191,6 +215,16 @@ def _defined(value: Any) -> Any:
     if isinstance(value, list):
         return [_defined(item) for item in value]
     return None if np.isnan(value) else float(value)
+
+
+def _put_panels(run: Run, model: UNet, dataset: MetaDataset, store: Store) -> list[dict[str, str]]:
+    """Store the pictures of the first test images; return their keys."""
+    folder = f"records/{run.experiment}/panels/{cell_id(run, dataset.checksums)}"
+    first = islice(dataset.whole_images(run.new_task, "test"), PANELS)
+    return [
+        _put_panel(store, folder, sample, predicted)
+        for sample, predicted, _ in score(model, run.new_task, first, run.eval)
+    ]
 
 
 def _put_panel(store: Store, folder: str, sample: Sample, predicted: SemanticMap) -> dict[str, str]:

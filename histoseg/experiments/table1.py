@@ -35,7 +35,7 @@ SCALES = {
         data=Data(patch_px=96),
         model=Model(width=8),
         optim=Optim(lr=2e-3, steps=40),
-        refine=Refine(lr=2e-3, epochs=8, batch=4),
+        refine=Refine(lr=2e-3, epochs=16, batch=4),
         eval=Eval(window_px=96),
     ),
     # Real images on a few cores, long enough to learn from them.
@@ -53,6 +53,7 @@ SCALES = {
     # What the published code's README says otherwise (docs/protocols.md).
     "reference-code": Sizes(
         methods={"maml": Maml(support=2, query=2, episodes=2), "transfer": Transfer(batch=4)},
+        model=Model(norm="batch"),
         optim=Optim(steps=200_000),
     ),
 }

@@ -78,8 +78,8 @@ class Maml:
 
     def backward(self, model: UNet, batch: MetaBatch) -> float:
         """Add this rank's share of the meta-gradient; return its share of the mean query loss after adaptation."""
-        if self.micro_batch and model.spec.norm == "batch":
-            raise ConfigError("method.micro_batch needs model.norm = group or frozen: batch statistics tie images")
+        if self.micro_batch and model.spec.norm != "group":
+            raise ConfigError("method.micro_batch needs model.norm = group: statistics of a batch tie its images")
         total = 0.0
         for episode in batch.episodes:
             loss, gradient = self.meta_gradient(model, episode)

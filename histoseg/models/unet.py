@@ -116,8 +116,8 @@ class LaggingBatchNorm(nn.BatchNorm2d):
         before = mean.clone(), variance.clone()
         if self.training and self.momentum:
             with torch.no_grad():
-                mean.lerp_(input.float().mean(dim=(0, 2, 3)), self.momentum)
-                variance.lerp_(input.float().var(dim=(0, 2, 3)), self.momentum)
+                mean.lerp_(input.to(mean.dtype).mean(dim=(0, 2, 3)), self.momentum)
+                variance.lerp_(input.to(mean.dtype).var(dim=(0, 2, 3), correction=0), self.momentum)
         return nn.functional.batch_norm(input, *before, self.weight, self.bias, False, 0.0, self.eps)
 
 

@@ -64,7 +64,8 @@ class SourceIndex:
     Attributes:
         task: The source's task.
         origin: "demo" if the program drew the raw files itself, else "raw".
-        patch_px: The patches that tiles were made large enough for.
+        patch_px: The patches that these shards are for.
+        tile_px: Side that no tile of a larger image falls short of.
         options: The reader's options, for example how raters were consolidated.
         shards: The tars.
         samples: What they hold.
@@ -74,6 +75,7 @@ class SourceIndex:
     task: Task
     origin: str
     patch_px: int
+    tile_px: int
     options: dict[str, str]
     shards: tuple[Shard, ...]
     samples: Samples
@@ -126,8 +128,14 @@ def encode(index: dict[str, Any]) -> bytes:
     return json.dumps(index, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
-def describe(task: Task, origin: str, patch_px: int, options: dict[str, str], parts: list[dict[str, Any]]) -> bytes:
-    """The index of shards written one by one; a part is `{"shard": ..., "samples": ...}`."""
+def describe(task: Task, made: dict[str, Any], parts: list[dict[str, Any]]) -> bytes:
+    """The index of shards written one by one.
+
+    Args:
+        task: The source's task.
+        made: How they were made: `origin`, `patch_px`, `tile_px` and `options`.
+        parts: In order, each `{"shard": ..., "samples": ...}`.
+    """
     columns: dict[str, list[Any]] = {column.name: [] for column in fields(Samples)}
     for number, part in enumerate(parts):
         for name, column in columns.items():
@@ -135,9 +143,7 @@ def describe(task: Task, origin: str, patch_px: int, options: dict[str, str], pa
     content = {
         "format": FORMAT,
         "task": asdict(task),
-        "origin": origin,
-        "patch_px": patch_px,
-        "options": options,
+        **made,
         "shards": [part["shard"] for part in parts],
         "samples": columns,
         "patients": {
@@ -177,6 +183,7 @@ def _decode(body: bytes) -> SourceIndex:
         task=Task(**{**content["task"], "classes": tuple(content["task"]["classes"])}),
         origin=content["origin"],
         patch_px=content["patch_px"],
+        tile_px=content["tile_px"],
         options=content["options"],
         shards=tuple(Shard(**shard) for shard in content["shards"]),
         samples=samples,

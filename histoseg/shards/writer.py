@@ -83,7 +83,8 @@ def write_shards(source: str, raw: Path, store: Store, recipe: Recipe, pool: Exe
     jobs = _plan(source, entries, raw, recipe)
     parts = _write_all(jobs, store, recipe.rewrite, pool)
     origin = "demo" if any((folder / DEMO_MARK).exists() for folder in (raw, *raw.parents)) else "raw"
-    body = describe(task, origin, recipe.data.patch_px, dict(recipe.options), parts)
+    made = {"origin": origin, "patch_px": recipe.data.patch_px, "tile_px": smallest_tile_px(recipe.data)}
+    body = describe(task, {**made, "options": dict(recipe.options)}, parts)
     key = index_key(source, recipe.data.patch_px)
     if store.size(key) is None or store.get(key) != body:
         store.put(key, body)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from histoseg.config import Run
+from histoseg.errors import DataError
 from histoseg.loaders.batches import BatchSampler, batch_loader
 from histoseg.loaders.streams import number_of, stream
 from histoseg.methods.transfer import Transfer
@@ -94,6 +95,8 @@ def refine(
         if process.leads:
             _save(model, optimizer, account, epoch, checkpoints)
             progress.put(checkpoints.store, checkpoints.folder)
+    if not account.best:
+        raise DataError(f"{run.new_task}: no pixel of its val split is labelled, so no epoch can be chosen")
     model.load_state_dict(account.best)
     return Refined(model=model, best_epoch=account.best_epoch, curve=account.curve, seconds=account.seconds)
 

@@ -17,6 +17,7 @@ def make_index(name, splits=SPLITS):
     return SourceIndex(
         task=task,
         origin="demo",
+        tile_px=147,
         patch_px=96,
         options={},
         shards=tuple(
