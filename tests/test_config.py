@@ -109,6 +109,12 @@ def test_a_new_task_is_no_predecessor(tiny_run):
         replace(tiny_run, new_task="glas")
 
 
+def test_second_order_cannot_be_compiled(tiny_run):
+    with pytest.raises(ConfigError, match=r"optim\.compile = True: must be false unless method\.first_order"):
+        override(tiny_run, "optim.compile=true")
+    assert override(override(tiny_run, "method.first_order=true"), "optim.compile=true").optim.compile
+
+
 def test_json_of_another_version_is_refused(tiny_run):
     record = to_json(tiny_run)
     with pytest.raises(ConfigError, match="no field colour"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from histoseg import evaluate
-from histoseg.errors import CheckpointError, TrainingError
+from histoseg.errors import CheckpointError, DataError, TrainingError
 from histoseg.methods.transfer import Transfer
 from histoseg.models.unet import build
 from histoseg.shards.reader import MetaDataset
@@ -96,6 +96,12 @@ def test_a_finished_cell_is_not_run_again(prepared, tiny_run, tmp_path, monkeypa
     monkeypatch.setattr(evaluate, "pretrain", lambda *_: pytest.fail("ran again"))
     assert evaluate.complete([tiny_run], store, tmp_path / "cache", Process()) == first
     assert store.get(first[0]) == body
+
+
+def test_tiles_too_small_for_the_augmentation_are_refused(prepared, tiny_run, tmp_path):
+    wide = replace(tiny_run, data=replace(tiny_run.data, scale=(0.4, 1.2)))
+    with pytest.raises(DataError, match=r"lies in tiles of 49 px, but this augmentation needs 98; prepare it again"):
+        evaluate.open_dataset([wide], prepared, tmp_path / "cache")
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(predecessors, tiny_run, store, eager, monkeypatch):
