@@ -7,8 +7,8 @@ Q. With v_n = ∇Q(θ_n), the chain rule through θ_{i+1} = θ_i - α ∇S(θ_i)
 
 Each θ_i is a leaf of its own, so only one inner step's graph is needed at a time. That graph is either kept from the
 inner step (one forward of support and one of query: the least work) or, with `micro_batch`, made again for a few
-images at a time, since S is a mean over images: the same gradient in a fraction of the memory. First order leaves the
-second term out.
+images at a time, since S and Q are means over images: the same gradient in a fraction of the memory. First order
+leaves the second term out.
 """
 
 from collections.abc import Iterator
@@ -98,27 +98,30 @@ class Maml:
         for step in range(self.inner_steps):
             # Running statistics come from support images at the shared weights, and from nothing else.
             with statistics_kept(model) if step else nullcontext():
-                slopes = self._support_gradient(model, weights, episode)
+                keep_graph = not (self.first_order or self.micro_batch)
+                support = model, weights, episode.support, episode.task
+                _, slopes = self._mean_gradient(*support, keep_graph=keep_graph)
             path.append((weights, slopes))
             weights = {name: leaf(weights[name] - self.inner_lr * slopes[name]) for name in weights}
         with statistics_kept(model):
-            loss = mean_loss(model, weights, episode.query, episode.task)
-            gradient = _gradient(loss, weights)
+            loss, gradient = self._mean_gradient(model, weights, episode.query, episode.task)
             if not self.first_order:
                 for before, slopes in reversed(path):
                     curved = self._hessian_product(model, before, slopes, gradient, episode)
                     gradient = {name: gradient[name] - self.inner_lr * curved[name] for name in gradient}
-        return float(loss.detach()), gradient
+        return loss, gradient
 
-    def _support_gradient(self, model: UNet, weights: Weights, episode: Episode) -> Weights:
-        """∇S at some weights; its graph is kept if `_hessian_product` will need it."""
-        keep_graph = not (self.first_order or self.micro_batch)
-        total: Weights = {}
-        for part, share in _parts(episode.support, self.micro_batch):
-            loss = mean_loss(model, weights, part, episode.task) * share
+    def _mean_gradient(
+        self, model: UNet, weights: Weights, patches: Patches, task: str, *, keep_graph: bool = False
+    ) -> tuple[float, Weights]:
+        """The mean loss over patches at some weights, and its gradient, a micro-batch at a time."""
+        value, total = 0.0, Weights()
+        for part, share in _parts(patches, self.micro_batch):
+            loss = mean_loss(model, weights, part, task) * share
             slopes = _gradient(loss, weights, create_graph=keep_graph)
+            value += float(loss.detach())
             total = {name: total[name] + slopes[name] if total else slopes[name] for name in slopes}
-        return total
+        return value, total
 
     def _hessian_product(
         self, model: UNet, weights: Weights, slopes: Weights, vector: Weights, episode: Episode

@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import logging
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ class ShardCache:
     def __init__(self, store: Store, folder: Path) -> None:
         self.store = store
         self.folder = folder
-        self._open: dict[str, np.memmap] = {}
+        self._open: dict[str, np.ndarray] = {}
         self._lock = Lock()
 
     def open(self, folder: str, shard: Shard) -> np.ndarray:
@@ -92,7 +93,8 @@ class ShardCache:
         """
         with self._lock:
             if (mapped := self._open.get(shard.sha256)) is None:
-                mapped = np.memmap(self._fetched(folder, shard), dtype=np.uint8, mode="r")
+                # As a plain array: each slice of a memmap would be one too, at several times the cost.
+                mapped = np.memmap(self._fetched(folder, shard), dtype=np.uint8, mode="r").view(np.ndarray)
                 self._open[shard.sha256] = mapped
         return mapped
 
@@ -127,4 +129,4 @@ def check_shard(path: Path, shard: Shard, where: str) -> None:
 
 
 def _view(shard: np.ndarray, offset: int, shape: tuple[int, ...]) -> np.ndarray:
-    return shard[offset : offset + int(np.prod(shape))].reshape(shape)
+    return shard[offset : offset + math.prod(shape)].reshape(shape)
