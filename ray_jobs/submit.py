@@ -180,8 +180,12 @@ def _ray() -> Iterator[bool]:
 
 @contextmanager
 def _counting(store: "Store", prefix: str, wanted: set[str]) -> Iterator[None]:
-    """While this lasts, a line now and then says how many cells are recorded."""
+    """While this lasts, a line now and then says how many cells are recorded; Prometheus hears it from Ray."""
+    from ray.util.metrics import Gauge
+
     done = Event()
+    recorded = Gauge("histoseg_cells_recorded", "Cells of the experiment that have a record.")
+    planned = Gauge("histoseg_cells", "Cells of the experiment.")
 
     def count() -> None:
         begin, first, last = time.monotonic(), -1, -1
@@ -192,6 +196,8 @@ def _counting(store: "Store", prefix: str, wanted: set[str]) -> Iterator[None]:
                 logger.warning("cells: cannot be counted: %s", error)
                 continue
             first = found if first < 0 else first
+            recorded.set(found)
+            planned.set(len(wanted))
             pace = (found - first) / (time.monotonic() - begin)
             eta = f"  eta {(len(wanted) - found) / pace:.0f} s" if pace else ""
             if found != last:

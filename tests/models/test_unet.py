@@ -1,3 +1,7 @@
+import shutil
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -67,6 +71,44 @@ def test_running_statistics_move_only_where_they_may(norm):
     assert all(torch.equal(before[name], dict(model.named_buffers())[name]) for name in before)
     model(images, "a")
     assert not any(torch.equal(before[name], dict(model.named_buffers())[name]) for name in before)
+
+
+def test_bfloat16_gives_nearly_the_same_logits_in_float32():
+    model = build(Model(width=8), {"a": 3}, 0)
+    images = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    exact = model(images, "a")
+    model.bf16 = True
+    rounded = model(images, "a")
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, exact)
+    # bfloat16 keeps 8 bits: a relative error of 2**-9 a step, through some twenty layers.
+    assert (rounded - exact).abs().max() < 0.1 * exact.abs().max()
+
+
+COMPILED = """
+import torch
+from histoseg.config import Model
+from histoseg.models.unet import build
+
+images = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+found = []
+for compiled in (False, True):
+    model = build(Model(width=4), {"a": 2}, 0)
+    if compiled:
+        model.features = torch.compile(model.features)
+    logits = model(images, "a")
+    logits.square().mean().backward()
+    found.append((logits.detach(), model.down[0][0].weight.grad))
+torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-5)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler; install g++")
+def test_a_compiled_body_has_the_same_logits_and_gradients():
+    # In a process of its own: the checks of shapes that tests add to every function cannot be compiled.
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_wrong_shape_and_dtype_are_refused():
