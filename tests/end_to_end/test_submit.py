@@ -69,9 +69,25 @@ def read_records(folder):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def start():
+    """Starts jobs, and ends those that a failed or interrupted test leaves behind."""
+    jobs = []
+
+    def start_job(folder, *words):
+        jobs.append(Job(folder, *words))
+        return jobs[-1]
+
+    yield start_job
+    for job in jobs:
+        if job.process.poll() is None:
+            job.process.kill()
+            job.process.wait()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(start, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    code, output = Job(folder).finish()
+    code, output = start(folder).finish()
     assert code == 0, output
     return folder, output, read_records(folder)
 
@@ -96,17 +112,17 @@ def test_secrets_are_not_in_the_output(undisturbed):
         assert word not in (folder / "results/smoke/index.html").read_text()
 
 
-def test_repeating_it_starts_nothing_and_changes_nothing(undisturbed):
+def test_repeating_it_starts_nothing_and_changes_nothing(start, undisturbed):
     folder, _, records = undisturbed
-    code, output = Job(folder).finish()
+    code, output = start(folder).finish()
     assert code == 0, output
     assert "2 of 2 are recorded already" in output
     assert "dashboard" not in output
     assert read_records(folder) == records
 
 
-def test_a_killed_worker_and_a_killed_driver_change_nothing(undisturbed, tmp_path):
-    job = Job(tmp_path / "killed")
+def test_a_killed_worker_and_a_killed_driver_change_nothing(start, undisturbed, tmp_path):
+    job = start(tmp_path / "killed")
     job.wait_for("pretrain synthetic")
     workers = [child for child in job.descendants() if "RayTrainWorker" in " ".join(child.cmdline())]
     assert workers
@@ -116,7 +132,7 @@ def test_a_killed_worker_and_a_killed_driver_change_nothing(undisturbed, tmp_pat
     job.process.kill()
     job.process.wait()
     assert not gone(children, within_s=30)
-    code, output = Job(tmp_path / "killed").finish()
+    code, output = start(tmp_path / "killed").finish()
     assert code == 0, output
     again = read_records(tmp_path / "killed")
     wanted = undisturbed[2]
@@ -126,8 +142,8 @@ def test_a_killed_worker_and_a_killed_driver_change_nothing(undisturbed, tmp_pat
             assert again[key][field] == record[field]
 
 
-def test_ctrl_c_ends_it_with_one_line_and_without_orphans(tmp_path):
-    job = Job(tmp_path / "interrupted")
+def test_ctrl_c_ends_it_with_one_line_and_without_orphans(start, tmp_path):
+    job = start(tmp_path / "interrupted")
     job.wait_for("dashboard")
     time.sleep(3)
     children = job.descendants()
@@ -147,10 +163,10 @@ def test_ctrl_c_ends_it_with_one_line_and_without_orphans(tmp_path):
         (["--seeds", "0"], "'0' is no whole number above 0"),
     ],
 )
-def test_what_cannot_be_is_one_clear_line(tmp_path, words, message):
+def test_what_cannot_be_is_one_clear_line(start, tmp_path, words, message):
     if "--store" in words:
         words = [*words[:-1], f"file://{tmp_path}/store"]
-    code, output = Job(tmp_path, *words).finish()
+    code, output = start(tmp_path, *words).finish()
     assert code != 0
     assert message in output.splitlines()[-1]
     assert "Traceback" not in output
