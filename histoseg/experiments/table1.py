@@ -44,7 +44,7 @@ SCALES = {
         data=Data(patch_px=128),
         model=Model(width=16),
         optim=Optim(lr=1e-3, steps=60),
-        refine=Refine(lr=1e-3, epochs=5, batch=4),
+        refine=Refine(lr=1e-3, epochs=16, batch=4, patience=6),
         eval=Eval(window_px=256),
     ),
     # Sec. 3.1, which is where every default comes from. It does not tell how the paper refined: epochs, batch and
