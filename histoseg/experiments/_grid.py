@@ -54,7 +54,7 @@ class LeaveOneTaskOut:
             return f"no shards of {new_task}"
         if lacking := [split for split in SPLITS if not len(sources[new_task].rows(split))]:
             patients = len(set(sources[new_task].samples.patient))
-            return f"{new_task} has {patients} patient(s), too few for a {' and a '.join(lacking)} split"
+            return f"too few patients ({patients}) for {' and '.join(lacking)}"
         if not self._predecessors(new_task, column, sources):
             return f"no shards of {column}"
         return ""

@@ -39,6 +39,7 @@ tbody th { background: var(--card); font-weight: 600; }
 .matrix tbody th, .matrix thead tr:first-child th:first-child { text-align: left; position: sticky; left: 0;
   z-index: 1; }
 .matrix tbody th { white-space: normal; min-width: 7rem; }
+.matrix .reason { white-space: normal; max-width: 7rem; margin: 0 auto; }
 .matrix .first { border-left: 1px solid var(--line); }
 .matrix .none { color: var(--soft); background: var(--card); }
 .score { font-size: 1.05rem; display: block; }

@@ -44,7 +44,7 @@ def _pair(spec: TableSpec, cells: Mapping[Address, Cell], row: str, column: str)
 def _result(cell: Cell, *, is_best: bool, kind: str) -> str:
     paper = "" if cell.paper is None else f"paper {cell.paper:.3f}"
     if not cell.records:
-        lines = [f'<span class="score">{MISSING}</span>', _small(cell.reason), _small(paper)]
+        lines = [f'<span class="score">{MISSING}</span>', _small(cell.reason, "reason"), _small(paper)]
         return f'<td class="{kind} none">{"".join(lines)}</td>'
     score = f"<strong>{format_score(cell.mean)}</strong>" if is_best else format_score(cell.mean)
     spread = "" if cell.sd is None else f"± {cell.sd:.3f}"
@@ -52,8 +52,8 @@ def _result(cell: Cell, *, is_best: bool, kind: str) -> str:
     return f'<td class="{kind}">{"".join(lines)}</td>'
 
 
-def _small(text: str) -> str:
-    return f'<span class="small">{escape(text)}</span>' if text else ""
+def _small(text: str, kind: str = "") -> str:
+    return f'<span class="{f"small {kind}".strip()}">{escape(text)}</span>' if text else ""
 
 
 def describe_classes(spec: TableSpec, cells: Mapping[Address, Cell]) -> str:

@@ -158,7 +158,7 @@ def test_ctrl_c_ends_it_with_one_line_and_without_orphans(start, tmp_path):
     ("words", "message"),
     [
         (["--scale", "nope"], "smoke has no scale 'nope'; choose from laptop"),
-        (["--set", "optim.nope=3", "--store", "file:///tmp/nope"], "'nope' is not among lr, steps"),
+        (["--set", "optim.nope=3", "--store", "file:///replaced"], "'nope' is not among lr, steps"),
         (["--data", "/nonexistent"], "/nonexistent is no folder"),
         (["--seeds", "0"], "'0' is no whole number above 0"),
     ],
