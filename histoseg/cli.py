@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -99,50 +99,49 @@ def verify(store: StoreUrl) -> None:
     print(target.url)
 
 
-@app.command()
-def train(
-    experiment: str,
-    store: StoreUrl,
-    method: Annotated[str, typer.Option(help="maml, transfer, …")],
-    column: Annotated[str, typer.Option(help="The predecessor set, as the table's column is called.")],
-    new_task: Annotated[str, typer.Option(help="The held-out task.")],
-    scale: Scale = "laptop",
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    set_: Sets = None,
-    cache: Cache = CACHE,
-) -> None:
+def _on_cell(action: Callable[[Any, Store, Path], None]) -> Callable[..., None]:
+    """A command whose options name one cell of an experiment, which the action is then given as a run."""
+
+    def command(
+        experiment: str,
+        store: StoreUrl,
+        method: Annotated[str, typer.Option(help="maml, transfer, …")],
+        column: Annotated[str, typer.Option(help="The predecessor set, as the table's column is called.")],
+        new_task: Annotated[str, typer.Option(help="The held-out task.")],
+        scale: Scale = "laptop",
+        seed: Annotated[int, typer.Option(min=0)] = 0,
+        set_: Sets = None,
+        cache: Cache = CACHE,
+    ) -> None:
+        target = connect(store)
+        action(_find_run(experiment, target, scale, (method, column, new_task, seed), set_ or []), target, cache)
+
+    command.__doc__ = action.__doc__
+    return command
+
+
+@app.command("train")
+@_on_cell
+def train(run: Any, store: Store, cache: Path) -> None:
     """Pretrain the model of one cell, or resume it; prints where it lies."""
     from histoseg.config import pretraining_id
     from histoseg.evaluate import open_dataset, pretrain_group, run_folder
 
-    target = connect(store)
-    run = _find_run(experiment, target, scale, (method, column, new_task, seed), set_ or [])
-    dataset = open_dataset([run], target, cache)
-    pretrain_group(run, dataset, target, _process())
-    print(f"{target.url}/{run_folder(pretraining_id(run, dataset.checksums))}")
+    dataset = open_dataset([run], store, cache)
+    pretrain_group(run, dataset, store, _process())
+    print(f"{store.url}/{run_folder(pretraining_id(run, dataset.checksums))}")
 
 
-@app.command()
-def evaluate(
-    experiment: str,
-    store: StoreUrl,
-    method: Annotated[str, typer.Option(help="maml, transfer, …")],
-    column: Annotated[str, typer.Option(help="The predecessor set, as the table's column is called.")],
-    new_task: Annotated[str, typer.Option(help="The held-out task.")],
-    scale: Scale = "laptop",
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    set_: Sets = None,
-    cache: Cache = CACHE,
-) -> None:
+@app.command("evaluate")
+@_on_cell
+def evaluate(run: Any, store: Store, cache: Path) -> None:
     """Pretrain if need be, refine on the new task, score its test images, write the record."""
     from histoseg.evaluate import complete
 
-    target = connect(store)
-    run = _find_run(experiment, target, scale, (method, column, new_task, seed), set_ or [])
-    for key in complete([run], target, cache, _process()):
-        scores = json.loads(target.get(key))["scores"]
+    for key in complete([run], store, cache, _process()):
+        scores = json.loads(store.get(key))["scores"]
         print(f"mIoU {scores['miou_pooled']:.3f}; the most frequent class alone: {scores['majority_miou_pooled']:.3f}")
-        print(f"{target.url}/{key}")
+        print(f"{store.url}/{key}")
 
 
 @app.command()
