@@ -1,6 +1,6 @@
 """Where a report's numbers come from: data, code, machine and time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from histoseg.reporting import markup
@@ -61,8 +61,9 @@ def format_seconds(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _list(values: object) -> str:
-    return ", ".join(str(value) for value in sorted(set(values)))  # type: ignore[call-overload]  # any sortable
+def _list(values: Iterable[str | int]) -> str:
+    """What occurs, once each; numbers in the order of numbers."""
+    return ", ".join(map(str, sorted(set(values), key=lambda value: (isinstance(value, str), value))))
 
 
 def _shards(records: Sequence[Record]) -> str:

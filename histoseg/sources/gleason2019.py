@@ -4,6 +4,7 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -63,6 +64,10 @@ def _holds_training_images(folder: Path) -> bool:
     return "train" in _files.plain(folder.name)
 
 
+def _belongs_to(rater: str, folder: Path) -> bool:
+    return _rater(folder) == rater
+
+
 def _rater(folder: Path) -> str | None:
     """Whose maps lie in a folder: `Maps3_T`, also as a folder of the same name inside, is rater3."""
     number = re.fullmatch(r"maps([1-6])t?", _files.plain(folder.name))
@@ -77,7 +82,7 @@ def _maps(folders: _files.Folders) -> dict[str, dict[str, Path]]:
     """
     found: dict[str, dict[str, Path]] = defaultdict(dict)
     for rater in RATERS:
-        paths = _files.select(folders, MAP, lambda folder, rater=rater: _rater(folder) == rater)  # type: ignore[misc]  # lambda with a default
+        paths = _files.select(folders, MAP, partial(_belongs_to, rater))
         for core, path in _files.by_name(paths, lambda path: path.stem.partition("_classimg")[0]).items():
             found[core][rater] = path
     return found
