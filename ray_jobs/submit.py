@@ -55,6 +55,7 @@ class Options:
         """The shortest command that does the same."""
         parts = [f"make submit EXP={self.experiment} SCALE={self.scale}"]
         parts += [f"DATA={self.data}"] if self.data else []
+        parts += [f"STORE={self.store}"] if self.store else []
         parts += [f"SEEDS={self.seeds}"] if self.seeds > 1 else []
         parts += [f'SET="{" ".join(self.sets)}"'] if self.sets else []
         return " ".join(parts)
