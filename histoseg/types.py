@@ -7,14 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int32, UInt8
 
 if TYPE_CHECKING:
     from histoseg.config import Data
     from histoseg.shards.reader import MetaDataset
 
-Split = Literal["train", "val", "test"]
+# Either the three splits of a source on its own, or the folds of all sources together and what lies outside of them.
+Split = Literal["train", "val", "test", "fold1", "fold2", "fold3", "external"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+FOLDS: tuple[Split, ...] = ("fold1", "fold2", "fold3")
+EXTERNAL: Split = "external"
+
+Kind = Literal["semantic", "instance", "patch"]
+# What Cerberus tells apart with one decoder each; tasks without any serve semantic segmentation only.
+Structure = Literal["", "gland", "lumen", "nuclei", "tissue"]
 
 IGNORE = 255  # The label of pixels that neither loss nor metric may count.
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]+")  # WebDataset splits names at the first dot, so keys have none.
@@ -22,6 +29,7 @@ KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]+")  # WebDataset splits names at the fi
 Curve = list[dict[str, int | float]]  # Points of a learning curve: a step or epoch, and what was measured there.
 Image = UInt8[np.ndarray, "H W 3"]
 SemanticMap = UInt8[np.ndarray, "H W"]
+InstanceMap = Int32[np.ndarray, "H W"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +42,8 @@ class Task:
         classes: Class names; the position is the integer in the semantic map.
         mpp: Microns per pixel at which the source publishes its images.
         licence: The terms its authors state.
+        kind: What is annotated: classes of pixels, objects with classes, or one class for a whole image.
+        structure: The structure of Cerberus that its labels are of; empty if of none.
         label_map_version: Raised whenever the same raw file would give another map.
     """
 
@@ -42,6 +52,8 @@ class Task:
     classes: tuple[str, ...]
     mpp: float
     licence: str
+    kind: Kind = "semantic"
+    structure: Structure = ""
     label_map_version: int = 1
 
     @property
@@ -59,23 +71,35 @@ class Entry:
         patient: Whom the tissue came from, or the key itself where names do not tell.
         files: The raw files this entry is read from, by role ("image", "annotation", ...).
         options: What else the reader needs, as plain values.
+        fold: The part of cross-validation that the source's authors put it in, or None if they do not say.
+        same_as: The same tissue in other sources, as "source/key", where names tell.
     """
 
     key: str
     patient: str
     files: Mapping[str, Path]
     options: Mapping[str, Any] = field(default_factory=dict)
+    fold: Split | None = None
+    same_as: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One annotated image with its map."""
+    """One annotated image with its maps.
+
+    Attributes:
+        semantic_map: The class of each pixel; where objects are annotated, the class of the object it belongs to; where
+            the whole image has one class, that class everywhere.
+        mpp: Microns per pixel.
+        instance_map: Which object each pixel belongs to, 0 = none; None where no objects are annotated.
+    """
 
     key: str
     patient: str
     image: Image
     semantic_map: SemanticMap
     mpp: float
+    instance_map: InstanceMap | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

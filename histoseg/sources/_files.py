@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element, ParseError
 import defusedxml.ElementTree
 import numpy as np
 from defusedxml.common import DefusedXmlException
-from jaxtyping import UInt8
+from jaxtyping import Int32, UInt8
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
@@ -184,23 +184,32 @@ def read_xml(path: Path, repair: Callable[[bytes], bytes] = lambda text: text) -
 
 
 def make_sample(
-    entry: Entry, image: Image, semantic_map: UInt8[np.ndarray, "_ _"], *, num_classes: int, mpp: float
+    entry: Entry,
+    image: Image,
+    semantic_map: UInt8[np.ndarray, "_ _"],
+    *,
+    num_classes: int,
+    mpp: float,
+    instance_map: Int32[np.ndarray, "_ _"] | None = None,
 ) -> Sample:
-    """The sample, its two halves checked against each other.
+    """The sample, its parts checked against each other.
 
     Raises:
         DataError: If they differ in size, or a label is neither a class nor IGNORE.
     """
     annotation = entry.files.get("annotation", entry.files["image"])
-    if image.shape[:2] != semantic_map.shape:
-        raise DataError(
-            f"{annotation}: {_size(semantic_map)} px, but its image {entry.files['image'].name} has {_size(image)} px;"
-            " fetch both again"
-        )
+    for labels in (semantic_map, instance_map):
+        if labels is not None and image.shape[:2] != labels.shape:
+            raise DataError(
+                f"{annotation}: {_size(labels)} px, but its image {entry.files['image'].name} has {_size(image)} px;"
+                " fetch both again"
+            )
     wrong = (semantic_map >= num_classes) & (semantic_map != IGNORE)
     if wrong.any():
         raise DataError(f"{annotation}: class id {semantic_map[wrong].max()}; expected 0 to {num_classes - 1}")
-    return Sample(key=entry.key, patient=entry.patient, image=image, semantic_map=semantic_map, mpp=mpp)
+    return Sample(
+        key=entry.key, patient=entry.patient, image=image, semantic_map=semantic_map, mpp=mpp, instance_map=instance_map
+    )
 
 
 def _size(pixels: np.ndarray) -> str:
