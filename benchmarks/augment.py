@@ -16,7 +16,7 @@ from _timing import Finding, compare, interleaved, one_thread, print_times, tabl
 from _tissue import draw_tissue
 
 from histoseg.config import Data
-from histoseg.loaders.augment import Augment, ScaleRotateCrop
+from histoseg.loaders.augment import AffineCrop, Augment
 from histoseg.types import Image, SemanticMap
 
 DATA = Data()
@@ -30,10 +30,10 @@ def run() -> list[Finding]:
     naive = A.Compose([scale(), jitter(), *flips(), rotate(), crop()], seed=0)
     crop_first = A.Compose([scale(), *flips(), rotate(), crop(), jitter()], seed=0)
     ours = Augment(DATA)
-    check_colours(lambda seed: ours(image, semantic_map, seed)[0], lambda _: naive(image=image)["image"])
+    check_colours(lambda seed: ours(image, [semantic_map], seed)[0], lambda _: naive(image=image)["image"])
     times = interleaved(
         {
-            "histoseg": numbered(lambda seed: ours(image, semantic_map, seed)),
+            "histoseg": numbered(lambda seed: ours(image, [semantic_map], seed)),
             "albumentations, the paper's order": lambda: naive(image=image, mask=semantic_map),
             "albumentations, crop first": lambda: crop_first(image=image, mask=semantic_map),
         },
@@ -90,7 +90,7 @@ def check_colours(ours: Callable[[int], Image], papers: Callable[[int], Image]) 
 
 def print_parts(image: Image, semantic_map: SemanticMap) -> None:
     """What each part of ours takes alone."""
-    geometry = ScaleRotateCrop(DATA.patch_px, DATA.scale, DATA.rotate_deg)
+    geometry = AffineCrop(DATA)
     patch = geometry(image=image)["image"]
     parts = {
         "warp of the image": (geometry, {"image": image}),

@@ -35,7 +35,8 @@ TILES_AN_IMAGE, IMAGES_A_PATIENT = 10, 5
 PLACE = Place(rank=255, world_size=256)
 PATCHES_A_RANK, EPISODES_A_RANK, IMAGES_A_SIDE = 64, 4, 8  # One rank's share is a step of MetaHistoSeg, Sec. 3.1.
 PATCH_PX = 768
-MADE = {"origin": "demo", "patch_px": PATCH_PX, "tile_px": PATCH_PX, "options": {}}
+LAYOUT = f"{PATCH_PX}px"
+MADE = {"origin": "demo", "layout": LAYOUT, "tile_px": PATCH_PX, "options": {}}
 FIRST_STEP = 1000
 
 Made = TypeVar("Made")
@@ -56,7 +57,7 @@ def run(num_samples: int = NUM_SAMPLES) -> list[Finding]:
         bodies = measure("encode five indexes", 20.0, lambda: encode_all(parts))
         print(f"  {sum(map(len, bodies.values())) / 1e6:.0f} MB of JSON")
         for source, body in bodies.items():
-            store.put(index_key(source, PATCH_PX), body)
+            store.put(index_key(source, LAYOUT), body)
         del parts, bodies
         indexes = measure("open five indexes", 10.0, lambda: open_all(store))
         dataset = MetaDataset(sources=indexes, cache=ShardCache(store, Path(name) / "cache"))
@@ -104,6 +105,9 @@ def make_part(number: int, in_shard: int, split: str) -> dict[str, Any]:
         "width": [1190] * in_shard,
         "image_offset": [size * i + 1664 for i in range(in_shard)],
         "map_offset": [size * i + 3_400_000 for i in range(in_shard)],
+        "instance_offset": [-1] * in_shard,
+        "mpp": [0.5] * in_shard,
+        "num_objects": [0] * in_shard,
         "class_pixels": [[700_000 + row, 500_000 - row % 1000] for row in rows],
     }
     name = f"made-up-{split}-{number:05}-01234567.tar"
@@ -117,7 +121,7 @@ def encode_all(parts: list[dict[str, Any]]) -> dict[str, bytes]:
 
 
 def open_all(store: Store) -> dict[str, SourceIndex]:
-    return {source: open_index(store, source, PATCH_PX) for source in table1.SOURCES}
+    return {source: open_index(store, source, LAYOUT) for source in table1.SOURCES}
 
 
 def draw_steps(measure: Callable[..., Any], pools: dict[str, Pool], rows: dict[str, np.ndarray]) -> None:

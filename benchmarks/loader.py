@@ -61,7 +61,7 @@ def run() -> list[Finding]:
 def prepare(folder: Path, patch_px: int, num_drawn: int) -> Prepared:
     data, store = Data(patch_px=patch_px), connect(f"file://{folder}/store")
     write(folder, data, store)
-    dataset = MetaDataset.open(store, [SOURCE], patch_px, folder / "cache")
+    dataset = MetaDataset.open(store, [SOURCE], f"{patch_px}px", folder / "cache")
     num_rows = len(dataset.sources[SOURCE].rows())
     png = folder / f"png{patch_px}"
     png.mkdir()
@@ -110,7 +110,7 @@ def cut_png(prepared: Prepared) -> np.ndarray:
     for row in prepared.order:
         image = np.asarray(cv2.imread(str(prepared.png / f"{row}_image.png"), cv2.IMREAD_COLOR_RGB))
         semantic_map = np.asarray(cv2.imread(str(prepared.png / f"{row}_map.png"), cv2.IMREAD_GRAYSCALE))
-        patches.append(augment(image, semantic_map, row)[0])
+        patches.append(augment(image, [semantic_map], row)[0])
     return np.stack(patches)
 
 
@@ -118,7 +118,7 @@ def cut_webdataset(prepared: Prepared) -> np.ndarray:
     augment = Augment(prepared.data)
     patches = []
     for number, sample in zip(prepared.order, stream(prepared), strict=False):
-        patches.append(augment(sample["image.npy"], sample["semantic_map.npy"], number)[0])
+        patches.append(augment(sample["image.npy"], [sample["semantic_map.npy"]], number)[0])
     return np.stack(patches)
 
 
@@ -182,7 +182,7 @@ def compare_first_read(folder: Path) -> list[Finding]:
 
 
 def time_first_read(part: str, reference: str, store: Store, folder: Path) -> list[Finding]:
-    index = MetaDataset.open(store, [SOURCE], Data().patch_px, folder).sources[SOURCE]
+    index = MetaDataset.open(store, [SOURCE], Data().layout, folder).sources[SOURCE]
     num_bytes = sum(shard.num_bytes for shard in index.shards)
 
     def download() -> None:

@@ -88,9 +88,9 @@ def verify(store: StoreUrl) -> None:
     target = connect(store)
     found = prepared_sources(target)
     faults = 0
-    for source, patch_px in found:
-        lines = list(verify_source(target, source, patch_px))
-        print(f"{source} ({patch_px} px): {'damaged' if lines else 'whole'}")
+    for source, layout in found:
+        lines = list(verify_source(target, source, layout))
+        print(f"{source} ({layout}): {'damaged' if lines else 'whole'}")
         for line in lines:
             print(f"  {line}")
         faults += len(lines)

@@ -32,12 +32,12 @@ from histoseg.metrics.iou import (
 )
 from histoseg.models.unet import UNet
 from histoseg.provenance import git_commit, versions
+from histoseg.ranks import sum_over_ranks
 from histoseg.shards.reader import MetaDataset
 from histoseg.shards.tiles import smallest_tile_px
 from histoseg.storage import Store
 from histoseg.training.checkpoint import Checkpoints
-from histoseg.training.gradients import sum_over_ranks
-from histoseg.training.loop import Pretrained, pretrain
+from histoseg.training.loop import Trained, pretrain
 from histoseg.training.process import Process
 from histoseg.training.refine import Refined, refine
 from histoseg.types import Image, Sample, SemanticMap, Split
@@ -86,7 +86,7 @@ def open_dataset(runs: Sequence[Run], store: Store, cache: Path) -> MetaDataset:
     """
     names = dict.fromkeys(source for run in runs for source in run.sources)
     data = runs[0].data
-    dataset = MetaDataset.open(store, names, data.patch_px, cache)
+    dataset = MetaDataset.open(store, names, data.layout, cache)
     needed = smallest_tile_px(data)
     if small := [name for name, index in dataset.sources.items() if index.tile_px < needed]:
         found = dataset.sources[small[0]].tile_px
@@ -96,7 +96,7 @@ def open_dataset(runs: Sequence[Run], store: Store, cache: Path) -> MetaDataset:
     return dataset
 
 
-def pretrain_group(run: Run, dataset: MetaDataset, store: Store, process: Process) -> Pretrained:
+def pretrain_group(run: Run, dataset: MetaDataset, store: Store, process: Process) -> Trained[UNet]:
     """The model that a run and all that differ from it only in what follows start from."""
     folder = run_folder(pretraining_id(run, dataset.checksums))
     if process.leads:
@@ -113,7 +113,7 @@ def _not_recorded(runs: Mapping[str, Run], store: Store, process: Process) -> li
     return [run for run, count in zip(runs.values(), votes, strict=True) if count]
 
 
-def _complete_cell(run: Run, pretrained: Pretrained, dataset: MetaDataset, store: Store, process: Process) -> None:
+def _complete_cell(run: Run, pretrained: Trained[UNet], dataset: MetaDataset, store: Store, process: Process) -> None:
     cell = cell_id(run, dataset.checksums)
     folder = f"{run_folder(pretraining_id(run, dataset.checksums))}/{cell}"
     checkpoints = Checkpoints(store, f"{folder}/refine", keep=1)
@@ -157,7 +157,7 @@ def _confusions(model: UNet, run: Run, dataset: MetaDataset, split: Split, proce
 
 
 def _record(
-    run: Run, pretrained: Pretrained, refined: Refined, dataset: MetaDataset, process: Process
+    run: Run, pretrained: Trained[UNet], refined: Refined, dataset: MetaDataset, process: Process
 ) -> dict[str, Any]:
     """What was run, on what, and how it went: all of a record but its scores."""
     task = dataset.sources[run.new_task].task

@@ -73,9 +73,9 @@ def make_plan(name: str, store: Store, scale: str, seeds: int, sets: Sequence[st
         ConfigError: If a name or assignment cannot be, or no cell is left.
     """
     module = load_experiment(name, scale)
-    patch_px = data_of(name, scale, sets).patch_px
-    present = [source for source in module.SOURCES if store.size(index_key(source, patch_px)) is not None]
-    sources = {source: open_index(store, source, patch_px) for source in present}
+    layout = data_of(name, scale, sets).layout
+    present = [source for source in module.SOURCES if store.size(index_key(source, layout)) is not None]
+    sources = {source: open_index(store, source, layout) for source in present}
     absent = tuple(source for source in module.SOURCES if source not in sources)
     runs = [_overridden(run, sets) for run in module.runs(scale, seeds, sources)]
     if not runs:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Float32, Int32, UInt8
 
 if TYPE_CHECKING:
     from histoseg.config import Data
@@ -130,6 +130,37 @@ class Batch:
 
     patches: Patches
     global_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedBatch:
+    """This rank's share of a step of Cerberus: patches of one size, those of one structure together.
+
+    Attributes:
+        images: RGB as stored.
+        classes: What the decoder of each patch's structure learns, see `histoseg.targets`; for tissue, the class of the
+            whole patch as a map of one pixel.
+        weights: What each pixel counts; 0 where nothing is known.
+        types: The class of each pixel's object; IGNORE where it is not known.
+        structures: The structure that each patch is annotated with.
+        keys: Where each patch was cut from.
+        seeds: A random stream of each patch's own.
+        counts: Patches of each structure in the step, over all ranks.
+    """
+
+    images: UInt8[np.ndarray, "B H W 3"]
+    classes: UInt8[np.ndarray, "B P Q"]
+    weights: Float32[np.ndarray, "B P Q"]
+    types: UInt8[np.ndarray, "B P Q"]
+    structures: tuple[Structure, ...]
+    keys: tuple[str, ...]
+    seeds: tuple[int, ...]
+    counts: Mapping[Structure, int]
+
+    def owned(self, structure: Structure) -> slice:
+        """The place of a structure's patches."""
+        first = self.structures.index(structure) if structure in self.structures else 0
+        return slice(first, first + self.structures.count(structure))
 
 
 @dataclass(frozen=True, kw_only=True)

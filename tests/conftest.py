@@ -48,7 +48,7 @@ def dataset(prepared, tmp_path):
     """The meta-dataset in it."""
     from histoseg.shards.reader import MetaDataset
 
-    return MetaDataset.open(prepared, ["synthetic", "glas", "monuseg"], PATCH_PX, tmp_path / "cache")
+    return MetaDataset.open(prepared, ["synthetic", "glas", "monuseg"], f"{PATCH_PX}px", tmp_path / "cache")
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
-    ["types", "errors", "machine", "provenance"],
+    ["types", "errors", "machine", "provenance", "ranks"],
     ["config", "catalog", "storage"],
-    ["consensus", "losses", "metrics", "models"],
+    ["consensus", "losses", "metrics", "models", "objects", "postprocess", "targets"],
     ["sources", "shards"],
-    ["loaders"],
+    ["loaders", "weights"],
     ["demo", "inference", "methods"],
     ["training"],
-    ["evaluate"],
+    ["crossval", "evaluate", "predict"],
     ["reporting"],
     ["experiments"],
     ["plan"],
@@ -34,6 +34,9 @@ NO_TORCH = [
     "shards",
     "loaders",
     "metrics",
+    "objects",
+    "postprocess",
+    "targets",
     "demo",
 ]
 MODULES = sorted((ROOT / "histoseg").rglob("*.py"))
@@ -99,5 +102,8 @@ def test_nothing_is_unpickled():
     suspects = ("pickle", "joblib", "dill", "cloudpickle")
     for path in [*MODULES, *(ROOT / "ray_jobs").glob("*.py")]:
         assert not {name for name in imports(path) if name.split(".")[0] in suspects}, path
-        assert "torch.load(" not in path.read_text(), path
+        # Foreign weights are read by torch's weights-only reader, in one place; see the module's docstring.
+        loads = path.read_text().count("torch.load(")
+        assert loads == (path.name == "weights.py"), path
+        assert path.read_text().count("weights_only=True") >= loads, path
         assert "allow_pickle=True" not in path.read_text(), path

@@ -1,48 +1,56 @@
-"""Training augmentation of MetaHistoSeg, Sec. 3.1, by albumentations, on image and map together.
+"""Training augmentation by albumentations, on an image and its maps together.
 
-The paper resizes, jitters the colours, flips, rotates and crops. Here one warp does the geometry and touches only the
-pixels of the crop; where each pixel of a patch comes from has the same distribution (tests/loaders/test_augment.py).
-Two things differ: pixels are interpolated once instead of twice, and contrast changes about the mean of the patch,
-not of the whole image.
+MetaHistoSeg, Sec. 3.1, resizes, jitters the colours, flips, rotates and crops; Cerberus, Sec. 4.4, also stretches,
+shears and blurs. Here one warp does the geometry and touches only the pixels of the crop; where each pixel of a patch
+comes from has the same distribution (tests/loaders/test_augment.py). Two things differ: pixels are interpolated once,
+and bilinearly, and contrast changes about the mean of the patch, not of the whole image.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import albumentations as A  # noqa: N812  # the name its documentation uses
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 
 from histoseg.config import Data
-from histoseg.types import Image, SemanticMap
+from histoseg.types import Image
+
+# The published Cerberus blurs by a kernel of 1, 3 or 5 pixels, by a median of 1, 3 or 5, or adds noise up to 12.75 of
+# 255, each as often; a kernel of 1 does nothing, which happens in (1/9 + 1/3) / 3 of all cases.
+BLUR_P = 0.85
 
 
-class ScaleRotateCrop(A.DualTransform):
-    """Resize by a random factor, rotate by a random angle, crop a square at a random place: in one warp.
+class AffineCrop(A.DualTransform):
+    """Resize by a random factor, shear and rotate by random angles, crop a square at a random place: in one warp.
 
     The canvas is as large as the resized image. Where the canvas, turned, shows what lies outside the image, or is
     smaller than the crop, the image is mirrored.
     """
 
-    def __init__(self, size_px: int, scale: tuple[float, float], rotate_deg: float) -> None:
+    def __init__(self, data: Data) -> None:
         super().__init__(p=1.0)
-        self.size_px = size_px
-        self.scale = scale
-        self.rotate_deg = rotate_deg
+        self.drawn = data
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002  # albumentations' signature
         """The warp, drawn: {"matrix": float64 (2, 3) from source to patch coordinates}."""
         height, width = params["shape"][:2]
-        factor = self.py_random.uniform(*self.scale)
-        angle = self.py_random.uniform(-self.rotate_deg, self.rotate_deg)
-        canvas = np.array([width, height]) * factor
+        drawn, size = self.drawn, np.array([width, height])
+        across = self.py_random.uniform(*drawn.scale)
+        factors = np.array([across, self.py_random.uniform(*drawn.scale) if drawn.stretch else across])
+        angle = np.deg2rad(self.py_random.uniform(-drawn.rotate_deg, drawn.rotate_deg))
+        shear = np.deg2rad(self.py_random.uniform(-drawn.shear_deg, drawn.shear_deg)) if drawn.shear_deg else 0.0
+        canvas = size * factors
         # Where the patch begins on the canvas; a canvas smaller than the patch is centred in it.
-        slack = canvas - self.size_px
+        slack = canvas - drawn.patch_px
         begin = np.where(slack > 0, slack * [self.py_random.random(), self.py_random.random()], slack / 2)
-        # OpenCV counts from pixel centres: a point at distance d from the left edge has coordinate d - 0.5.
-        matrix = cv2.getRotationMatrix2D((width / 2 - 0.5, height / 2 - 0.5), angle, factor)
-        matrix[:, 2] += canvas / 2 - 0.5 - (np.array([width, height]) / 2 - 0.5) - begin
-        return {"matrix": matrix}
+        turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        linear = turn @ [[1, np.tan(shear)], [0, 1]] @ np.diag(factors)
+        # The middle stays the middle. OpenCV counts from pixel centres: half a pixel from the edge has coordinate 0.
+        offset = canvas / 2 - 0.5 - begin - linear @ (size / 2 - 0.5)
+        return {"matrix": np.column_stack([linear, offset])}
 
     def apply(self, img: np.ndarray, matrix: np.ndarray, **_: Any) -> np.ndarray:
         """The image's patch, interpolated bilinearly."""
@@ -53,33 +61,46 @@ class ScaleRotateCrop(A.DualTransform):
         return self._warp(mask, matrix, cv2.INTER_NEAREST)
 
     def _warp(self, array: np.ndarray, matrix: np.ndarray, flags: int) -> np.ndarray:
-        size = (self.size_px, self.size_px)
+        size = (self.drawn.patch_px, self.drawn.patch_px)
         return cv2.warpAffine(array, matrix, size, flags=flags, borderMode=cv2.BORDER_REFLECT_101)
 
 
 class Augment:
-    """Draws training patches. Not safe for several threads at once: each needs its own."""
+    """Draws training patches. Not safe for several threads at once: each needs its own.
 
-    def __init__(self, data: Data) -> None:
+    Args:
+        data: What is drawn at random, and how much.
+        whole: Whether an image has one class as a whole: its patches have `data.tissue_px`, and are turned by quarters.
+    """
+
+    def __init__(self, data: Data, *, whole: bool = False) -> None:
+        data = replace(data, patch_px=data.tissue_px, rotate_deg=0.0) if whole else data
+        blurs = [
+            A.GaussianBlur(blur_limit=(3, 5), p=1.0),
+            A.MedianBlur(blur_limit=(3, 5), p=1.0),
+            A.GaussNoise(std_range=(0.0, 0.05), per_channel=True, p=1.0),
+        ]
         self._transform = A.Compose(
             [
-                ScaleRotateCrop(data.patch_px, data.scale, data.rotate_deg),
+                AffineCrop(data),
+                *([A.RandomRotate90(p=1.0)] if whole else []),
                 A.HorizontalFlip(p=0.5),
                 A.VerticalFlip(p=0.5),
+                *([A.OneOf(blurs, p=BLUR_P)] if data.blur else []),
                 A.ColorJitter(
                     brightness=(1 - data.brightness, 1 + data.brightness),
                     contrast=(1 - data.contrast, 1 + data.contrast),
                     saturation=(1 - data.saturation, 1 + data.saturation),
                     hue=(-data.hue, data.hue),
-                    p=1.0,
+                    p=data.colour_p,
                 ),
             ]
         )
 
     def __call__(
-        self, image: Image, semantic_map: SemanticMap, seed: int
-    ) -> tuple[UInt8[np.ndarray, "P P 3"], UInt8[np.ndarray, "P P"]]:
-        """One patch, the same for the same seed."""
+        self, image: Image, maps: Sequence[Shaped[np.ndarray, "H W"]], seed: int
+    ) -> tuple[UInt8[np.ndarray, "P P 3"], tuple[Shaped[np.ndarray, "P P"], ...]]:
+        """One patch of the image and of each of its maps, the same for the same seed."""
         self._transform.set_random_seed(seed)
-        drawn = self._transform(image=image, mask=semantic_map)
-        return drawn["image"], drawn["mask"]
+        drawn = self._transform(image=image, masks=list(maps))
+        return drawn["image"], tuple(drawn["masks"])

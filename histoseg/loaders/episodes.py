@@ -122,9 +122,9 @@ class EpisodeSampler:
 
 
 def pool_of(dataset: MetaDataset, source: str) -> Pool:
-    """All samples of a source, of every split: as a predecessor task it is not scored."""
+    """The samples of a source that may be trained on."""
     index = dataset.sources[source]
-    rows = index.rows()
+    rows = dataset.training_rows(source)
     image = np.unique(np.asarray(index.samples.image)[rows], return_inverse=True)[1]
     patient = np.unique(np.asarray(index.samples.patient)[rows], return_inverse=True)[1]
     return Pool(rows=rows, image=image, patient=patient)

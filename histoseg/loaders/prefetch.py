@@ -44,7 +44,7 @@ class PatchCutter:
         """The patches of some plans, in order."""
         if not hasattr(self._local, "augment"):
             self._local.augment = Augment(self._data)
-        drawn = [self._local.augment(*self._dataset.read(plan.source, plan.row), plan.seed) for plan in plans]
+        drawn = [self._cut(plan) for plan in plans]
         size = self._data.patch_px
         keys = (self._dataset.sources[plan.source].samples.key[plan.row] for plan in plans)
         return Patches(
@@ -53,6 +53,11 @@ class PatchCutter:
             tasks=tuple(plan.source for plan in plans),
             keys=tuple(keys),
         )
+
+    def _cut(self, plan: PatchPlan) -> tuple[np.ndarray, np.ndarray]:
+        image, semantic_map = self._dataset.read(plan.source, plan.row)
+        patch, (label,) = self._local.augment(image, [semantic_map], plan.seed)
+        return patch, label
 
 
 def prefetch(plans: Iterator[Plan], make: Callable[[Plan], Made]) -> Iterator[Made]:

@@ -35,7 +35,7 @@ class Transfer:
 
     def batches(self, dataset: MetaDataset, data: Data, *, seed: int, place: Place, first_step: int) -> Iterator[Batch]:
         """This rank's share of each step."""
-        rows = {source: index.rows() for source, index in dataset.sources.items()}
+        rows = {source: dataset.training_rows(source) for source in dataset.sources}
         sampler = BatchSampler(rows=rows, batch=self.batch, seed=seed)
         return batch_loader(dataset, data, sampler, place=place, first_step=first_step)
 

@@ -49,6 +49,10 @@ class UNet(nn.Module):
         with torch.autocast(images.device.type, torch.bfloat16):
             return self._features(normalise(images)).float()
 
+    def compile_parts(self) -> None:
+        """Compile what is called in every step."""
+        self.features = torch.compile(self.features)  # type: ignore[method-assign]  # torch's own way
+
     def _features(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F H W"]:
         skips = []
         for level, block in enumerate(self.down):

@@ -13,9 +13,10 @@ import numpy as np
 
 from histoseg.errors import DataError
 from histoseg.storage import Store
-from histoseg.types import SPLITS, Split, Task
+from histoseg.types import EXTERNAL, FOLDS, SPLITS, Split, Task
 
-FORMAT = 1
+FORMAT = 2
+ALL_SPLITS: tuple[Split, ...] = (*SPLITS, *FOLDS, EXTERNAL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +41,11 @@ class Samples:
         shard: Position in the index's list of shards.
         top, left: Where the tile lies in the whole image, in pixels.
         height, width: Size of the sample in pixels.
-        image_offset, map_offset: Where the pixels begin in the tar, in bytes.
+        mpp: Microns per pixel.
+        image_offset, map_offset, instance_offset: Where the pixels of the image, the semantic map (1 byte each) and the
+            instance map (2 bytes each, little-endian) begin in the tar, in bytes; -1 where there is no such map.
         class_pixels: Pixels of each class, IGNORE left out.
+        num_objects: Objects in the instance map.
     """
 
     key: list[str]
@@ -52,9 +56,12 @@ class Samples:
     left: list[int]
     height: list[int]
     width: list[int]
+    mpp: list[float]
     image_offset: list[int]
     map_offset: list[int]
+    instance_offset: list[int]
     class_pixels: list[list[int]]
+    num_objects: list[int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +71,7 @@ class SourceIndex:
     Attributes:
         task: The source's task.
         origin: "demo" if the program drew the raw files itself, else "raw".
-        patch_px: The patches that these shards are for.
+        layout: The name of the way in which these shards are stored (`Data.layout`).
         tile_px: Side that no tile of a larger image falls short of.
         options: The reader's options, for example how raters were consolidated.
         shards: The tars.
@@ -74,7 +81,7 @@ class SourceIndex:
 
     task: Task
     origin: str
-    patch_px: int
+    layout: str
     tile_px: int
     options: dict[str, str]
     shards: tuple[Shard, ...]
@@ -84,18 +91,18 @@ class SourceIndex:
     @property
     def folder(self) -> str:
         """Where the shards lie in their store."""
-        return shard_folder(self.task.name, self.patch_px)
+        return shard_folder(self.task.name, self.layout)
 
     @cached_property
     def split_rows(self) -> dict[Split, np.ndarray]:
         """The rows of each split, int64, in stored order."""
-        split_of = np.array([SPLITS.index(shard.split) for shard in self.shards], dtype=np.int8)
+        split_of = np.array([ALL_SPLITS.index(shard.split) for shard in self.shards], dtype=np.int8)
         by_row = split_of[np.asarray(self.samples.shard, dtype=np.int64)]
-        return {split: np.flatnonzero(by_row == number) for number, split in enumerate(SPLITS)}
+        return {split: np.flatnonzero(by_row == number) for number, split in enumerate(ALL_SPLITS)}
 
     def rows(self, *splits: Split) -> np.ndarray:
         """The rows of some splits, or of all if none is named; int64, in stored order."""
-        chosen = [self.split_rows[split] for split in splits or SPLITS]
+        chosen = [self.split_rows[split] for split in splits or ALL_SPLITS]
         return chosen[0].copy() if len(chosen) == 1 else np.sort(np.concatenate(chosen))
 
     def class_pixels(self, *splits: Split) -> np.ndarray:
@@ -113,14 +120,14 @@ class SourceIndex:
         return (f"{self.task.name}: every labelled pixel is {', '.join(seen) or 'IGNORE'}; were the masks read right?",)
 
 
-def shard_folder(source: str, patch_px: int) -> str:
-    """Where a source's shards for patches of that size lie in the store."""
-    return f"shards/{source}/{patch_px}px"
+def shard_folder(source: str, layout: str) -> str:
+    """Where a source's shards of a layout lie in the store."""
+    return f"shards/{source}/{layout}"
 
 
-def index_key(source: str, patch_px: int) -> str:
+def index_key(source: str, layout: str) -> str:
     """Where their index lies."""
-    return f"{shard_folder(source, patch_px)}/index.json"
+    return f"{shard_folder(source, layout)}/index.json"
 
 
 def encode(index: dict[str, Any]) -> bytes:
@@ -133,7 +140,7 @@ def describe(task: Task, made: dict[str, Any], parts: list[dict[str, Any]]) -> b
 
     Args:
         task: The source's task.
-        made: How they were made: `origin`, `patch_px`, `tile_px` and `options`.
+        made: How they were made: `origin`, `layout`, `tile_px` and `options`.
         parts: In order, each `{"shard": ..., "samples": ...}`.
     """
     columns: dict[str, list[Any]] = {column.name: [] for column in fields(Samples)}
@@ -148,22 +155,24 @@ def describe(task: Task, made: dict[str, Any], parts: list[dict[str, Any]]) -> b
         "samples": columns,
         "patients": {
             split: sorted({p for part in parts if part["shard"]["split"] == split for p in part["samples"]["patient"]})
-            for split in SPLITS
+            for split in dict.fromkeys(part["shard"]["split"] for part in parts)
         },
     }
     return encode(content)
 
 
-def open_index(store: Store, source: str, patch_px: int) -> SourceIndex:
+def open_index(store: Store, source: str, layout: str) -> SourceIndex:
     """The index of a source.
 
     Raises:
         DataError: If the source was never prepared here, or its index is damaged or of another format.
     """
-    key = index_key(source, patch_px)
+    key = index_key(source, layout)
     if store.size(key) is None:
-        command = f"histoseg prepare {source} --patch-px {patch_px}"
-        raise DataError(f"{store.url} has no shards of {source} for patches of {patch_px} px; write them: `{command}`")
+        raise DataError(
+            f"{store.url} has no shards of {source} laid out as {layout}; write them: `histoseg prepare {source}` with "
+            "the --experiment and --scale that need them, or with --patch-px"
+        )
     body = store.get(key)
     try:
         return _decode(body)
@@ -182,7 +191,7 @@ def _decode(body: bytes) -> SourceIndex:
     return SourceIndex(
         task=Task(**{**content["task"], "classes": tuple(content["task"]["classes"])}),
         origin=content["origin"],
-        patch_px=content["patch_px"],
+        layout=content["layout"],
         tile_px=content["tile_px"],
         options=content["options"],
         shards=tuple(Shard(**shard) for shard in content["shards"]),

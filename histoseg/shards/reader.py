@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
+from jaxtyping import UInt16
 
 from histoseg.errors import DataError
 from histoseg.shards.index import Shard, SourceIndex, open_index
@@ -21,19 +22,24 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class MetaDataset:
-    """The sources a run reads, by name; `read` gives the pixels of one stored sample."""
+    """The sources a run reads, by name; `read` gives the pixels of one stored sample.
+
+    Attributes:
+        training: The splits that may be trained on; none named means all, as of predecessor tasks, which nobody scores.
+    """
 
     sources: Mapping[str, SourceIndex]
     cache: "ShardCache"
+    training: tuple[Split, ...] = ()
 
     @classmethod
-    def open(cls, store: Store, names: Iterable[str], patch_px: int, cache_folder: Path) -> "MetaDataset":
+    def open(cls, store: Store, names: Iterable[str], layout: str, cache_folder: Path) -> "MetaDataset":
         """The meta-dataset of some prepared sources; shards are fetched when first read.
 
         Raises:
             DataError: If a source was not prepared in this store.
         """
-        sources = {name: open_index(store, name, patch_px) for name in names}
+        sources = {name: open_index(store, name, layout) for name in names}
         return cls(sources=sources, cache=ShardCache(store, cache_folder))
 
     @property
@@ -41,14 +47,34 @@ class MetaDataset:
         """The index checksum of each source."""
         return {name: index.checksum for name, index in self.sources.items()}
 
+    def training_rows(self, source: str) -> np.ndarray:
+        """The stored samples of a source that may be trained on, int64."""
+        return self.sources[source].rows(*self.training)
+
     def read(self, source: str, row: int) -> tuple[Image, SemanticMap]:
         """Image and semantic map of one stored sample, read-only views of the cached shard."""
         index = self.sources[source]
         samples = index.samples
         shard = self.cache.open(index.folder, index.shards[samples.shard[row]])
-        height, width = samples.height[row], samples.width[row]
-        image = _view(shard, samples.image_offset[row], (height, width, 3))
-        return image, _view(shard, samples.map_offset[row], (height, width))
+        size = samples.height[row], samples.width[row]
+        image = _view(shard, samples.image_offset[row], (*size, 3))
+        if index.task.kind == "patch":
+            return image, np.broadcast_to(np.uint8(self.patch_class(source, row)), size)
+        return image, _view(shard, samples.map_offset[row], size)
+
+    def read_instances(self, source: str, row: int) -> UInt16[np.ndarray, "H W"]:
+        """The instance map of one stored sample of a source that has them; a read-only view of the cached shard."""
+        index = self.sources[source]
+        samples = index.samples
+        shard = self.cache.open(index.folder, index.shards[samples.shard[row]])
+        size = samples.height[row], samples.width[row]
+        begin = samples.instance_offset[row]
+        view: np.ndarray = shard[begin : begin + 2 * math.prod(size)].view("<u2").reshape(size)
+        return view
+
+    def patch_class(self, source: str, row: int) -> int:
+        """The one class of a stored sample of a source whose images have one class as a whole."""
+        return int(np.argmax(self.sources[source].samples.class_pixels[row]))
 
     def whole_images(self, source: str, split: Split) -> Iterator[Sample]:
         """Each image of a split, put together again from its tiles."""
@@ -61,18 +87,22 @@ class MetaDataset:
             height = max(samples.top[row] + samples.height[row] for row in rows)
             width = max(samples.left[row] + samples.width[row] for row in rows)
             image, semantic_map = np.empty((height, width, 3), np.uint8), np.empty((height, width), np.uint8)
+            instance_map = np.empty((height, width), np.int32) if index.task.kind == "instance" else None
             for row in rows:
                 place = np.s_[
                     samples.top[row] : samples.top[row] + samples.height[row],
                     samples.left[row] : samples.left[row] + samples.width[row],
                 ]
                 image[place], semantic_map[place] = self.read(source, row)
+                if instance_map is not None:
+                    instance_map[place] = self.read_instances(source, row)
             yield Sample(
                 key=key,
                 patient=samples.patient[rows[0]],
                 image=image,
                 semantic_map=semantic_map,
-                mpp=index.task.mpp,
+                mpp=samples.mpp[rows[0]],
+                instance_map=instance_map,
             )
 
 

@@ -8,6 +8,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ import numpy as np
 from histoseg.errors import DataError
 from histoseg.shards.index import Samples
 from histoseg.shards.tiles import tile_boxes
-from histoseg.types import IGNORE, Sample, Split, Task
+from histoseg.types import IGNORE, InstanceMap, Kind, Sample, SemanticMap, Split, Task
+
+NO_MAP = -1
+MAX_OBJECTS = np.iinfo(np.uint16).max  # Instance maps are stored in two bytes.
 
 
 def write_tar(path: Path, samples: Iterable[Sample], task: Task, split: Split, tile_px: int) -> dict[str, list[Any]]:
@@ -38,7 +42,9 @@ def _add_tile(
     top, left, height, width = box
     whole = sample.image.shape[:2] == (height, width)
     key = sample.key if whole else f"{sample.key}_y{top:05d}_x{left:05d}"
-    semantic_map = sample.semantic_map[top : top + height, left : left + width]
+    here = np.s_[top : top + height, left : left + width]
+    semantic_map = sample.semantic_map[here]
+    instance_map = None if sample.instance_map is None else sample.instance_map[here].astype("<u2")
     counts = np.bincount(semantic_map.ravel(), minlength=IGNORE + 1)[: task.num_classes]
     row = {
         "key": key,
@@ -48,14 +54,28 @@ def _add_tile(
         "left": left,
         "height": height,
         "width": width,
+        "mpp": sample.mpp,
         "class_pixels": [int(count) for count in counts],
+        "num_objects": 0 if instance_map is None else len(np.unique(instance_map[instance_map > 0])),
     }
-    record = {**row, "source": task.name, "classes": task.classes, "mpp": sample.mpp, "licence": task.licence}
-    record |= {"split": split, "label_map_version": task.label_map_version, "ignore": IGNORE}
-    row["image_offset"] = _add_array(tar, f"{key}.image.npy", sample.image[top : top + height, left : left + width])
+    record = {**row, "source": task.name, "kind": task.kind, "classes": task.classes, "licence": task.licence}
+    record |= {"split": split, "label_map_version": task.label_map_version, "ignore": IGNORE, "published_mpp": task.mpp}
+    if task.kind == "patch":
+        record["patch_class"] = int(semantic_map[0, 0])
+    row["image_offset"] = _add_array(tar, f"{key}.image.npy", sample.image[here])
+    row["instance_offset"] = row["map_offset"] = NO_MAP
+    if instance_map is not None:
+        row["instance_offset"] = _add_array(tar, f"{key}.instance_map.npy", instance_map)
     _add_member(tar, f"{key}.json", json.dumps(record, sort_keys=True).encode())
-    row["map_offset"] = _add_array(tar, f"{key}.semantic_map.npy", semantic_map)
+    if task.kind != "patch":
+        row["map_offset"] = _add_array(tar, f"{key}.semantic_map.npy", semantic_map)
     return row
+
+
+def members_of(kind: Kind) -> tuple[str, ...]:
+    """What a stored sample consists of; a patch has one class, which its JSON tells."""
+    maps = {"semantic": ("semantic_map.npy",), "instance": ("instance_map.npy", "semantic_map.npy"), "patch": ()}
+    return ("image.npy", "json", *maps[kind])
 
 
 def _add_array(tar: tarfile.TarFile, name: str, array: np.ndarray) -> int:
@@ -75,19 +95,39 @@ def _add_member(tar: tarfile.TarFile, name: str, body: bytes) -> int:
 
 
 def checked(task: Task, sample: Sample) -> Sample:
-    """The sample, if its map fits its image and its task.
+    """The sample, if its maps fit its image and its task; its objects are numbered from 1 without gaps.
 
     Raises:
         DataError: If not; the text says which image and what was found.
     """
-    image, semantic_map = sample.image, sample.semantic_map
+    image, semantic_map, where = sample.image, sample.semantic_map, f"{task.name}: {sample.key}"
     if image.shape[:2] != semantic_map.shape:
-        raise DataError(f"{task.name}: {sample.key} has image {image.shape[:2]} but map {semantic_map.shape}")
+        raise DataError(f"{where} has image {image.shape[:2]} but map {semantic_map.shape}")
     if image.size == 0:
-        raise DataError(f"{task.name}: {sample.key} is an empty image")
+        raise DataError(f"{where} is an empty image")
+    if not 0 < sample.mpp < 100:
+        raise DataError(f"{where} has {sample.mpp} microns per pixel; a positive number is needed")
     seen = np.flatnonzero(np.bincount(semantic_map.ravel(), minlength=IGNORE + 1))
     if bad := [int(value) for value in seen if value >= task.num_classes and value != IGNORE]:
-        raise DataError(
-            f"{task.name}: {sample.key} has class {bad[0]}, expected 0 to {task.num_classes - 1} or {IGNORE} (ignore)"
-        )
-    return sample
+        raise DataError(f"{where} has class {bad[0]}, expected 0 to {task.num_classes - 1} or {IGNORE} (ignore)")
+    if task.kind == "patch" and len(seen) > 1:
+        raise DataError(f"{where} has classes {seen.tolist()}, but images of this source have one class as a whole")
+    if (sample.instance_map is not None) != (task.kind == "instance"):
+        raise DataError(f"{where} {'has an' if sample.instance_map is not None else 'lacks its'} instance map")
+    return (
+        sample
+        if sample.instance_map is None
+        else replace(sample, instance_map=_numbered(sample.instance_map, semantic_map, where))
+    )
+
+
+def _numbered(instance_map: InstanceMap, semantic_map: SemanticMap, where: str) -> InstanceMap:
+    """The map with its objects numbered from 1 in the order of their numbers."""
+    if instance_map.shape != semantic_map.shape:
+        raise DataError(f"{where} has an instance map {instance_map.shape} but a semantic map {semantic_map.shape}")
+    ids, places = np.unique(instance_map, return_inverse=True)
+    if ids[0] < 0:
+        raise DataError(f"{where} has an object numbered {ids[0]}; numbers begin at 1, and 0 is background")
+    if len(ids) - 1 > MAX_OBJECTS:
+        raise DataError(f"{where} has {len(ids) - 1} objects, at most {MAX_OBJECTS} can be stored; cut it into pieces")
+    return (places.reshape(instance_map.shape) + (ids[0] > 0)).astype(np.int32)

@@ -10,10 +10,11 @@ from histoseg.config import Data
 def smallest_tile_px(data: Data) -> int:
     """Side of the square that a patch covers when it is scaled down most and turned most.
 
-    A patch of side p at scale s covers p / s pixels; turned by a it fits a square (cos a + sin a) times as large.
+    A patch of side p at scale s covers p / s pixels; turned by a it fits a square (cos a + sin a) times as large, and
+    sheared by b one (1 + tan b) times as large.
     """
-    angle = math.radians(min(data.rotate_deg, 45))
-    return math.ceil(data.patch_px / data.scale[0] * (math.cos(angle) + math.sin(angle)))
+    angle, shear = math.radians(min(data.rotate_deg, 45)), math.radians(data.shear_deg)
+    return math.ceil(data.patch_px / data.scale[0] * (math.cos(angle) + math.sin(angle)) * (1 + math.tan(shear)))
 
 
 def tile_edges(length_px: int, tile_px: int) -> list[int]:

@@ -9,19 +9,20 @@ from pathlib import Path
 from histoseg.errors import DataError, StorageError
 from histoseg.shards.index import SourceIndex, open_index
 from histoseg.shards.reader import check_shard
+from histoseg.shards.tar import members_of
 from histoseg.storage import Store
 
 
-def prepared_sources(store: Store) -> list[tuple[str, int]]:
-    """The sources that have an index in the store, each with the patch size it is for, sorted."""
-    found = (re.fullmatch(r"shards/(\w+)/(\d+)px/index.json", key) for key in store.list("shards/"))
-    return sorted((match[1], int(match[2])) for match in found if match)
+def prepared_sources(store: Store) -> list[tuple[str, str]]:
+    """The sources that have an index in the store, each with its layout, sorted."""
+    found = (re.fullmatch(r"shards/(\w+)/([\w.-]+)/index.json", key) for key in store.list("shards/"))
+    return sorted((match[1], match[2]) for match in found if match)
 
 
-def verify_source(store: Store, source: str, patch_px: int) -> Iterator[str]:
+def verify_source(store: Store, source: str, layout: str) -> Iterator[str]:
     """One line for each fault of a source's shards; nothing if all is as it was written."""
     try:
-        index = open_index(store, source, patch_px)
+        index = open_index(store, source, layout)
     except DataError as error:
         yield str(error)
         return
@@ -43,6 +44,6 @@ def _verify_shard(store: Store, index: SourceIndex, number: int, path: Path) -> 
     with tarfile.open(path) as tar:
         members = {member.name for member in tar}
     keys = [key for key, where in zip(index.samples.key, index.samples.shard, strict=True) if where == number]
-    wanted = {f"{key}.{part}" for key in keys for part in ("image.npy", "json", "semantic_map.npy")}
+    wanted = {f"{key}.{part}" for key in keys for part in members_of(index.task.kind)}
     if members != wanted:
         raise DataError(f"{store.url}/{key} holds other samples than the index says; prepare the source again")

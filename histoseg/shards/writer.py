@@ -23,11 +23,12 @@ from histoseg.config import Data, digest
 from histoseg.errors import ConfigError, DataError, StorageError
 from histoseg.machine import available_cpus
 from histoseg.shards.index import FORMAT, SourceIndex, describe, index_key, open_index, shard_folder
+from histoseg.shards.resample import resample
 from histoseg.shards.splits import split_by_patient
 from histoseg.shards.tar import checked, write_tar
 from histoseg.shards.tiles import smallest_tile_px
 from histoseg.storage import Store
-from histoseg.types import KEY_PATTERN, SPLITS, Entry, Split, Task
+from histoseg.types import EXTERNAL, FOLDS, KEY_PATTERN, SPLITS, Entry, Sample, Split, Task
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,12 @@ MIN_SHARDS = 8  # Per split, where there are images enough: the cores of a small
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One shard to write: everything a process of its own needs to know."""
+    """One shard to write: everything a process of its own needs to know.
+
+    Attributes:
+        mpp: Microns per pixel to resample to; 0 keeps what the source has.
+        least_px: Side that no image may fall short of; 0 allows any.
+    """
 
     source: str
     folder: str
@@ -46,6 +52,8 @@ class Job:
     number: int
     entries: tuple[Entry, ...]
     tile_px: int
+    mpp: float
+    least_px: int
     fingerprint: str
 
 
@@ -57,11 +65,13 @@ class Recipe:
         data: What patches will be cut from them: large images become tiles that are big enough.
         options: The reader's options, for example how raters are consolidated.
         rewrite: Write also what is there already.
+        folds: The fold of each of the source's patients, where `data.folds` asks for folds.
     """
 
     data: Data = field(default_factory=Data)
     options: Mapping[str, str] = field(default_factory=dict)
     rewrite: bool = False
+    folds: Mapping[str, Split] = field(default_factory=dict)
 
 
 def shard_pool() -> ProcessPoolExecutor:
@@ -83,12 +93,12 @@ def write_shards(source: str, raw: Path, store: Store, recipe: Recipe, pool: Exe
     jobs = _plan(source, entries, raw, recipe)
     parts = _write_all(jobs, store, recipe.rewrite, pool)
     origin = "demo" if any((folder / DEMO_MARK).exists() for folder in (raw, *raw.parents)) else "raw"
-    made = {"origin": origin, "patch_px": recipe.data.patch_px, "tile_px": smallest_tile_px(recipe.data)}
+    made = {"origin": origin, "layout": recipe.data.layout, "tile_px": smallest_tile_px(recipe.data)}
     body = describe(task, {**made, "options": dict(recipe.options)}, parts)
-    key = index_key(source, recipe.data.patch_px)
+    key = index_key(source, recipe.data.layout)
     if store.size(key) is None or store.get(key) != body:
         store.put(key, body)
-    index = open_index(store, source, recipe.data.patch_px)
+    index = open_index(store, source, recipe.data.layout)
     _remove_others(store, index, {_part_key(job) for job in jobs})
     for warning in index.warnings:
         logger.warning("%s", warning)
@@ -115,18 +125,20 @@ def find_entries(source: str, raw: Path, options: Mapping[str, str]) -> list[Ent
 def _plan(source: str, entries: list[Entry], raw: Path, recipe: Recipe) -> list[Job]:
     """Which entries go into which shard: fixed by the entries alone, not by the machine."""
     module = catalog.load("histoseg.sources", source)
-    tile_px, folder = smallest_tile_px(recipe.data), shard_folder(source, recipe.data.patch_px)
-    splits = split_by_patient(entries, source)
+    data, tile_px, folder = recipe.data, smallest_tile_px(recipe.data), shard_folder(source, recipe.data.layout)
+    splits = recipe.folds if data.folds else split_by_patient(entries, source)
     first = checked(module.TASK, module.read(entries[0]))
-    fitting = max(1, SHARD_BYTES // (first.image.nbytes + first.semantic_map.nbytes))
+    factor = (first.mpp / data.mpp) ** 2 if data.mpp else 1.0
+    fitting = max(1, int(SHARD_BYTES / (factor * (first.image.nbytes + first.semantic_map.nbytes))))
     jobs = []
-    for split in SPLITS:
+    for split in (*FOLDS, EXTERNAL) if data.folds else SPLITS:
         chosen = [entry for entry in entries if splits[entry.patient] == split]
         size = min(fitting, max(1, -(-len(chosen) // MIN_SHARDS)))
         for number, start in enumerate(range(0, len(chosen), size)):
             part = tuple(chosen[start : start + size])
             inputs = [[entry.key, entry.patient, _stamps(entry, raw)] for entry in part]
-            mark = digest([FORMAT, asdict(module.TASK), split, number, tile_px, dict(recipe.options), inputs])
+            how = [tile_px, data.mpp, dict(recipe.options)]
+            mark = digest([FORMAT, asdict(module.TASK), split, number, *how, inputs])
             job = Job(
                 source=source,
                 folder=folder,
@@ -134,6 +146,8 @@ def _plan(source: str, entries: list[Entry], raw: Path, recipe: Recipe) -> list[
                 number=number,
                 entries=part,
                 tile_px=tile_px,
+                mpp=data.mpp,
+                least_px=data.tissue_px if module.TASK.kind == "patch" else 0,
                 fingerprint=mark,
             )
             jobs.append(job)
@@ -199,7 +213,7 @@ def write_shard(job: Job, store: Store) -> dict[str, Any]:
     module = catalog.load("histoseg.sources", job.source)
     with tempfile.TemporaryDirectory(prefix="histoseg-shard-") as folder:
         path = Path(folder) / "shard.tar"
-        read = (checked(module.TASK, module.read(entry)) for entry in job.entries)
+        read = (_read(module, entry, job) for entry in job.entries)
         try:
             samples = write_tar(path, read, module.TASK, job.split, job.tile_px)
         except OSError as error:
@@ -219,6 +233,23 @@ def write_shard(job: Job, store: Store) -> dict[str, Any]:
     return part
 
 
+def _read(module: Any, entry: Entry, job: Job) -> Sample:
+    """One sample as it is stored.
+
+    Raises:
+        DataError: If it is not what its task promises, or too small.
+    """
+    sample = checked(module.TASK, module.read(entry))
+    sample = resample(sample, job.mpp) if job.mpp else sample
+    if min(sample.image.shape[:2]) < job.least_px:
+        size = " x ".join(map(str, sample.image.shape[:2]))
+        raise DataError(
+            f"{job.source}: {entry.key} has {size} pixels at {sample.mpp:g} µm/px, but a patch needs {job.least_px}; "
+            "leave it out or lower data.tissue_px"
+        )
+    return sample
+
+
 def _part_key(job: Job) -> str:
     return f"{job.folder}/parts/{job.fingerprint}.json"
 
@@ -226,7 +257,7 @@ def _part_key(job: Job) -> str:
 def _remove_others(store: Store, index: SourceIndex, parts: set[str]) -> None:
     """Delete shards and parts of earlier versions, which no index names any more."""
     named = {f"{index.folder}/{shard.name}" for shard in index.shards} | parts
-    named.add(index_key(index.task.name, index.patch_px))
+    named.add(index_key(index.task.name, index.layout))
     for key in store.list(f"{index.folder}/"):
         if key not in named:
             store.delete(key)

@@ -5,19 +5,10 @@ Each rank adds its share of the step's mean, so the sum over ranks is the gradie
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 
-
-def is_distributed() -> bool:
-    """Whether there are other ranks."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
-def sum_over_ranks(tensor: Tensor) -> Tensor:
-    """The sum of a tensor over all ranks, in place; with one rank, the tensor."""
-    if is_distributed():
-        dist.all_reduce(tensor)
-    return tensor
+from histoseg.models.norm import SyncedBatchNorm
+from histoseg.ranks import is_distributed, sum_over_ranks
 
 
 def sum_gradients(model: nn.Module) -> None:
@@ -39,8 +30,12 @@ def sum_gradients(model: nn.Module) -> None:
 
 
 def average_statistics(model: nn.Module) -> None:
-    """Replace running statistics by their mean over ranks, so that every rank saves and scores the same model."""
+    """Replace running statistics by their mean over ranks, so that every rank saves and scores the same model.
+
+    Those of `SyncedBatchNorm` are the same on all ranks already; a mean would change the last bit of those at rest.
+    """
     if is_distributed():
-        for buffer in model.buffers():
-            if buffer.is_floating_point():
-                sum_over_ranks(buffer).div_(dist.get_world_size())
+        for module in model.modules():
+            for buffer in () if isinstance(module, SyncedBatchNorm) else module.buffers(recurse=False):
+                if buffer.is_floating_point():
+                    sum_over_ranks(buffer).div_(dist.get_world_size())

@@ -5,32 +5,36 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
+from torch import nn
 
-from histoseg.config import Run
+from histoseg.config import Data, Optim, Run
 from histoseg.errors import TrainingError
+from histoseg.models.cerberus import Cerberus
 from histoseg.models.tensors import device_of
 from histoseg.models.unet import UNet, build
+from histoseg.ranks import sum_over_ranks
 from histoseg.shards.reader import MetaDataset
 from histoseg.training.checkpoint import Checkpoint, Checkpoints, restore, tensors_of
-from histoseg.training.gradients import average_statistics, sum_gradients, sum_over_ranks
+from histoseg.training.gradients import average_statistics, sum_gradients
 from histoseg.training.process import Process
 from histoseg.training.progress import Progress
-from histoseg.types import Batch, Curve, MetaBatch, Method, Place
+from histoseg.types import Batch, Curve, MetaBatch, Method, MixedBatch, Place
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_EVERY_S = 60.0
 CURVE_POINTS = 200
+Network = TypeVar("Network", UNet, Cerberus)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrained:
-    """A pretrained model, what its loss was on the way, and how long it took (over all attempts)."""
+class Trained(Generic[Network]):
+    """A trained model, what its loss was on the way, and how long it took (over all attempts)."""
 
-    model: UNet
+    model: Network
     curve: Curve
     seconds: float
 
@@ -50,39 +54,69 @@ class _Account:
             self.pending = []
 
 
-def pretrain(run: Run, dataset: MetaDataset, checkpoints: Checkpoints, process: Process) -> Pretrained:
-    """The model of a run after all its steps, resumed from the newest checkpoint if there is one.
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What to train a model with.
+
+    Attributes:
+        label: What is trained, for people.
+        seed: Names the random streams of the batches.
+    """
+
+    label: str
+    method: Method
+    data: Data
+    optim: Optim
+    seed: int
+
+
+def pretrain(run: Run, dataset: MetaDataset, checkpoints: Checkpoints, process: Process) -> Trained[UNet]:
+    """The U-Net of a run after all its steps, resumed from the newest checkpoint if there is one.
 
     Raises:
         TrainingError: If a loss is not a number; the last checkpoint stays as it was.
     """
     model = build(run.model, {name: index.task.num_classes for name, index in dataset.sources.items()}, run.seed)
+    job = Job(label=f"pretrain {run.label}", method=run.method, data=run.data, optim=run.optim, seed=run.seed)
+    return train(model, job, dataset, checkpoints, process)
+
+
+def train(
+    model: Network, job: Job, dataset: MetaDataset, checkpoints: Checkpoints, process: Process
+) -> Trained[Network]:
+    """A model after all steps of a job, resumed from the newest checkpoint if there is one.
+
+    Raises:
+        TrainingError: If a loss is not a number; the last checkpoint stays as it was.
+    """
+    optim = job.optim
     model.to(process.device)
-    model.bf16 = run.optim.precision == "bf16"
-    optimizer = torch.optim.Adam(model.parameters(), lr=run.optim.lr)
+    model.bf16 = optim.precision == "bf16"
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=optim.lr)
     account, first_step = _resume(model, optimizer, checkpoints)
-    if run.optim.compile:
-        model.features = torch.compile(model.features)  # type: ignore[method-assign]  # torch's own way
-    progress = Progress(f"pretrain {run.column} {type(run.method).__name__}", run.optim.steps, process.on_status)
+    if optim.compile:
+        model.compile_parts()
+    progress = Progress(job.label, optim.steps, process.on_status)
     progress.resume(checkpoints.store, checkpoints.folder, first_step)
-    batches = run.method.batches(dataset, run.data, seed=run.seed, place=process.place, first_step=first_step)
+    batches = job.method.batches(dataset, job.data, seed=job.seed, place=process.place, first_step=first_step)
     begin = saved = time.monotonic()
     model.train()
-    for step in range(first_step + 1, run.optim.steps + 1):
+    for step in range(first_step + 1, optim.steps + 1):
         batch, waited_s = _timed_next(batches)
-        loss = take_step(model, optimizer, run.method, batch, f"step {step}")
+        optimizer.param_groups[0]["lr"] = optim.lr_at(step)
+        loss = take_step(model, optimizer, job.method, batch, f"step {step}")
         if process.leads:
-            account.add(step, loss, run.optim.steps)
+            account.add(step, loss, optim.steps)
             progress.step(step, loss, num_images(batch, process.place), waited_s)
-            if step == run.optim.steps or time.monotonic() - saved >= CHECKPOINT_EVERY_S:
+            if step == optim.steps or time.monotonic() - saved >= CHECKPOINT_EVERY_S:
                 state = {**asdict(account), "seconds": account.seconds + time.monotonic() - begin}
                 checkpoints.save(Checkpoint(step=step, tensors=tensors_of(model, optimizer), state=state))
                 progress.put(checkpoints.store, checkpoints.folder)
                 saved = time.monotonic()
-    return Pretrained(model=model, curve=account.curve, seconds=account.seconds + time.monotonic() - begin)
+    return Trained(model=model, curve=account.curve, seconds=account.seconds + time.monotonic() - begin)
 
 
-def take_step(model: UNet, optimizer: torch.optim.Optimizer, method: Method, batch: Any, where: str) -> float:
+def take_step(model: nn.Module, optimizer: torch.optim.Optimizer, method: Method, batch: Any, where: str) -> float:
     """One step of the optimiser on all ranks' shares; returns the step's loss.
 
     Raises:
@@ -100,19 +134,21 @@ def take_step(model: UNet, optimizer: torch.optim.Optimizer, method: Method, bat
     return loss
 
 
-def keys_of(batch: Batch | MetaBatch) -> list[str]:
+def keys_of(batch: Batch | MetaBatch | MixedBatch) -> list[str]:
     """The samples that a batch's patches were cut from."""
+    if isinstance(batch, MixedBatch):
+        return list(batch.keys)
     if isinstance(batch, Batch):
         return list(batch.patches.keys)
     return [key for episode in batch.episodes for key in (*episode.support.keys, *episode.query.keys)]
 
 
-def num_images(batch: Batch | MetaBatch, place: Place) -> int:
+def num_images(batch: Batch | MetaBatch | MixedBatch, place: Place) -> int:
     """About how many patches all ranks have in this step."""
     return len(keys_of(batch)) * place.world_size
 
 
-def _resume(model: UNet, optimizer: torch.optim.Optimizer, checkpoints: Checkpoints) -> tuple[_Account, int]:
+def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoints: Checkpoints) -> tuple[_Account, int]:
     """What an earlier attempt reached, read by every rank: nobody writes before all have begun to step."""
     if (found := checkpoints.newest()) is None:
         return _Account(), 0

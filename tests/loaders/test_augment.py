@@ -22,7 +22,7 @@ def test_the_same_seed_draws_the_same_patch():
     augment, rng = Augment(Data(patch_px=32)), np.random.default_rng(0)
     image = rng.integers(0, 256, (60, 70, 3), dtype=np.uint8)
     label = rng.integers(0, 3, (60, 70), dtype=np.uint8)
-    first, other, again = (augment(image, label, seed) for seed in (1, 2, 1))
+    first, other, again = (augment(image, [label], seed) for seed in (1, 2, 1))
     np.testing.assert_array_equal(first[0], again[0])
     np.testing.assert_array_equal(first[1], again[1])
     assert not np.array_equal(first[0], other[0])
@@ -33,7 +33,7 @@ def test_image_and_map_stay_together(seed):
     # Label is a function of the colour, so after the warp it must still be, but for a pixel beside the border.
     image = coordinates(90, 110)
     label = (image[..., 0] > 100).astype(np.uint8)
-    patch, patch_label = Augment(Data(patch_px=48, **STILL))(image, label, seed)
+    patch, (patch_label,) = Augment(Data(patch_px=48, **STILL))(image, [label], seed)
     differs = (patch[..., 0] > 100) != patch_label.astype(bool)
     near = cv2.dilate(cv2.morphologyEx(patch_label, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)), None) > 0
     assert not (differs & ~near).any()
@@ -42,14 +42,14 @@ def test_image_and_map_stay_together(seed):
 def test_without_any_change_a_patch_is_a_cut_of_the_image():
     image = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
     data = Data(patch_px=48, scale=(1.0, 1.0), rotate_deg=0.0, **STILL)
-    patch, _ = Augment(data)(image, image[..., 0], 3)
+    patch, _ = Augment(data)(image, [image[..., 0]], 3)
     flips = [image, image[::-1], image[:, ::-1], image[::-1, ::-1]]
     assert any(np.array_equal(patch, flip) for flip in flips)
 
 
 def test_an_image_smaller_than_the_patch_is_mirrored():
     image = np.full((20, 30, 3), 7, np.uint8)
-    patch, label = Augment(Data(patch_px=64, **STILL))(image, np.ones((20, 30), np.uint8), 0)
+    patch, (label,) = Augment(Data(patch_px=64, **STILL))(image, [np.ones((20, 30), np.uint8)], 0)
     assert patch.shape == (64, 64, 3)
     assert (label == 1).all()
     assert (patch == 7).all()
@@ -71,7 +71,7 @@ def test_patches_come_from_where_the_papers_order_takes_them():
         seed=0,
     )
     ours = Augment(data)
-    drawn_ours = [ours(image, label, seed)[0] for seed in range(800)]
+    drawn_ours = [ours(image, [label], seed)[0] for seed in range(800)]
     drawn_papers = [papers(image=image)["image"] for _ in range(800)]
     for place in ((32, 32), (0, 0), (63, 10)):  # where a pixel of the patch comes from, along x and y
         for channel in (0, 1):
@@ -80,10 +80,40 @@ def test_patches_come_from_where_the_papers_order_takes_them():
             assert ks_2samp(found, wanted).pvalue > 0.001
 
 
+def test_stretch_and_shear_keep_the_middle_and_the_area_of_a_map():
+    """A disc in the middle stays there; its area changes by the product of the two factors (shear keeps areas)."""
+    label = np.zeros((200, 200), np.uint16)
+    cv2.circle(label, (100, 100), 20, 500, -1)
+    image = np.zeros((200, 200, 3), np.uint8)
+    data = Data(
+        patch_px=192, scale=(0.9, 1.1), stretch=True, shear_deg=5.0, rotate_deg=180.0, blur=True, colour_p=0.9, **STILL
+    )
+    for seed in range(50):
+        _, (patch,) = Augment(data)(image, [label], seed)
+        assert patch.dtype == np.uint16
+        assert set(np.unique(patch)) == {0, 500}
+        # 0.9 * 0.9 to 1.1 * 1.1 times the area; the edge of a disc of 20 pixels is good to 3 %.
+        assert 0.81 * 0.97 < (patch > 0).sum() / (label > 0).sum() < 1.21 * 1.03
+
+
+def test_patches_with_one_class_are_turned_by_quarters_only():
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[:, 32:] = 200  # An upright edge: turned by quarters it stays straight.
+    data = Data(patch_px=448, tissue_px=48, scale=(1.0, 1.0), rotate_deg=180.0, **STILL)
+    seen = set()
+    for seed in range(40):
+        patch = Augment(data, whole=True)(image, [], seed)[0][..., 0]
+        assert patch.shape == (48, 48)
+        upright, lying = (patch == patch[:1]).all(), (patch == patch[:, :1]).all()
+        assert upright or lying
+        seen.add("upright" if upright else "lying")
+    assert seen == {"upright", "lying"}
+
+
 def test_colours_change_within_the_stated_bounds():
     # A grey image: brightness 0.8 to 1.2 is all that can be seen of the jitter (contrast about its own mean, no hue).
     image = np.full((64, 64, 3), 100, np.uint8)
     augment = Augment(Data(patch_px=32))
-    means = [augment(image, image[..., 0], seed)[0].mean() for seed in range(200)]
+    means = [augment(image, [image[..., 0]], seed)[0].mean() for seed in range(200)]
     assert 79 <= min(means) < 84
     assert 116 < max(means) <= 121

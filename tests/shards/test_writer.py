@@ -37,7 +37,7 @@ def all_bytes(store):
 
 def test_pixels_come_back_as_the_source_read_them(demo, store, pool, tmp_path):
     index = write_shards("digestpath", demo, store, RECIPE, pool)
-    dataset = MetaDataset.open(store, ["digestpath"], 96, tmp_path / "cache")
+    dataset = MetaDataset.open(store, ["digestpath"], "96px", tmp_path / "cache")
     module = catalog.load("histoseg.sources", "digestpath")
     truth = {sample.key: sample for sample in map(module.read, module.entries(demo))}
     found = [sample for split in SPLITS for sample in dataset.whole_images("digestpath", split)]
@@ -78,7 +78,7 @@ def test_splits_are_disjoint_by_patient_and_none_is_empty(demo, store, pool):
 
 def test_class_pixels_are_those_of_the_maps(demo, store, pool, tmp_path):
     index = write_shards("glas", demo, store, RECIPE, pool)
-    dataset = MetaDataset.open(store, ["glas"], 96, tmp_path / "cache")
+    dataset = MetaDataset.open(store, ["glas"], "96px", tmp_path / "cache")
     maps = [dataset.read("glas", row)[1] for row in range(len(index.samples.key))]
     assert index.class_pixels().tolist() == [sum(int((m == c).sum()) for m in maps) for c in (0, 1)]
 
@@ -105,12 +105,12 @@ def test_nothing_is_published_while_a_shard_is_missing(demo, store, pool, monkey
     monkeypatch.setattr(writer, "write_shard", fail)
     with pytest.raises(DataError, match="made to fail"):
         write_shards("glas", demo, store, RECIPE, pool)
-    assert store.size(index_key("glas", 96)) is None
+    assert store.size(index_key("glas", "96px")) is None
 
 
 def test_verify_finds_any_flipped_byte(demo, store, pool):
     index = write_shards("glas", demo, store, RECIPE, pool)
-    assert prepared_sources(store) == [("glas", 96)]
+    assert prepared_sources(store) == [("glas", "96px")]
     assert list(verify_source(store, "glas", 96)) == []
     key = f"{index.folder}/{index.shards[0].name}"
     body = bytearray(store.get(key))
@@ -129,7 +129,7 @@ def test_a_damaged_shard_is_refused_when_read(demo, store, pool, tmp_path):
     index = write_shards("glas", demo, store, RECIPE, pool)
     key = f"{index.folder}/{index.shards[0].name}"
     store.put(key, store.get(key)[:-1] + b"x")
-    dataset = MetaDataset.open(store, ["glas"], 96, tmp_path / "cache")
+    dataset = MetaDataset.open(store, ["glas"], "96px", tmp_path / "cache")
     with pytest.raises(DataError, match=r"is damaged.*--rewrite"):
         dataset.read("glas", 0)
     assert not list((tmp_path / "cache").glob("*.tar"))
@@ -137,16 +137,16 @@ def test_a_damaged_shard_is_refused_when_read(demo, store, pool, tmp_path):
 
 def test_a_damaged_index_is_refused(demo, store, pool):
     write_shards("glas", demo, store, RECIPE, pool)
-    content = json.loads(store.get(index_key("glas", 96)))
+    content = json.loads(store.get(index_key("glas", "96px")))
     content["samples"]["key"].pop()
-    store.put(index_key("glas", 96), json.dumps(content).encode())
+    store.put(index_key("glas", "96px"), json.dumps(content).encode())
     with pytest.raises(DataError, match="differ in length"):
-        open_index(store, "glas", 96)
+        open_index(store, "glas", "96px")
 
 
 def test_an_unprepared_source_says_how_to_prepare_it(store):
-    with pytest.raises(DataError, match="histoseg prepare glas --patch-px 96"):
-        open_index(store, "glas", 96)
+    with pytest.raises(DataError, match="no shards of glas laid out as 96px.*`histoseg prepare glas"):
+        open_index(store, "glas", "96px")
 
 
 def test_unknown_source_and_option_list_the_choices(demo, store, pool):
@@ -196,6 +196,6 @@ def test_a_sample_that_cannot_be_is_refused(image_shape, map_shape, label, messa
 
 def test_members_look_the_same_whoever_writes_them(demo, store, pool):
     index = write_shards("glas", demo, store, RECIPE, pool)
-    with tarfile.open(store.path(f"{shard_folder('glas', 96)}/{index.shards[0].name}")) as tar:
+    with tarfile.open(store.path(f"{shard_folder('glas', '96px')}/{index.shards[0].name}")) as tar:
         seen = {(member.mtime, member.uid, member.gid, member.uname, member.mode) for member in tar}
     assert seen == {(0, 0, 0, "", 0o444)}

@@ -34,7 +34,7 @@ def train_as_rank(rank, world_size, port, job):
         address = f"tcp://127.0.0.1:{port}"
         dist.init_process_group("gloo", init_method=address, rank=rank, world_size=world_size)
     run = from_json(job["run"])
-    dataset = MetaDataset.open(connect(job["store"]), run.predecessors, PATCH_PX, Path(job["folder"]) / "cache")
+    dataset = MetaDataset.open(connect(job["store"]), run.predecessors, f"{PATCH_PX}px", Path(job["folder"]) / "cache")
     checkpoints = Checkpoints(connect(f"file://{job['folder']}/{world_size}"), "run")
     process = Process(place=Place(rank=rank, world_size=world_size))
     done = pretrain(run, dataset, checkpoints, process)

@@ -1,0 +1,190 @@
+"""Task sampling of Cerberus, Sec. 3.2.1: mixed and fixed batches, and super tasks whose patches differ in size.
+
+The published code takes tasks in turn; the paper draws them, and so do we.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
+from threading import local
+
+import cv2
+import numpy as np
+
+from histoseg.config import Data
+from histoseg.errors import DataError
+from histoseg.loaders.augment import Augment
+from histoseg.loaders.prefetch import PatchPlan, prefetch
+from histoseg.loaders.streams import stream
+from histoseg.shards.reader import MetaDataset
+from histoseg.targets import Target, instance_target
+from histoseg.types import IGNORE, MixedBatch, Place, Structure
+
+TISSUE_SHARE = 0.3  # Sec. 3.2.1: super tasks "are selected with probabilities of 0.7 and 0.3"
+TISSUE: Structure = "tissue"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """All stored samples that a structure is annotated in, whichever source they are from.
+
+    Attributes:
+        sources: Names of sources.
+        owner: Which of them each sample is from, int64.
+        rows: Its row there, int64.
+        share: How likely it is drawn: in proportion to its area, since the paper draws among patches.
+    """
+
+    sources: tuple[str, ...]
+    owner: np.ndarray
+    rows: np.ndarray
+    share: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class StructurePlan:
+    """The patches of one structure in a rank's share of a step, before any pixel is read."""
+
+    structure: Structure
+    patches: tuple[PatchPlan, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepPlan:
+    """A rank's share of a step; `counts` is of all ranks."""
+
+    parts: tuple[StructurePlan, ...]
+    counts: Mapping[Structure, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedSampler:
+    """Which patches step t has: a pure function of (seed, t).
+
+    Attributes:
+        pools: The samples of each structure.
+        batch: Patches in one step over all ranks.
+        mixed: Whether each patch of a step draws its structure (p = 1/T), or all have the same one.
+    """
+
+    pools: Mapping[Structure, Pool]
+    batch: int
+    mixed: bool
+    seed: int
+
+    def __post_init__(self) -> None:
+        if empty := [structure for structure, pool in self.pools.items() if not len(pool.rows)]:
+            raise DataError(f"no images to train on for {', '.join(empty)}")
+
+    @cached_property
+    def _objects(self) -> tuple[Structure, ...]:
+        """The structures whose objects are annotated: the super task of large patches."""
+        return tuple(structure for structure in self.pools if structure != TISSUE)
+
+    def structures(self, step: int) -> list[Structure]:
+        """The structure of each patch of a step, sorted, so that every rank gets as many of each, to within one."""
+        rng = stream(self.seed, 0, step)
+        is_tissue = TISSUE in self.pools and (not self._objects or rng.random() < TISSUE_SHARE)
+        choices = (TISSUE,) if is_tissue else self._objects
+        drawn = rng.integers(len(choices), size=self.batch if self.mixed else 1)
+        return [choices[i] for i in np.sort(np.resize(drawn, self.batch))]
+
+    def plan(self, step: int, place: Place) -> StepPlan:
+        """A rank's patches of a step: every world-size-th."""
+        structures = self.structures(step)
+        patches: dict[Structure, list[PatchPlan]] = {structure: [] for structure in dict.fromkeys(structures)}
+        for i in range(place.rank, self.batch, place.world_size):
+            patches[structures[i]].append(self._draw(structures[i], step, i))
+        parts = (StructurePlan(structure=name, patches=tuple(plans)) for name, plans in patches.items())
+        return StepPlan(parts=tuple(parts), counts={name: structures.count(name) for name in patches})
+
+    def _draw(self, structure: Structure, step: int, i: int) -> PatchPlan:
+        rng, pool = stream(self.seed, 1, step, i), self.pools[structure]
+        drawn = int(np.searchsorted(self._cumulative[structure], rng.random(), side="right"))
+        return PatchPlan(
+            source=pool.sources[pool.owner[drawn]], row=int(pool.rows[drawn]), seed=int(rng.integers(2**32))
+        )
+
+    @cached_property
+    def _cumulative(self) -> dict[Structure, np.ndarray]:
+        """The upper end of each sample's part of the interval from 0 to 1, the last one left open."""
+        return {name: np.cumsum(pool.share)[:-1] / pool.share.sum() for name, pool in self.pools.items()}
+
+    def steps(self, first_step: int, place: Place) -> Iterator[StepPlan]:
+        """This rank's share of each step from `first_step` on."""
+        for step in count(first_step):
+            yield self.plan(step, place)
+
+
+def pools_of(dataset: MetaDataset, data: Data) -> dict[Structure, Pool]:
+    """The training samples of each structure that the sources have, in the order of the sources."""
+    by_structure: dict[Structure, list[str]] = {}
+    for name, index in dataset.sources.items():
+        if index.task.structure:
+            by_structure.setdefault(index.task.structure, []).append(name)
+    return {structure: _pool(dataset, names, data) for structure, names in by_structure.items()}
+
+
+def _pool(dataset: MetaDataset, names: list[str], data: Data) -> Pool:
+    rows = [dataset.training_rows(name) for name in names]
+    shares = []
+    for name, chosen in zip(names, rows, strict=True):
+        samples = dataset.sources[name].samples
+        sides = np.stack([np.asarray(samples.height)[chosen], np.asarray(samples.width)[chosen]])
+        side_px = data.tissue_px if dataset.sources[name].task.kind == "patch" else data.patch_px
+        shares.append(np.maximum(1.0, sides / side_px).prod(axis=0))
+    owner = np.repeat(np.arange(len(names)), [len(chosen) for chosen in rows])
+    return Pool(sources=tuple(names), owner=owner, rows=np.concatenate(rows), share=np.concatenate(shares))
+
+
+class _Cutter:
+    """Cuts and augments patches and makes their targets; each thread has augmentations of its own."""
+
+    def __init__(self, dataset: MetaDataset, data: Data, contour: bool) -> None:
+        cv2.setNumThreads(1)  # The threads of the loader are the parallelism.
+        self._dataset = dataset
+        self._data = data
+        self._contour = contour
+        self._local = local()
+
+    def cut(self, plan: StepPlan) -> MixedBatch:
+        """A rank's share of a step."""
+        if not hasattr(self._local, "large"):
+            self._local.large, self._local.whole = Augment(self._data), Augment(self._data, whole=True)
+        plans = [(part.structure, patch) for part in plan.parts for patch in part.patches]
+        cut = [self._tissue(patch) if name == TISSUE else self._objects(patch, name) for name, patch in plans]
+        is_tissue = TISSUE in plan.counts
+        side = self._data.tissue_px if is_tissue else self._data.patch_px
+        size = (1, 1) if is_tissue else (side, side)
+        return MixedBatch(
+            images=np.stack([image for image, _, _ in cut]) if cut else np.empty((0, side, side, 3), np.uint8),
+            classes=np.stack([target.classes for _, target, _ in cut]) if cut else np.empty((0, *size), np.uint8),
+            weights=np.stack([target.weights for _, target, _ in cut]) if cut else np.empty((0, *size), np.float32),
+            types=np.stack([types for _, _, types in cut]) if cut else np.empty((0, *size), np.uint8),
+            structures=tuple(name for name, _ in plans),
+            keys=tuple(self._dataset.sources[patch.source].samples.key[patch.row] for _, patch in plans),
+            seeds=tuple(patch.seed for _, patch in plans),
+            counts=plan.counts,
+        )
+
+    def _objects(self, plan: PatchPlan, structure: Structure) -> tuple[np.ndarray, Target, np.ndarray]:
+        image, semantic_map = self._dataset.read(plan.source, plan.row)
+        instance_map = self._dataset.read_instances(plan.source, plan.row)
+        patch, (types, instances) = self._local.large(image, [semantic_map, instance_map], plan.seed)
+        target = instance_target(instances.astype(np.int32), structure, self._contour)
+        target.weights[types == IGNORE] = 0
+        return patch, target, types
+
+    def _tissue(self, plan: PatchPlan) -> tuple[np.ndarray, Target, np.ndarray]:
+        image, _ = self._dataset.read(plan.source, plan.row)
+        patch, _ = self._local.whole(image, [], plan.seed)
+        owner = np.full((1, 1), self._dataset.patch_class(plan.source, plan.row), np.uint8)
+        return patch, Target(classes=owner, weights=np.ones((1, 1), np.float32)), owner
+
+
+def mixed_loader(
+    dataset: MetaDataset, data: Data, sampler: MixedSampler, *, contour: bool, place: Place, first_step: int = 0
+) -> Iterator[MixedBatch]:
+    """This rank's share of each step, without end."""
+    return prefetch(sampler.steps(first_step, place), _Cutter(dataset, data, contour).cut)

@@ -1,0 +1,41 @@
+"""Batch normalisation whose batch is the whole step, however many ranks compute it."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from histoseg.ranks import DifferentiableSum, is_distributed
+
+
+class SyncedBatchNorm(nn.BatchNorm2d):
+    """Normalises by mean and variance over all ranks' images: N ranks compute what one would.
+
+    torch's own SyncBatchNorm needs a GPU, and fails on a rank that has no image of a task. Parameters and buffers are
+    those of BatchNorm2d, so checkpoints are interchangeable.
+    """
+
+    def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:  # noqa: A002  # torch's name
+        """The input, normalised; in training the running statistics move towards those of the step."""
+        if not (self.training and is_distributed()):
+            return super().forward(input)
+        channels = input.shape[1]
+        # Single precision would lose the variance of channels whose mean is large.
+        wide = input.double()
+        count = torch.full((1,), input.numel() / channels, dtype=torch.float64, device=input.device)
+        sums = DifferentiableSum.apply(torch.cat([wide.sum((0, 2, 3)), (wide * wide).sum((0, 2, 3)), count]))  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        mean, square = sums[:channels] / sums[-1], sums[channels:-1] / sums[-1]
+        variance = square - mean * mean
+        self._follow(mean.detach(), variance.detach(), float(sums[-1].detach()))
+        scale = self.weight * (variance + self.eps).rsqrt().to(self.weight.dtype)
+        shift = self.bias - mean.to(self.weight.dtype) * scale
+        normalised: Tensor = input * scale.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1)
+        return normalised.to(input.dtype)
+
+    def _follow(self, mean: Tensor, variance: Tensor, count: float) -> None:
+        """Move the running statistics, as torch does: with the unbiased variance."""
+        running_mean, running_var = self.get_buffer("running_mean"), self.get_buffer("running_var")
+        with torch.no_grad():
+            self.get_buffer("num_batches_tracked").add_(1)
+            unbiased = variance * (count / max(count - 1, 1))
+            running_mean.lerp_(mean.to(running_mean.dtype), self.momentum or 0.0)
+            running_var.lerp_(unbiased.to(running_var.dtype), self.momentum or 0.0)
