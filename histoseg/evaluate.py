@@ -4,22 +4,18 @@ A record is immutable: it is put only if there is none, under the hash of its ru
 whoever repeats it, each cell of a table is recorded once, and tables are built from records alone.
 """
 
-import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from safetensors.torch import save
 
-from histoseg.config import Run, cell_id, pretraining_id, to_json
-from histoseg.errors import DataError
+from histoseg.config import Run, cell_id
 from histoseg.inference import score
 from histoseg.loaders.streams import stream
 from histoseg.metrics.iou import (
@@ -31,32 +27,28 @@ from histoseg.metrics.iou import (
     miou_reference,
 )
 from histoseg.models.unet import UNet
-from histoseg.provenance import git_commit, versions
 from histoseg.ranks import sum_over_ranks
+from histoseg.results import (
+    PANELS,
+    defined,
+    describe_training,
+    folder_of,
+    header,
+    not_recorded,
+    open_dataset,
+    put_pictures,
+    put_record,
+    record_key,
+)
 from histoseg.shards.reader import MetaDataset
-from histoseg.shards.tiles import smallest_tile_px
 from histoseg.storage import Store
 from histoseg.training.checkpoint import Checkpoints
 from histoseg.training.loop import Trained, pretrain
 from histoseg.training.process import Process
 from histoseg.training.refine import Refined, refine
-from histoseg.types import Image, Sample, SemanticMap, Split
+from histoseg.types import Split
 
 logger = logging.getLogger(__name__)
-
-RECORD_FORMAT = 1
-PANELS = 2  # Test images whose pictures are kept with a record
-PANEL_PX = 512
-
-
-def record_key(experiment: str, cell: str) -> str:
-    """Where a cell's record lies in the store."""
-    return f"records/{experiment}/{cell}.json"
-
-
-def run_folder(pretraining: str) -> str:
-    """Where a pretraining keeps its checkpoints, and the refinements below it."""
-    return f"runs/{pretraining}"
 
 
 def complete(runs: Sequence[Run], store: Store, cache: Path, process: Process) -> list[str]:
@@ -71,51 +63,24 @@ def complete(runs: Sequence[Run], store: Store, cache: Path, process: Process) -
     """
     dataset = open_dataset(runs, store, cache)
     keys = [record_key(run.experiment, cell_id(run, dataset.checksums)) for run in runs]
-    if todo := _not_recorded(dict(zip(keys, runs, strict=True)), store, process):
+    if todo := not_recorded(dict(zip(keys, runs, strict=True)), store, process):
         pretrained = pretrain_group(todo[0], dataset, store, process)
         for run in todo:
             _complete_cell(run, pretrained, dataset, store, process)
     return keys
 
 
-def open_dataset(runs: Sequence[Run], store: Store, cache: Path) -> MetaDataset:
-    """Every source that some runs of the same patches read.
-
-    Raises:
-        DataError: If a source was not prepared, or in tiles too small for the augmentation.
-    """
-    names = dict.fromkeys(source for run in runs for source in run.sources)
-    data = runs[0].data
-    dataset = MetaDataset.open(store, names, data.layout, cache)
-    needed = smallest_tile_px(data)
-    if small := [name for name, index in dataset.sources.items() if index.tile_px < needed]:
-        found = dataset.sources[small[0]].tile_px
-        raise DataError(
-            f"{', '.join(small)} lies in tiles of {found} px, but this augmentation needs {needed}; prepare it again"
-        )
-    return dataset
-
-
 def pretrain_group(run: Run, dataset: MetaDataset, store: Store, process: Process) -> Trained[UNet]:
     """The model that a run and all that differ from it only in what follows start from."""
-    folder = run_folder(pretraining_id(run, dataset.checksums))
     if process.leads:
-        described = {"run": to_json(run), "checksums": dataset.checksums, "git_commit": git_commit()}
-        store.put(f"{folder}/run.json", json.dumps({**described, "versions": versions()}).encode())
+        describe_training(run, dataset, store)
     predecessors = MetaDataset(sources={name: dataset.sources[name] for name in run.predecessors}, cache=dataset.cache)
-    return pretrain(run, predecessors, Checkpoints(store, f"{folder}/pretrain"), process)
-
-
-def _not_recorded(runs: Mapping[str, Run], store: Store, process: Process) -> list[Run]:
-    """The runs without a record. If ranks saw the store at different moments, they agree on the longer list."""
-    missing = [store.size(key) is None for key in runs]
-    votes = sum_over_ranks(torch.tensor(missing, dtype=torch.int64, device=process.device)).tolist()
-    return [run for run, count in zip(runs.values(), votes, strict=True) if count]
+    return pretrain(run, predecessors, Checkpoints(store, f"{folder_of(run, dataset)}/pretrain"), process)
 
 
 def _complete_cell(run: Run, pretrained: Trained[UNet], dataset: MetaDataset, store: Store, process: Process) -> None:
     cell = cell_id(run, dataset.checksums)
-    folder = f"{run_folder(pretraining_id(run, dataset.checksums))}/{cell}"
+    folder = f"{folder_of(run, dataset)}/{cell}"
     checkpoints = Checkpoints(store, f"{folder}/refine", keep=1)
 
     def val_score(model: UNet) -> float:
@@ -125,21 +90,17 @@ def _complete_cell(run: Run, pretrained: Trained[UNet], dataset: MetaDataset, st
     begin = time.monotonic()
     confusions = np.stack(_confusions(refined.model, run, dataset, "test", process))
     if process.leads:
-        panels = _put_panels(run, refined.model, dataset, store)
-        seconds = {
-            "pretrain": pretrained.seconds,
-            "refine": refined.seconds,
-            "evaluate": time.monotonic() - begin,
+        seconds = {"pretrain": pretrained.seconds, "refine": refined.seconds, "evaluate": time.monotonic() - begin}
+        record = {
+            **header(run, dataset, process, seconds),
+            **_curves(run, pretrained, refined, dataset),
+            **_scored(run, dataset, confusions),
+            "panels": _put_panels(run, refined.model, dataset, store),
         }
-        num_gpus = process.place.world_size if process.device.type == "cuda" else 0
-        times = {"seconds": seconds, "gpu_seconds": sum(seconds.values()) * num_gpus}
-        results = {**times, "panels": panels, **_scored(run, dataset, confusions)}
-        record = _record(run, pretrained, refined, dataset, process) | results
         store.put(
             f"{folder}/model.safetensors", save({k: v.contiguous() for k, v in refined.model.state_dict().items()})
         )
-        if store.put_if_absent(record_key(run.experiment, cell), json.dumps(record).encode()):
-            logger.info("cell %s recorded: mIoU %.3f", cell, record["scores"]["miou_pooled"])
+        put_record(record, run.experiment, store, f"mIoU {record['scores']['miou_pooled']:.3f}")
         checkpoints.clear()
 
 
@@ -156,24 +117,10 @@ def _confusions(model: UNet, run: Run, dataset: MetaDataset, split: Split, proce
     return list(sum_over_ranks(torch.from_numpy(found).to(process.device)).cpu().numpy())
 
 
-def _record(
-    run: Run, pretrained: Trained[UNet], refined: Refined, dataset: MetaDataset, process: Process
-) -> dict[str, Any]:
-    """What was run, on what, and how it went: all of a record but its scores."""
+def _curves(run: Run, pretrained: Trained[UNet], refined: Refined, dataset: MetaDataset) -> dict[str, Any]:
+    """What the task is and how training went."""
     task = dataset.sources[run.new_task].task
-    on_gpu = process.device.type == "cuda"
     return {
-        "format": RECORD_FORMAT,
-        "cell": cell_id(run, dataset.checksums),
-        "run": to_json(run),
-        "pretraining": pretraining_id(run, dataset.checksums),
-        "checksums": {source: dataset.checksums[source] for source in run.sources},
-        "origins": {source: dataset.sources[source].origin for source in run.sources},
-        "git_commit": git_commit(),
-        "versions": versions(),
-        "device": torch.cuda.get_device_name(process.device) if on_gpu else "cpu",
-        "world_size": process.place.world_size,
-        "finished_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "task": {"name": task.name, "title": task.title, "classes": list(task.classes)},
         "best_epoch": refined.best_epoch,
         "pretrain_curve": pretrained.curve,
@@ -208,13 +155,7 @@ def scores(confusions: np.ndarray, majority_class: int, run: Run) -> dict[str, A
         "per_class": iou_per_class(confusions).tolist(),
         "majority_miou_pooled": majority_miou(confusions, majority_class),
     }
-    return {name: _defined(value) for name, value in found.items()}
-
-
-def _defined(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_defined(item) for item in value]
-    return None if np.isnan(value) else float(value)
+    return {name: defined(value) for name, value in found.items()}
 
 
 def _put_panels(run: Run, model: UNet, dataset: MetaDataset, store: Store) -> list[dict[str, str]]:
@@ -222,27 +163,11 @@ def _put_panels(run: Run, model: UNet, dataset: MetaDataset, store: Store) -> li
     folder = f"records/{run.experiment}/panels/{cell_id(run, dataset.checksums)}"
     first = islice(dataset.whole_images(run.new_task, "test"), PANELS)
     return [
-        _put_panel(store, folder, sample, predicted)
+        put_pictures(
+            store,
+            folder,
+            sample.key,
+            {"image": sample.image, "truth": sample.semantic_map, "prediction": predicted},
+        )
         for sample, predicted, _ in score(model, run.new_task, first, run.eval)
     ]
-
-
-def _put_panel(store: Store, folder: str, sample: Sample, predicted: SemanticMap) -> dict[str, str]:
-    """Store the pictures of a test image, shrunk to at most PANEL_PX; return their keys."""
-    height, width = sample.image.shape[:2]
-    factor = min(1.0, PANEL_PX / max(height, width))
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    pictures = {
-        "image": cv2.resize(cv2.cvtColor(sample.image, cv2.COLOR_RGB2BGR), size, interpolation=cv2.INTER_AREA),
-        "truth": cv2.resize(sample.semantic_map, size, interpolation=cv2.INTER_NEAREST),
-        "prediction": cv2.resize(predicted, size, interpolation=cv2.INTER_NEAREST),
-    }
-    keys = {name: f"{folder}/{sample.key}-{name}.png" for name in pictures}
-    for name, picture in pictures.items():
-        store.put(keys[name], _png(picture))
-    return {"key": sample.key, **keys}
-
-
-def _png(picture: Image | SemanticMap) -> bytes:
-    encoded: np.ndarray = cv2.imencode(".png", picture)[1]
-    return encoded.tobytes()

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from histoseg.evaluate import record_key
 from histoseg.plan import Plan, load_experiment
 from histoseg.reporting import page
 from histoseg.reporting.records import Record, from_json
 from histoseg.reporting.tables import to_markdown
+from histoseg.results import record_key
 from histoseg.storage import Store
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, NoReturn
 
-from histoseg.errors import DataError, HistosegError, MissingSourceError
+from histoseg.errors import DataError, HistosegError
 
 if TYPE_CHECKING:
     from histoseg.config import Data
@@ -93,26 +93,15 @@ def prepare(options: Options, raw: Path, store: "Store", data: "Data") -> list[s
     """Write the shards of every source that the folder holds; returns what was left out and why.
 
     Raises:
-        DataError: If the folder holds none.
+        DataError: If the folder holds none, or tissue would be in two folds.
     """
     from histoseg.plan import load_experiment
-    from histoseg.shards.writer import Recipe, shard_pool, write_shards
+    from histoseg.shards.prepare import prepare_sources
+    from histoseg.shards.writer import Recipe, shard_pool
 
-    omissions = []
     sources = load_experiment(options.experiment, options.scale).SOURCES
     with shard_pool() as pool:
-        for source in sources:
-            try:
-                write_shards(source, raw, store, Recipe(data=data), pool)
-            except MissingSourceError as error:
-                omissions.append(f"{source} was not found: {error}")
-            except DataError as error:
-                omissions.append(f"{source} was left out, for its files are not as published: {error}")
-    for omission in omissions:
-        logger.warning("%s", omission)
-    if len(omissions) == len(sources):
-        raise DataError(f"{raw} holds none of {', '.join(sources)}; `histoseg list` names the sources")
-    return omissions
+        return list(prepare_sources(sources, raw, store, Recipe(data=data), pool).omissions)
 
 
 def _result(options: Options) -> Path:
@@ -139,7 +128,7 @@ def _store(options: Options) -> Iterator["Store"]:
 def _complete(plan: "Plan", store: "Store", options: Options) -> HistosegError | None:
     """Run what has no record yet; an error comes back, so that the cells that are finished are still reported."""
     from histoseg.config import cell_id, to_json
-    from histoseg.evaluate import record_key
+    from histoseg.results import record_key
     from ray_jobs import grid
     from ray_jobs.train import Group
 

@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -76,34 +76,43 @@ class MetaDataset:
         """The one class of a stored sample of a source whose images have one class as a whole."""
         return int(np.argmax(self.sources[source].samples.class_pixels[row]))
 
-    def whole_images(self, source: str, split: Split) -> Iterator[Sample]:
-        """Each image of a split, put together again from its tiles."""
+    def images(self, source: str, split: Split) -> dict[str, list[int]]:
+        """The rows that each image of a split is stored in, by the image's key."""
         index = self.sources[source]
-        samples = index.samples
         tiles: dict[str, list[int]] = {}
         for row in index.rows(split).tolist():
-            tiles.setdefault(samples.image[row], []).append(row)
-        for key, rows in tiles.items():
-            height = max(samples.top[row] + samples.height[row] for row in rows)
-            width = max(samples.left[row] + samples.width[row] for row in rows)
-            image, semantic_map = np.empty((height, width, 3), np.uint8), np.empty((height, width), np.uint8)
-            instance_map = np.empty((height, width), np.int32) if index.task.kind == "instance" else None
-            for row in rows:
-                place = np.s_[
-                    samples.top[row] : samples.top[row] + samples.height[row],
-                    samples.left[row] : samples.left[row] + samples.width[row],
-                ]
-                image[place], semantic_map[place] = self.read(source, row)
-                if instance_map is not None:
-                    instance_map[place] = self.read_instances(source, row)
-            yield Sample(
-                key=key,
-                patient=samples.patient[rows[0]],
-                image=image,
-                semantic_map=semantic_map,
-                mpp=samples.mpp[rows[0]],
-                instance_map=instance_map,
-            )
+            tiles.setdefault(index.samples.image[row], []).append(row)
+        return tiles
+
+    def whole_images(self, source: str, split: Split) -> Iterator[Sample]:
+        """Each image of a split, put together again from its tiles."""
+        for rows in self.images(source, split).values():
+            yield self.whole_image(source, rows)
+
+    def whole_image(self, source: str, rows: Sequence[int]) -> Sample:
+        """The image that is stored in some rows."""
+        index = self.sources[source]
+        samples = index.samples
+        height = max(samples.top[row] + samples.height[row] for row in rows)
+        width = max(samples.left[row] + samples.width[row] for row in rows)
+        image, semantic_map = np.empty((height, width, 3), np.uint8), np.empty((height, width), np.uint8)
+        instance_map = np.empty((height, width), np.int32) if index.task.kind == "instance" else None
+        for row in rows:
+            place = np.s_[
+                samples.top[row] : samples.top[row] + samples.height[row],
+                samples.left[row] : samples.left[row] + samples.width[row],
+            ]
+            image[place], semantic_map[place] = self.read(source, row)
+            if instance_map is not None:
+                instance_map[place] = self.read_instances(source, row)
+        return Sample(
+            key=samples.image[rows[0]],
+            patient=samples.patient[rows[0]],
+            image=image,
+            semantic_map=semantic_map,
+            mpp=samples.mpp[rows[0]],
+            instance_map=instance_map,
+        )
 
 
 class ShardCache:

@@ -130,4 +130,5 @@ def _numbered(instance_map: InstanceMap, semantic_map: SemanticMap, where: str) 
         raise DataError(f"{where} has an object numbered {ids[0]}; numbers begin at 1, and 0 is background")
     if len(ids) - 1 > MAX_OBJECTS:
         raise DataError(f"{where} has {len(ids) - 1} objects, at most {MAX_OBJECTS} can be stored; cut it into pieces")
-    return (places.reshape(instance_map.shape) + (ids[0] > 0)).astype(np.int32)
+    numbered: InstanceMap = (places.reshape(instance_map.shape) + (ids[0] > 0)).astype(np.int32)
+    return numbered

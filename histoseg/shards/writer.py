@@ -136,7 +136,7 @@ def _plan(source: str, entries: list[Entry], raw: Path, recipe: Recipe) -> list[
         size = min(fitting, max(1, -(-len(chosen) // MIN_SHARDS)))
         for number, start in enumerate(range(0, len(chosen), size)):
             part = tuple(chosen[start : start + size])
-            inputs = [[entry.key, entry.patient, _stamps(entry, raw)] for entry in part]
+            inputs = [[entry.key, entry.patient, stamps(entry, raw)] for entry in part]
             how = [tile_px, data.mpp, dict(recipe.options)]
             mark = digest([FORMAT, asdict(module.TASK), split, number, *how, inputs])
             job = Job(
@@ -154,8 +154,8 @@ def _plan(source: str, entries: list[Entry], raw: Path, recipe: Recipe) -> list[
     return jobs
 
 
-def _stamps(entry: Entry, raw: Path) -> list[list[Any]]:
-    """What changes when a raw file changes: its name below the folder, its size, its time."""
+def stamps(entry: Entry, raw: Path) -> list[list[Any]]:
+    """What changes when an entry's raw file does: its name below the folder, its size, its time."""
     stats = {role: (path, path.stat()) for role, path in sorted(entry.files.items())}
     return [[role, os.path.relpath(path, raw), stat.st_size, stat.st_mtime_ns] for role, (path, stat) in stats.items()]
 

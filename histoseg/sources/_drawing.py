@@ -51,6 +51,15 @@ class Cell:
     spread: float = 0.15
 
 
+@dataclass(frozen=True, kw_only=True)
+class Gland:
+    """A drawn gland: all its pixels, those of its lumen, and the outlines of its nuclei."""
+
+    whole: Mask
+    lumen: Mask
+    nuclei: list[Polygon]
+
+
 SPINDLE = Cell(radius_px=3.0, length=3.0, dark=0.8)
 
 
@@ -161,19 +170,19 @@ def add_tissue(canvas: Canvas, region: Mask, *, haematoxylin: float, eosin: floa
 
 
 def add_gland(canvas: Canvas, curve: Polygon, cell: Cell, rng: np.random.Generator, lumen: float = 0.5) -> Mask:
-    """Draw a gland within its outline: nuclei along the edge, cytoplasm, and a pale lumen of that relative radius.
+    """Draw a gland within its outline; all its pixels, its lumen included."""
+    return draw_gland(canvas, curve, cell, rng, lumen).whole
 
-    Returns:
-        All pixels of the gland, its lumen included.
-    """
+
+def draw_gland(canvas: Canvas, curve: Polygon, cell: Cell, rng: np.random.Generator, lumen: float = 0.5) -> Gland:
+    """Draw a gland within its outline: nuclei along the edge, cytoplasm, and a pale lumen of that relative radius."""
     centre = curve.mean(axis=0)
     whole = fill(canvas.size, curve)
     add_tissue(canvas, whole, haematoxylin=0.22, eosin=0.34, rng=rng)
     inner = fill(canvas.size, np.round(centre + (curve - centre) * lumen).astype(np.int32))
     add_tissue(canvas, inner, haematoxylin=0.03, eosin=0.07, rng=rng)
     spots, directions = _along(centre + (curve - centre) * 0.86, 1.9 * cell.radius_px, centre)
-    add_nuclei(canvas, spots, cell, rng, directions)
-    return whole
+    return Gland(whole=whole, lumen=inner, nuclei=add_nuclei(canvas, spots, cell, rng, directions))
 
 
 def _along(curve: Points, spacing_px: float, centre: Point) -> tuple[Float[np.ndarray, "S 2"], list[float]]:

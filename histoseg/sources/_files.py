@@ -1,9 +1,10 @@
 """Finding, pairing and reading raw files, and telling in one line what is wrong with them."""
 
+import csv
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +19,7 @@ from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
 from histoseg.errors import DataError, MissingSourceError
-from histoseg.types import IGNORE, Entry, Image, Sample, SemanticMap
+from histoseg.types import EXTERNAL, FOLDS, IGNORE, Entry, Image, Sample, SemanticMap, Split, Task
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,16 @@ def select(folders: Folders, pattern: str, where: Callable[[Path], bool] = lambd
     return [
         path for folder, files in folders.items() if where(folder) for path in files if expression.fullmatch(path.name)
     ]
+
+
+def in_part(folder: Path, root: Path, source: str, parts: Collection[str]) -> bool:
+    """Whether a folder is `train/Images` or the like of that source: other sets have the same inner folders.
+
+    The part (`train`) must lie in the root itself, or somewhere below a folder with the source's name in its own.
+    """
+    part = folder.parent
+    within = part.parent == root or any(source in plain(name) for name in part.parts)
+    return plain(part.name) in parts and within
 
 
 def missing(root: Path, title: str, wanted: str) -> MissingSourceError:
@@ -170,6 +181,68 @@ def read_labels(path: Path) -> SemanticMap:
     return values.astype(np.uint8)
 
 
+def read_csv(path: Path, columns: Collection[str], *, tells: str) -> list[dict[str, str]]:
+    """The rows of a table, blanks around names and values removed; what a short row lacks is empty.
+
+    Args:
+        path: The file; it may begin with a byte-order mark, as tables saved by a spreadsheet do.
+        columns: Those that must be there.
+        tells: What is known from this file alone, for the message where it is missing.
+
+    Raises:
+        DataError: If the file is not there, is no table or lacks a column.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: not found; it alone tells {tells}, so fetch it again")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file, skipinitialspace=True)
+            names = [name.strip() for name in rows.fieldnames or ()]
+            rows.fieldnames = names
+            table = [{name: (row[name] or "").strip() for name in names} for row in rows]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a readable table ({error}); fetch the file again") from error
+    if not set(columns) <= set(names):
+        raise DataError(f"{path}: columns {names}; expected {' and '.join(columns)}; fetch the file again")
+    return table
+
+
+def read_column(path: Path, column: str) -> dict[str, str]:
+    """What a table says of each image in that column; nothing where it has no such column.
+
+    Raises:
+        DataError: If two rows of an image differ.
+    """
+    values: dict[str, str] = {}
+    for row in read_csv(path, ("Filename", "Split"), tells="which fold an image is in"):
+        name = row["Filename"].removesuffix(".png")
+        if column in row and values.setdefault(name, row[column]) != row[column]:
+            raise DataError(
+                f"{path}: {column} of {name} is {values[name]!r} and {row[column]!r}; remove one of the rows"
+            )
+    return values
+
+
+def read_folds(path: Path) -> dict[str, Split]:
+    """Each image's published fold: `Split` is 1, 2, 3 or external.
+
+    Raises:
+        DataError: If it is something else, or two rows of an image differ.
+    """
+    folds: dict[str, Split] = dict(zip(("1", "2", "3", EXTERNAL), (*FOLDS, EXTERNAL), strict=True))
+    texts = read_column(path, "Split")
+    if wrong := [name for name, text in texts.items() if text.lower() not in folds]:
+        raise DataError(f"{path}: Split of {wrong[0]} is {texts[wrong[0]]!r}; expected {', '.join(folds)}")
+    return {name: folds[text.lower()] for name, text in texts.items()}
+
+
+def no_fold(path: Path, names: Sequence[str]) -> DataError:
+    """The error that a table lacks images."""
+    return DataError(
+        f"{path}: has no row for {names[0]} ({len(names)} images lack one); add it or fetch the file again"
+    )
+
+
 def read_xml(path: Path, repair: Callable[[bytes], bytes] = lambda text: text) -> Element:
     """The root of an XML file, after its known faults are repaired.
 
@@ -209,6 +282,20 @@ def make_sample(
         raise DataError(f"{annotation}: class id {semantic_map[wrong].max()}; expected 0 to {num_classes - 1}")
     return Sample(
         key=entry.key, patient=entry.patient, image=image, semantic_map=semantic_map, mpp=mpp, instance_map=instance_map
+    )
+
+
+def read_numbered(entry: Entry, task: Task) -> Sample:
+    """An image whose annotation numbers its objects, all of them of class 1.
+
+    Raises:
+        DataError: If a file is damaged or the two differ in size.
+    """
+    image = read_image(entry.files["image"])
+    instance_map = read_labels(entry.files["annotation"]).astype(np.int32)
+    semantic_map = (instance_map != 0).astype(np.uint8)
+    return make_sample(
+        entry, image, semantic_map, num_classes=task.num_classes, mpp=task.mpp, instance_map=instance_map
     )
 
 

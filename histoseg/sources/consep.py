@@ -1,16 +1,16 @@
 """CoNSeP: nuclei of the colon by type (Graham et al. 2019, HoVer-Net)."""
 
-import io
+import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import scipy.io
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.sources import _drawing, _files
+from histoseg.sources import _drawing, _files, _mat
 from histoseg.types import Entry, Image, Sample, SemanticMap, Task
+
+logger = logging.getLogger(__name__)
 
 TASK = Task(
     name="consep",
@@ -18,6 +18,8 @@ TASK = Task(
     classes=("background", "other", "inflammatory", "epithelial", "spindle-shaped"),
     mpp=0.25,  # 40x (Graham et al. 2019).
     licence="research, non-commercial (Warwick TIA Centre)",
+    kind="instance",
+    structure="nuclei",
 )
 
 TYPES = ("auto", "published", "merged")
@@ -64,38 +66,39 @@ def _name(path: Path) -> str:
 
 def _is_part(folder: Path, kind: str, root: Path) -> bool:
     """Whether a folder is `Train/Images` or the like of CoNSeP; Kumar's and CPM's sets have the same inner folders."""
-    part = folder.parent
-    within = part.parent == root or any("consep" in _files.plain(name) for name in part.parts)
-    return _files.plain(folder.name) == kind and _files.plain(part.name) in ("train", "test") and within
+    return _files.plain(folder.name) == kind and _files.in_part(folder, root, "consep", ("train", "test"))
 
 
 def _detect(paths: Iterable[Path]) -> str:
-    highest = max((_load(path, "inst_type").max(initial=0) for path in paths), default=0)
+    highest = max((_load(path, "inst_type")["inst_type"].max(initial=0) for path in paths), default=0)
     return "published" if highest > 4 else "merged"
 
 
-def _load(path: Path, name: str) -> np.ndarray:
-    """One array of a label file."""
-    try:
-        content: dict[str, Any] = scipy.io.loadmat(path, variable_names=[name])
-    except (OSError, ValueError, TypeError, NotImplementedError, IndexError, scipy.io.matlab.MatReadError) as error:
-        raise DataError(f"{path}: not a readable MATLAB file ({error}); fetch it again") from error
-    if name not in content:
-        raise DataError(f"{path}: has no {name}; expected inst_map, type_map and inst_type; fetch it again")
-    values: np.ndarray = content[name]
-    return values
+def _load(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """Arrays of a label file."""
+    content = _mat.load(path, names)
+    if lacking := [name for name in names if name not in content]:
+        raise DataError(f"{path}: has no {lacking[0]}; expected inst_map, type_map and inst_type; fetch it again")
+    return content
 
 
 def read(entry: Entry) -> Sample:
-    """One image and the type of each pixel's nucleus.
+    """One image, its nuclei and the type of each pixel's nucleus.
 
     Raises:
         DataError: If a file is damaged, the two differ in size, or a type does not exist.
     """
     image = _files.read_image(entry.files["image"])
     path = entry.files["annotation"]
-    semantic_map = _to_classes(_load(path, "type_map"), entry.options["types"], path)
-    return _files.make_sample(entry, image, semantic_map, num_classes=TASK.num_classes, mpp=TASK.mpp)
+    content = _load(path, "inst_map", "type_map")
+    semantic_map = _to_classes(content["type_map"], entry.options["types"], path)
+    instance_map = _mat.to_instance_map(content["inst_map"], path)
+    sample = _files.make_sample(
+        entry, image, semantic_map, num_classes=TASK.num_classes, mpp=TASK.mpp, instance_map=instance_map
+    )
+    if differing := int(((instance_map > 0) != (semantic_map > 0)).sum()):
+        logger.info("%s: %s pixels have a nucleus but no type, or a type but no nucleus", path, differing)
+    return sample
 
 
 def _to_classes(type_map: np.ndarray, types: str, path: Path) -> SemanticMap:
@@ -157,8 +160,4 @@ def _write_mat(path: Path, inst_map: np.ndarray, type_map: np.ndarray) -> None:
     numbers, first = np.unique(inst_map, return_index=True)
     inst_type = type_map.ravel()[first[numbers > 0]][:, None].astype(np.float64)
     content = {"inst_map": inst_map.astype(np.float64), "type_map": type_map.astype(np.float64), "inst_type": inst_type}
-    buffer = io.BytesIO()
-    scipy.io.savemat(buffer, content, do_compression=True)
-    heading = b"MATLAB 5.0 MAT-file, made up by histoseg".ljust(116)  # In place of SciPy's, which has the time of day.
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(heading + buffer.getvalue()[116:])
+    _mat.write(path, content)

@@ -1,4 +1,7 @@
-"""DigestPath 2019, colonoscopy tissue: lesions in sections of the bowel (Da et al. 2022)."""
+"""DigestPath 2019, colonoscopy tissue: lesions in sections of the bowel (Da et al. 2022).
+
+Public labels are regions of lesions; the glands and lumina that Cerberus was trained on were never published.
+"""
 
 import re
 from pathlib import Path

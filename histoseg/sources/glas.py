@@ -1,6 +1,5 @@
 """GlaS (Warwick-QU): glands of the colon, benign and malignant (Sirinukunwattana et al. 2017)."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,8 @@ TASK = Task(
     classes=("background", "gland"),
     mpp=0.62,  # Scanned at 0.465, published rescaled to 0.620 (Sirinukunwattana et al. 2017).
     licence="research use only (GlaS challenge terms)",
+    kind="instance",
+    structure="gland",
 )
 
 IMAGE = r"(train|testA|testB)_\d+\.bmp"
@@ -48,25 +49,17 @@ def entries(root: Path) -> list[Entry]:
 
 def _read_patients(path: Path) -> dict[str, str]:
     """Each image's patient. Names and values have blanks before them, as published."""
-    if not path.is_file():
-        raise DataError(f"{path}: not found; it alone tells which images are of one patient, so fetch it again")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file, skipinitialspace=True)
-        if not {"name", "patient ID"} <= set(rows.fieldnames or ()):
-            raise DataError(f"{path}: columns {rows.fieldnames}; expected name and patient ID; fetch the file again")
-        return {row["name"].strip(): f"patient{row['patient ID'].strip()}" for row in rows}
+    rows = _files.read_csv(path, ("name", "patient ID"), tells="which images are of one patient")
+    return {row["name"]: f"patient{row['patient ID']}" for row in rows}
 
 
 def read(entry: Entry) -> Sample:
-    """One image; every gland is class 1 (the annotation numbers them).
+    """One image; every gland is class 1, and the annotation numbers them.
 
     Raises:
         DataError: If a file is damaged or the two differ in size.
     """
-    image = _files.read_image(entry.files["image"])
-    instance_map = _files.read_labels(entry.files["annotation"])
-    semantic_map = (instance_map != 0).astype(np.uint8)
-    return _files.make_sample(entry, image, semantic_map, num_classes=TASK.num_classes, mpp=TASK.mpp)
+    return _files.read_numbered(entry, TASK)
 
 
 def write_demo(root: Path, rng: np.random.Generator) -> None:

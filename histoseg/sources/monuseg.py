@@ -11,7 +11,7 @@ import numpy as np
 
 from histoseg.errors import DataError
 from histoseg.sources import _drawing, _files
-from histoseg.types import Entry, Sample, SemanticMap, Task
+from histoseg.types import Entry, InstanceMap, Sample, Task
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +21,8 @@ TASK = Task(
     classes=("background", "nucleus"),
     mpp=0.25,  # 40x (Kumar et al. 2017, Sec. II-A); each XML states its own, 0.2456 to 0.2527.
     licence="CC BY-NC-SA 4.0",
+    kind="instance",
+    structure="nuclei",
 )
 
 NAME = r"TCGA-[^.]+"
@@ -59,7 +61,7 @@ def _entry(image: Path, annotation: Path) -> Entry:
 
 
 def read(entry: Entry) -> Sample:
-    """One image; the union of the outlined regions is class 1.
+    """One image; each outlined region is an object, and their union is class 1.
 
     Raises:
         DataError: If a file is damaged or a vertex has no coordinates.
@@ -67,9 +69,14 @@ def read(entry: Entry) -> Sample:
     image = _files.read_image(entry.files["image"])
     root = _files.read_xml(entry.files["annotation"])
     height, width = image.shape[:2]
-    semantic_map = fill_regions(_polygons(root, entry.files["annotation"]), (height, width))
+    instance_map = number_regions(_polygons(root, entry.files["annotation"]), (height, width))
     return _files.make_sample(
-        entry, image, semantic_map, num_classes=TASK.num_classes, mpp=_mpp(root, entry.files["annotation"])
+        entry,
+        image,
+        (instance_map > 0).astype(np.uint8),
+        num_classes=TASK.num_classes,
+        mpp=_mpp(root, entry.files["annotation"]),
+        instance_map=instance_map,
     )
 
 
@@ -102,15 +109,15 @@ def _polygons(root: Element, path: Path) -> list[np.ndarray]:
     return polygons
 
 
-def fill_regions(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> SemanticMap:
-    """1 within any polygon, its edge included; vertices may lie outside the image.
+def number_regions(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> InstanceMap:
+    """1 within the first polygon, its edge included, 2 within the second: a later one covers an earlier one.
 
-    Each is filled on its own: filling all at once would clear where two overlap.
+    Vertices may lie outside the image. Each is filled on its own: all at once would clear where two overlap.
     """
-    semantic_map = np.zeros(size, np.uint8)
-    for polygon in polygons:
-        cv2.fillPoly(semantic_map, [np.round(polygon).astype(np.int32)], 1)
-    return semantic_map
+    instance_map = np.zeros(size, np.int32)
+    for number, polygon in enumerate(polygons, start=1):
+        cv2.fillPoly(instance_map, [np.round(polygon).astype(np.int32)], number)
+    return instance_map
 
 
 def write_demo(root: Path, rng: np.random.Generator) -> None:

@@ -129,6 +129,8 @@ def test_monuseg_fills_the_union_of_regions(tmp_path):
     assert labels[5:15, 10:20].all()
     assert labels[10:20, 15:25].all()
     assert entry.patient == "TCGA-AB-1234"
+    # The second region covers the common 25 pixels.
+    assert np.bincount(monuseg.read(entry).instance_map.ravel()).tolist() == [30 * 40 - 175, 75, 100]
 
 
 def test_monuseg_tolerates_vertices_outside_and_degenerate_regions(tmp_path):
@@ -179,7 +181,9 @@ def test_glas_every_gland_is_one_class(tmp_path):
     glas_set(tmp_path, instance_map)
     (entry,) = glas.entries(tmp_path)
     assert entry.patient == "patient4"
-    assert glas.read(entry).semantic_map.sum() == 4 * 5 + 2 * 10
+    sample = glas.read(entry)
+    assert sample.semantic_map.sum() == 4 * 5 + 2 * 10
+    np.testing.assert_array_equal(sample.instance_map, instance_map)
 
 
 def test_glas_mask_of_another_size(tmp_path):
@@ -297,7 +301,8 @@ def consep_set(root, *type_maps):
         path = root / "CoNSeP" / "Train" / "Labels" / f"train_{i}.mat"
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {"type_map": np.array(type_map, float), "inst_type": np.unique(type_map).astype(float)[:, None]}
-        scipy.io.savemat(path, content)
+        inst_map = np.arange(np.size(type_map)).reshape(np.shape(type_map)) * (np.array(type_map) > 0)
+        scipy.io.savemat(path, {**content, "inst_map": inst_map.astype(float)})
 
 
 def test_consep_published_types_are_merged(tmp_path):
@@ -305,6 +310,16 @@ def test_consep_published_types_are_merged(tmp_path):
     sample = consep.read(consep.entries(tmp_path)[0])
     # Graham et al. 2019: 3 and 4 are epithelial (3); 5, 6 and 7 spindle-shaped (4).
     np.testing.assert_array_equal(sample.semantic_map, [[0, 1, 2, 3], [3, 4, 4, 4]])
+    np.testing.assert_array_equal(sample.instance_map, [[0, 1, 2, 3], [4, 5, 6, 7]])  # As in the file.
+
+
+def test_consep_counts_pixels_with_a_nucleus_but_no_type(tmp_path, caplog):
+    consep_set(tmp_path, [[0, 1, 2]])
+    path = tmp_path / "CoNSeP" / "Train" / "Labels" / "train_0.mat"
+    scipy.io.savemat(path, {"type_map": np.array([[0, 1, 2]]), "inst_map": np.array([[1, 1, 0]])})
+    with caplog.at_level("INFO"):
+        consep.read(consep.entries(tmp_path, types="merged")[0])
+    assert "train_0.mat: 2 pixels" in caplog.text  # The first has no type, the last no nucleus.
 
 
 def test_consep_types_are_told_by_the_whole_folder(tmp_path):

@@ -4,12 +4,16 @@ import hashlib
 
 import numpy as np
 import pytest
+import scipy.ndimage
 
 from histoseg import catalog
 from histoseg.errors import DataError, MissingSourceError
-from histoseg.types import IGNORE, KEY_PATTERN
+from histoseg.types import EXTERNAL, FOLDS, IGNORE, KEY_PATTERN
 
 NAMES = catalog.names("histoseg.sources")
+# Classes that no file of a source has: the Gleason grade 2 is no longer given; of the nine tissues of Cerberus,
+# Kather 5K lacks muscle and mucous, CRC-TP background, mucous and adipose.
+UNUSED = {"gleason2019": {2}, "kather5k": {4, 7}, "crc_tp": {0, 7, 8}}
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -53,9 +57,48 @@ def test_samples_are_whole(source, root):
         assert sample.image.shape == (*sample.semantic_map.shape, 3)
         assert sample.mpp == pytest.approx(source.TASK.mpp, rel=0.05)  # MoNuSeg states its own, within 2 %.
         seen |= set(np.unique(sample.semantic_map).tolist())
-    # Every class occurs, but the Gleason grade 2 that pathologists no longer give.
-    unused = {2} if source.TASK.name == "gleason2019" else set()
-    assert seen - {IGNORE} == set(range(source.TASK.num_classes)) - unused
+    assert seen - {IGNORE} == set(range(source.TASK.num_classes)) - UNUSED.get(source.TASK.name, set())
+
+
+def test_maps_are_what_the_kind_says(source, root):
+    check = {"semantic": check_no_objects, "instance": check_objects, "patch": check_one_class}[source.TASK.kind]
+    for entry in source.entries(root):
+        sample = source.read(entry)
+        check(sample.instance_map, sample.semantic_map)
+
+
+def check_no_objects(instance_map, semantic_map):
+    assert instance_map is None
+
+
+def check_one_class(instance_map, semantic_map):
+    assert instance_map is None
+    assert len(np.unique(semantic_map)) == 1
+
+
+def check_objects(instance_map, semantic_map):
+    """Every object has a number of its own and one class; what is no object is background."""
+    assert instance_map.dtype == np.int32
+    assert instance_map.shape == semantic_map.shape
+    inside, known = instance_map > 0, semantic_map != IGNORE
+    np.testing.assert_array_equal(inside[known], (semantic_map > 0)[known])
+    pairs = np.unique(np.stack([instance_map[inside], semantic_map[inside]]), axis=1)
+    assert len(np.unique(pairs[0])) == pairs.shape[1]
+    # What does not touch is not one object: there are no fewer numbers than connected regions.
+    assert pairs.shape[1] >= scipy.ndimage.label(inside, np.ones((3, 3)))[1] > 0
+
+
+def test_published_folds(source, root):
+    entries = source.entries(root)
+    patients = {fold: {entry.patient for entry in entries if entry.fold == fold} for fold in (None, *FOLDS, EXTERNAL)}
+    assert sum(map(len, patients.values())) == len(set.union(*patients.values()))  # Nobody is in two.
+    sizes = [len(patients[fold]) for fold in FOLDS]
+    assert min(sizes) >= 3 or max(sizes) == 0  # All three are published, or none.
+
+
+def test_structure_fits_the_kind(source):
+    fitting = {"semantic": {""}, "instance": {"gland", "lumen", "nuclei"}, "patch": {"tissue"}}
+    assert source.TASK.structure in fitting[source.TASK.kind]
 
 
 def test_demo_is_the_same_for_the_same_seed(source, root, tmp_path):
@@ -82,6 +125,8 @@ def test_missing_source_says_what_was_looked_for(source, tmp_path):
 
 
 def test_image_without_annotation(source, root, tmp_path):
+    if source.TASK.kind == "patch":
+        pytest.skip("the folder a tile lies in is its annotation")
     broken = copy(root, tmp_path)
     entry = source.entries(broken)[0]
     for role, path in entry.files.items():
@@ -93,7 +138,9 @@ def test_image_without_annotation(source, root, tmp_path):
 
 def test_annotation_without_image(source, root, tmp_path):
     broken = copy(root, tmp_path)
-    source.entries(broken)[0].files["image"].unlink()
+    image = source.entries(broken)[0].files["image"]
+    for path in list(image.parent.iterdir()) if source.TASK.kind == "patch" else [image]:
+        path.unlink()  # A class folder is the annotation of all its tiles.
     with pytest.raises(DataError, match="without image"):
         source.entries(broken)
 
@@ -103,7 +150,7 @@ def test_unreadable_image(source, root, tmp_path):
     entry = source.entries(broken)[0]
     whole = entry.files["image"].read_bytes()
     entry.files["image"].write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"not a readable image .*fetch the file again"):
+    with pytest.raises(DataError, match=r"not a readable (image|NumPy array) .*fetch the file again"):
         source.read(entry)
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from histoseg.errors import DataError
-from histoseg.sources import breastpathq, consep, digestpath, glas, monuseg
+from histoseg.errors import DataError, MissingSourceError
+from histoseg.sources import breastpathq, consep, digestpath, glas, monuseg, nct_crc_he
+from histoseg.types import Entry
 
 BESIDE = Path(__file__).parents[2].parent / "shared" / "data" / "real"
 REAL = Path(os.environ.get("HISTOSEG_REAL_DATA", BESIDE))
@@ -21,6 +22,9 @@ def test_glas():
     sample = glas.read(next(entry for entry in entries if entry.key == "train_1"))
     assert sample.image.shape == (522, 775, 3)  # As published.
     assert 0.05 < sample.semantic_map.mean() < 0.9
+    # Glands are numbered from 1 without gaps: the sums of the highest grey values of train_1 and of all 40 annotations.
+    assert len(np.unique(sample.instance_map)) - 1 == 7
+    assert sum(len(np.unique(glas.read(entry).instance_map)) - 1 for entry in entries) == 365
 
 
 def test_monuseg():
@@ -31,13 +35,20 @@ def test_monuseg():
     assert sample.mpp == pytest.approx(0.2485)  # The first line of its XML.
     inside, outside = (sample.image[sample.semantic_map == label].mean() for label in (1, 0))
     assert inside < outside - 20  # Nuclei are darker: image and outlines lie on each other.
+    assert len(np.unique(sample.instance_map)) - 1 == 677  # Its XML has so many elements Region; none is covered.
 
 
 def test_consep_merged():
     entries = consep.entries(REAL)
     assert len(entries) == 8  # Counted: 5 train, 3 test.
     assert {entry.options["types"] for entry in entries} == {"merged"}
-    assert set(np.unique(consep.read(entries[2]).semantic_map)) <= set(range(5))
+    samples = [consep.read(entry) for entry in entries]
+    assert all(set(np.unique(sample.semantic_map)) <= set(range(5)) for sample in samples)
+    # The rows of `inst_type`, which the reader does not use, of test_1 to 3 and train_1 to 5.
+    counts = [len(np.unique(sample.instance_map)) - 1 for sample in samples]
+    assert counts == [865, 245, 394, 850, 293, 677, 80, 20]
+    for sample in samples:
+        np.testing.assert_array_equal(sample.instance_map > 0, sample.semantic_map > 0)
 
 
 def test_digestpath():
@@ -63,3 +74,12 @@ def test_breastpathq_published_key_is_read(tmp_path):
     assert entry.patient == "slide100"
     assert labels[82, 28] == 1  # Its first point, 28,82, is described as IDC.
     assert set(np.unique(labels)) == {0, 1, 3}  # IDC and TIL-E are its only descriptions.
+
+
+def test_nct_crc_he_tiles_without_class_folders_are_not_found():
+    # Two tiles at hand lie in a folder of their own without a class: the format is read, the set is not there.
+    tiles = sorted((REAL / "NCT-CRC-HE").glob("*.tif"))
+    entry = Entry(key="a", patient="a", files={"image": tiles[0]}, options={"class_id": 1})
+    assert nct_crc_he.read(entry).image.shape == (224, 224, 3)
+    with pytest.raises(MissingSourceError, match="no NCT-CRC-HE found"):
+        nct_crc_he.entries(REAL)

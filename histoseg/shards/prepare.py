@@ -1,0 +1,143 @@
+"""All sources of an experiment from raw files to shards; those that share folds are divided together.
+
+Folds are decided before anything is written: every image is compared with every other, by patient, by name and by
+picture, and what shows the same tissue shares a fold. Assignments are kept in the store, so that a source that is
+added later moves nobody.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from histoseg import catalog
+from histoseg.config import digest
+from histoseg.errors import DataError, MissingSourceError
+from histoseg.shards.fingerprint import Fingerprint, SameTissue, find_same_tissue, fingerprint
+from histoseg.shards.folds import assign_folds, find_leaks, find_missing_classes
+from histoseg.shards.index import SourceIndex
+from histoseg.shards.writer import Recipe, find_entries, stamps, write_shards
+from histoseg.storage import Store
+from histoseg.types import EXTERNAL, FOLDS, Entry, Split
+
+logger = logging.getLogger(__name__)
+
+ASSIGNMENTS = "folds/assignments.json"
+IMAGES_PER_JOB = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What stands in the store after preparing.
+
+    Attributes:
+        indexes: By source.
+        omissions: Which sources were left out and why, a sentence each.
+    """
+
+    indexes: Mapping[str, SourceIndex]
+    omissions: tuple[str, ...]
+
+
+def prepare_sources(
+    sources: Sequence[str], raw: Path, store: Store, recipe: Recipe, pool: Executor, *, strict: bool = False
+) -> Prepared:
+    """Write the shards of every source that a folder holds; what is there already and whole is kept.
+
+    A source that is missing, or whose files are not as published, is left out with its reason, unless `strict`.
+
+    Raises:
+        DataError: If the folder holds none of them, or tissue would be in two folds.
+    """
+    omissions: list[str] = []
+    entries: dict[str, list[Entry]] = {}
+    indexes: dict[str, SourceIndex] = {}
+    for source in sources:
+        with _leaving_out(source, omissions, strict=strict):
+            entries[source] = find_entries(source, raw, recipe.options)
+    folds = divide(entries, raw, store, pool) if recipe.data.folds and entries else {}
+    for source in entries:
+        own = {name.removeprefix(f"{source}/"): fold for name, fold in folds.items() if name.startswith(f"{source}/")}
+        with _leaving_out(source, omissions, strict=strict):
+            indexes[source] = write_shards(source, raw, store, replace(recipe, folds=own), pool)
+    if not indexes:
+        raise DataError(f"{raw} holds none of {', '.join(sources)}; `histoseg list` names the sources")
+    for line in _missing_classes(indexes) if recipe.data.folds else ():
+        logger.warning("%s", line)
+    return Prepared(indexes=indexes, omissions=tuple(omissions))
+
+
+@contextmanager
+def _leaving_out(source: str, omissions: list[str], *, strict: bool) -> Iterator[None]:
+    """Within, what is wrong with a source's files is noted and said, and the others go on."""
+    try:
+        yield
+    except DataError as error:
+        if strict:
+            raise
+        is_missing = isinstance(error, MissingSourceError)
+        omissions.append(
+            f"{source} was not found: {error}"
+            if is_missing
+            else f"{source} was left out, for its files are not as published: {error}"
+        )
+        logger.warning("%s", omissions[-1])
+
+
+def divide(entries: Mapping[str, list[Entry]], raw: Path, store: Store, pool: Executor) -> dict[str, Split]:
+    """The fold of each patient, as "source/patient", checked and kept in the store.
+
+    Raises:
+        DataError: If published folds contradict each other, or the check finds tissue in two folds.
+    """
+    prints = {name: found for source in entries for name, found in _fingerprints(source, entries, raw, store, pool)}
+    same = find_same_tissue(prints)
+    for pair in same:
+        logger.info("%s and %s show the same tissue (%s, %.2f): they share a fold", *_plain(pair))
+    kept: dict[str, Split] = json.loads(store.get(ASSIGNMENTS)) if store.size(ASSIGNMENTS) is not None else {}
+    folds = assign_folds(entries, same, kept)
+    if leaks := find_leaks(folds, entries, same):
+        more = f" and {len(leaks) - 3} more" if len(leaks) > 3 else ""
+        raise DataError(f"tissue would be in two folds, so nothing was written: {'; '.join(leaks[:3])}{more}")
+    if folds != kept:
+        store.put(ASSIGNMENTS, json.dumps(kept | folds, sort_keys=True).encode())
+    return folds
+
+
+def _plain(pair: SameTissue) -> tuple[str, str, str, float]:
+    return pair.first, pair.second, pair.how, pair.score
+
+
+def _fingerprints(
+    source: str, entries: Mapping[str, list[Entry]], raw: Path, store: Store, pool: Executor
+) -> Iterator[tuple[str, Fingerprint]]:
+    """Each image's fingerprint as "source/key"; kept in the store as long as its files stay the same."""
+    chosen = entries[source]
+    key = f"folds/fingerprints/{source}-{digest([[entry.key, stamps(entry, raw)] for entry in chosen])}.json"
+    if store.size(key) is None:
+        logger.info("%s: looking at %d images for tissue that other sources have too", source, len(chosen))
+        parts = [chosen[start : start + IMAGES_PER_JOB] for start in range(0, len(chosen), IMAGES_PER_JOB)]
+        found = [one for part in pool.map(_look_at, [source] * len(parts), parts) for one in part]
+        store.put(key, json.dumps(found).encode())
+    for entry, plain in zip(chosen, json.loads(store.get(key)), strict=True):
+        yield f"{source}/{entry.key}", Fingerprint.from_plain(plain)
+
+
+def _look_at(source: str, entries: Sequence[Entry]) -> list[dict[str, object]]:
+    """The fingerprints of some images, for a process of its own."""
+    module = catalog.load("histoseg.sources", source)
+    samples = (module.read(entry) for entry in entries)
+    return [fingerprint(sample.image, sample.mpp).to_plain() for sample in samples]
+
+
+def _missing_classes(indexes: Mapping[str, SourceIndex]) -> list[str]:
+    """A line for each fold of a source that lacks a class."""
+    counts = {
+        source: {split: index.class_pixels(split).tolist() for split in (*FOLDS, EXTERNAL) if len(index.rows(split))}
+        for source, index in indexes.items()
+        if index.task.structure
+    }
+    return find_missing_classes(counts, {source: indexes[source].task.classes for source in counts})

@@ -1,0 +1,146 @@
+"""Label files in MATLAB's format: numbered objects, and the class of each."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+from jaxtyping import Int64
+
+from histoseg.errors import DataError
+from histoseg.sources import _files
+from histoseg.types import Entry, InstanceMap, Sample, SemanticMap, Task
+
+REMEDY = "fetch or write the file again"
+EXPECTED = "expected inst_map, id and class"
+
+
+def load(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Those of the named arrays that the file has.
+
+    Raises:
+        DataError: If it is no MATLAB file, is damaged, or is of version 7.3, which is HDF5.
+    """
+    try:
+        content = scipy.io.loadmat(path, variable_names=list(names))
+    except NotImplementedError as error:
+        raise DataError(f"{path}: a MATLAB 7.3 (HDF5) file, which SciPy does not read; save it with -v7") from error
+    except (OSError, ValueError, TypeError, IndexError, scipy.io.matlab.MatReadError) as error:
+        raise DataError(f"{path}: not a readable MATLAB file ({error}); fetch it again") from error
+    return {name: content[name] for name in names if name in content}
+
+
+def to_instance_map(values: np.ndarray, path: Path) -> InstanceMap:
+    """The numbers of objects as integers; files have them as integers or floats.
+
+    Raises:
+        DataError: If they are not whole numbers of at least 0 in two axes.
+    """
+    if values.ndim != 2 or not _are_whole(values):
+        raise DataError(
+            f"{path}: inst_map of shape {values.shape} and {_span(values)};"
+            f" expected two axes and whole numbers from 0 (no object) up; {REMEDY}"
+        )
+    return values.astype(np.int32)
+
+
+def _are_whole(values: np.ndarray) -> bool:
+    """Whether all values are integers that int32 holds, none negative."""
+    if values.dtype.kind not in "buif":
+        return False
+    return bool(((values >= 0) & (values <= np.iinfo(np.int32).max) & (values == np.floor(values))).all())
+
+
+def _span(values: np.ndarray) -> str:
+    if values.dtype.kind not in "buif" or values.size == 0:
+        return f"type {values.dtype}"
+    return f"values from {values.min()} to {values.max()}"
+
+
+def read_objects(path: Path, num_classes: int, *, has_classes: bool = True) -> tuple[InstanceMap, SemanticMap]:
+    """The objects of a file in the layout of Lizard, and the class of the object each pixel belongs to.
+
+    Entry i of `id` owns entry i of `class`, in whatever order the two are.
+
+    Args:
+        path: The file, with `inst_map`, `id` and `class`.
+        num_classes: Classes, background included.
+        has_classes: Whether `class` must be there; else all objects of a file without are of class 1.
+
+    Raises:
+        DataError: If the file is damaged, lacks a part, or its parts contradict each other.
+    """
+    content = load(path, ("inst_map", "id", "class"))
+    if "inst_map" not in content:
+        raise DataError(f"{path}: has no inst_map; {EXPECTED}; {REMEDY}")
+    instance_map = to_instance_map(content["inst_map"], path)
+    if "class" not in content and not has_classes:
+        return instance_map, (instance_map > 0).astype(np.uint8)
+    if lacking := [name for name in ("id", "class") if name not in content]:
+        raise DataError(f"{path}: has no {lacking[0]}; {EXPECTED}; {REMEDY}")
+    numbers, classes = _column(content["id"], "id", path), _column(content["class"], "class", path)
+    if len(numbers) != len(classes):
+        raise DataError(f"{path}: id names {len(numbers)} objects but class has {len(classes)}; {REMEDY}")
+    if len(classes) and not 1 <= classes.min() <= classes.max() < num_classes:
+        raise DataError(
+            f"{path}: class has values from {classes.min()} to {classes.max()};"
+            f" expected 1 to {num_classes - 1}; {REMEDY}"
+        )
+    return instance_map, _to_classes(instance_map, numbers, classes, path)
+
+
+def _column(values: np.ndarray, name: str, path: Path) -> Int64[np.ndarray, "N"]:
+    if not _are_whole(values):
+        raise DataError(f"{path}: {name} has {_span(values)}; expected whole numbers; {REMEDY}")
+    return values.ravel().astype(np.int64)
+
+
+def _to_classes(
+    instance_map: InstanceMap, numbers: Int64[np.ndarray, "N"], classes: Int64[np.ndarray, "N"], path: Path
+) -> SemanticMap:
+    """Each pixel's class. `id` may name objects of which no pixel is left, but not one twice."""
+    present, where = np.unique(instance_map, return_inverse=True)
+    listed, counts = np.unique(numbers, return_counts=True)
+    if (counts > 1).any():
+        raise DataError(f"{path}: id names object {listed[counts > 1][0]} more than once; {REMEDY}")
+    if unknown := sorted(set(present.tolist()) - set(listed.tolist()) - {0}):
+        raise DataError(
+            f"{path}: {len(unknown)} objects of inst_map, such as {unknown[0]}, that id does not name; {REMEDY}"
+        )
+    class_of = dict(zip(numbers.tolist(), classes.tolist(), strict=True)) | {0: 0}
+    lookup = np.array([class_of[number] for number in present.tolist()], np.uint8)
+    return lookup[where].reshape(instance_map.shape)
+
+
+def read_sample(entry: Entry, task: Task, mpp: float, *, has_classes: bool = True) -> Sample:
+    """An image with the objects of its label file, as `read_objects` reads it.
+
+    Raises:
+        DataError: If a file is damaged, its parts contradict each other, or the two differ in size.
+    """
+    image = _files.read_image(entry.files["image"])
+    instance_map, semantic_map = read_objects(entry.files["annotation"], task.num_classes, has_classes=has_classes)
+    return _files.make_sample(
+        entry, image, semantic_map, num_classes=task.num_classes, mpp=mpp, instance_map=instance_map
+    )
+
+
+def write(path: Path, content: Mapping[str, np.ndarray]) -> None:
+    """Write a label file whose bytes depend on its content alone."""
+    buffer = io.BytesIO()
+    scipy.io.savemat(buffer, dict(content), do_compression=True)
+    heading = b"MATLAB 5.0 MAT-file, made up by histoseg".ljust(116)  # In place of SciPy's, which has the time of day.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(heading + buffer.getvalue()[116:])
+
+
+def write_objects(path: Path, instance_map: InstanceMap, semantic_map: SemanticMap, rng: np.random.Generator) -> None:
+    """Write objects and their classes in the layout of Lizard, in an order of its own as nothing promises another."""
+    numbers, first = np.unique(instance_map, return_index=True)
+    order = rng.permutation(np.flatnonzero(numbers))
+    classes = semantic_map.ravel()[first]
+    write(
+        path,
+        {"inst_map": instance_map, "id": numbers[order][:, None], "class": classes[order][:, None].astype(np.uint8)},
+    )

@@ -1,0 +1,145 @@
+"""A lab's own data for Cerberus, in one folder per structure.
+
+Each of `<anything>/cerberus_native/gland`, `lumen` and `nuclei` has
+
+    Images/<name>.png
+    Labels/<name>.mat     `inst_map`, and `id` with `class` as in Lizard; glands and lumina may lack both: class 1
+    split.csv             Filename and Split (1, 2, 3 or external); if known Patient and MPP, microns per pixel
+
+Without `split.csv` the images are free to go into any fold. Where nothing says otherwise an image is its own patient
+and has 0.5 microns per pixel. The same file name in two of the three folders means the same image.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from histoseg.errors import DataError
+from histoseg.sources import _files, _mat, _mucosa
+from histoseg.types import Entry, Sample, Split, Task
+
+FOLDER = "cerberus_native"
+STRUCTURES = ("gland", "lumen", "nuclei")  # Each is a source, called `cerberus_gland` and so on.
+TABLE = "split.csv"
+MPP = 0.5  # By definition of this layout: Cerberus works at 0.5 microns per pixel (Graham et al. 2023).
+LICENCE = "that of the lab's own data"
+
+
+def entries(root: Path, task: Task) -> list[Entry]:
+    """The images of one structure, pairs and table checked, no pixel read.
+
+    Raises:
+        MissingSourceError: If there is neither image nor label.
+        DataError: If a pair is incomplete, or the table lacks an image or contradicts itself.
+    """
+    folders = _files.scan(root)
+    images = _images(folders, task.structure)
+    labels = _files.by_name(_files.select(folders, r".+\.mat", _is("labels", task.structure)), lambda path: path.stem)
+    if not images and not labels:
+        raise _files.missing(root, task.title, f"{FOLDER}/{task.structure} with Images/*.png and Labels/*.mat")
+    _files.require_pairs(task.title, images, labels)
+    found: list[Entry] = []
+    for folder in sorted({path.parent.parent for path in images.values()}):
+        members = {name: path for name, path in images.items() if path.parent.parent == folder}
+        found += _entries_of(folder, {name: {"image": members[name], "annotation": labels[name]} for name in members})
+    _require_one_fold_each(found)
+    others = {other: _images(folders, other) for other in STRUCTURES if other != task.structure}
+    found = [replace(entry, same_as=_find_twins(entry, others)) for entry in found]
+    return _files.require_unique(found)
+
+
+def _images(folders: _files.Folders, structure: str) -> dict[str, Path]:
+    return _files.by_name(_files.select(folders, r".+\.png", _is("images", structure)), lambda path: path.stem)
+
+
+def _is(kind: str, structure: str) -> Callable[[Path], bool]:
+    wanted = (_files.plain(FOLDER), structure, kind)
+    return lambda folder: tuple(_files.plain(name) for name in folder.parts[-3:]) == wanted
+
+
+def _find_twins(entry: Entry, others: Mapping[str, Mapping[str, Path]]) -> tuple[str, ...]:
+    """The same image among those of the other structures: the same name in the same `cerberus_native`."""
+    image = entry.files["image"]
+    twins = {other: images.get(image.stem) for other, images in others.items()}
+    return tuple(
+        f"cerberus_{other}/{entry.key}"
+        for other, twin in twins.items()
+        if twin is not None and twin.parents[2] == image.parents[2]
+    )
+
+
+def _entries_of(folder: Path, files: Mapping[str, Mapping[str, Path]]) -> list[Entry]:
+    """The entries of one folder, with what its table says of them."""
+    table = folder / TABLE
+    folds: dict[str, Split] = {}
+    patients: dict[str, str] = {}
+    mpps: dict[str, float] = {}
+    if table.is_file():
+        folds, patients, mpps = _files.read_folds(table), _files.read_column(table, "Patient"), _read_mpps(table)
+        if unknown := sorted(files.keys() - folds.keys()):
+            raise _files.no_fold(table, unknown)
+    return [
+        Entry(
+            key=_files.make_key(name),
+            patient=_files.make_key(patients.get(name) or name),
+            files=members,
+            options={"mpp": mpps.get(name, MPP)},
+            fold=folds.get(name),
+        )
+        for name, members in files.items()
+    ]
+
+
+def _read_mpps(table: Path) -> dict[str, float]:
+    """The stated resolutions; images whose field is empty are left out."""
+    stated = {name: text for name, text in _files.read_column(table, "MPP").items() if text}
+    return {name: _to_mpp(text, f"{table}: MPP of {name}") for name, text in stated.items()}
+
+
+def _to_mpp(text: str, where: str) -> float:
+    try:
+        mpp = float(text)
+    except ValueError:
+        mpp = math.nan
+    if not 0 < mpp < math.inf:
+        raise DataError(f"{where} is {text!r}; expected a positive number of microns per pixel, or nothing for {MPP}")
+    return mpp
+
+
+def _require_one_fold_each(found: list[Entry]) -> None:
+    """Refuse a patient in two folds: the model would be tested on whom it learned from."""
+    fold_of: dict[str, Split | None] = {}
+    for entry in found:
+        if (fold := fold_of.setdefault(entry.patient, entry.fold)) != entry.fold:
+            raise DataError(
+                f"{entry.files['image']}: patient {entry.patient} is in {fold} and in {entry.fold}; put all images of a"
+                f" patient into one fold in {TABLE}"
+            )
+
+
+def read(entry: Entry, task: Task) -> Sample:
+    """One image, its objects and the class of each; only nuclei must have classes.
+
+    Raises:
+        DataError: If a file is damaged, its parts contradict each other, or the two differ in size.
+    """
+    return _mat.read_sample(entry, task, entry.options["mpp"], has_classes=task.structure == "nuclei")
+
+
+def write_demo(
+    root: Path, rng: np.random.Generator, structure: str, objects: Callable[[_mucosa.Mucosa], _mucosa.Objects]
+) -> None:
+    """Write nine made-up images in three folds and two external ones, each of a patient of its own."""
+    folder = root / "Laboratory" / FOLDER / structure
+    rows = ["Filename,Split,Patient,MPP"]
+    for i in range(11):
+        name = f"{structure}_{i + 1:02}"
+        mucosa = _mucosa.draw_mucosa(rng, has_surface=i % 3 == 2, malignant=i % 2 == 1)
+        _files.write_image(folder / "Images" / f"{name}.png", mucosa.image)
+        drawn = objects(mucosa)
+        _mat.write_objects(folder / "Labels" / f"{name}.mat", drawn.instance_map, drawn.semantic_map, rng)
+        rows.append(f"{name},{i // 3 + 1 if i < 9 else 'external'},case{i + 1},{'' if i % 2 else MPP}")
+    (folder / TABLE).write_text("\n".join(rows) + "\n", encoding="utf-8")

@@ -1,0 +1,78 @@
+"""CRC-TP: tiles of one tissue each from colorectal cancer, seven classes (Javed et al. 2020).
+
+Its `Fold1` and `Fold2` are not folds of cross-validation: each divides the same tiles into Training and Testing, the
+first at random, the second by patient. The set is said to be no longer public.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from histoseg.errors import ConfigError
+from histoseg.sources import _files, _tissue
+from histoseg.types import Entry, Sample, Task
+
+TASK = Task(
+    name="crc_tp",
+    title="CRC-TP",
+    classes=_tissue.CLASSES,
+    mpp=0.5,  # 20x (Javed et al. 2020).
+    licence="research, non-commercial (Warwick TIA Centre)",
+    kind="patch",
+    structure="tissue",
+)
+
+DIVISIONS = ("2", "1")
+
+
+def entries(root: Path, *, division: str = "2", complex_stroma: str = "leave-out") -> list[Entry]:
+    """The tiles with a class of Cerberus, no pixel read. Names tell no patient that we know of: each tile is its own.
+
+    Args:
+        root: The folder that holds the data set, or one above it.
+        division: Whether the tiles are read from Fold2 ("2") or Fold1 ("1"), which hold the same.
+        complex_stroma: Whether tiles of complex stroma are left out and counted ("leave-out"), or are "stroma".
+
+    Raises:
+        ConfigError: If an option has another value.
+        MissingSourceError: If there is no class folder.
+        DataError: If one is missing or empty.
+    """
+    if division not in DIVISIONS:
+        raise ConfigError(f"no division {division!r} for {TASK.name}; choose from {', '.join(DIVISIONS)}")
+    layout = _tissue.Layout(
+        title=TASK.title,
+        folders=_tissue.CRC_TP,
+        is_set=lambda folder: _is_half(folder, f"fold{division}"),
+        wanted=f"Fold{division}/Training and Fold{division}/Testing with a folder per class, Benign to Tumor",
+        ambiguous=("Complex Stroma", "Complex"),
+    )
+    tiles = _tissue.find(root, layout, complex_stroma=complex_stroma)
+    return _files.require_unique([_tissue.make_entry(tile, _name(tile)) for tile in tiles])
+
+
+def _is_half(folder: Path, division: str) -> bool:
+    return _files.plain(folder.name) in ("training", "testing") and _files.plain(folder.parent.name) == division
+
+
+def _name(tile: _tissue.Tile) -> str:
+    """The half, the class and the name, as names may recur between folders."""
+    return f"{tile.folder.name}_{tile.path.parent.name}_{tile.path.stem}"
+
+
+def read(entry: Entry) -> Sample:
+    """One tile, its class everywhere.
+
+    Raises:
+        DataError: If the file is damaged.
+    """
+    return _tissue.read(entry, TASK)
+
+
+def write_demo(root: Path, rng: np.random.Generator) -> None:
+    """Write six made-up tiles per class for training and two for testing, as the published Fold2."""
+    for folder in (*_tissue.CRC_TP, "Complex Stroma"):
+        for half, numbers in (("Training", range(1, 7)), ("Testing", range(7, 9))):
+            for number in numbers:
+                path = root / "CRC-TP" / "Fold2" / half / folder / f"{folder.replace(' ', '')}_{number}.png"
+                _tissue.write_tile(path, folder, 150, rng)

@@ -1,0 +1,87 @@
+"""NCT-CRC-HE: tiles of one tissue each from colorectal cancer, nine classes (Kather et al. 2019)."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from histoseg.errors import ConfigError, DataError
+from histoseg.sources import _files, _tissue
+from histoseg.types import EXTERNAL, Entry, Sample, Task
+
+TASK = Task(
+    name="nct_crc_he",
+    title="NCT-CRC-HE",
+    classes=_tissue.CLASSES,
+    mpp=0.5,  # Kather et al. 2019, Methods.
+    licence="CC BY 4.0",
+    kind="patch",
+    structure="tissue",
+)
+
+PARTS = {  # The folders that hold each part; colours are normalised in the first of two that have the same tiles.
+    "100k": ("NCT-CRC-HE-100K", "NCT-CRC-HE-100K-NONORM"),
+    "7k": ("CRC-VAL-HE-7K",),
+}
+CHOICES = (*PARTS, "all")
+
+
+def entries(root: Path, *, part: str = "all") -> list[Entry]:
+    """The tiles, no pixel read. Names tell no patient: each tile is its own. The 7K, of other patients, are external.
+
+    Args:
+        root: The folder that holds the data set, or one above it.
+        part: "100k", "7k", or "all" that are there.
+
+    Raises:
+        ConfigError: If `part` is none of these.
+        MissingSourceError: If there is no class folder in a folder of the part.
+        DataError: If one is missing or empty, or the 100K are there twice, normalised and not.
+    """
+    if part not in CHOICES:
+        raise ConfigError(f"no part {part!r} for {TASK.name}; choose from {', '.join(CHOICES)}")
+    names = [name for each in PARTS for name in PARTS[each] if part in (each, "all")]
+    plain = {_files.plain(name) for name in names}
+    layout = _tissue.Layout(
+        title=TASK.title,
+        folders=_tissue.NCT_CRC_HE,
+        is_set=lambda folder: _files.plain(folder.name) in plain,
+        wanted=f"{' or '.join(names)} with a folder per class, ADI to TUM",
+    )
+    tiles = _tissue.find(root, layout)
+    _require_one_100k({tile.folder for tile in tiles})
+    return _files.require_unique([_entry(tile) for tile in tiles])
+
+
+def _is_external(folder: Path) -> bool:
+    return _files.plain(folder.name) in {_files.plain(name) for name in PARTS["7k"]}
+
+
+def _require_one_100k(folders: set[Path]) -> None:
+    found = sorted(folder for folder in folders if not _is_external(folder))
+    if len(found) > 1:
+        raise DataError(f"{found[1]}: the same 100,000 tiles as {found[0]}; keep one of the two")
+
+
+def _entry(tile: _tissue.Tile) -> Entry:
+    entry = _tissue.make_entry(tile, tile.path.stem)
+    return replace(entry, fold=EXTERNAL) if _is_external(tile.folder) else entry
+
+
+def read(entry: Entry) -> Sample:
+    """One tile, its class everywhere.
+
+    Raises:
+        DataError: If the file is damaged.
+    """
+    return _tissue.read(entry, TASK)
+
+
+def write_demo(root: Path, rng: np.random.Generator) -> None:
+    """Write eight made-up tiles per class of the 100K and one of the 7K in the published layout."""
+    for folder in _tissue.NCT_CRC_HE:
+        for top, prefix, count in (("NCT-CRC-HE-100K", "", 8), ("CRC-VAL-HE-7K", "TCGA-", 1)):
+            for _ in range(count):
+                letters = "".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), 8))
+                path = root / "NCT-CRC-HE" / top / folder / f"{folder}-{prefix}{letters}.tif"
+                _tissue.write_tile(path, folder, 224, rng)

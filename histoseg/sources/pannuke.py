@@ -1,0 +1,219 @@
+"""PanNuke: nuclei by type in tissue of nineteen organs (Gamper et al. 2020)."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from histoseg.errors import ConfigError, DataError
+from histoseg.sources import _drawing, _files
+from histoseg.types import FOLDS, IGNORE, Entry, Image, InstanceMap, Sample, SemanticMap, Split, Task
+
+TASK = Task(
+    name="pannuke",
+    title="PanNuke",
+    classes=("background", "neoplastic", "inflammatory", "connective", "dead", "epithelial"),
+    mpp=0.25,  # 40x (Gamper et al. 2020, Sec. 2).
+    licence="CC BY-NC-SA 4.0",
+    kind="instance",
+    structure="nuclei",
+)
+
+NUM_NUCLEI_CHANNELS = 5  # Of six; the last is background.
+OVERLAPS = ("refuse", "ignore")
+CONVERT = "np.save(path, np.load(path, allow_pickle=True).astype(str)), if you trust the file"
+
+
+def entries(root: Path, *, tissue: str = "all", overlaps: str = "refuse") -> list[Entry]:
+    """The images of all folds found, arrays paired and counted, no pixel read. Nothing tells patients: each is its own.
+
+    Args:
+        root: The folder that holds the data set, or one above it.
+        tissue: "all", or one that `types.npy` names, such as "Colon".
+        overlaps: What to do where a pixel is in nuclei of two types: "refuse" the image, or "ignore" the pixel.
+
+    Raises:
+        ConfigError: If there is no such tissue or no such `overlaps`.
+        MissingSourceError: If there is neither `images.npy` nor `masks.npy` below a folder named for a fold.
+        DataError: If arrays do not match, or `types.npy` is needed and cannot be read.
+    """
+    if overlaps not in OVERLAPS:
+        raise ConfigError(f"no overlaps {overlaps!r} for {TASK.name}; choose from {', '.join(OVERLAPS)}")
+    folders = _files.scan(root)
+    images, masks = _arrays(folders, "images.npy"), _arrays(folders, "masks.npy")
+    if not images and not masks:
+        raise _files.missing(root, TASK.title, "images.npy and masks.npy below folders fold1 (or Fold 1), fold2, fold3")
+    _files.require_pairs(TASK.title, images, masks)
+    wanted = {fold: _numbers(images[fold], masks[fold]) for fold in images}
+    if tissue != "all":
+        wanted = _select(_arrays(folders, "types.npy"), images, wanted, tissue)
+    return _files.require_unique(
+        [
+            _entry(fold, number, {"image": images[fold], "annotation": masks[fold]}, overlaps)
+            for fold, numbers in wanted.items()
+            for number in numbers
+        ]
+    )
+
+
+def _arrays(folders: _files.Folders, name: str) -> dict[str, Path]:
+    """The files of that name by fold."""
+    paths = _files.select(folders, re.escape(name), lambda folder: _fold(folder) is not None)
+    return _files.by_name(paths, lambda path: _fold(path.parent) or "")
+
+
+def _fold(folder: Path) -> Split | None:
+    """The fold that the nearest folder is named for; archives nest them as `Fold 1/images/fold1`."""
+    for name in reversed(folder.parts):
+        for fold in FOLDS:
+            if _files.plain(name) == fold:
+                return fold
+    return None
+
+
+def _entry(fold: str, number: int, files: dict[str, Path], overlaps: str) -> Entry:
+    key = f"{fold}_{number:05}"
+    part = next(name for name in FOLDS if name == fold)
+    return Entry(key=key, patient=key, files=files, options={"number": number, "overlaps": overlaps}, fold=part)
+
+
+def _numbers(images: Path, masks: Path) -> list[int]:
+    """The positions of all images, once the shapes of both arrays are found to match."""
+    first, second = _open(images).shape, _open(masks).shape
+    if len(first) != 4 or first[3] != 3:
+        raise DataError(f"{images}: shape {first}; expected images x height x width x 3; fetch the file again")
+    if second != (*first[:3], NUM_NUCLEI_CHANNELS + 1):
+        raise DataError(f"{masks}: shape {second}; expected {(*first[:3], NUM_NUCLEI_CHANNELS + 1)} as its images have")
+    return list(range(first[0]))
+
+
+def _open(path: Path) -> np.ndarray:
+    """The array as it lies on disk: only what is indexed is read."""
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: not a readable NumPy array ({error}); fetch the file again") from error
+    return array
+
+
+def _select(
+    types: dict[str, Path], images: dict[str, Path], numbers: dict[str, list[int]], tissue: str
+) -> dict[str, list[int]]:
+    """The positions of the images of that tissue."""
+    names = {fold: _read_types(types, fold, images[fold], len(numbers[fold])) for fold in images}
+    if tissue not in (known := sorted({name for found in names.values() for name in found})):
+        raise ConfigError(f"no tissue {tissue!r} in {TASK.name}; choose from all, {', '.join(known)}")
+    return {fold: [i for i, name in enumerate(found) if name == tissue] for fold, found in names.items()}
+
+
+def _read_types(types: dict[str, Path], fold: str, images: Path, count: int) -> list[str]:
+    if fold not in types:
+        raise DataError(f"{images}: no types.npy of {fold}, which names tissues; fetch it, or prepare tissue=all")
+    path = types[fold]
+    try:
+        names = np.load(path, allow_pickle=False)
+    except ValueError as error:
+        raise DataError(
+            f"{path}: not readable without unpickling ({error}), which could run code; convert it with {CONVERT};"
+            " or prepare tissue=all, which does without"
+        ) from error
+    if names.shape != (count,) or names.dtype.kind != "U":
+        raise DataError(f"{path}: shape {names.shape} of {names.dtype}; expected {count} names; fetch the file again")
+    return [str(name) for name in names]
+
+
+def read(entry: Entry) -> Sample:
+    """One image, its nuclei and the class of each; nuclei are numbered over all types together.
+
+    Raises:
+        DataError: If an array is damaged, or a pixel is in two nuclei and `overlaps` is "refuse".
+    """
+    number = entry.options["number"]
+    image = _to_image(np.array(_open(entry.files["image"])[number]), f"{entry.files['image']}: image {number}")
+    where = f"{entry.files['annotation']}: image {number}"
+    channels = np.array(_open(entry.files["annotation"])[number, :, :, :NUM_NUCLEI_CHANNELS])
+    instance_map, semantic_map = merge_channels(channels, where, overlaps=entry.options["overlaps"])
+    return _files.make_sample(
+        entry, image, semantic_map, num_classes=TASK.num_classes, mpp=TASK.mpp, instance_map=instance_map
+    )
+
+
+def _to_image(pixels: np.ndarray, where: str) -> Image:
+    """Published as floats from 0 to 255."""
+    if not (np.isfinite(pixels).all() and 0 <= pixels.min() <= pixels.max() <= 255):
+        raise DataError(f"{where} has values from {pixels.min()} to {pixels.max()}; expected 0 to 255; fetch it again")
+    return np.round(pixels).astype(np.uint8)
+
+
+def merge_channels(channels: np.ndarray, where: str, *, overlaps: str) -> tuple[InstanceMap, SemanticMap]:
+    """One map of nuclei and one of classes from a channel of numbered nuclei per class, where numbers may recur.
+
+    Raises:
+        DataError: If a number is none, or a pixel is in two channels and `overlaps` is "refuse".
+    """
+    if not (np.isfinite(channels).all() and (channels >= 0).all() and (channels == np.floor(channels)).all()):
+        raise DataError(f"{where} has masks that are not whole numbers from 0 up; fetch it again")
+    twice = (channels > 0).sum(axis=2) > 1
+    if twice.any() and overlaps == "refuse":
+        raise DataError(
+            f"{where} has {twice.sum()} pixels in nuclei of two types; fetch it again, or prepare with overlaps=ignore"
+        )
+    instance_map, semantic_map = np.zeros(twice.shape, np.int32), np.zeros(twice.shape, np.uint8)
+    for channel in range(channels.shape[2]):
+        numbers, indices = np.unique(channels[:, :, channel], return_inverse=True)
+        compact = np.cumsum(numbers > 0)[indices].reshape(twice.shape)
+        inside = (compact > 0) & ~twice
+        instance_map[inside] = compact[inside] + instance_map.max()
+        semantic_map[inside] = channel + 1
+    semantic_map[twice] = IGNORE
+    return instance_map, semantic_map
+
+
+CELLS = {  # By class id, at 0.25 microns per pixel.
+    1: _drawing.Cell(radius_px=9.5, length=1.3, dark=1.0, spread=0.25),
+    2: _drawing.Cell(radius_px=6.0, length=1.05, dark=1.45, spread=0.08),
+    3: _drawing.Cell(radius_px=6.5, length=3.2, dark=0.8),
+    4: _drawing.Cell(radius_px=4.5, length=1.1, dark=2.0, spread=0.2),
+    5: _drawing.Cell(radius_px=7.5, length=1.6, dark=0.75, spread=0.1),
+}
+TISSUES = ("Breast", "Colon", "Bile-duct")
+
+
+def write_demo(root: Path, rng: np.random.Generator) -> None:
+    """Write three folds of three made-up images, nested as the official archives are.
+
+    Images are float32 and masks uint16 instead of the published float64, which would take four times the space.
+    """
+    for i, fold in enumerate(FOLDS, start=1):
+        drawn = [_draw(rng) for _ in TISSUES]
+        top = root / "PanNuke" / f"Fold {i}"
+        for kind, name, array in (
+            ("images", "images", np.stack([image for image, _ in drawn]).astype(np.float32)),
+            ("images", "types", np.array(TISSUES)),
+            ("masks", "masks", np.stack([masks for _, masks in drawn])),
+        ):
+            folder = top / kind / fold
+            folder.mkdir(parents=True, exist_ok=True)
+            np.save(folder / f"{name}.npy", array)
+
+
+def _draw(rng: np.random.Generator) -> tuple[Image, np.ndarray]:
+    """Nests of neoplastic or healthy epithelium with dead cells, and stroma with the other types."""
+    size = (256, 256)
+    canvas, stain = _drawing.draw_stroma(size, rng), _drawing.draw_stain(rng)
+    nests = _drawing.noise(size, 75.0, rng) > 0
+    inflamed = (_drawing.noise(size, 70.0, rng) > 0.4) & ~nests
+    _drawing.add_tissue(canvas, nests, haematoxylin=0.18, eosin=0.42, rng=rng)
+    masks = np.zeros((*size, NUM_NUCLEI_CHANNELS + 1), np.uint16)
+    for where, kinds, spacing in (
+        (nests, (1, 1, 1, 1, 4), 25.0) if rng.random() < 0.6 else (nests, (5, 5, 5, 5, 4), 22.0),
+        (inflamed, (2,), 15.0),
+        (~nests & ~inflamed, (3, 3, 2), 27.0),
+    ):
+        for spot in _drawing.scatter(where, spacing, rng):
+            kind = int(rng.choice(kinds))
+            nucleus = _drawing.fill(size, _drawing.add_nuclei(canvas, spot[None], CELLS[kind], rng)[0])
+            masks[nucleus] = 0
+            masks[nucleus, kind - 1] = masks.max() + 1
+    masks[:, :, -1] = (masks == 0).all(axis=2)
+    return _drawing.render(canvas, stain, rng), masks

@@ -1,0 +1,165 @@
+"""What a decoder learns from an instance map: the class of each pixel, and how much the loss minds it.
+
+Objects that touch must come apart again after prediction. So a decoder learns objects that are eroded, and where two of
+them are close the loss weighs more (Graham et al. 2023, Cerberus, Sec. 3.2.2, after Ronneberger et al. 2015, U-Net,
+Eq. 2). The papers give no numbers; those here are the published code's.
+
+All work is done by OpenCV on the whole map or on an object's box, so threads that load patches do not wait for each
+other.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
+from scipy import ndimage
+
+from histoseg.types import InstanceMap, Structure
+
+ELEMENT_PX: Mapping[Structure, int] = {
+    "gland": 11,
+    "lumen": 3,
+    "nuclei": 3,
+}  # Published code; at 0.5 microns per pixel.
+W0 = 10.0  # Ronneberger et al. 2015, Sec. 3; sigma is the element's size where they have 5.
+REACH_PX = 10  # Published code: an object's distance is known in its box and this far around it.
+FAR_PX = 1000.0  # Published code: the distance where it is not known.
+CONTOUR = 2  # The class of the pixels about an object's border.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What to predict for one structure in one patch.
+
+    Attributes:
+        classes: 0 background, 1 inside an object; with contours, 2 around an object's border.
+        weights: What each pixel's loss is multiplied by, at least 1.
+    """
+
+    classes: UInt8[np.ndarray, "H W"]
+    weights: Float32[np.ndarray, "H W"]
+
+
+def instance_target(instance_map: InstanceMap, structure: Structure, contour: bool) -> Target:
+    """Classes and weights of one patch.
+
+    Pieces of an object need no ids of their own here (see `split_pieces`): an element is connected, so no piece erodes
+    differently for another's sake, and weights know pieces only.
+
+    Raises:
+        ValueError: If the structure is not made of objects.
+    """
+    if structure not in ELEMENT_PX:
+        raise ValueError(f"no objects in {structure!r}; choose from {', '.join(ELEMENT_PX)}")
+    element_px = ELEMENT_PX[structure]
+    inner = inner_map(instance_map, element_px)
+    classes = contour_map(instance_map, element_px) if contour else inner
+    return Target(classes=classes, weights=weight_map(inner, element_px))
+
+
+def inner_map(instance_map: InstanceMap, element_px: int) -> UInt8[np.ndarray, "H W"]:
+    """1 where a pixel is left after each object is eroded by itself, else 0 (the published code's `IP-ERODED`).
+
+    What lies outside the map erodes nothing.
+    """
+    lowest, highest = _neighbourhood(instance_map, element_px)
+    return _inner(lowest, highest)
+
+
+def contour_map(instance_map: InstanceMap, element_px: int) -> UInt8[np.ndarray, "H W"]:
+    """The same, and 2 where an object is dilated but not eroded (the published code's `IP-ERODED-CONTOUR`).
+
+    Contours of neighbours merge. None covers another object's inner pixels, as the element is symmetric.
+    """
+    lowest, highest = _neighbourhood(instance_map, element_px)
+    inner = _inner(lowest, highest)
+    is_dilated = (highest > 0).view(np.uint8)
+    return np.asarray(CONTOUR * is_dilated - inner)  # 2 - 1 is inner; what is eroded has been dilated, too.
+
+
+def _inner(lowest: np.ndarray, highest: np.ndarray) -> UInt8[np.ndarray, "H W"]:
+    """Where all neighbours belong to one object, which is what erosion of that object leaves."""
+    return np.asarray((lowest == highest) & (highest > 0), np.uint8)
+
+
+def _neighbourhood(instance_map: InstanceMap, element_px: int) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and the highest id that each pixel has under the element, of those within the map."""
+    element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (element_px, element_px))
+    ids = _in_16_bits(instance_map)
+    return cv2.erode(ids, element), cv2.dilate(ids, element)
+
+
+def _in_16_bits(instance_map: InstanceMap) -> np.ndarray:
+    """The map for OpenCV, which filters no int32: ids as they are, or renumbered and in float32 if there are many."""
+    if instance_map.max(initial=0) <= np.iinfo(np.uint16).max:
+        return instance_map.astype(np.uint16)
+    ids, flat = np.unique(instance_map, return_inverse=True)
+    offset = 0 if ids[0] == 0 else 1  # Without background, the lowest id must not become 0.
+    return (flat.reshape(instance_map.shape) + offset).astype(np.float32)
+
+
+def weight_map(inner: UInt8[np.ndarray, "H W"], element_px: int) -> Float32[np.ndarray, "H W"]:
+    """The weight of each pixel, 1 + w0 * exp(-((d1 + d2) / sigma)² / 2), after Ronneberger et al. 2015, Eq. 2.
+
+    d1 and d2 are the distances to the nearest and second nearest eroded object. As in the published code they are
+    known only in an object's box and REACH_PX around it, eroded objects themselves weigh 1, sigma is the element's
+    size (so (d1 + d2)² is divided by 2 sigma², as in the paper), and the term for the frequency of classes is missing.
+
+    Returns:
+        1 everywhere if there are fewer than two objects.
+    """
+    num_labels, labels = cv2.connectedComponents(inner, connectivity=4, ltype=cv2.CV_32S)
+    if num_labels <= 2:  # One is the background.
+        return np.ones(inner.shape, np.float32)
+    nearest = np.full(inner.shape, FAR_PX, np.float32)
+    second = nearest.copy()
+    for i, box in enumerate(ndimage.find_objects(labels, num_labels - 1)):
+        rows, columns = (slice(max(side.start - REACH_PX, 0), side.stop + REACH_PX) for side in box)
+        _note_distances(labels[rows, columns] != i + 1, nearest[rows, columns], second[rows, columns])
+    _make_exact(nearest)
+    _make_exact(second)
+    nearest += second
+    return _weigh(nearest, inner, element_px)
+
+
+def _weigh(sums: Float32[np.ndarray, "H W"], inner: UInt8[np.ndarray, "H W"], sigma: int) -> Float32[np.ndarray, "H W"]:
+    """The weights for two distances' sums, in place: new arrays would take longer than what is computed in them."""
+    np.square(sums, out=sums)
+    sums /= -2 * sigma**2
+    np.exp(sums, out=sums)
+    sums *= W0
+    sums[inner > 0] = 0
+    sums += 1
+    return sums
+
+
+def _make_exact(distances: Float32[np.ndarray, "H W"]) -> None:
+    """Make them roots of whole numbers, in place, as they should be: OpenCV's last bit differs from call to call."""
+    np.square(distances, out=distances)
+    np.rint(distances, out=distances)
+    np.sqrt(distances, out=distances)
+
+
+def _note_distances(is_outside: np.ndarray, nearest: np.ndarray, second: np.ndarray) -> None:
+    """Enter one object's distances into the two shortest so far, in place."""
+    distances = cv2.distanceTransform(is_outside.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    np.minimum(second, np.maximum(nearest, distances), out=second)
+    np.minimum(nearest, distances, out=nearest)
+
+
+def split_pieces(instance_map: InstanceMap) -> InstanceMap:
+    """A map in which every connected piece has an id of its own, from 1 in the order of their first pixels.
+
+    A patch whose border was filled by reflection shows some objects twice. Pieces connect by edges, not by corners.
+    """
+    height, width = instance_map.shape
+    # On a grid of pixels and the links between them, touching objects are apart, and OpenCV can label them.
+    is_object = instance_map > 0
+    grid = np.zeros((2 * height - 1, 2 * width - 1), np.uint8)
+    grid[::2, ::2] = is_object
+    grid[::2, 1::2] = is_object[:, 1:] & (instance_map[:, 1:] == instance_map[:, :-1])
+    grid[1::2, ::2] = is_object[1:] & (instance_map[1:] == instance_map[:-1])
+    _, pieces = cv2.connectedComponents(grid, connectivity=4, ltype=cv2.CV_32S)
+    return np.ascontiguousarray(pieces[::2, ::2])
