@@ -21,7 +21,8 @@ from histoseg.types import Place
 if TYPE_CHECKING:
     from histoseg.training.progress import Status
 
-COMPLETE = "histoseg.evaluate.complete"
+# What completes the runs of a group: by the kind of its runs.
+COMPLETE = {config.Run: "histoseg.evaluate.complete", config.FoldRun: "histoseg.crossval.complete"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +34,14 @@ class Group:
         runs: A JSON list of what `histoseg.config.to_json` gives.
         store_url: Where shards are read and records are written.
         cache: An absolute folder on each worker's machine for downloaded shards.
-        complete: The dotted path of the function that does the work; tests give another.
+        complete: The dotted path of the function that does the work; empty means the one for such runs.
     """
 
     id: str
     runs: str
     store_url: str
     cache: str
-    complete: str = COMPLETE
+    complete: str = ""
 
 
 def train(group: Group) -> str:
@@ -61,7 +62,7 @@ def train(group: Group) -> str:
     method = config.method_name(runs[0].method)
     process = Process(place=place, device=get_device(), on_status=_gauges(method, group.id[:8]))
     try:
-        _load(group.complete)(runs, connect(group.store_url), Path(group.cache), process)
+        _load(group.complete or COMPLETE[type(runs[0])])(runs, connect(group.store_url), Path(group.cache), process)
     except StorageError:
         raise  # A store can come back, so this is worth another attempt.
     except HistosegError as error:

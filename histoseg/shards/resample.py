@@ -34,5 +34,5 @@ def resample(sample: Sample, mpp: float) -> Sample:
 
 
 def _nearest(before: int, after: int) -> np.ndarray:
-    """For each new pixel along a side the old one whose area its centre lies in; cv2.INTER_NEAREST is half a pixel off."""
+    """For each new pixel along a side the old one that its centre lies in; cv2.INTER_NEAREST is half a pixel off."""
     return np.minimum(((np.arange(after) + 0.5) * before / after).astype(np.int64), before - 1)

@@ -1,0 +1,213 @@
+"""The runs behind Cerberus' tables: each row is a way to train, over three divisions of the folds."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from histoseg.config import Data, Encoder, FoldRun, Network, Optim, Windows
+from histoseg.methods.cerberus import MultiTask
+from histoseg.methods.subtyping import Subtyping
+from histoseg.shards.index import SourceIndex
+from histoseg.types import FOLDS, Split, Structure
+
+# A division trains on one fold, as the paper's published code does, and is scored on the third; the second is the
+# paper's for choosing a model, and as nothing is chosen here, it is left alone.
+DIVISIONS: tuple[tuple[tuple[Split, ...], Split], ...] = tuple(((FOLDS[i],), FOLDS[(i + 2) % 3]) for i in range(3))
+
+# What each structure is learnt from: the first line of which anything is prepared. Lizard holds regions of CoNSeP and
+# PanNuke, so they only stand in for it.
+SOURCES_OF: Mapping[Structure, tuple[tuple[str, ...], ...]] = {
+    "gland": (("glas", "crag", "cerberus_gland"),),
+    "lumen": (("cerberus_lumen",),),
+    "nuclei": (("lizard", "cerberus_nuclei"), ("consep", "monuseg"), ("pannuke",)),
+    "tissue": (("kather5k", "nct_crc_he", "crc_tp"),),
+}
+SOURCES = tuple(name for lines in SOURCES_OF.values() for line in lines for name in line)
+SEGMENTATION: tuple[Structure, ...] = ("gland", "lumen", "nuclei")
+ALL: tuple[Structure, ...] = (*SEGMENTATION, "tissue")
+
+# Sec. 4.4 names flip, rotation, blur and colour; how much is as in the published code, at 0.5 µm/px (20x).
+AUGMENTATION = Data(
+    patch_px=448,
+    tissue_px=144,
+    mpp=0.5,
+    folds=True,
+    scale=(0.9, 1.1),
+    stretch=True,
+    rotate_deg=180.0,
+    shear_deg=5.0,
+    blur=True,
+    colour_p=0.9,
+    brightness=0.1,  # 26 of 255
+    contrast=0.25,
+    saturation=0.2,
+    hue=0.044,  # 8 of OpenCV's 180
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How large an experiment is; the defaults are the paper's (Sec. 4.4).
+
+    Attributes:
+        imagenet: Whether rows that the paper starts from ImageNet's weights do; without them they start at random.
+        width: Channels of the network's first features.
+        loss_weights: What the loss of a structure counts, where not 1.
+    """
+
+    data: Data = AUGMENTATION
+    width: int = 64
+    batch: int = 27
+    optim: Optim = field(
+        default_factory=lambda: Optim(lr=1e-3, steps=90_000, drop_at=70_000, precision="bf16", compile=True)
+    )
+    # The paper gives no schedule for subtyping; the published code drops the rate every 16,000 steps.
+    subtype_optim: Optim = field(
+        default_factory=lambda: Optim(lr=1e-3, steps=32_000, drop_at=16_000, precision="bf16", compile=True)
+    )
+    windows: Windows = field(default_factory=lambda: Windows(window_px=1024, margin_px=152))
+    imagenet: bool = True
+    loss_weights: tuple[tuple[str, float], ...] = ()
+    masked: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One way to train.
+
+    Attributes:
+        title: What it is called in print.
+        trainings: The structures of each network that it takes; single-task rows take one network for each.
+        mixed: Whether a step mixes structures.
+        imagenet: Whether the encoder starts from ImageNet's weights.
+        contour: Whether decoders learn borders too ("Cerberus+").
+        subtyping: Whether a decoder for classes of nuclei follows.
+    """
+
+    title: str
+    trainings: tuple[tuple[Structure, ...], ...]
+    mixed: bool = True
+    encoder: Encoder = "resnet34"
+    imagenet: bool = False
+    contour: bool = False
+    subtyping: bool = False
+
+
+SINGLE: tuple[tuple[Structure, ...], ...] = tuple((structure,) for structure in SEGMENTATION)
+SCALES: Mapping[str, Sizes] = {
+    # All of the paper's experiment but its size: tables in minutes on two cores.
+    "laptop": Sizes(
+        data=replace(AUGMENTATION, patch_px=96, tissue_px=96),
+        width=8,
+        batch=6,
+        optim=Optim(lr=3e-3, steps=40, drop_at=32),
+        subtype_optim=Optim(lr=3e-3, steps=20),
+        windows=Windows(window_px=384, margin_px=32),
+        imagenet=False,
+    ),
+    # Real images on a few cores, long enough to learn from them.
+    "real-cpu": Sizes(
+        data=replace(AUGMENTATION, patch_px=192),
+        width=16,
+        batch=8,
+        optim=Optim(lr=2e-3, steps=400, drop_at=320),
+        subtype_optim=Optim(lr=2e-3, steps=100),
+        windows=Windows(window_px=640, margin_px=64),
+        imagenet=False,
+    ),
+    "paper": Sizes(),
+    # What the published code has otherwise (docs/protocols.md).
+    "reference-code": Sizes(
+        batch=36,
+        optim=Optim(lr=1e-3, steps=90_000, drop_at=75_000, precision="bf16", compile=True),
+        loss_weights=(("lumen", 1.5), ("gland", 1.4), ("nuclei", 1.0), ("tissue", 0.4)),
+        masked=True,
+        windows=Windows(window_px=448, margin_px=152),
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldGrid:
+    """The runs of a table whose rows are ways to train and whose numbers are means over divisions of the folds."""
+
+    experiment: str
+    rows: Mapping[str, Row]
+    divisions: tuple[tuple[tuple[Split, ...], Split], ...] = DIVISIONS
+
+    def runs(self, scale: str, seeds: int, sources: Mapping[str, SourceIndex]) -> list[FoldRun]:
+        """Every run that the prepared sources allow, for seeds 0 to `seeds` - 1."""
+        return [
+            self._run(scale, seed, name, structures, division, sources)
+            for seed in range(seeds)
+            for name in self.rows
+            for structures in self._trainings(name, sources)
+            for division in self.divisions
+        ]
+
+    def why_missing(self, row: str, column: str, sources: Mapping[str, SourceIndex]) -> str:
+        """Why a number cannot be had from these sources; empty if it can. Columns are split.structure.score."""
+        split, structure, score = column.split(".")
+        if row not in self.rows:
+            return "the paper's number only"
+        chosen = sources_of(structure, sources)  # type: ignore[arg-type]  # columns name structures
+        if not chosen:
+            return f"no shards with {structure}"
+        if lacking := [fold for fold in FOLDS if not any(len(sources[name].rows(fold)) for name in chosen)]:
+            return f"too few patients for {' and '.join(lacking)}"
+        if split == "external" and not any(len(sources[name].rows("external")) for name in chosen):
+            return "no external test set"
+        if score.startswith("mpq") and not any(len(sources[name].task.classes) > 2 for name in chosen):
+            return "no classes of nuclei"
+        return ""
+
+    def _trainings(self, row: str, sources: Mapping[str, SourceIndex]) -> Iterator[tuple[Structure, ...]]:
+        """The structures of each of a row's networks, as far as they are annotated in the prepared sources."""
+        for structures in self.rows[row].trainings:
+            found = tuple(s for s in structures if not self.why_missing(row, f"test.{s}.pq", sources))
+            if found and (len(found) > 1 or len(structures) == 1):
+                yield found
+
+    def _run(
+        self,
+        scale: str,
+        seed: int,
+        name: str,
+        structures: tuple[Structure, ...],
+        division: tuple[tuple[Split, ...], Split],
+        sources: Mapping[str, SourceIndex],
+    ) -> FoldRun:
+        row, sizes = self.rows[name], SCALES[scale]
+        chosen = tuple(source for structure in structures for source in sources_of(structure, sources))
+        has_classes = any(
+            sources[source].task.structure == "nuclei" and len(sources[source].task.classes) > 2 for source in chosen
+        )
+        return FoldRun(
+            experiment=self.experiment,
+            scale=scale,
+            row=name,
+            method=MultiTask(
+                batch=sizes.batch,
+                mixed=row.mixed,
+                contour=row.contour,
+                loss_weights=sizes.loss_weights,
+                masked=sizes.masked,
+            ),
+            sources=chosen,
+            train=division[0],
+            test=division[1],
+            seed=seed,
+            data=sizes.data,
+            network=Network(
+                encoder=row.encoder, width=sizes.width, weights="imagenet" if row.imagenet and sizes.imagenet else ""
+            ),
+            optim=sizes.optim,
+            subtyping=Subtyping(batch=sizes.batch) if row.subtyping and has_classes else None,
+            subtype_optim=sizes.subtype_optim,
+            windows=sizes.windows,
+        )
+
+
+def sources_of(structure: Structure, sources: Mapping[str, SourceIndex]) -> tuple[str, ...]:
+    """What a structure is learnt from, of the sources that are prepared."""
+    lines = (tuple(name for name in line if name in sources) for line in SOURCES_OF[structure])
+    return next((line for line in lines if line), ())

@@ -1,0 +1,30 @@
+"""Cerberus, Table 2: nuclei, separated and told apart by class."""
+
+from histoseg.experiments._cerberus import ALL, SCALES, SOURCES, FoldGrid, Row
+from histoseg.experiments._cerberus_paper import CITATION, TABLE2
+from histoseg.experiments._cerberus_spec import NOTES, blocks
+from histoseg.reporting.fold_spec import FoldTableSpec
+
+ROWS = {
+    "unet": Row(title="U-Net", trainings=(("nuclei",),), mixed=False, encoder="unet", subtyping=True),
+    "cerberus": Row(title="Cerberus", trainings=(ALL,), imagenet=True, subtyping=True),
+    "cerberus_plus": Row(title="Cerberus+", trainings=(ALL,), imagenet=True, contour=True, subtyping=True),
+}
+SPEC = FoldTableSpec(
+    title="Table 2: nuclei, separated and told apart by class",
+    rows={"unet": "U-Net", "hovernet": "HoVer-Net", "cerberus": "Cerberus", "cerberus_plus": "Cerberus+"},
+    blocks=blocks(("nuclei",), {"pq": "PQ", "mpq": "mPQ", "mpq_plus": "mPQ+"}),
+    paper=TABLE2,
+    citation=f"{CITATION}, Table 2",
+    paper_only=frozenset({"hovernet"}),
+    notes=(
+        *NOTES,
+        "mPQ is the mean over classes of the mean PQ over those images whose truth has the class; mPQ+ pools the "
+        "counts of all images first. HoVer-Net is not part of this project: its numbers are the paper's.",
+    ),
+)
+_GRID = FoldGrid(experiment="cerberus_table2", rows=ROWS)
+runs = _GRID.runs
+why_missing = _GRID.why_missing
+
+__all__ = ["SCALES", "SOURCES", "SPEC", "runs", "why_missing"]

@@ -1,0 +1,32 @@
+"""Cerberus, Table 3: glands and lumina."""
+
+from histoseg.experiments._cerberus import ALL, SCALES, SOURCES, FoldGrid, Row
+from histoseg.experiments._cerberus_paper import CITATION, TABLE3
+from histoseg.experiments._cerberus_spec import NOTES, blocks
+from histoseg.reporting.fold_spec import FoldTableSpec
+
+ROWS = {
+    "unet": Row(title="U-Net", trainings=(("gland",), ("lumen",)), mixed=False, encoder="unet"),
+    "cerberus": Row(title="Cerberus", trainings=(ALL,), imagenet=True),
+    "cerberus_plus": Row(title="Cerberus+", trainings=(ALL,), imagenet=True, contour=True),
+}
+SPEC = FoldTableSpec(
+    title="Table 3: glands and lumina",
+    rows={
+        "unet": "U-Net",
+        "mildnet": "MILD-Net",
+        "rotanet": "Rota-Net",
+        "cerberus": "Cerberus",
+        "cerberus_plus": "Cerberus+",
+    },
+    blocks=blocks(("gland", "lumen"), {"pq": "PQ"}),
+    paper=TABLE3,
+    citation=f"{CITATION}, Table 3",
+    paper_only=frozenset({"mildnet", "rotanet"}),
+    notes=(*NOTES, "MILD-Net and Rota-Net are not part of this project: their numbers are the paper's."),
+)
+_GRID = FoldGrid(experiment="cerberus_table3", rows=ROWS)
+runs = _GRID.runs
+why_missing = _GRID.why_missing
+
+__all__ = ["SCALES", "SOURCES", "SPEC", "runs", "why_missing"]
