@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from histoseg import catalog
-from histoseg.errors import ConfigError, HistosegError
+from histoseg.errors import ConfigError, DataError, HistosegError
 from histoseg.storage import Store, connect
 
 app = typer.Typer(
@@ -125,7 +125,8 @@ def _on_cell(action: Callable[[Any, Store, Path], None]) -> Callable[..., None]:
 def train(run: Any, store: Store, cache: Path) -> None:
     """Pretrain the model of one cell, or resume it; prints where it lies."""
     from histoseg.config import pretraining_id
-    from histoseg.evaluate import open_dataset, pretrain_group, run_folder
+    from histoseg.evaluate import pretrain_group
+    from histoseg.results import open_dataset, run_folder
 
     dataset = open_dataset([run], store, cache)
     pretrain_group(run, dataset, store, _process())
@@ -161,6 +162,57 @@ def report(
     written = write_report(make_plan(experiment, target, scale, seeds, set_ or []), target, out)
     print(written.table)
     print(written.page)
+
+
+@app.command("import-weights")
+def import_weights(
+    weights: Annotated[Path, typer.Argument(help="The weights.tar that Cerberus' authors published.")],
+    out: Annotated[Path, typer.Option(help="Folder for the model, as `predict` takes it.")],
+) -> None:
+    """Turn the published Cerberus checkpoint into a model; nothing in the file is executed."""
+    from histoseg.storage import FileStore
+    from histoseg.weights import import_published, save_model
+
+    model = import_published(weights)
+    save_model(model, FileStore(out), "")
+    spec = model.network.spec
+    heads = [f"{name} {count}" for name, count in {**spec.decoders, "tissue": spec.tissue}.items() if count]
+    print(f"{sum(value.numel() for value in model.network.parameters()):,} parameters")
+    print(f"{len(heads)} heads with so many classes: {', '.join(heads)}")
+    print(out)
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="PNG, JPEG or TIFF files.")],
+    model: Annotated[Path, typer.Option(help="The folder of a model.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results; each image makes its own below.")],
+    mpp: Annotated[float | None, typer.Option(help="Microns per pixel, where the files do not tell.")] = None,
+    window_px: Annotated[int, typer.Option(help="Side of a window; larger is faster and takes more memory.")] = 448,
+    margin_px: Annotated[int, typer.Option(help="Context on each side of what a window predicts.")] = 152,
+    overwrite: Annotated[bool, typer.Option(help="Segment again what is there already.")] = False,
+) -> None:
+    """Find glands, lumina, nuclei and classes of tissue in whole images; what is there already is kept."""
+    from histoseg.config import Windows
+    from histoseg.predict import Options, predict_image, require_distinct
+    from histoseg.storage import FileStore
+    from histoseg.weights import load_model
+
+    options = Options(mpp=mpp, windows=Windows(window_px=window_px, margin_px=margin_px), overwrite=overwrite)
+    require_distinct(images)
+    loaded = load_model(model)
+    loaded.network.to(_process().device)
+    print(f"{len(images)} images with {loaded.origin}; results go to {out}", flush=True)
+    failed = []
+    for path in images:
+        try:
+            print(predict_image(path, loaded, FileStore(out), options), flush=True)
+        except DataError as error:
+            _complain(str(error))
+            failed.append(str(path))
+    if failed:
+        raise typer.Exit(_complain(f"{len(failed)} of {len(images)} images failed: {', '.join(failed)}"))
+    print(out)
 
 
 @app.command()

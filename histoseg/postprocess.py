@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, UInt8
+from jaxtyping import Bool, Float32, UInt8
+from scipy import ndimage
 from skimage.segmentation import watershed
 
 from histoseg.objects import renumber
@@ -88,13 +89,12 @@ def _grow(inner: Float32[np.ndarray, "H W"], is_allowed: Bool[np.ndarray, "H W"]
 
     None is covered wholly: what comes later begins no higher, so the first pixel remains.
     """
-    labels, boxes = _pieces((inner > growth.threshold) & is_allowed, growth.min_px)
-    element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (growth.element_px, growth.element_px))
+    labels = _pieces((inner > growth.threshold) & is_allowed, growth.min_px)
+    element = _element(growth.element_px)
     grown = np.zeros(labels.shape, np.int32)
     margin = growth.element_px
-    for i, (left, top, width, height) in enumerate(boxes.tolist()):
-        rows = slice(max(top - margin, 0), top + height + margin)
-        columns = slice(max(left - margin, 0), left + width + margin)
+    for i, box in enumerate(ndimage.find_objects(labels)):
+        rows, columns = (slice(max(side.start - margin, 0), side.stop + margin) for side in box)
         mask = (labels[rows, columns] == i + 1).view(np.uint8)
         grown[rows, columns][_fill_holes(cv2.dilate(mask, element)) > 0] = i + 1
     return grown
@@ -102,22 +102,52 @@ def _grow(inner: Float32[np.ndarray, "H W"], is_allowed: Bool[np.ndarray, "H W"]
 
 def _flood(inner: Float32[np.ndarray, "H W"], contour: Float32[np.ndarray, "H W"]) -> InstanceMap:
     """Watershed of the inner probability, from markers and over the pixels that are inner or contour."""
-    element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (MASK_ELEMENT_PX, MASK_ELEMENT_PX))
     is_nucleus = (inner + contour > MASK_THRESHOLD).view(np.uint8)
-    kept, _ = _pieces(cv2.erode(is_nucleus, element) > 0, MASK_MIN_PX)
-    seeds, _ = _pieces(inner > MARKER_THRESHOLD, MARKER_MIN_PX)
-    _, markers = cv2.connectedComponents(_fill_holes((seeds > 0).view(np.uint8)), connectivity=4, ltype=cv2.CV_32S)
-    flooded: InstanceMap = watershed(-inner, markers, mask=kept > 0)  # type: ignore[no-untyped-call]  # it has no types
-    return renumber(flooded)
+    pieces = _pieces(cv2.erode(is_nucleus, _element(MASK_ELEMENT_PX)) > 0, MASK_MIN_PX)
+    seeds = _pieces(inner > MARKER_THRESHOLD, MARKER_MIN_PX) > 0
+    _, markers = cv2.connectedComponents(_fill_holes(seeds.view(np.uint8)), connectivity=4, ltype=cv2.CV_32S)
+    return renumber(_watershed(inner, markers, pieces))
 
 
-def _pieces(mask: Bool[np.ndarray, "H W"], min_px: int) -> tuple[InstanceMap, Int32[np.ndarray, "N 4"]]:
-    """Connected pieces of at least `min_px` pixels, labelled from 1, and their boxes as left, top, width, height."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
-    is_kept = stats[:, cv2.CC_STAT_AREA] >= min_px
+def _watershed(inner: Float32[np.ndarray, "H W"], markers: InstanceMap, pieces: InstanceMap) -> InstanceMap:
+    """What scikit-image's watershed of `-inner` gives within the pieces, each of which is connected.
+
+    A piece with one marker is flooded from it, whatever the probabilities; the watershed runs over the others only,
+    and pixels of one piece do not depend on those of another. But it takes markers' equal probabilities in an order
+    that depends on all of them, so where that could change anything, it runs over everything.
+    """
+    is_marked = (markers > 0) & (pieces > 0)
+    piece_of_pixel, marker_of_pixel = pieces[is_marked], markers[is_marked]
+    marker_of_piece = np.zeros(pieces.max(initial=0) + 1, np.int32)
+    marker_of_piece[piece_of_pixel] = marker_of_pixel  # One of them, if there are several.
+    is_shared = np.zeros(len(marker_of_piece), bool)
+    is_shared[piece_of_pixel[marker_of_piece[piece_of_pixel] != marker_of_pixel]] = True
+    is_contested = is_shared[pieces]
+    if _has_ties(inner, markers, np.where(is_contested, pieces, 0)):
+        is_contested = pieces > 0
+    flooded = watershed(-inner, markers, mask=is_contested)  # type: ignore[no-untyped-call]  # it has no types
+    return np.asarray(np.where(is_contested, flooded, marker_of_piece[pieces]), np.int32)
+
+
+def _has_ties(inner: Float32[np.ndarray, "H W"], markers: InstanceMap, pieces: InstanceMap) -> bool:
+    """Whether markers have equally probable pixels in one piece, of those next to what is to be flooded."""
+    is_free = ((pieces > 0) & (markers == 0)).view(np.uint8)
+    is_active = (cv2.dilate(is_free, _element(3)) > 0) & (pieces > 0) & (markers > 0)
+    codes = pieces[is_active].astype(np.int64) << 32 | inner[is_active].view(np.int32)  # Equal floats, equal bits.
+    return len(np.unique(codes)) < len(codes)
+
+
+def _pieces(mask: Bool[np.ndarray, "H W"], min_px: int) -> InstanceMap:
+    """Connected pieces of at least `min_px` pixels, labelled from 1."""
+    _, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
+    is_kept = np.bincount(labels.ravel()) >= min_px
     is_kept[0] = False  # The background.
     new_labels = np.where(is_kept, np.cumsum(is_kept), 0).astype(np.int32)
-    return new_labels[labels], stats[is_kept, :4]
+    return np.asarray(new_labels[labels])
+
+
+def _element(size_px: int) -> UInt8[np.ndarray, "K K"]:
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size_px, size_px)))
 
 
 def _fill_holes(mask: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:

@@ -9,7 +9,7 @@ import io
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,24 @@ HEADS = {  # Ours by the published name
     "Nuclei#TYPE": "nuclei_type",
     "Gland#TYPE": "gland_type",
 }
+# What the numbers mean that the published network predicts; its files do not say, its authors' code does.
+PUBLISHED_CLASSES: Mapping[str, tuple[str, ...]] = {
+    "nuclei_type": ("background", "neutrophil", "epithelial", "lymphocyte", "plasma", "eosinophil", "connective"),
+    "gland_type": ("background", "gland", "surface_epithelium"),
+    "tissue": (
+        "background",
+        "abnormal_epithelium",
+        "normal_epithelium",
+        "inflammatory",
+        "muscle",
+        "stroma",
+        "debris",
+        "mucous",
+        "adipose",
+    ),
+}
+PUBLISHED_MPP = 0.5  # Graham et al. 2023: all is trained and predicted at 0.5 microns per pixel
+TISSUE_OUTPUT = "decoder_head.Patch-Class.conv2.bias"
 UNUSED = ("backbone.fc.weight", "backbone.fc.bias")
 # torchvision's file names end in the first digits of their SHA-256, which torch.hub checks.
 IMAGENET: Mapping[Encoder, str] = {
@@ -50,12 +68,14 @@ class Model:
         classes: Class names of each decoder that tells classes, and of "tissue".
         mpp: Microns per pixel of the images it was trained on.
         origin: Where it is from, for people.
+        sha256: Of the stored numbers; empty if it was not read from a folder.
     """
 
     network: Cerberus
     classes: Mapping[str, tuple[str, ...]]
     mpp: float
     origin: str
+    sha256: str = ""
 
 
 def save_model(model: Model, store: Store, folder: str) -> None:
@@ -99,50 +119,67 @@ def load_model(folder: Path) -> Model:
         raise CheckpointError(f"{folder}/model.safetensors is not the file that model.json describes; copy both again")
     network = build(spec, 0)
     _take_over(network, load(body), str(folder))
-    return Model(network=network.eval(), classes=classes, mpp=mpp, origin=origin)
+    return Model(network=network.eval(), classes=classes, mpp=mpp, origin=origin, sha256=sha256)
+
+
+def import_published(path: Path) -> Model:
+    """The model in a checkpoint of Cerberus' authors, with the names of its classes.
+
+    Raises:
+        CheckpointError: If `read_published` refuses the file.
+    """
+    network = read_published(path)
+    told = {*network.spec.decoders, *(["tissue"] if network.spec.tissue else [])}
+    classes = {name: names for name, names in PUBLISHED_CLASSES.items() if name in told}
+    origin = f"{path.name}, a checkpoint in the layout of Cerberus' authors"
+    return Model(network=network, classes=classes, mpp=PUBLISHED_MPP, origin=origin)
 
 
 def read_published(path: Path) -> Cerberus:
     """The network in a checkpoint of Cerberus' authors (a `weights.tar` with the key "desc").
 
     Raises:
-        CheckpointError: If the file has another layout; the text says which names differ.
+        CheckpointError: If the file has another layout; the text says which names differ, as the file calls them.
     """
     tensors = _read_foreign(path)
     theirs = {name: value for name, value in tensors.items() if name not in UNUSED}
     if dropped := sum(tensors[name].numel() for name in UNUSED if name in tensors):
         logger.info("%s: %d numbers of an ImageNet classifier that nothing uses are left out", path, dropped)
+    outputs = {ours: published_name(f"decoders.{ours}.head.1.bias") for ours in HEADS.values()}
     spec = Spec(
-        decoders={
-            ours: count for head, ours in HEADS.items() if (count := _outputs(theirs, f"{head}.INST", f"{head}.TYPE"))
-        },
-        tissue=len(theirs["decoder_head.Patch-Class.conv2.bias"])
-        if "decoder_head.Patch-Class.conv2.bias" in theirs
-        else 0,
+        decoders={ours: _count(theirs, name, ours, path) for ours, name in outputs.items() if name in theirs},
+        tissue=_count(theirs, TISSUE_OUTPUT, "tissue", path) if TISSUE_OUTPUT in theirs else 0,
     )
     network = build(spec, 0)
-    _take_over(network, {_our_name(name): value for name, value in theirs.items()}, str(path))
+    _take_over(network, theirs, str(path), published_name)
     return network.eval()
 
 
-def _outputs(tensors: Mapping[str, Tensor], *heads: str) -> int:
-    """How many classes the first of some published heads has; 0 if there is none."""
-    found = (tensors.get(f"output_head.{head}.x.1.conv.bias") for head in heads)
-    return next((len(bias) for bias in found if bias is not None), 0)
+def _count(tensors: Mapping[str, Tensor], bias: str, ours: str, path: Path) -> int:
+    """How many classes a head tells, of which its last bias has one number each."""
+    shape = tuple(tensors[bias].shape)
+    names = PUBLISHED_CLASSES.get(ours)
+    wanted = (len(names),) if names else (2, 3)  # Without and with contours
+    if len(shape) != 1 or shape[0] not in wanted:
+        counts = " or ".join(map(str, wanted))
+        raise CheckpointError(f"{path} is of another layout: {bias} is {shape}; expected {counts} numbers, one a class")
+    return shape[0]
 
 
-def _our_name(name: str) -> str:
-    """Our name of a published tensor; what is not of their layout keeps its name, and is then found to differ."""
-    part = {"conv": "0", "bn": "1"}
-    if match := re.fullmatch(r"decoder_head\.([^.]+)\.(\d)\.block\.(\d)\.(conv|bn)\.(\w+)", name):
-        head, stage, block, kind, rest = match.groups()
-        return f"decoders.{HEADS.get(head, head)}.stages.{stage}.{3 * int(block) + int(part[kind])}.{rest}"
-    if match := re.fullmatch(r"output_head\.([^.]+)\.(?:INST|TYPE)\.x\.0\.block\.0\.(conv|bn)\.(\w+)", name):
-        head, kind, rest = match.groups()
-        return f"decoders.{HEADS.get(head, head)}.head.0.{part[kind]}.{rest}"
-    if match := re.fullmatch(r"output_head\.([^.]+)\.(?:INST|TYPE)\.x\.1\.conv\.(\w+)", name):
-        return f"decoders.{HEADS.get(match[1], match[1])}.head.1.{match[2]}"
-    return name.replace("decoder_head.Patch-Class.", "tissue.").replace("backbone.", "encoder.")
+def published_name(name: str) -> str:
+    """What a published checkpoint calls one of our tensors."""
+    heads = {ours: theirs for theirs, ours in HEADS.items()}
+    layer = {0: "conv", 1: "bn"}  # ReLU, the third of each block, has no tensors.
+    if match := re.fullmatch(r"decoders\.(\w+)\.stages\.(\d)\.(\d)\.(\w+)", name):
+        ours, stage, index, rest = match.groups()
+        block, kind = divmod(int(index), 3)
+        return f"decoder_head.{heads[ours]}.{stage}.block.{block}.{layer[kind]}.{rest}"
+    if match := re.fullmatch(r"decoders\.(\w+)\.head\.(?:0\.)?(\d)\.(\w+)", name):
+        ours, index, rest = match.groups()
+        task = "TYPE" if ours.endswith("_type") else "INST"
+        place = "1.conv" if ".head.1." in name else f"0.block.0.{layer[int(index)]}"
+        return f"output_head.{heads[ours]}.{task}.x.{place}.{rest}"
+    return re.sub("^tissue.", "decoder_head.Patch-Class.", re.sub("^encoder.", "backbone.", name))
 
 
 def start_from(network: Cerberus, store: Store) -> None:
@@ -250,13 +287,16 @@ def _read_foreign(path: Path) -> dict[str, Tensor]:
     return {str(name).removeprefix("module."): value for name, value in content.items()}
 
 
-def _take_over(network: Cerberus, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Fill a network.
+def _take_over(
+    network: Cerberus, tensors: Mapping[str, Tensor], where: str, name_there: Callable[[str], str] = str
+) -> None:
+    """Fill a network; `name_there` gives the name by which the file knows one of our tensors.
 
     Raises:
         CheckpointError: If names or shapes differ; a few are named.
     """
-    own = network.state_dict()
+    state = network.state_dict()
+    own = {name_there(name): value for name, value in state.items()}
     # Older files do not count batches; the count changes nothing.
     tensors = {**{name: own[name] for name in own if name.endswith("num_batches_tracked")}, **tensors}
     faults = [f"lacks {name}" for name in own if name not in tensors]
@@ -269,4 +309,4 @@ def _take_over(network: Cerberus, tensors: Mapping[str, Tensor], where: str) -> 
     if faults:
         more = f" and {len(faults) - 4} more" if len(faults) > 4 else ""
         raise CheckpointError(f"{where} is of another layout: {'; '.join(faults[:4])}{more}")
-    network.load_state_dict(dict(tensors))
+    network.load_state_dict({name: tensors[name_there(name)] for name in state})

@@ -7,12 +7,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
-    ["types", "errors", "machine", "provenance", "ranks"],
+    ["types", "errors", "machine", "palette", "provenance", "ranks"],
     ["config", "catalog", "storage"],
     ["consensus", "losses", "metrics", "models", "objects", "postprocess", "targets"],
     ["sources", "shards"],
     ["loaders", "weights"],
-    ["demo", "inference", "methods"],
+    ["demo", "exports", "inference", "methods", "overlay", "segmentation"],
     ["training"],
     ["crossval", "evaluate", "predict"],
     ["reporting"],

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 
 from histoseg.errors import DataError
+from histoseg.palette import CLASS_COLOURS, to_rgb
 from histoseg.reporting.cells import Cell, TableSpec
 from histoseg.reporting.drawing import GREY, INK, to_png
 from histoseg.reporting.records import Address, Panel, Record
@@ -17,8 +18,6 @@ from histoseg.types import IGNORE
 
 ReadBytes = Callable[[str], bytes]
 
-# Okabe & Ito (2008), Color Universal Design: told apart under all common colour blindnesses.
-CLASS_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 BACKGROUND_COLOUR = "#16191d"  # Class 0 is left unpainted.
 IGNORE_COLOUR = "#8a8f96"
 PANEL_PX = 512  # Longer side of a shown image; more only makes the page heavy.
@@ -78,13 +77,9 @@ def _choose_panels(spec: TableSpec, cells: Mapping[Address, Cell], row: str) -> 
 
 def paint(semantic_map: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
     """The map in colour: class 0 dark, IGNORE grey, the palette repeating after its seventh colour."""
-    palette = np.array([_rgb(CLASS_COLOURS[(i - 1) % len(CLASS_COLOURS)]) for i in range(256)], np.uint8)
-    palette[0], palette[IGNORE] = _rgb(BACKGROUND_COLOUR), _rgb(IGNORE_COLOUR)
+    palette = np.array([to_rgb(CLASS_COLOURS[(i - 1) % len(CLASS_COLOURS)]) for i in range(256)], np.uint8)
+    palette[0], palette[IGNORE] = to_rgb(BACKGROUND_COLOUR), to_rgb(IGNORE_COLOUR)
     return np.asarray(palette[semantic_map])
-
-
-def _rgb(colour: str) -> tuple[int, ...]:
-    return tuple(bytes.fromhex(colour.removeprefix("#")))
 
 
 def decode_png(body: bytes, key: str) -> UInt8[np.ndarray, "..."]:
