@@ -51,6 +51,68 @@ def dataset(prepared, tmp_path):
     return MetaDataset.open(prepared, ["synthetic", "glas", "monuseg"], f"{PATCH_PX}px", tmp_path / "cache")
 
 
+FOLD_SOURCES = ("cerberus_gland", "cerberus_lumen", "lizard", "kather5k")
+
+
+@pytest.fixture(scope="session")
+def fold_data():
+    """How Cerberus' sources are stored and augmented in these tests."""
+    from dataclasses import replace
+
+    from histoseg.experiments._cerberus import AUGMENTATION
+
+    return replace(AUGMENTATION, patch_px=64, tissue_px=48)
+
+
+@pytest.fixture(scope="session")
+def folds_url(demo, fold_data, tmp_path_factory):
+    """A file store with one source of each structure, divided into folds."""
+    from histoseg.shards.prepare import prepare_sources
+    from histoseg.shards.writer import Recipe
+    from histoseg.storage import connect
+
+    store = connect(f"file://{tmp_path_factory.mktemp('folds')}")
+    with ThreadPoolExecutor(1) as pool:
+        prepare_sources(FOLD_SOURCES, demo, store, Recipe(data=fold_data), pool, strict=True)
+    return store.url
+
+
+@pytest.fixture
+def fold_dataset(folds_url, fold_data, tmp_path):
+    """The meta-dataset in it, of which the first fold is trained on."""
+    from dataclasses import replace
+
+    from histoseg.shards.reader import MetaDataset
+    from histoseg.storage import connect
+
+    opened = MetaDataset.open(connect(folds_url), FOLD_SOURCES, fold_data.layout, tmp_path / "cache")
+    return replace(opened, training=("fold1",))
+
+
+@pytest.fixture
+def tiny_fold_run(fold_data):
+    """A Cerberus that takes seconds: four steps, then two of subtyping."""
+    from histoseg.config import FoldRun, Network, Optim, Windows
+    from histoseg.methods.cerberus import MultiTask
+    from histoseg.methods.subtyping import Subtyping
+
+    return FoldRun(
+        experiment="cerberus_table2",
+        scale="laptop",
+        row="cerberus",
+        method=MultiTask(batch=5),
+        sources=FOLD_SOURCES,
+        train=("fold1",),
+        test="fold3",
+        data=fold_data,
+        network=Network(encoder="resnet18", width=4),
+        optim=Optim(lr=1e-3, steps=4),
+        subtyping=Subtyping(batch=3),
+        subtype_optim=Optim(lr=1e-3, steps=2),
+        windows=Windows(window_px=352, margin_px=16),
+    )
+
+
 @pytest.fixture
 def tiny_run():
     """A run that takes seconds: two steps of pretraining, two epochs of refining."""

@@ -135,18 +135,18 @@ def test_objects_equal_those_made_one_by_one_on_the_whole_map(postprocess, struc
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("levels", [0, 4, 64, 4096])
+@pytest.mark.parametrize("levels", [0, 4, 64])
 def test_nuclei_with_several_markers_equal_a_watershed_of_everything(postprocess, seed, levels):
     """With few levels many probabilities are equal, and the order in which scikit-image takes them decides."""
     rng = np.random.default_rng(seed)
     inner, contour = (cv2.GaussianBlur(rng.normal(0, 1, (200, 200)), (0, 0), 1.5).astype(np.float32) for _ in range(2))
-    inner, contour = (0.5 + inner / 2).clip(0, 1), (0.45 + contour).clip(0, 1)
+    inner, contour = (0.3 + inner).clip(0, 1), (0.1 + contour).clip(0, 1)
     if levels:
         inner = (np.round(inner * levels) / levels).astype(np.float32)
     probabilities = np.stack([1 - inner, inner, contour])
     expected = flood_by_definition(inner, contour)
-    nuclei, _ = ndimage.label(expected)
-    assert nuclei.max() < 0.7 * len(np.unique(expected))  # Many touch.
+    _, num_pieces = ndimage.label(expected)
+    assert num_pieces < 0.9 * len(np.unique(expected))  # Many touch.
     np.testing.assert_array_equal(postprocess.separate(probabilities, "nuclei", contour=True), close_gaps(expected))
 
 

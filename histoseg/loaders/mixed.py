@@ -174,7 +174,7 @@ class _Cutter:
         patch, (types, instances) = self._local.large(image, [semantic_map, instance_map], plan.seed)
         target = instance_target(instances.astype(np.int32), structure, self._contour)
         target.weights[types == IGNORE] = 0
-        return patch, target, types
+        return patch, target, types.astype(np.uint8)  # albumentations stacks maps, so they come back as the widest.
 
     def _tissue(self, plan: PatchPlan) -> tuple[np.ndarray, Target, np.ndarray]:
         image, _ = self._dataset.read(plan.source, plan.row)

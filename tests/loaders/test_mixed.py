@@ -1,0 +1,133 @@
+"""Task sampling of Cerberus: what the paper draws, drawn with the stated probabilities, alike on every rank."""
+
+from collections import Counter
+from itertools import islice
+
+import numpy as np
+import pytest
+from scipy.stats import chisquare
+
+from histoseg.errors import DataError
+from histoseg.loaders.mixed import MixedSampler, Pool, mixed_loader, pools_of
+from histoseg.types import Place
+
+
+def pool(name, shares):
+    count = len(shares)
+    return Pool(
+        sources=(name,), owner=np.zeros(count, int), rows=np.arange(count), share=np.asarray(shares, float)
+    )
+
+
+POOLS = {"gland": pool("a", [1] * 4), "lumen": pool("b", [1] * 3), "nuclei": pool("c", [1, 1, 2]), "tissue": pool("d", [1] * 5)}
+
+
+def sampler(**changes):
+    return MixedSampler(**({"pools": POOLS, "batch": 9, "mixed": True, "seed": 0} | changes))
+
+
+def test_super_tasks_have_seven_and_three_of_ten():
+    """Cerberus, Sec. 3.2.1; a chi-square test rejects one draw of a thousand."""
+    kinds = Counter("tissue" in sampler().structures(step) for step in range(4000))
+    assert chisquare([kinds[False], kinds[True]], [2800, 1200]).pvalue > 0.001
+
+
+def test_structures_of_a_mixed_batch_are_equally_likely():
+    drawn = Counter(s for step in range(2000) for s in sampler().structures(step) if s != "tissue")
+    assert set(drawn) == {"gland", "lumen", "nuclei"}
+    assert chisquare(list(drawn.values())).pvalue > 0.001
+
+
+def test_super_tasks_are_never_mixed():
+    for step in range(200):
+        assert len({structure == "tissue" for structure in sampler().structures(step)}) == 1
+
+
+def test_a_fixed_batch_has_one_structure():
+    fixed = sampler(mixed=False)
+    seen = [set(fixed.structures(step)) for step in range(400)]
+    assert all(len(structures) == 1 for structures in seen)
+    drawn = Counter(structures.pop() for structures in seen if "tissue" not in structures)
+    assert chisquare([drawn[s] for s in ("gland", "lumen", "nuclei")]).pvalue > 0.001
+
+
+def test_tissue_alone_is_always_drawn():
+    assert set(sampler(pools={"tissue": POOLS["tissue"]}).structures(3)) == {"tissue"}
+
+
+def test_samples_are_drawn_by_their_share():
+    """Of nuclei the third sample has twice the area of the others: a half and two quarters of the draws."""
+    only = sampler(pools={"nuclei": POOLS["nuclei"]})
+    rows = Counter(p.row for step in range(500) for part in only.plan(step, Place()).parts for p in part.patches)
+    assert chisquare([rows[0], rows[1], rows[2]], [1125, 1125, 2250]).pvalue > 0.001
+
+
+def test_every_sample_is_reached():
+    plans = [sampler().plan(step, Place()) for step in range(300)]
+    drawn = {(p.source, p.row) for plan in plans for part in plan.parts for p in part.patches}
+    assert drawn == {(own.sources[0], int(row)) for own in POOLS.values() for row in own.rows}
+
+
+def test_a_step_is_a_pure_function_of_seed_and_number():
+    later = list(islice(sampler().steps(0, Place()), 12))[9:]
+    assert list(islice(sampler().steps(9, Place()), 3)) == later
+    assert list(islice(sampler(seed=1).steps(9, Place()), 3)) != later
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 4, 12])
+def test_ranks_share_a_step_with_the_same_mix(world_size):
+    for step in range(50):
+        whole = sampler().plan(step, Place())
+        shares = [sampler().plan(step, Place(rank=rank, world_size=world_size)) for rank in range(world_size)]
+        assert all(share.counts == whole.counts for share in shares)
+        for i, part in enumerate(whole.parts):
+            parts = [share.parts[i].patches for share in shares]
+            assert sorted(p.seed for share in parts for p in share) == sorted(p.seed for p in part.patches)
+            lengths = [len(share) for share in parts]
+            assert max(lengths) - min(lengths) <= 1  # As many of each structure on every rank, to within one.
+
+
+def test_an_empty_pool_is_refused():
+    with pytest.raises(DataError, match="no images to train on for lumen"):
+        sampler(pools={**POOLS, "lumen": pool("b", [])})
+
+
+def test_batches_hold_what_was_planned(fold_dataset, fold_data):
+    draw = MixedSampler(pools=pools_of(fold_dataset, fold_data), batch=6, mixed=True, seed=0)
+    assert set(draw.pools) == {"gland", "lumen", "nuclei", "tissue"}
+    seen = set()
+    for batch in islice(mixed_loader(fold_dataset, fold_data, draw, contour=True, place=Place()), 12):
+        assert sum(batch.counts.values()) == len(batch.structures) == 6
+        side = 48 if "tissue" in batch.counts else 64
+        assert batch.images.shape == (6, side, side, 3)
+        for structure, number in batch.counts.items():
+            own = batch.owned(structure)
+            assert own.stop - own.start == number
+            assert set(batch.structures[own]) == {structure}
+        seen |= set(np.unique(batch.classes).tolist()) if side == 64 else set()
+        assert (batch.weights > 0).all()
+    assert seen == {0, 1, 2}  # background, inner, contour
+
+
+def test_only_the_training_fold_is_drawn(fold_dataset, fold_data):
+    for structure, own in pools_of(fold_dataset, fold_data).items():
+        (source,) = own.sources
+        assert set(own.rows.tolist()) == set(fold_dataset.sources[source].rows("fold1").tolist()), structure
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 8])
+def test_ranks_together_have_the_patches_of_one_rank(fold_dataset, fold_data, world_size):
+    draw = MixedSampler(pools=pools_of(fold_dataset, fold_data), batch=5, mixed=True, seed=1)
+    alone = mixed_loader(fold_dataset, fold_data, draw, contour=False, place=Place(), first_step=2)
+    ranks = [
+        mixed_loader(
+            fold_dataset, fold_data, draw, contour=False, place=Place(rank=rank, world_size=world_size), first_step=2
+        )
+        for rank in range(world_size)
+    ]
+    for _ in range(3):
+        whole, shares = next(alone), [next(rank) for rank in ranks]
+        together = {seed: share.images[i] for share in shares for i, seed in enumerate(share.seeds)}
+        assert set(together) == set(whole.seeds)
+        for i, seed in enumerate(whole.seeds):
+            np.testing.assert_array_equal(together[seed], whole.images[i])
