@@ -109,4 +109,6 @@ def test_nothing_is_unpickled():
         assert loads == (path.name == "weights.py"), path
         assert path.read_text().count("weights_only=True") >= loads, path
         keywords = [word for node in ast.walk(ast.parse(path.read_text())) for word in getattr(node, "keywords", [])]
-        assert not [word for word in keywords if word.arg == "allow_pickle" and ast.unparse(word.value) != "False"], path
+        assert not [word for word in keywords if word.arg == "allow_pickle" and ast.unparse(word.value) != "False"], (
+            path
+        )

@@ -210,6 +210,16 @@ def test_a_later_object_covers_an_earlier_one(postprocess):
     assert found[14, 8] == 1
 
 
+def test_the_id_of_a_gland_that_is_covered_goes_to_the_next(postprocess):
+    probabilities = np.zeros((2, 60, 620), np.float32)
+    probabilities[1, 0:3, 10:610] = 1  # A strip at the border, and a wider one below: dilated, it reaches row 0.
+    probabilities[1, 4:8, 5:615] = 1
+    probabilities[1, 30:50, 5:615] = 1
+    found = postprocess.separate(probabilities, "gland", contour=False)
+    assert np.unique(found).tolist() == [0, 1, 2]
+    assert (found[:8, 10:610] == 1).all()
+
+
 def test_the_id_of_a_marker_without_a_nucleus_goes_to_the_next(postprocess):
     probabilities = np.zeros((3, 20, 20), np.float32)
     probabilities[1, 1:3, 1:3] = 1  # Four pixels: enough for a marker, but erosion leaves nothing to flood.

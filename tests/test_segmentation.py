@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-# A U-Net's encoder looks 62 pixels far with its convolutions, 2 · (1 + 2 + 4 + 8 + 16), and less than 16 with pooling; a
+# A U-Net's encoder looks 62 pixels far with its convolutions, 2 · (1 + 2 + 4 + 8 + 16), under 16 more with pooling; a
 # decoder 30 with convolutions, 2 · (8 + 4 + 2 + 1), and 30 with interpolation. A margin of 144 holds all of it.
 MARGIN_PX = 144
 

@@ -47,15 +47,15 @@ def parse(html):
     return page
 
 
-def make_report(*raws, **changes):
+def make_report(*raws, omissions=(), **changes):
+    from histoseg.reporting.frame import Frame
     from histoseg.reporting.page import Report
 
     fields = {
-        "stem": "table1",
+        "frame": Frame(stem="table1", command="histoseg report table1 && echo <done>", omissions=omissions),
         "spec": make_spec(),
         "records": load(*raws),
         "read": read_panel,
-        "command": "histoseg report table1 && echo <done>",
     }
     return Report(**{**fields, **changes})
 

@@ -19,14 +19,14 @@ def test_a_record_is_read_as_it_was_written(from_json):
     raw = json.loads(json.dumps(make_record("breastpathq", "all_others", "transfer", seed=3, with_panels=True)))
     record = from_json(raw, "records/a.json")
     assert record.address == ("breastpathq", "all_others", "transfer")
-    assert (record.cell, record.pretraining, record.seed) == (raw["cell"], raw["pretraining"], 3)
+    assert (record.header.cell, record.header.pretraining, record.header.seed) == (raw["cell"], raw["pretraining"], 3)
     assert record.scores.interval == tuple(raw["scores"]["interval"])
     assert record.refine_curve[2] == (2, raw["refine_curve"][2]["val_miou"])
     assert record.panels[0].image == raw["panels"][0]["image"]
     assert record.test_images[1].confusion.dtype == np.int64
     np.testing.assert_array_equal(record.test_images[1].confusion, raw["test_images"][1]["confusion"])
     assert record.num_test_pixels == sum(np.sum(image["confusion"]) for image in raw["test_images"])
-    assert record.run == raw["run"]
+    assert record.header.run == raw["run"]
 
 
 @pytest.mark.parametrize("undefined", [None, math.nan])

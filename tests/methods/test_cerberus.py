@@ -1,0 +1,138 @@
+"""What a step of Cerberus changes, and what it leaves alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from histoseg.config import Network
+from histoseg.errors import ConfigError, DataError
+from histoseg.methods.cerberus import MultiTask, draw_kept
+from histoseg.methods.subtyping import Subtyping, typed_sources
+from histoseg.models.cerberus import Spec, build
+from histoseg.types import MixedBatch, Place
+
+
+def network(tissue=3):
+    decoders = {"gland": 2, "lumen": 2, "nuclei": 2}
+    spec = Spec(network=Network(encoder="resnet18", width=4), decoders=decoders, tissue=tissue, tissue_cells=2)
+    return build(spec, 0)
+
+
+def batch(structures, side=32, seed=0, counts=None):
+    rng, size = np.random.default_rng(seed), len(structures)
+    place = (1, 1) if "tissue" in structures else (side, side)
+    return MixedBatch(
+        images=rng.integers(0, 256, (size, side, side, 3), dtype=np.uint8),
+        classes=rng.integers(0, 2, (size, *place), dtype=np.uint8),
+        weights=rng.uniform(1, 11, (size, *place)).astype(np.float32),
+        types=rng.integers(0, 3, (size, *place), dtype=np.uint8),
+        structures=tuple(structures),
+        keys=tuple(f"k{i}" for i in range(size)),
+        seeds=tuple(range(size)),
+        counts=counts or {name: structures.count(name) for name in dict.fromkeys(structures)},
+    )
+
+
+def gradients(model, method, *batches):
+    model.zero_grad(set_to_none=True)
+    losses = [method.backward(model, one) for one in batches]
+    return sum(losses), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def test_a_decoder_without_patches_is_not_changed_at_all():
+    """Not its weights, though Adam has momentum for it, and not its running statistics; nor is it run."""
+    model, method = network(), MultiTask(batch=4)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    model.train()
+    method.backward(model, batch(["gland", "lumen", "nuclei", "nuclei"]))
+    optimizer.step()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    runs = []
+    for name in ("lumen", "gland", "nuclei"):
+        model.decoders[name].register_forward_hook(lambda *_, name=name: runs.append(name))
+    optimizer.zero_grad(set_to_none=True)
+    method.backward(model, batch(["gland", "gland", "nuclei"], seed=1))
+    optimizer.step()
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert sorted(runs) == ["gland", "nuclei"]
+    assert not {name for name in changed if name.startswith(("decoders.lumen.", "tissue."))}
+    assert {name.split(".")[1] for name in changed if name.startswith("decoders.")} == {"gland", "nuclei"}
+    assert any(name.startswith("encoder.") for name in changed)
+
+
+def test_tissue_changes_encoder_and_its_own_head_only():
+    model = network()
+    _, found = gradients(model, MultiTask(batch=3), batch(["tissue"] * 3))
+    assert {name.split(".")[0] for name in found} == {"encoder", "tissue"}
+
+
+def test_the_loss_is_a_mean_over_each_structures_patches():
+    """Worked out apart: each decoder alone, weighted cross-entropy by its definition in NumPy."""
+    model, drawn = network().eval(), batch(["gland", "nuclei", "nuclei"])
+    loss, _ = gradients(model, MultiTask(batch=3, loss_weights=(("nuclei", 0.25),)), drawn)
+    wanted = 0.0
+    with torch.no_grad():
+        features = model.encode(torch.from_numpy(drawn.images))
+        for structure, factor in (("gland", 1.0), ("nuclei", 0.25)):
+            logits = model.decode(features, structure).numpy().astype(np.float64)
+            p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+            each = [
+                (-np.log(np.take_along_axis(p[i], drawn.classes[i][None].astype(int), 0))[0] * drawn.weights[i]).mean()
+                for i, owner in enumerate(drawn.structures)
+                if owner == structure
+            ]
+            wanted += factor * np.mean(each)
+    assert loss == pytest.approx(wanted, rel=1e-5)
+
+
+def test_shares_of_ranks_add_up_however_patches_are_dealt():
+    """Evaluation mode, so that batch statistics, which real ranks share, stay out of it."""
+    model, method = network().eval(), MultiTask(batch=3)
+    whole = batch(["gland", "nuclei", "nuclei"])
+    parts = []
+    for chosen in ([0, 1, 2], [0, 1], [2]):
+        own = {name: getattr(whole, name)[chosen] for name in ("images", "classes", "weights", "types")}
+        names = {name: tuple(getattr(whole, name)[i] for i in chosen) for name in ("structures", "keys", "seeds")}
+        parts.append(replace(whole, **own, **names))
+    loss, wanted = gradients(model, method, parts[0])
+    split_loss, found = gradients(model, method, *parts[1:])
+    assert split_loss == pytest.approx(loss, rel=1e-6)
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_masked_decoders_see_all_patches_and_learn_the_same_in_evaluation():
+    model, drawn = network().eval(), batch(["gland", "nuclei", "nuclei"])
+    loss, wanted = gradients(model, MultiTask(batch=3), drawn)
+    seen = []
+    model.decoders["gland"].register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0][0])))
+    masked_loss, found = gradients(model, MultiTask(batch=3, masked=True), drawn)
+    assert seen == [3]
+    assert masked_loss == pytest.approx(loss, rel=1e-6)
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_dropout_is_drawn_by_patch():
+    kept = draw_kept((1, 2, 3), 2000)
+    np.testing.assert_array_equal(draw_kept((2,), 2000)[0], kept[1])
+    assert 0.66 < kept.mean() < 0.74  # 0.7 of 6,000 coin tosses, within 6 standard errors
+    assert draw_kept((), 5).shape == (0, 5)
+
+
+@pytest.mark.parametrize("wrong", [{"batch": 0}, {"loss_weights": (("gland", 0.0),)}])
+def test_nonsense_is_refused(wrong):
+    with pytest.raises(ConfigError, match="must be"):
+        MultiTask(**wrong)
+
+
+def test_subtyping_learns_from_sources_with_classes(fold_dataset, fold_data):
+    assert typed_sources(fold_dataset) == ("lizard",)
+    drawn = next(Subtyping(batch=2).batches(fold_dataset, fold_data, seed=0, place=Place(), first_step=0))
+    assert set(drawn.structures) == {"nuclei"}
+    assert drawn.types.max() > 1
+    without = replace(fold_dataset, sources={"kather5k": fold_dataset.sources["kather5k"]})
+    with pytest.raises(DataError, match="none of kather5k tells classes of nuclei"):
+        Subtyping().batches(without, fold_data, seed=0, place=Place(), first_step=0)
