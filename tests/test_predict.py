@@ -64,7 +64,7 @@ def test_everything_is_written_and_again_the_same(capsys, model, image, tmp_path
     assert line.startswith("slide.png: ")
     assert last == str(tmp_path / "out")
     written = contents(tmp_path / "out" / "slide")
-    assert sorted(written) == [*FILES, "summary.json"]
+    assert sorted(written) == sorted([*FILES, "summary.json"])
     summary = json.loads(written["summary.json"])
     assert summary["image"] == "slide.png"
     assert summary["size_px"] == [80, 60]
@@ -111,7 +111,7 @@ def test_a_summary_is_never_beside_files_of_another_run(model, image, tmp_path, 
 
     store, loaded = FileStore(tmp_path / "out"), load_model(model)
     predict_image(image, loaded, store, Options(mpp=0.5))
-    assert store.list()[-1] == "slide/summary.json"
+    assert "slide/summary.json" in store.list()
 
     def full(key, body):
         raise StorageError("no space left")

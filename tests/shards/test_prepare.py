@@ -1,0 +1,155 @@
+"""Several sources divided into folds together; tissue in two folds is refused before anything is written."""
+
+import json
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from histoseg import catalog
+from histoseg.errors import DataError
+from histoseg.shards import prepare as preparing
+from histoseg.shards.index import open_index
+from histoseg.shards.prepare import ASSIGNMENTS, prepare_sources
+from histoseg.shards.reader import MetaDataset
+from histoseg.shards.verify import verify_source
+from histoseg.shards.writer import Recipe
+from histoseg.storage import connect
+from histoseg.types import EXTERNAL, FOLDS
+from tests.conftest import FOLD_SOURCES
+
+
+@pytest.fixture
+def store(tmp_path):
+    return connect(f"file://{tmp_path / 'store'}")
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(1) as made:
+        yield made
+
+
+def test_every_patient_is_in_one_fold_and_published_ones_are_kept(folds_url, fold_data, demo):
+    store = connect(folds_url)
+    for source in FOLD_SOURCES:
+        index = open_index(store, source, fold_data.layout)
+        by_patient = {}
+        for split in (*FOLDS, EXTERNAL):
+            for row in index.rows(split).tolist():
+                by_patient.setdefault(index.samples.patient[row], set()).add(split)
+        assert all(len(splits) == 1 for splits in by_patient.values())
+        assert len(index.rows(*FOLDS, EXTERNAL)) == len(index.samples.key)
+        published = {e.key: e.fold for e in catalog.load("histoseg.sources", source).entries(demo) if e.fold}
+        for row, image in enumerate(index.samples.image):
+            assert published.get(image) in (None, *by_patient[index.samples.patient[row]])
+
+
+def test_everything_lies_at_half_a_micron(folds_url, fold_data):
+    for source in FOLD_SOURCES:
+        index = open_index(connect(folds_url), source, fold_data.layout)
+        assert index.layout == "64px-0.5mpp-folds"
+        assert set(index.samples.mpp) <= {0.5, 0.495}  # Kather5K's own counts as the same.
+        assert not list(verify_source(connect(folds_url), source, fold_data.layout))
+
+
+def test_what_was_written_is_read_again(folds_url, fold_data, demo, tmp_path):
+    """Objects of a whole image, numbered from 1 in the order of their numbers; a tile's class from its JSON."""
+    dataset = MetaDataset.open(connect(folds_url), FOLD_SOURCES, fold_data.layout, tmp_path)
+    module = catalog.load("histoseg.sources", "lizard")
+    entry = next(e for e in module.entries(demo) if e.fold == "fold2")
+    sample = module.read(entry)
+    found = dataset.whole_image("lizard", dataset.images("lizard", "fold2")[entry.key])
+    np.testing.assert_array_equal(found.image, sample.image)
+    np.testing.assert_array_equal(found.semantic_map, sample.semantic_map)
+    np.testing.assert_array_equal(found.instance_map, np.unique(sample.instance_map, return_inverse=True)[1])
+    index = dataset.sources["kather5k"]
+    row = int(index.rows("fold1")[0])
+    image, semantic_map = dataset.read("kather5k", row)
+    assert semantic_map.shape == image.shape[:2]
+    assert set(semantic_map.ravel().tolist()) == {dataset.patch_class("kather5k", row)}
+    path = tmp_path / "shard.tar"
+    connect(folds_url).download(f"{index.folder}/{index.shards[index.samples.shard[row]].name}", path)
+    with tarfile.open(path) as tar:
+        record = json.loads(tar.extractfile(f"{index.samples.key[row]}.json").read())
+        names = tar.getnames()
+    assert record["patch_class"] == dataset.patch_class("kather5k", row)
+    assert f"{index.samples.key[row]}.semantic_map.npy" not in names
+
+
+def test_the_same_tissue_in_two_sources_shares_a_fold(demo, fold_data, store, pool, tmp_path, monkeypatch):
+    """CRAG images put once more into the native layout, under other names and re-encoded: found by their pictures."""
+    from histoseg.sources import _files
+
+    raw = tmp_path / "raw"
+    crag = catalog.load("histoseg.sources", "crag").entries(demo)
+    native = catalog.load("histoseg.sources", "cerberus_gland").entries(demo)
+    copies = {}
+    for entry in [*crag[:4], *native]:
+        for path in entry.files.values():
+            target = raw / path.relative_to(demo)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    for number, entry in enumerate(crag[:4]):
+        victim = native[number].files["image"]
+        picture = _files.read_image(entry.files["image"])
+        wanted = _files.read_image(victim).shape
+        copies[f"crag/{entry.key}"] = f"cerberus_gland/{native[number].key}"
+        padded = np.full(wanted, 230, np.uint8)
+        height, width = (min(a, b) for a, b in zip(picture.shape[:2], wanted[:2], strict=True))
+        padded[:height, :width] = picture[:height, :width]
+        _files.write_image(raw / victim.relative_to(demo), padded)
+    prepare_sources(["crag", "cerberus_gland"], raw, store, Recipe(data=fold_data), pool, strict=True)
+    fold_of = {}
+    for source in ("crag", "cerberus_gland"):
+        index = open_index(store, source, fold_data.layout)
+        for split in (*FOLDS, EXTERNAL):
+            fold_of |= {f"{source}/{index.samples.image[row]}": split for row in index.rows(split).tolist()}
+    for first, second in copies.items():
+        assert fold_of[first] == fold_of[second], (first, second)
+
+
+def test_a_leak_is_refused_before_anything_is_written(demo, fold_data, store, pool, monkeypatch):
+    """The check does not trust the assignment: here that is made to put one patient elsewhere."""
+    real = preparing.assign_folds
+
+    def careless(entries, *rest):
+        folds = real(entries, *rest)
+        entry = next(e for e in entries["lizard"] if e.fold == "fold1")
+        return folds | {f"lizard/{entry.patient}": "fold2"}
+
+    monkeypatch.setattr(preparing, "assign_folds", careless)
+    with pytest.raises(DataError, match=r"tissue would be in two folds, so nothing was written: lizard/.* published"):
+        prepare_sources(["lizard", "kather5k"], demo, store, Recipe(data=fold_data), pool)
+    assert not list(store.list("shards/"))
+
+
+def test_a_source_added_later_moves_nobody(demo, fold_data, store, pool):
+    recipe = Recipe(data=fold_data)
+    prepare_sources(["crag"], demo, store, recipe, pool, strict=True)
+    before = json.loads(store.get(ASSIGNMENTS))
+    prepare_sources(["crag", "glas", "cerberus_gland"], demo, store, recipe, pool, strict=True)
+    after = json.loads(store.get(ASSIGNMENTS))
+    assert {name: after[name] for name in before} == before
+    assert len(after) > len(before)
+
+
+def test_a_source_that_is_not_there_is_left_out_with_its_reason(demo, fold_data, store, pool, tmp_path):
+    raw = tmp_path / "raw"
+    (raw / "Kather").mkdir(parents=True)
+    for path in demo.rglob("Kather_texture*"):
+        (raw / path.name).symlink_to(path, target_is_directory=True)
+    prepared = prepare_sources(["kather5k", "lizard"], raw, store, Recipe(data=fold_data), pool)
+    assert set(prepared.indexes) == {"kather5k"}
+    assert [text for text in prepared.omissions if text.startswith("lizard was not found")]
+    with pytest.raises(DataError, match="holds none of lizard"):
+        prepare_sources(["lizard"], raw, store, Recipe(data=fold_data), pool)
+
+
+def test_a_tile_too_small_for_a_patch_is_refused(demo, fold_data, store, pool):
+    with pytest.raises(DataError, match=r"kather5k: .* has 150 x 150 pixels at 0.495 µm/px, but a patch needs 160"):
+        recipe = Recipe(data=replace(fold_data, tissue_px=160))
+        prepare_sources(["kather5k"], demo, store, recipe, pool, strict=True)
+    assert not [key for key in store.list("shards/") if key.endswith("index.json")]
