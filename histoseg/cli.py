@@ -61,22 +61,28 @@ def prepare(
     sources: Annotated[list[str], typer.Argument(help="Sources to write, or `all`.")],
     raw: Annotated[Path, typer.Option(help="Folder that holds the raw data sets as their authors publish them.")],
     store: StoreUrl,
-    patch_px: Annotated[int, typer.Option(help="Side of the patches to be trained on; large images are tiled.")] = 768,
+    experiment: Annotated[str, typer.Option(help="Write what this experiment reads, in its layout.")] = "",
+    scale: Scale = "laptop",
+    patch_px: Annotated[int, typer.Option(help="Without an experiment: side of the patches to be trained on.")] = 768,
     option: Annotated[list[str] | None, typer.Option(help="Reader option, e.g. consensus=majority.")] = None,
+    deal_anew: Annotated[list[str] | None, typer.Option(help="Source whose published folds are not kept.")] = None,
     rewrite: Annotated[bool, typer.Option(help="Write also what is there already.")] = False,
 ) -> None:
     """Turn raw data sets into shards and an index; what is there already is kept."""
     from histoseg.config import Data
-    from histoseg.shards.writer import Recipe, shard_pool, write_shards
+    from histoseg.plan import data_of
+    from histoseg.shards.prepare import prepare_sources
+    from histoseg.shards.writer import Recipe, shard_pool
 
     chosen = catalog.names("histoseg.sources") if sources == ["all"] else sources
-    recipe = Recipe(data=Data(patch_px=patch_px), options=_pairs(option or []), rewrite=rewrite)
+    data = data_of(experiment, scale, []) if experiment else Data(patch_px=patch_px)
+    recipe = Recipe(data=data, options=_pairs(option or []), rewrite=rewrite, unbound=tuple(deal_anew or []))
     target = connect(store)
     with shard_pool() as pool:
-        for source in chosen:
-            index = write_shards(source, raw, target, recipe, pool)
-            images, patients = len(set(index.samples.image)), len(set(index.samples.patient))
-            print(f"{source}: {images} images of {patients} patients in {len(index.shards)} shards")
+        prepared = prepare_sources(chosen, raw, target, recipe, pool, strict=True)
+    for source, index in prepared.indexes.items():
+        images, patients = len(set(index.samples.image)), len(set(index.samples.patient))
+        print(f"{source}: {images} images of {patients} patients in {len(index.shards)} shards")
     print(target.url)
 
 
@@ -105,16 +111,14 @@ def _on_cell(action: Callable[[Any, Store, Path], None]) -> Callable[..., None]:
     def command(
         experiment: str,
         store: StoreUrl,
-        method: Annotated[str, typer.Option(help="maml, transfer, …")],
-        column: Annotated[str, typer.Option(help="The predecessor set, as the table's column is called.")],
-        new_task: Annotated[str, typer.Option(help="The held-out task.")],
+        cell: Annotated[str, typer.Option(help="Which one; without it, the choices are listed.")] = "",
         scale: Scale = "laptop",
         seed: Annotated[int, typer.Option(min=0)] = 0,
         set_: Sets = None,
         cache: Cache = CACHE,
     ) -> None:
         target = connect(store)
-        action(_find_run(experiment, target, scale, (method, column, new_task, seed), set_ or []), target, cache)
+        action(_find_run(experiment, target, scale, (cell, seed), set_ or []), target, cache)
 
     command.__doc__ = action.__doc__
     return command
@@ -123,25 +127,32 @@ def _on_cell(action: Callable[[Any, Store, Path], None]) -> Callable[..., None]:
 @app.command("train")
 @_on_cell
 def train(run: Any, store: Store, cache: Path) -> None:
-    """Pretrain the model of one cell, or resume it; prints where it lies."""
-    from histoseg.config import pretraining_id
-    from histoseg.evaluate import pretrain_group
-    from histoseg.results import open_dataset, run_folder
+    """Train the model that a cell shares with others, or resume it; prints where it lies."""
+    from histoseg import crossval, evaluate
+    from histoseg.config import FoldRun
+    from histoseg.results import folder_of, open_dataset
 
     dataset = open_dataset([run], store, cache)
-    pretrain_group(run, dataset, store, _process())
-    print(f"{store.url}/{run_folder(pretraining_id(run, dataset.checksums))}")
+    start = crossval.train_network if isinstance(run, FoldRun) else evaluate.pretrain_group
+    start(run, dataset, store, _process())
+    print(f"{store.url}/{folder_of(run, dataset)}")
 
 
 @app.command("evaluate")
 @_on_cell
 def evaluate(run: Any, store: Store, cache: Path) -> None:
-    """Pretrain if need be, refine on the new task, score its test images, write the record."""
-    from histoseg.evaluate import complete
+    """Train a cell's model if need be, score it on test images, write the record."""
+    from histoseg import crossval, evaluate
+    from histoseg.config import FoldRun
 
+    complete = crossval.complete if isinstance(run, FoldRun) else evaluate.complete
     for key in complete([run], store, cache, _process()):
         scores = json.loads(store.get(key))["scores"]
-        print(f"mIoU {scores['miou_pooled']:.3f}; the most frequent class alone: {scores['majority_miou_pooled']:.3f}")
+        if isinstance(run, FoldRun):
+            for structure, found in scores["test"].items():
+                print(f"{structure}: {', '.join(f'{k} {v}' for k, v in found.items() if isinstance(v, float))}")
+        else:
+            print(f"mIoU {scores['miou_pooled']:.3f}; the most frequent class: {scores['majority_miou_pooled']:.3f}")
         print(f"{store.url}/{key}")
 
 
@@ -254,16 +265,14 @@ def _pairs(texts: list[str]) -> dict[str, str]:
     return {name: value for name, _, value in (text.partition("=") for text in texts)}
 
 
-def _find_run(experiment: str, store: Store, scale: str, address: tuple[str, str, str, int], sets: list[str]) -> Any:
-    from histoseg.config import method_name
+def _find_run(experiment: str, store: Store, scale: str, address: tuple[str, int], sets: list[str]) -> Any:
     from histoseg.plan import make_plan
 
-    method, column, new_task, seed = address
-    plan = make_plan(experiment, store, scale, seed + 1, sets)
-    choices = {(method_name(run.method), run.column, run.new_task, run.seed): run for run in plan.runs}
+    plan = make_plan(experiment, store, scale, address[1] + 1, sets)
+    choices = {(run.address, run.seed): run for run in plan.runs}
     if (run := choices.get(address)) is None:
-        names = "; ".join(f"{m} {c} {t}" for m, c, t, s in choices if s == seed)
-        raise ConfigError(f"{experiment} has no cell {method} {column} {new_task}; choose from {names}")
+        names = "; ".join(f'"{cell}"' for cell, seed in choices if seed == address[1])
+        raise ConfigError(f"{experiment} has no cell {address[0]!r}; choose --cell from {names}")
     return run
 
 

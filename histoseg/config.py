@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from histoseg import catalog
 from histoseg.errors import ConfigError
-from histoseg.types import Method, Split
+from histoseg.types import Method, Split, Structure
 
 Norm = Literal["group", "batch", "frozen"]
 Precision = Literal["fp32", "bf16"]
@@ -241,6 +241,11 @@ class Run:
         """What is trained, for people."""
         return f"{self.column} {type(self.method).__name__}"
 
+    @property
+    def address(self) -> str:
+        """Which cell of the experiment this is, for people to name."""
+        return f"{method_name(self.method)} {self.column} {self.new_task}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class FoldRun:
@@ -250,6 +255,7 @@ class FoldRun:
         experiment: The table this run belongs to.
         scale: Which of the experiment's sizes this is.
         row: The table's row; several runs may make one, if a network of its own is trained for each structure.
+        structures: What this network learns.
         sources: What is trained and scored on; their tasks say which structures they have.
         train, test: Folds to train on, and the one to score.
         data, network, optim: What is trained, and how.
@@ -260,6 +266,7 @@ class FoldRun:
     experiment: str
     scale: str
     row: str
+    structures: tuple[Structure, ...]
     method: Method
     sources: tuple[str, ...]
     train: tuple[Split, ...]
@@ -286,7 +293,12 @@ class FoldRun:
     @property
     def label(self) -> str:
         """What is trained, for people."""
-        return f"{self.row} {','.join(self.train)}"
+        return self.address
+
+    @property
+    def address(self) -> str:
+        """Which run of the experiment this is, for people to name."""
+        return f"{self.row} {'+'.join(self.structures)} {'+'.join(self.train)}"
 
 
 AnyRun = Run | FoldRun
@@ -425,7 +437,7 @@ def cell_id(run: AnyRun, checksums: Mapping[str, str]) -> str:
 def pretraining_id(run: AnyRun, checksums: Mapping[str, str]) -> str:
     """The name of the trained model, shared by all runs that differ only in what follows."""
     whole = to_json(run)
-    later = ("experiment", "scale", "row", "new_task", "column", "refine", "eval")
+    later = ("experiment", "scale", "row", "structures", "new_task", "column", "refine", "eval")
     followed = (*later, "test", "subtyping", "subtype_optim", "windows")
     parts = {name: value for name, value in whole.items() if name not in followed}
     return digest([parts, _of(run.trained_on, checksums)])

@@ -59,7 +59,7 @@ def separate(probabilities: Float32[np.ndarray, "C H W"], structure: Structure, 
     """The objects of one structure, with ids from 1 on, none missing, in the order of their first predicted pixels.
 
     Where grown objects overlap, the later one covers the earlier, as in the published code. Unlike there, objects near
-    the map's border grow as others do, and the id of a marker from which nothing is flooded goes to the next object.
+    the map's border grow as others do, and the id of an object of which nothing is left goes to the next one.
 
     Channels are the probabilities of background and inner; with contours, of background, inner and contour.
 
@@ -85,10 +85,7 @@ def within(instance_map: InstanceMap, gland_map: InstanceMap) -> InstanceMap:
 
 
 def _grow(inner: Float32[np.ndarray, "H W"], is_allowed: Bool[np.ndarray, "H W"], growth: Growth) -> InstanceMap:
-    """Pieces that are large enough, each dilated and its holes filled, one in its own box after the other.
-
-    None is covered wholly: what comes later begins no higher, so the first pixel remains.
-    """
+    """Pieces that are large enough, each dilated and its holes filled, one in its own box after the other."""
     labels = _pieces((inner > growth.threshold) & is_allowed, growth.min_px)
     element = _element(growth.element_px)
     grown = np.zeros(labels.shape, np.int32)
@@ -97,7 +94,7 @@ def _grow(inner: Float32[np.ndarray, "H W"], is_allowed: Bool[np.ndarray, "H W"]
         rows, columns = (slice(max(side.start - margin, 0), side.stop + margin) for side in box)
         mask = (labels[rows, columns] == i + 1).view(np.uint8)
         grown[rows, columns][_fill_holes(cv2.dilate(mask, element)) > 0] = i + 1
-    return grown
+    return renumber(grown)
 
 
 def _flood(inner: Float32[np.ndarray, "H W"], contour: Float32[np.ndarray, "H W"]) -> InstanceMap:

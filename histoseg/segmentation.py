@@ -24,7 +24,7 @@ STRIDE_PX = 16  # Of the encoder's smallest features
 OBJECTS: tuple[Structure, ...] = ("gland", "lumen", "nuclei")
 WINDOWS_AT_ONCE = 4
 
-Probabilities = Float32[np.ndarray, "C H W"]
+Probabilities = Float32[np.ndarray, "_ _ _"]  # Classes, then rows and columns: of pixels, or of squares of tissue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,9 @@ def probabilities(
     padded = _mirrored(image, size, windows.margin_px)
     found = {name: np.empty((network.spec.decoders[name], *size), np.float32) for name in names}
     squares = np.empty((network.spec.tissue, *(side // (cells * STRIDE_PX) for side in size)), np.float32)
-    for corners in _chunks([(top, left) for top in range(0, size[0], inner[0]) for left in range(0, size[1], inner[1])]):
+    for corners in _chunks(
+        [(top, left) for top in range(0, size[0], inner[0]) for left in range(0, size[1], inner[1])]
+    ):
         batch = np.stack([_window(padded, corner, inner, windows.margin_px) for corner in corners])
         features = network.encode(torch.from_numpy(batch).to(device_of(network)))
         for name in names:

@@ -4,8 +4,8 @@ Objects that touch must come apart again after prediction. So a decoder learns o
 them are close the loss weighs more (Graham et al. 2023, Cerberus, Sec. 3.2.2, after Ronneberger et al. 2015, U-Net,
 Eq. 2). The papers give no numbers; those here are the published code's.
 
-All work is done by OpenCV on the whole map or on an object's box, so threads that load patches do not wait for each
-other.
+Classes are made by OpenCV on the whole map at once, weights object by object within boxes, as both are made for every
+patch that is loaded.
 """
 
 from collections.abc import Mapping

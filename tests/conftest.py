@@ -100,6 +100,7 @@ def tiny_fold_run(fold_data):
         experiment="cerberus_table2",
         scale="laptop",
         row="cerberus",
+        structures=("gland", "lumen", "nuclei", "tissue"),
         method=MultiTask(batch=5),
         sources=FOLD_SOURCES,
         train=("fold1",),

@@ -26,3 +26,27 @@ def gradient_of(model):
     return torch.cat(
         [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in model.parameters()]
     ).clone()
+
+
+def make_index(name, splits=("train", "val", "test"), layout="96px"):
+    """An index of a source with one sample in each of some splits."""
+    from histoseg import catalog
+    from histoseg.shards.index import Samples, Shard, SourceIndex
+
+    task = catalog.load("histoseg.sources", name).TASK
+    count = len(splits)
+    columns = {column: [0] * count for column in Samples.__dataclass_fields__}
+    columns |= dict.fromkeys(("key", "image", "patient"), list("abcdefg"[:count]))
+    columns |= {"mpp": [0.5] * count, "shard": list(range(count)), "class_pixels": [[1] * task.num_classes] * count}
+    return SourceIndex(
+        task=task,
+        origin="demo",
+        tile_px=147,
+        layout=layout,
+        options={},
+        shards=tuple(
+            Shard(name=f"{split}.tar", split=split, sha256="0", num_bytes=1, num_samples=1) for split in splits
+        ),
+        samples=Samples(**columns),
+        checksum=name,
+    )

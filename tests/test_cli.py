@@ -19,7 +19,7 @@ SETS = [
     f"eval.window_px={PATCH_PX}",
     "method.episodes=1",
 ]
-CELL = ["--method", "maml", "--column", "monuseg", "--new-task", "glas"]
+CELL = ["--cell", "maml monuseg glas"]
 SET_FLAGS = [word for text in SETS for word in ("--set", text)]
 
 
@@ -45,7 +45,7 @@ def test_from_raw_files_to_a_page(demo, tmp_path):
     url = f"file://{tmp_path / 'store'}"
     cache = ["--cache", str(tmp_path / "cache")]
     run("prepare", "glas", "monuseg", "--raw", demo, "--store", url, "--patch-px", PATCH_PX)
-    assert "glas (32 px): whole" in run("verify", "--store", url)
+    assert "glas (32px): whole" in run("verify", "--store", url)
     folder = run("train", "table1", "--store", url, *CELL, *SET_FLAGS, *cache).splitlines()[-1]
     assert folder.startswith(f"{url}/runs/")
     key = run("evaluate", "table1", "--store", url, *CELL, *SET_FLAGS, *cache).splitlines()[-1]
@@ -61,7 +61,7 @@ def test_from_raw_files_to_a_page(demo, tmp_path):
 
 def test_list_names_what_there_is():
     out = run("list")
-    for name in ("gleason2019", "maml", "table1", "real-cpu"):
+    for name in ("gleason2019", "lizard", "maml", "cerberus_table4", "table1", "real-cpu"):
         assert name in out
 
 
@@ -71,7 +71,7 @@ def test_list_names_what_there_is():
         (["prepare", "nope", "--raw", ".", "--store", "file:///nonexistent"], "no 'nope' in sources; choose from"),
         (["prepare", "glas", "--raw", "/nonexistent", "--store", "file:///nonexistent"], "/nonexistent is no folder"),
         (["prepare", "glas", "--raw", ".", "--store", "ftp://x"], "write file:///absolute/folder or s3://"),
-        (["report", "nope", "--store", "file:///nonexistent"], "no 'nope' in experiments; choose from smoke, table1"),
+        (["report", "nope", "--store", "file:///nonexistent"], "no 'nope' in experiments; choose from cerberus, "),
         (["report", "table1", "--scale", "nope", "--store", "file:///nonexistent"], "choose from laptop"),
         (["report", "table1", "--store", "file:///nonexistent"], "no cell can be had from no sources"),
         (["verify", "--store", "file:///nonexistent"], "nothing is prepared there"),

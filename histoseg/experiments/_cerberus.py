@@ -185,6 +185,7 @@ class FoldGrid:
             experiment=self.experiment,
             scale=scale,
             row=name,
+            structures=structures,
             method=MultiTask(
                 batch=sizes.batch,
                 mixed=row.mixed,

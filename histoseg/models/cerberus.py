@@ -95,7 +95,7 @@ class Cerberus(nn.Module):
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name.startswith(f"decoders.{decoder}."))
 
-    def train(self, mode: bool = True) -> "Cerberus":  # noqa: FBT001, FBT002  # torch's signature
+    def train(self, mode: bool = True) -> "Cerberus":  # torch's signature
         """Enter or leave training; what is frozen stays out of it."""
         if not self.trains_only:
             return super().train(mode)

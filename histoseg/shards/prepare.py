@@ -7,11 +7,13 @@ added later moves nobody.
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from histoseg import catalog
 from histoseg.config import digest
@@ -58,7 +60,7 @@ def prepare_sources(
     for source in sources:
         with _leaving_out(source, omissions, strict=strict):
             entries[source] = find_entries(source, raw, recipe.options)
-    folds = divide(entries, raw, store, pool) if recipe.data.folds and entries else {}
+    folds = divide(entries, raw, store, pool, recipe.unbound) if recipe.data.folds and entries else {}
     for source in entries:
         own = {name.removeprefix(f"{source}/"): fold for name, fold in folds.items() if name.startswith(f"{source}/")}
         with _leaving_out(source, omissions, strict=strict):
@@ -87,8 +89,12 @@ def _leaving_out(source: str, omissions: list[str], *, strict: bool) -> Iterator
         logger.warning("%s", omissions[-1])
 
 
-def divide(entries: Mapping[str, list[Entry]], raw: Path, store: Store, pool: Executor) -> dict[str, Split]:
+def divide(
+    entries: Mapping[str, list[Entry]], raw: Path, store: Store, pool: Executor, unbound: Collection[str] = ()
+) -> dict[str, Split]:
     """The fold of each patient, as "source/patient", checked and kept in the store.
+
+    The published folds of `unbound` sources are not kept, but for what is external.
 
     Raises:
         DataError: If published folds contradict each other, or the check finds tissue in two folds.
@@ -98,8 +104,8 @@ def divide(entries: Mapping[str, list[Entry]], raw: Path, store: Store, pool: Ex
     for pair in same:
         logger.info("%s and %s show the same tissue (%s, %.2f): they share a fold", *_plain(pair))
     kept: dict[str, Split] = json.loads(store.get(ASSIGNMENTS)) if store.size(ASSIGNMENTS) is not None else {}
-    folds = assign_folds(entries, same, kept)
-    if leaks := find_leaks(folds, entries, same):
+    folds = assign_folds(entries, same, kept, unbound)
+    if leaks := find_leaks(folds, entries, same, unbound):
         more = f" and {len(leaks) - 3} more" if len(leaks) > 3 else ""
         raise DataError(f"tissue would be in two folds, so nothing was written: {'; '.join(leaks[:3])}{more}")
     if folds != kept:
@@ -134,10 +140,19 @@ def _look_at(source: str, entries: Sequence[Entry]) -> list[dict[str, object]]:
 
 
 def _missing_classes(indexes: Mapping[str, SourceIndex]) -> list[str]:
-    """A line for each fold of a source that lacks a class."""
-    counts = {
-        source: {split: index.class_pixels(split).tolist() for split in (*FOLDS, EXTERNAL) if len(index.rows(split))}
-        for source, index in indexes.items()
-        if index.task.structure
-    }
-    return find_missing_classes(counts, {source: indexes[source].task.classes for source in counts})
+    """A line for each fold that lacks a class: nobody can learn it there, nor be scored on it.
+
+    Sources with the same classes of the same structure are learnt together, so they are counted together.
+    """
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for source, index in indexes.items():
+        if index.task.structure:
+            groups.setdefault((index.task.structure, *index.task.classes), []).append(source)
+    counts: dict[str, dict[Split, list[int]]] = {}
+    for names in groups.values():
+        pixels = {
+            split: np.sum([indexes[name].class_pixels(split) for name in names], axis=0) for split in (*FOLDS, EXTERNAL)
+        }
+        counts[", ".join(names)] = {split: total.tolist() for split, total in pixels.items() if total.any()}
+    classes = {", ".join(names): classes[1:] for classes, names in groups.items()}
+    return find_missing_classes(counts, classes)

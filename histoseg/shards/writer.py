@@ -66,12 +66,14 @@ class Recipe:
         options: The reader's options, for example how raters are consolidated.
         rewrite: Write also what is there already.
         folds: The fold of each of the source's patients, where `data.folds` asks for folds.
+        unbound: Sources whose published folds are not kept.
     """
 
     data: Data = field(default_factory=Data)
     options: Mapping[str, str] = field(default_factory=dict)
     rewrite: bool = False
     folds: Mapping[str, Split] = field(default_factory=dict)
+    unbound: tuple[str, ...] = ()
 
 
 def shard_pool() -> ProcessPoolExecutor:

@@ -3,29 +3,7 @@ import pytest
 from histoseg import catalog
 from histoseg.config import from_json, method_name, pretraining_id, to_json
 from histoseg.experiments import table1
-from histoseg.shards.index import Samples, Shard, SourceIndex
-from histoseg.types import SPLITS
-
-
-def make_index(name, splits=SPLITS):
-    """An index with one sample in each of some splits."""
-    task = catalog.load("histoseg.sources", name).TASK
-    count = len(splits)
-    columns = {column: [0] * count for column in Samples.__dataclass_fields__}
-    columns |= {"key": list("abc"[:count]), "image": list("abc"[:count]), "patient": list("abc"[:count])}
-    columns |= {"shard": list(range(count)), "class_pixels": [[1] * task.num_classes] * count}
-    return SourceIndex(
-        task=task,
-        origin="demo",
-        tile_px=147,
-        patch_px=96,
-        options={},
-        shards=tuple(
-            Shard(name=f"{split}.tar", split=split, sha256="0", num_bytes=1, num_samples=1) for split in splits
-        ),
-        samples=Samples(**columns),
-        checksum=name,
-    )
+from tests.synthetic import make_index
 
 
 ALL = {name: make_index(name) for name in table1.SOURCES}

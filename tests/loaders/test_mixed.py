@@ -14,12 +14,15 @@ from histoseg.types import Place
 
 def pool(name, shares):
     count = len(shares)
-    return Pool(
-        sources=(name,), owner=np.zeros(count, int), rows=np.arange(count), share=np.asarray(shares, float)
-    )
+    return Pool(sources=(name,), owner=np.zeros(count, int), rows=np.arange(count), share=np.asarray(shares, float))
 
 
-POOLS = {"gland": pool("a", [1] * 4), "lumen": pool("b", [1] * 3), "nuclei": pool("c", [1, 1, 2]), "tissue": pool("d", [1] * 5)}
+POOLS = {
+    "gland": pool("a", [1] * 4),
+    "lumen": pool("b", [1] * 3),
+    "nuclei": pool("c", [1, 1, 2]),
+    "tissue": pool("d", [1] * 5),
+}
 
 
 def sampler(**changes):

@@ -19,7 +19,9 @@ def small(**changes):
 
 
 def images(batch, side, seed=0):
-    return torch.randint(0, 256, (batch, side, side, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    return torch.randint(
+        0, 256, (batch, side, side, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def test_the_five_tasks_have_as_many_parameters_as_published():
@@ -34,7 +36,10 @@ def test_the_five_tasks_have_as_many_parameters_as_published():
 
 
 def test_two_classes_and_six_heads_too():
-    assert count(build(Spec(decoders=dict.fromkeys(("gland", "lumen", "nuclei"), 2) | {"t": 7}, tissue=9), 0)) == 26_601_398
+    assert (
+        count(build(Spec(decoders=dict.fromkeys(("gland", "lumen", "nuclei"), 2) | {"t": 7}, tissue=9), 0))
+        == 26_601_398
+    )
     assert count(build(Spec(decoders={**FIVE, "gland_type": 3}, tissue=9), 0)) == 27_864_284
 
 
