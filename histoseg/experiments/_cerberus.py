@@ -98,8 +98,8 @@ SCALES: Mapping[str, Sizes] = {
     "laptop": Sizes(
         data=replace(AUGMENTATION, patch_px=96, tissue_px=96),
         width=8,
-        batch=6,
-        optim=Optim(lr=3e-3, steps=150, drop_at=120),
+        batch=8,
+        optim=Optim(lr=3e-3, steps=240, drop_at=180),
         subtype_optim=Optim(lr=3e-3, steps=60),
         windows=Windows(window_px=384, margin_px=32),
         imagenet=False,
