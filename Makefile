@@ -18,10 +18,11 @@ help: ## list the targets
 
 setup: .venv/ready ## make .venv with everything that runs and tests the project
 
-submit: setup ## run an experiment: EXP=table1 [SCALE=laptop|real-cpu|paper DATA=folder STORE=url SEEDS=3 SHOTS=5 WORKERS=1 SET="optim.steps=200"]
+submit: setup ## run an experiment: EXP=table1 [SCALE=laptop|real-cpu|paper DATA=folder STORE=url SEEDS=3 SHOTS=5 WORKERS=1 IMAGENET=file START=folder SET="optim.steps=200"]
 	@test -n "$(EXP)" || { echo "name an experiment, e.g. make submit EXP=table1; make list shows all"; exit 2; }
 	@$(BIN)/python -m ray_jobs.submit --experiment "$(EXP)" --scale "$(SCALE)" --seeds "$(SEEDS)" --workers "$(WORKERS)" \
-		--set "$(SET)$(if $(SHOTS), refine.shots=$(SHOTS))" $(if $(DATA),--data "$(DATA)") $(if $(STORE),--store "$(STORE)")
+		--set "$(SET)$(if $(SHOTS), refine.shots=$(SHOTS))" $(if $(DATA),--data "$(DATA)") $(if $(STORE),--store "$(STORE)") \
+		$(if $(IMAGENET),--imagenet "$(IMAGENET)") $(if $(START),--start "$(START)")
 
 test: setup ## pass every test
 	@$(BIN)/python -m pytest $(ARGS)

@@ -6,6 +6,7 @@ Nothing here says where data lies or which machine computes: that is infrastruct
 import ast
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from types import NoneType
@@ -112,6 +113,8 @@ class Network:
             self.weights,
             "empty unless the encoder is a ResNet of width 64",
         )
+        named = re.fullmatch(r"|imagenet|[0-9a-f]{16}", self.weights) is not None
+        _require(named, "network.weights", self.weights, "empty, imagenet, or the 16 digits of weights in the store")
 
 
 @dataclass(frozen=True, kw_only=True)

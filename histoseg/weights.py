@@ -189,15 +189,36 @@ def start_from(network: Cerberus, store: Store) -> None:
         CheckpointError: If the weights lack a part of the encoder, or a shape differs.
         StorageError: If they are neither in the store nor to be had from the usual hub.
     """
-    name = network.spec.network.weights
-    if not name:
+    if not network.spec.network.weights:
         return
-    given = _imagenet(network.spec.network.encoder, store) if name == "imagenet" else load(store.get(weights_key(name)))
+    name, given = network.spec.network.weights, find_weights(network.spec.network, store)
     own = network.state_dict()
-    chosen = {key: value for key, value in given.items() if key in own}
+    differing = {_part(key) for key, value in given.items() if key in own and value.shape != own[key].shape}
+    if others := {part for part in differing if part.startswith(("decoders", "tissue"))}:
+        logger.info("weights %s: %s of other classes start from random numbers", name, ", ".join(sorted(others)))
+    chosen = {key: value for key, value in given.items() if key in own and _part(key) not in others}
     if lacking := sorted(key for key in own if key.startswith("encoder.") and key not in chosen):
         raise CheckpointError(f"weights {name!r} lack {', '.join(lacking[:3])} of the encoder; they are of another one")
     _take_over(network, {**own, **chosen}, f"weights {name!r}")
+
+
+def _part(name: str) -> str:
+    """The part of a network that a tensor belongs to: the encoder, one decoder, the head of tissue."""
+    first, second, *_ = name.split(".")
+    return f"{first}.{second}" if first == "decoders" else first
+
+
+def find_weights(network: Network, store: Store) -> dict[str, Tensor]:
+    """The weights that a network is to start from.
+
+    Raises:
+        StorageError: If they are neither in the store nor, for ImageNet's, to be had from the usual hub.
+    """
+    if network.weights == "imagenet":
+        return _imagenet(network.encoder, store)
+    if store.size(weights_key(network.weights)) is None:
+        raise StorageError(f"{store.url} has no weights {network.weights}; give them once more as START=folder")
+    return load(store.get(weights_key(network.weights)))
 
 
 def weights_key(name: str) -> str:

@@ -38,6 +38,8 @@ class Options:
         data: The folder of raw data sets; None means demo data, drawn here.
         store: Where everything is kept; empty means an S3 server started for the job.
         workers: Ray workers of each run.
+        imagenet: A ResNet in torchvision's format, for networks that start from ImageNet's weights.
+        start: A model's folder, or a file as `imagenet`, that every network starts from.
         sets: Assignments such as optim.steps=200.
     """
 
@@ -49,6 +51,8 @@ class Options:
     workers: int
     sets: tuple[str, ...]
     out: Path
+    imagenet: Path | None = None
+    start: Path | None = None
 
     @property
     def command(self) -> str:
@@ -56,6 +60,7 @@ class Options:
         parts = [f"make submit EXP={self.experiment} SCALE={self.scale}"]
         parts += [f"DATA={self.data}"] if self.data else []
         parts += [f"STORE={self.store}"] if self.store else []
+        parts += [f"START={self.start}"] if self.start else []
         parts += [f"SEEDS={self.seeds}"] if self.seeds > 1 else []
         parts += [f'SET="{" ".join(self.sets)}"'] if self.sets else []
         return " ".join(parts)
@@ -80,7 +85,9 @@ def submit(options: Options) -> Path:
         raise DataError(f"{raw} is no folder; give the folder that holds the raw data sets")
     with _store(options) as store:
         omissions = prepare(options, raw, store, data)
-        plan = make_plan(options.experiment, store, options.scale, options.seeds, options.sets)
+        sets = (*options.sets, *_put_weights(options, store))
+        plan = make_plan(options.experiment, store, options.scale, options.seeds, sets)
+        _require_weights(plan, store)
         failure = _complete(plan, store, options)
         written = write_report(plan, store, options.out, command=options.command, omissions=omissions)
     print(written.table)
@@ -102,6 +109,29 @@ def prepare(options: Options, raw: Path, store: "Store", data: "Data") -> list[s
     sources = load_experiment(options.experiment, options.scale).SOURCES
     with shard_pool() as pool:
         return list(prepare_sources(sources, raw, store, Recipe(data=data), pool).omissions)
+
+
+def _put_weights(options: Options, store: "Store") -> list[str]:
+    """Put the weights that were given into the store; returns the assignments that make runs start from them."""
+    if options.imagenet is None and options.start is None:
+        return []
+    from histoseg.weights import import_imagenet, put_weights
+
+    if options.imagenet is not None:
+        logger.info("%s: ImageNet's weights of %s", options.imagenet, import_imagenet(options.imagenet, store))
+    return [f"network.weights={put_weights(options.start, store)!r}"] if options.start is not None else []
+
+
+def _require_weights(plan: "Plan", store: "Store") -> None:
+    """Have all weights that runs start from in the store before anything is spent on one of them."""
+    from histoseg.config import FoldRun
+
+    networks = {run.network for run in plan.runs if isinstance(run, FoldRun) and run.network.weights}
+    if networks:
+        from histoseg.weights import find_weights
+
+        for network in networks:
+            find_weights(network, store)
 
 
 def _result(options: Options) -> Path:
@@ -213,6 +243,8 @@ def parse(arguments: Sequence[str] | None) -> Options:
     parser.add_argument("--seeds", type=_positive, default=1, help="how many seeds, from 0 (default: 1)")
     parser.add_argument("--workers", type=_positive, default=1, help="Ray workers of each run (default: 1)")
     parser.add_argument("--set", default="", help='assignments, e.g. "optim.steps=200 method.first_order=true"')
+    parser.add_argument("--imagenet", type=Path, help="a ResNet in torchvision's format (default: the usual hub)")
+    parser.add_argument("--start", type=Path, help="a model's folder that every network starts from")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for results (default: results)")
     typed = parser.parse_args(arguments)
     return Options(
@@ -224,6 +256,8 @@ def parse(arguments: Sequence[str] | None) -> Options:
         workers=typed.workers,
         sets=tuple(typed.set.split()),
         out=typed.out,
+        imagenet=typed.imagenet,
+        start=typed.start,
     )
 
 
