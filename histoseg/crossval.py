@@ -109,6 +109,7 @@ def _complete_cell(
         **header(run, dataset, process, {**seconds, "evaluate": time.monotonic() - begin}),
         "curve": trained.curve,
         "subtyping_curve": subtyped.curve if subtyped else [],
+        "classes": _classes(run, dataset),
         "scores": defined({"test" if split == run.test else split: summarise(part) for split, part in found.items()}),
         "images": [asdict(image) for part in found.values() for image in part.images],
         "panels": list(_put_panels(network, run, dataset, store, folder)),

@@ -1,16 +1,22 @@
 """From the records in a store to a table, its pictures and its page."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
+from histoseg.config import AnyRun, FoldRun
 from histoseg.plan import Plan, load_experiment
-from histoseg.reporting import page
-from histoseg.reporting.records import Record, from_json
-from histoseg.reporting.tables import to_markdown
+from histoseg.reporting import fold_page, fold_records, page, records
+from histoseg.reporting.fold_records import Division, FoldRecord
+from histoseg.reporting.fold_spec import FoldTableSpec
+from histoseg.reporting.frame import Frame
 from histoseg.results import record_key
-from histoseg.storage import Store
+from histoseg.storage import FileStore, Store
+
+AnyRecord = TypeVar("AnyRecord")
+TOO_FEW = "too few structures are prepared"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,30 +42,79 @@ def write_report(plan: Plan, store: Store, out: Path, *, command: str = "", omis
     """
     run = plan.runs[0]
     module = load_experiment(plan.experiment, run.scale)
-    report = page.Report(
+    absent = omissions or [f"{name} is not in this store." for name in plan.absent]
+    frame = Frame(
         stem=plan.experiment,
-        spec=module.SPEC,
-        records=list(read_records(plan, store)),
-        read=store.get,
         command=command or f"make submit EXP={plan.experiment} SCALE={run.scale}",
+        omissions=[*absent, *(warning for index in plan.sources.values() for warning in index.warnings)],
+    )
+    write = _write_folds if isinstance(module.SPEC, FoldTableSpec) else _write_tasks
+    return write(frame, module, plan, store, out / plan.experiment)
+
+
+def _write_tasks(frame: Frame, module: Any, plan: Plan, store: Store, folder: Path) -> Written:
+    report = page.Report(
+        frame=frame,
+        spec=module.SPEC,
+        records=list(read_records(plan, store, records.from_json)),
+        read=store.get,
         missing={
             address: reason
             for address in module.SPEC.addresses
             if (reason := module.why_missing(address.new_task, address.column, plan.sources))
         },
-        omissions=[*(omissions or [f"{name} is not in this store." for name in plan.absent]), *_warnings(plan)],
     )
-    written = page.write(out / plan.experiment, report)
-    return Written(table=to_markdown(report.spec, report.cells), page=written)
+    return Written(table=report.markdown, page=page.write(folder, report))
 
 
-def read_records(plan: Plan, store: Store) -> Iterator[Record]:
-    """The records of a plan's cells that are finished."""
+def _write_folds(frame: Frame, module: Any, plan: Plan, store: Store, folder: Path) -> Written:
+    spec: FoldTableSpec = module.SPEC
+    found = list(read_records(plan, store, fold_records.from_json))
+    planned = divisions_of(plan.runs)
+    report = fold_page.FoldReport(
+        frame=frame,
+        spec=spec,
+        records=found,
+        read=store.get,
+        planned=planned,
+        missing={
+            place: reason
+            for place in spec.places
+            if (reason := module.why_missing(*place, plan.sources) or ("" if place.row in planned else TOO_FEW))
+        },
+        model=keep_model(fold_page.in_order(spec, found), store, folder / "model") if spec.keeps_model else "",
+    )
+    return Written(table=report.markdown, page=fold_page.write(folder, report))
+
+
+def read_records(plan: Plan, store: Store, read: Callable[[Mapping[str, Any], str], AnyRecord]) -> Iterator[AnyRecord]:
+    """The records of a plan's cells that are finished, each as `read` makes it of its values and its place."""
     finished = set(store.list(f"records/{plan.experiment}/"))
     for cell in plan.cells:
         if (key := record_key(plan.experiment, cell)) in finished:
-            yield from_json(json.loads(store.get(key)), f"{store.url}/{key}")
+            yield read(json.loads(store.get(key)), f"{store.url}/{key}")
 
 
-def _warnings(plan: Plan) -> list[str]:
-    return [warning for index in plan.sources.values() for warning in index.warnings]
+def divisions_of(runs: Sequence[AnyRun]) -> dict[str, list[Division]]:
+    """The divisions that each row of a table over folds is trained on."""
+    found: dict[str, list[Division]] = {}
+    for run in runs:
+        if isinstance(run, FoldRun):
+            divisions = found.setdefault(run.row, [])
+            division = Division(run.train, run.test, run.seed)
+            divisions += [] if division in divisions else [division]
+    return found
+
+
+def keep_model(found: Sequence[FoldRecord], store: Store, folder: Path) -> str:
+    """Copy the network of the first record into a folder; returns its path, or "" if there is none.
+
+    The description is removed first and written last, so that a folder with one is whole.
+    """
+    if not found or store.size(f"{found[0].model_folder}/model.json") is None:
+        return ""
+    kept = FileStore(folder)
+    kept.delete("model.json")
+    for name in ("model.safetensors", "model.json"):
+        kept.put(name, store.get(f"{found[0].model_folder}/{name}"))
+    return str(folder)

@@ -3,14 +3,20 @@
 from collections.abc import Mapping, Sequence
 
 SPLITS = {"test": "Cross-validation", "external": "External test set"}
+ON_SCORES = (
+    "PQ and Dice are computed for each image and averaged (Cerberus, Sec. 4.2). “Otsu” is the PQ of Otsu's threshold "
+    "and connected pixels: a network near it has learned little."
+)
+ON_WEIGHTS = (
+    "At the scales laptop and real-cpu no ImageNet weights are used: rows that name them start from random numbers."
+)
 NOTES = (
     "Mean ± standard deviation over three divisions of the folds (and seeds): trained on one fold, scored on another, "
     "which the training has not seen. The network is the one after the last step; nothing is chosen on a score.",
-    "PQ and Dice are computed for each image and averaged (Cerberus, Sec. 4.2). “Otsu” is the PQ of Otsu's threshold "
-    "and connected pixels: a network near it has learned little.",
+    ON_SCORES,
     "The paper's glands and lumina of DigestPath and TCGA, and its external test set, were never published: its "
     "numbers stand beside ours for orientation, not as a target for the public part of its data.",
-    "At the scales laptop and real-cpu no ImageNet weights are used: rows that name them start from random numbers.",
+    ON_WEIGHTS,
 )
 
 

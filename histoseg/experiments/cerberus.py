@@ -1,7 +1,7 @@
 """One Cerberus+ to keep: glands, lumina, nuclei with their classes, and tissue in one network."""
 
 from histoseg.experiments._cerberus import ALL, SCALES, SEGMENTATION, SOURCES, FoldGrid, Row
-from histoseg.experiments._cerberus_spec import NOTES, SPLITS
+from histoseg.experiments._cerberus_spec import ON_SCORES, ON_WEIGHTS, SPLITS
 from histoseg.reporting.fold_spec import FoldTableSpec
 
 ROWS = {"cerberus_plus": Row(title="Cerberus+", trainings=(ALL,), imagenet=True, contour=True, subtyping=True)}
@@ -16,7 +16,13 @@ SPEC = FoldTableSpec(
         }
         for split, title in SPLITS.items()
     },
-    notes=(*NOTES, "This network is trained on two folds and scored on the third."),
+    notes=(
+        "This network is trained on two folds and scored on the third, which the training has not seen. It is the one "
+        "after the last step; nothing is chosen on a score.",
+        ON_SCORES,
+        ON_WEIGHTS,
+    ),
+    keeps_model=True,
 )
 _GRID = FoldGrid(experiment="cerberus", rows=ROWS, divisions=((("fold1", "fold2"), "fold3"),))
 runs = _GRID.runs

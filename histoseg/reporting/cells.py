@@ -13,6 +13,7 @@ from histoseg.errors import DataError
 from histoseg.reporting.records import Address, Record
 
 NOT_FINISHED = "not finished"
+ONE_STATE = "report one state of data and code at a time"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ class Cell:
 
     def mean_of(self, score: str) -> float:
         """A field of `Scores` averaged over seeds; nan if the cell is missing."""
-        return _mean(getattr(record.scores, score) for record in self.records)
+        return average(getattr(record.scores, score) for record in self.records)
 
     @property
     def sd(self) -> float | None:
@@ -88,16 +89,17 @@ class Cell:
     @cached_property
     def interval(self) -> tuple[float, float]:
         """95 % interval over test images; with several seeds, each end is averaged over them."""
-        low, high = (_mean(record.scores.interval[end] for record in self.records) for end in (0, 1))
+        low, high = (average(record.scores.interval[end] for record in self.records) for end in (0, 1))
         return low, high
 
     @cached_property
     def per_class(self) -> tuple[float, ...]:
         """Pooled IoU by class, averaged over seeds."""
-        return tuple(_mean(scores) for scores in zip(*(r.scores.per_class for r in self.records), strict=True))
+        return tuple(average(scores) for scores in zip(*(r.scores.per_class for r in self.records), strict=True))
 
 
-def _mean(values: Iterable[float]) -> float:
+def average(values: Iterable[float]) -> float:
+    """Their mean; nan if there are none."""
     found = list(values)
     return statistics.fmean(found) if found else float("nan")
 
@@ -118,14 +120,14 @@ def collect_cells(
     places: dict[Address, dict[int, Record]] = {address: {} for address in spec.addresses}
     for record in records:
         if record.address not in places:
-            raise DataError(f"record {record.cell}: {record.address} has no place in the table {spec.title!r}")
+            raise DataError(f"record {record.header.cell}: {record.address} has no place in the table {spec.title!r}")
         seeds = places[record.address]
-        if (other := seeds.get(record.seed)) is not None:
+        if (other := seeds.get(record.header.seed)) is not None:
             raise DataError(
-                f"records {other.cell} and {record.cell} are both {spec.title_of(record.address)}, seed {record.seed}; "
-                "report one state of data and code at a time"
+                f"records {other.header.cell} and {record.header.cell} are both {spec.title_of(record.address)}, seed "
+                f"{record.header.seed}; {ONE_STATE}"
             )
-        seeds[record.seed] = record
+        seeds[record.header.seed] = record
     return {
         address: Cell(
             address=address,
@@ -142,9 +144,12 @@ def best_methods(spec: TableSpec, cells: Mapping[Address, Cell], row: str, colum
     means = {
         method: mean for method in spec.methods if not math.isnan(mean := cells[Address(row, column, method)].mean)
     }
-    if len(means) < 2:
-        return frozenset()
-    return frozenset(method for method, mean in means.items() if mean == max(means.values()))
+    return leaders(means) if len(means) > 1 else frozenset()
+
+
+def leaders(scores: Mapping[str, float]) -> frozenset[str]:
+    """The names with the highest score: several if it is the same, none if there is no score."""
+    return frozenset(name for name, score in scores.items() if score == max(scores.values()))
 
 
 def count_wins(spec: TableSpec, scores: Mapping[Address, float]) -> tuple[dict[str, int], int]:
@@ -155,9 +160,8 @@ def count_wins(spec: TableSpec, scores: Mapping[Address, float]) -> tuple[dict[s
         if len(pair) < len(spec.methods):
             continue
         num_pairs += 1
-        leaders = [method for method, score in pair.items() if score == max(pair.values())]
-        if len(leaders) == 1:
-            wins[leaders[0]] += 1
+        if len(ahead := leaders(pair)) == 1:
+            wins[next(iter(ahead))] += 1
     return wins, num_pairs
 
 
@@ -170,7 +174,7 @@ def summarise(spec: TableSpec, cells: Mapping[Address, Cell]) -> list[str]:
         if num_pairs:
             ahead = ", ".join(f"{spec.methods[method]} in {count}" for method, count in wins.items())
             means = ", ".join(
-                f"{title} {_mean(score for address, score in scores.items() if address.method == method):.4f}"
+                f"{title} {average(score for address, score in scores.items() if address.method == method):.4f}"
                 for method, title in spec.methods.items()
             )
             lines.append(f"{whose}, of {num_pairs} pairs the better method is {ahead}. Mean over cells: {means}.")

@@ -5,11 +5,14 @@ Figures are drawn with Matplotlib's objects alone: `pyplot` keeps them alive in 
 
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 
 from histoseg.reporting.cells import TableSpec
 
@@ -53,6 +56,34 @@ def grid_of_axes(num_axes: int, num_columns: int, size: tuple[float, float]) -> 
     for axis in axes[:num_axes]:
         strip(axis)
     return figure, axes[:num_axes]
+
+
+def lay_out_rows(axis: Axes, titles: Sequence[str]) -> None:
+    """Give each title a height of its own, from the top down, for dots beside it."""
+    axis.set_yticks(range(len(titles)), titles)
+    axis.set_ylim(len(titles) - 0.5, -0.5)
+    axis.grid(axis="x", color=FAINT, lw=0.7)
+    strip(axis)
+    axis.tick_params(axis="y", length=0)
+
+
+def draw_paper(axis: Axes, score: float, height: float) -> None:
+    """The hollow diamond that stands for the paper's number."""
+    axis.plot(score, height, marker="D", ms=6, mfc="none", mec=INK, mew=0.9, ls="none", zorder=2)
+
+
+def paper_handle() -> Line2D:
+    """What a legend shows of it."""
+    return Line2D([], [], marker="D", color="none", mec=INK, mfc="none", label="the paper's number")
+
+
+def draw_loss(axis: Axes, curve: Sequence[tuple[int, float]], colour: str) -> None:
+    """A curve as it was recorded (faint), and its mean over a twentieth of it around each step."""
+    steps, losses = zip(*curve, strict=True)
+    reach = len(losses) // 40
+    smooth = [float(np.mean(losses[max(0, i - reach) : i + reach + 1])) for i in range(len(losses))]
+    axis.plot(steps, losses, color=colour, lw=0.8, alpha=0.3)
+    axis.plot(steps, smooth, color=colour, lw=1.6)
 
 
 def strip(axis: Axes) -> None:

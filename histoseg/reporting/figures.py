@@ -10,7 +10,20 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from histoseg.reporting.cells import Cell, TableSpec
-from histoseg.reporting.drawing import FAINT, GREY, INK, MethodStyle, grid_of_axes, method_styles, strip, to_png
+from histoseg.reporting.drawing import (
+    FAINT,
+    GREY,
+    INK,
+    MethodStyle,
+    draw_loss,
+    draw_paper,
+    grid_of_axes,
+    lay_out_rows,
+    method_styles,
+    paper_handle,
+    strip,
+    to_png,
+)
 from histoseg.reporting.records import Address, Record
 
 
@@ -24,7 +37,7 @@ def draw_comparison(spec: TableSpec, cells: Mapping[Address, Cell]) -> bytes:
         for style in method_styles(spec).values()
     ]
     if spec.paper:
-        handles.append(Line2D([], [], marker="D", color="none", mec=INK, mfc="none", label="the paper's number"))
+        handles.append(paper_handle())
         handles.append(
             Line2D([], [], marker="|", color="none", mec=INK, ms=9, mew=1.5, label="averaged as the paper's code")
         )
@@ -44,17 +57,13 @@ def _draw_row_of_dots(axis: Axes, spec: TableSpec, cells: Mapping[Address, Cell]
     baselines = [cell.mean_of("majority_miou_pooled") for a, cell in cells.items() if a.new_task == row]
     if known := [value for value in baselines if not math.isnan(value)]:
         axis.axvline(float(np.mean(known)), color=INK, ls=":", lw=1)
-    axis.set_yticks(range(len(columns)), [spec.columns[column] for column in columns])
-    axis.set_ylim(len(columns) - 0.5, -0.5)
+    lay_out_rows(axis, [spec.columns[column] for column in columns])
     axis.set_title(spec.rows[row], loc="left", fontsize=11, fontweight="bold", color=INK)
-    axis.grid(axis="x", color=FAINT, lw=0.7)
-    strip(axis)
-    axis.tick_params(axis="y", length=0)
 
 
 def _draw_dot(axis: Axes, cell: Cell, height: float, style: MethodStyle) -> None:
     if cell.paper is not None:
-        axis.plot(cell.paper, height, marker="D", ms=6, mfc="none", mec=INK, mew=0.9, ls="none", zorder=2)
+        draw_paper(axis, cell.paper, height)
     if not cell.records:
         return
     low, high = cell.interval
@@ -72,32 +81,21 @@ def _draw_dot(axis: Axes, cell: Cell, height: float, style: MethodStyle) -> None
 
 
 def draw_pretraining(spec: TableSpec, records: Sequence[Record]) -> bytes:
-    """Training loss of every pretrained model: one plot per predecessor set, one line per method and seed.
-
-    The strong line is the mean over a twentieth of the curve around each step.
-    """
-    unique = {record.pretraining: record for record in records if record.pretrain_curve}
+    """Training loss of every pretrained model: one plot per predecessor set, one line per method and seed."""
+    unique = {record.header.pretraining: record for record in records if record.pretrain_curve}
     groups: dict[tuple[str, ...], list[Record]] = {}
     for record in sorted(unique.values(), key=lambda record: _place(spec, record)):
         groups.setdefault(record.predecessors, []).append(record)
     figure, axes = grid_of_axes(max(1, len(groups)), num_columns=4, size=(2.9, 2.0))
     for axis, group in zip(axes, groups.values(), strict=True) if groups else ():
         for record in group:
-            colour = method_styles(spec)[record.address.method].colour
-            steps, losses = zip(*record.pretrain_curve, strict=True)
-            axis.plot(steps, losses, color=colour, lw=0.8, alpha=0.3)
-            axis.plot(steps, _smooth(losses), color=colour, lw=1.6)
+            draw_loss(axis, record.pretrain_curve, method_styles(spec)[record.address.method].colour)
         axis.set_title(_predecessors_title(spec, group[0]), loc="left", fontsize=9, color=INK)
         axis.grid(color=FAINT, lw=0.6)
     figure.supxlabel("step of pretraining", fontsize=9)
     figure.supylabel("training loss", fontsize=9)
     _add_method_legend(figure, spec)
     return to_png(figure)
-
-
-def _smooth(values: Sequence[float]) -> list[float]:
-    reach = len(values) // 40
-    return [float(np.mean(values[max(0, i - reach) : i + reach + 1])) for i in range(len(values))]
 
 
 def _place(spec: TableSpec, record: Record) -> tuple[int, int, int]:

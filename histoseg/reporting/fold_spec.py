@@ -2,6 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Place(NamedTuple):
+    """Where a number stands: a row, and a column "split.structure.score"."""
+
+    row: str
+    column: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +25,7 @@ class FoldTableSpec:
         citation: Where those are from.
         paper_only: Rows that are only quoted: methods that are not part of this project.
         notes: What a reader must know, one sentence each.
+        keeps_model: Whether the network of the first run is put beside the page, ready to predict with.
     """
 
     title: str
@@ -26,8 +35,19 @@ class FoldTableSpec:
     citation: str = ""
     paper_only: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    keeps_model: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column, block by block."""
         return tuple(column for block in self.blocks.values() for column in block)
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Every number, row by row."""
+        return tuple(Place(row, column) for row in self.rows for column in self.columns)
+
+    def title_of(self, place: Place) -> str:
+        """The number in words."""
+        block, titles = next((block, titles) for block, titles in self.blocks.items() if place.column in titles)
+        return f"{self.rows[place.row]}, {titles[place.column]} ({block.lower()})"

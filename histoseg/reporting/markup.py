@@ -47,7 +47,7 @@ tbody th { background: var(--card); font-weight: 600; }
 th.number, td.number { text-align: right; }
 figure { margin: 1rem 0 1.5rem; padding: .9rem; background: #ffffff; border: 1px solid var(--line);
   border-radius: .5rem; }
-figure img { display: block; width: 100%; height: auto; margin: 0 auto; }
+figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
 figcaption { color: #59636e; font-size: .875rem; margin-top: .6rem; max-width: 60rem; }
 code, pre { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; font-size: .85em; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .9rem 1.1rem;
@@ -114,6 +114,22 @@ def picture(png: bytes, alt: str, caption: str) -> str:
 def cell(text: str, kind: str = "") -> str:
     """A table cell."""
     return f"<td{_kind(kind)}>{escape(text)}</td>"
+
+
+def score_cell(score: str, below: Iterable[str] = (), *, is_best: bool = False, kind: str = "") -> str:
+    """A result in large figures, with lines in small print below it."""
+    body = f"<strong>{escape(score)}</strong>" if is_best else escape(score)
+    return f'<td{_kind(kind)}><span class="score">{body}</span>{_small(below)}</td>'
+
+
+def empty_cell(score: str, reason: str, below: Iterable[str] = (), *, kind: str = "") -> str:
+    """A place without a result, and why."""
+    small = _small([reason], "small reason") + _small(below)
+    return f'<td{_kind(f"{kind} none".strip())}><span class="score">{escape(score)}</span>{small}</td>'
+
+
+def _small(texts: Iterable[str], kind: str = "small") -> str:
+    return "".join(f"<span{_kind(kind)}>{escape(text)}</span>" for text in texts if text)
 
 
 def row_head(text: str) -> str:

@@ -13,7 +13,8 @@ from histoseg.errors import DataError
 from histoseg.palette import CLASS_COLOURS, to_rgb
 from histoseg.reporting.cells import Cell, TableSpec
 from histoseg.reporting.drawing import GREY, INK, to_png
-from histoseg.reporting.records import Address, Panel, Record
+from histoseg.reporting.header import Panel
+from histoseg.reporting.records import Address, Record
 from histoseg.types import IGNORE
 
 ReadBytes = Callable[[str], bytes]
@@ -50,9 +51,9 @@ def _draw_row(
     maps = {"truth": _read_map(read, first.truth)}
     maps |= {spec.methods[m]: _read_map(read, panel.prediction) for m, (_, panel) in choice.items()}
     axes = part.subplots(1, 2 + len(spec.methods))
-    _show(axes[0], "image", _shrink(decode_png(read(first.image), first.image), cv2.INTER_AREA))
+    show(axes[0], "image", shrink(decode_png(read(first.image), first.image), cv2.INTER_AREA))
     for axis, title in zip(axes[1:], ["truth", *spec.methods.values()], strict=True):
-        _show(axis, title, paint(_shrink(maps[title], cv2.INTER_NEAREST)) if title in maps else None)
+        show(axis, title, paint(shrink(maps[title], cv2.INTER_NEAREST)) if title in maps else None)
     part.suptitle(
         f"{spec.rows[row]} · after {spec.columns[record.address.column]} · {first.key}",
         x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK,
@@ -101,14 +102,16 @@ def _read_map(read: ReadBytes, key: str) -> UInt8[np.ndarray, "H W"]:
     return semantic_map
 
 
-def _shrink(picture: UInt8[np.ndarray, "..."], interpolation: int) -> UInt8[np.ndarray, "..."]:
+def shrink(picture: UInt8[np.ndarray, "..."], interpolation: int) -> UInt8[np.ndarray, "..."]:
+    """The picture, its longer side at most PANEL_PX."""
     height, width = picture.shape[:2]
     factor = min(1.0, PANEL_PX / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     return np.asarray(cv2.resize(picture, size, interpolation=interpolation), np.uint8)
 
 
-def _show(axis: Axes, title: str, picture: UInt8[np.ndarray, "H W 3"] | None) -> None:
+def show(axis: Axes, title: str, picture: UInt8[np.ndarray, "H W 3"] | None) -> None:
+    """A picture under its title; None says that it is not finished."""
     axis.set_title(title, fontsize=9, color=INK)
     axis.set_axis_off()
     if picture is None:

@@ -1,19 +1,32 @@
 """Where a report's numbers come from: data, code, machine and time."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from typing import Protocol, runtime_checkable
 
 from histoseg.reporting import markup
-from histoseg.reporting.records import Record
+from histoseg.reporting.header import Header
 
 
-def say_origin(records: Sequence[Record]) -> str:
+@runtime_checkable
+class Traced(Protocol):
+    """A record, of whatever kind."""
+
+    @property
+    def header(self) -> Header: ...
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What tells its run from others of the same kind, for people."""
+
+
+def say_origin(records: Sequence[Traced]) -> str:
     """A plain statement of what the images are."""
     if not records:
         return "Nothing is finished yet: there are no numbers."
     kinds: dict[str, set[str]] = {}
     for record in records:
-        for source, origin in record.origins.items():
+        for source, origin in record.header.origins.items():
             kinds.setdefault(origin, set()).add(source)
     if set(kinds) == {"raw"}:
         return f"Real images: {', '.join(sorted(kinds['raw']))}."
@@ -23,32 +36,33 @@ def say_origin(records: Sequence[Record]) -> str:
     return f"Not all data are real ({lists}): a number that involves demo data says nothing about tissue."
 
 
-def describe(records: Sequence[Record]) -> str:
+def describe(records: Sequence[Traced]) -> str:
     """Markup: what is common first, then every run on demand."""
     if not records:
         return ""
     wall, gpu = sum_seconds(records)
-    versions = sorted({f"{name} {version}" for record in records for name, version in record.versions.items()})
+    headers = [record.header for record in records]
+    versions = sorted({f"{name} {version}" for header in headers for name, version in header.versions.items()})
     common = [
-        ("Runs", f"{len(records)}, of {len({record.pretraining for record in records})} pretrained models"),
-        ("Seeds", _list(record.seed for record in records)),
-        ("Git commit", _list(record.git_commit for record in records)),
+        ("Runs", f"{len(headers)}, of {len({header.pretraining for header in headers})} trainings"),
+        ("Seeds", _list(header.seed for header in headers)),
+        ("Git commit", _list(header.git_commit for header in headers)),
         ("Versions", ", ".join(versions)),
-        ("Device", _list(f"{record.world_size} x {record.device}" for record in records)),
-        ("Wall time", f"{format_seconds(wall)} (each pretraining counted once)"),
+        ("Device", _list(f"{header.world_size} x {header.device}" for header in headers)),
+        ("Wall time", f"{format_seconds(wall)} (each training counted once)"),
         ("GPU time", format_seconds(gpu) if gpu else "none"),
-        ("Finished", f"{min(r.finished_at for r in records)} to {max(r.finished_at for r in records)}"),
+        ("Finished", f"{min(h.finished_at for h in headers)} to {max(h.finished_at for h in headers)}"),
     ]
     return markup.definitions(common) + _shards(records) + _runs(records)
 
 
-def sum_seconds(records: Sequence[Record]) -> tuple[float, float]:
+def sum_seconds(records: Sequence[Traced]) -> tuple[float, float]:
     """Wall and GPU time in seconds. Runs that share a pretrained model share its time, so that counts once."""
     phases: dict[tuple[str, str], tuple[float, int]] = {}
-    for record in records:
-        gpus = record.world_size if record.gpu_seconds else 0
-        for phase, seconds in record.seconds.items():
-            owner = record.pretraining if phase == "pretrain" else record.cell
+    for header in (record.header for record in records):
+        gpus = header.world_size if header.gpu_seconds else 0
+        for phase, seconds in header.seconds.items():
+            owner = header.pretraining if phase == "pretrain" else header.cell
             phases[owner, phase] = seconds, gpus
     return sum(s for s, _ in phases.values()), sum(s * gpus for s, gpus in phases.values())
 
@@ -66,12 +80,12 @@ def _list(values: Iterable[str | int]) -> str:
     return ", ".join(map(str, sorted(set(values), key=lambda value: (isinstance(value, str), value))))
 
 
-def _shards(records: Sequence[Record]) -> str:
+def _shards(records: Sequence[Traced]) -> str:
     known = sorted(
         {
-            (name, record.origins.get(name, "?"), checksum)
+            (name, record.header.origins.get(name, "?"), checksum)
             for record in records
-            for name, checksum in record.checksums.items()
+            for name, checksum in record.header.checksums.items()
         }
     )
     rows = [
@@ -84,37 +98,14 @@ def _shards(records: Sequence[Record]) -> str:
     )
 
 
-def _runs(records: Sequence[Record]) -> str:
-    heads = [
-        "Run",
-        "New task",
-        "Predecessors",
-        "Method",
-        "Seed",
-        "Pretraining",
-        "Test images",
-        "Epoch",
-        "Wall",
-        "Device",
-    ]
+def _runs(records: Sequence[Traced]) -> str:
     rows = [
-        [
-            markup.row_head(record.cell),
-            *map(
-                markup.cell,
-                (
-                    record.address.new_task,
-                    ", ".join(record.predecessors),
-                    record.address.method,
-                    str(record.seed),
-                    record.pretraining,
-                    str(len(record.test_images)),
-                    str(record.best_epoch),
-                    format_seconds(sum(record.seconds.values())),
-                    record.device,
-                ),
-            ),
-        ]
-        for record in sorted(records, key=lambda r: (r.address, r.seed))
+        [markup.row_head(record.header.cell), *map(markup.cell, (*record.facts.values(), *_costs(record.header)))]
+        for record in sorted(records, key=lambda record: (*record.facts.values(), record.header.seed))
     ]
+    heads = ["Run", *records[0].facts, "Seed", "Training", "Wall", "Device"]
     return markup.folded("Every run", markup.table("Every run behind this page", heads, rows))
+
+
+def _costs(header: Header) -> tuple[str, ...]:
+    return str(header.seed), header.pretraining, format_seconds(sum(header.seconds.values())), header.device

@@ -44,16 +44,10 @@ def _pair(spec: TableSpec, cells: Mapping[Address, Cell], row: str, column: str)
 def _result(cell: Cell, *, is_best: bool, kind: str) -> str:
     paper = "" if cell.paper is None else f"paper {cell.paper:.3f}"
     if not cell.records:
-        lines = [f'<span class="score">{MISSING}</span>', _small(cell.reason, "reason"), _small(paper)]
-        return f'<td class="{kind} none">{"".join(lines)}</td>'
-    score = f"<strong>{format_score(cell.mean)}</strong>" if is_best else format_score(cell.mean)
+        return markup.empty_cell(MISSING, cell.reason, [paper], kind=kind)
     spread = "" if cell.sd is None else f"± {cell.sd:.3f}"
-    lines = [f'<span class="score">{score}</span>', *map(_small, (spread, format_interval(cell.interval), paper))]
-    return f'<td class="{kind}">{"".join(lines)}</td>'
-
-
-def _small(text: str, kind: str = "") -> str:
-    return f'<span class="{f"small {kind}".strip()}">{escape(text)}</span>' if text else ""
+    below = [spread, format_interval(cell.interval), paper]
+    return markup.score_cell(format_score(cell.mean), below, is_best=is_best, kind=kind)
 
 
 def describe_classes(spec: TableSpec, cells: Mapping[Address, Cell]) -> str:
@@ -103,7 +97,7 @@ def describe_averages(spec: TableSpec, cells: Mapping[Address, Cell]) -> str:
             markup.cell(spec.methods[cell.address.method]),
             *(markup.cell(format_score(cell.mean_of(name)), "number") for name in names),
             markup.cell("" if cell.paper is None else f"{cell.paper:.3f}", "number"),
-            markup.cell(", ".join(str(record.seed) for record in cell.records), "number"),
+            markup.cell(", ".join(str(record.header.seed) for record in cell.records), "number"),
         ]
         for cell in finished
     ]

@@ -74,31 +74,21 @@ def make_record(
         "per_class": iou.iou_per_class(counts).tolist(),
         "majority_miou_pooled": iou.majority_miou(counts, 0),
     }
+    run = {
+        "experiment": "table1",
+        "scale": "laptop",
+        "method": {"name": method},
+        "predecessors": list(predecessors),
+        "new_task": new_task,
+        "column": column,
+        "seed": seed,
+    }
     return {
-        "format": 1,
-        "cell": cell,
-        "run": {
-            "experiment": "table1",
-            "scale": "laptop",
-            "method": {"name": method},
-            "predecessors": list(predecessors),
-            "new_task": new_task,
-            "column": column,
-            "seed": seed,
-        },
-        "pretraining": hexadecimal("pretraining", method, predecessors, seed),
-        "checksums": {name: hexadecimal("shards", name, length=64) for name in sources},
-        "origins": dict.fromkeys(sources, origin),
-        "git_commit": hexadecimal("commit", length=40),
-        "versions": {"histoseg": "0.1.0", "torch": "2.13.0", "numpy": "2.4.6"},
-        "device": "cpu",
-        "world_size": 1,
+        **make_header(run, cell, hexadecimal("pretraining", method, predecessors, seed), sources, origin),
         "seconds": {"pretrain": 61.5, "refine": 20.25, "evaluate": 4.0},
-        "gpu_seconds": 0.0,
-        "finished_at": "2026-03-01T12:00:00Z",
         "task": {"name": new_task, "title": TITLES[new_task], "classes": list(CLASSES[new_task])},
         "best_epoch": 7,
-        "pretrain_curve": [{"step": step, "loss": loss} for step, loss in _falling(column, method, seed)],
+        "pretrain_curve": [{"step": step, "loss": loss} for step, loss in falling(column, method, seed)],
         "refine_curve": [
             {"epoch": epoch, "loss": 1.0 / (epoch + 1), "val_miou": value}
             for epoch, value in _rising(new_task, column, method, seed, scores["miou_pooled"])
@@ -113,7 +103,25 @@ def make_record(
     }
 
 
-def _falling(*parts: object) -> Iterable[tuple[int, float]]:
+def make_header(run: Any, cell: str, pretraining: str, sources: Iterable[str], origin: str) -> dict[str, Any]:
+    """What records of every kind say of their run, but for the time it took."""
+    return {
+        "format": 1,
+        "cell": cell,
+        "run": run,
+        "pretraining": pretraining,
+        "checksums": {name: hexadecimal("shards", name, length=64) for name in sources},
+        "origins": dict.fromkeys(sources, origin),
+        "git_commit": hexadecimal("commit", length=40),
+        "versions": {"histoseg": "0.1.0", "torch": "2.13.0", "numpy": "2.4.6"},
+        "device": "cpu",
+        "world_size": 1,
+        "gpu_seconds": 0.0,
+        "finished_at": "2026-03-01T12:00:00Z",
+    }
+
+
+def falling(*parts: object) -> Iterable[tuple[int, float]]:
     rng = rng_of("falling", *parts)
     noise = rng.normal(0, 0.03, 60)
     return [(50 * i, float(0.25 + 0.7 * np.exp(-i / 15) + noise[i])) for i in range(60)]
@@ -149,16 +157,16 @@ def read_panel(key: str, side_px: int = 96) -> bytes:
         truth[(rows - row) ** 2 + (columns - column) ** 2 < radius**2] = 1 + i % (num_classes - 1)
     if kind == "truth.png":
         truth[: side_px // 12] = 255  # IGNORE: a margin nobody annotated.
-        return _png(truth)
+        return to_png(truth)
     if kind == "image.png":
         colours = np.array([(233, 213, 228), (120, 70, 150), (176, 96, 158), (70, 50, 110)], np.float64)
         shaded = colours[truth] + rng.normal(0, 9, (side_px, side_px, 1))
-        return _png(np.clip(shaded, 0, 255).astype(np.uint8))
+        return to_png(np.clip(shaded, 0, 255).astype(np.uint8))
     shift = rng_of("shift", key).integers(-4, 5, 2)
-    return _png(np.roll(truth, shift, (0, 1)))
+    return to_png(np.roll(truth, shift, (0, 1)))
 
 
-def _png(array: np.ndarray) -> bytes:
+def to_png(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(array).save(buffer, format="PNG")
     return buffer.getvalue()
