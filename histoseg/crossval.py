@@ -13,19 +13,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from histoseg.config import FoldRun, cell_id, digest, to_json
+from histoseg.config import FoldRun, cell_id, digest, pretraining_id, to_json
 from histoseg.errors import DataError
 from histoseg.fold_scores import score_split, summarise, training_part
 from histoseg.loaders.mixed import TISSUE
 from histoseg.loaders.streams import number_of
 from histoseg.methods.subtyping import DECODER, typed_sources
 from histoseg.models.cerberus import Cerberus, Spec, build
+from histoseg.palette import CLASS_COLOURS, to_rgb
 from histoseg.results import (
+    PANEL_PX,
     PANELS,
     defined,
     describe_training,
     folder_of,
     header,
+    model_folder,
     not_recorded,
     open_dataset,
     put_pictures,
@@ -116,7 +119,7 @@ def _complete_cell(
     }
     origin = f"{run.experiment} {run.scale} {run.label}, cell {cell}"
     model = Model(network=network, classes=_classes(run, dataset), mpp=run.data.mpp, origin=origin)
-    save_model(model, store, f"{folder_of(run, dataset)}/{cell}/model")
+    save_model(model, store, model_folder(pretraining_id(run, dataset.checksums), cell))
     scores = record["scores"]["test"]
     headline = ", ".join(f"{name} {part.get('pq', part.get('map')) or 0:.3f}" for name, part in scores.items())
     put_record(record, run.experiment, store, headline)
@@ -172,10 +175,11 @@ def _put_panels(
 
 
 def outlined(image: np.ndarray, instance_map: np.ndarray) -> np.ndarray:
-    """The image with a line along the border of each object, inside it."""
+    """The image with a line along the border of each object, inside it, as wide as it takes to be seen when shrunk."""
     ids = instance_map.astype(np.float32)  # OpenCV filters no int32; ids stay below 2^24, which float32 holds exactly.
-    kernel = np.ones((3, 3), np.uint8)
+    width = 1 + max(image.shape[:2]) // PANEL_PX
+    kernel = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
     border = (cv2.dilate(ids, kernel) != cv2.erode(ids, kernel)) & (instance_map > 0)
     picture = image.copy()
-    picture[border] = (255, 215, 0)
+    picture[border] = to_rgb(CLASS_COLOURS[3])
     return picture

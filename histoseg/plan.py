@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from histoseg import catalog
-from histoseg.config import Data, Run, cell_id, has_field, override, pretraining_id
+from histoseg.config import AnyRun, Data, cell_id, has_field, override, pretraining_id
 from histoseg.errors import ConfigError
 from histoseg.shards.index import SourceIndex, index_key, open_index
 from histoseg.storage import Store
@@ -22,7 +22,7 @@ class Plan:
     """
 
     experiment: str
-    runs: tuple[Run, ...]
+    runs: tuple[AnyRun, ...]
     sources: Mapping[str, SourceIndex]
     absent: tuple[str, ...]
 
@@ -32,15 +32,15 @@ class Plan:
         return {name: index.checksum for name, index in self.sources.items()}
 
     @property
-    def groups(self) -> dict[str, list[Run]]:
+    def groups(self) -> dict[str, list[AnyRun]]:
         """The runs that share a pretraining, by its id, in the order of the first of each."""
-        found: dict[str, list[Run]] = {}
+        found: dict[str, list[AnyRun]] = {}
         for run in self.runs:
             found.setdefault(pretraining_id(run, self.checksums), []).append(run)
         return found
 
     @property
-    def cells(self) -> dict[str, Run]:
+    def cells(self) -> dict[str, AnyRun]:
         """The runs by the name of their result."""
         return {cell_id(run, self.checksums): run for run in self.runs}
 
@@ -89,7 +89,7 @@ def make_plan(name: str, store: Store, scale: str, seeds: int, sets: Sequence[st
     return Plan(experiment=name, runs=tuple(runs), sources=sources, absent=absent)
 
 
-def _overridden(run: Run, sets: Sequence[str]) -> Run:
+def _overridden(run: AnyRun, sets: Sequence[str]) -> AnyRun:
     """The run with all assignments that it has a field for; methods differ in theirs."""
     for assignment in sets:
         if has_field(run, assignment.partition("=")[0].strip()):

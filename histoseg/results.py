@@ -40,6 +40,11 @@ def run_folder(pretraining: str) -> str:
     return f"runs/{pretraining}"
 
 
+def model_folder(pretraining: str, cell: str) -> str:
+    """Where the network of a run over folds lies, as `histoseg predict` takes it."""
+    return f"{run_folder(pretraining)}/{cell}/model"
+
+
 def folder_of(run: AnyRun, dataset: MetaDataset) -> str:
     """The folder of the model that a run shares with those that differ only in what follows."""
     return run_folder(pretraining_id(run, dataset.checksums))

@@ -36,7 +36,7 @@ def make_index(name, splits=("train", "val", "test"), layout="96px"):
     task = catalog.load("histoseg.sources", name).TASK
     count = len(splits)
     columns = {column: [0] * count for column in Samples.__dataclass_fields__}
-    columns |= dict.fromkeys(("key", "image", "patient"), list("abcdefg"[:count]))
+    columns |= {name: list("abcdefg"[:count]) for name in ("key", "image", "patient")}
     columns |= {"mpp": [0.5] * count, "shard": list(range(count)), "class_pixels": [[1] * task.num_classes] * count}
     return SourceIndex(
         task=task,

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from histoseg.reporting.fields import Part, count, each, named, number, score, text
 from histoseg.reporting.header import Header, Panel, read_header, read_panel
-from histoseg.results import run_folder
+from histoseg.results import model_folder
 
 
 class Division(NamedTuple):
@@ -77,7 +77,7 @@ class FoldRecord:
     @property
     def model_folder(self) -> str:
         """The store key below which the network lies, as a folder to predict with."""
-        return f"{run_folder(self.header.pretraining)}/{self.header.cell}/model"
+        return model_folder(self.header.pretraining, self.header.cell)
 
     @property
     def facts(self) -> Mapping[str, str]:

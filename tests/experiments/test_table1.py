@@ -1,10 +1,8 @@
 import pytest
 
-from histoseg import catalog
 from histoseg.config import from_json, method_name, pretraining_id, to_json
 from histoseg.experiments import table1
 from tests.synthetic import make_index
-
 
 ALL = {name: make_index(name) for name in table1.SOURCES}
 CHECKSUMS = {name: index.checksum for name, index in ALL.items()}

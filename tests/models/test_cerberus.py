@@ -1,5 +1,9 @@
 """Cerberus: the published counts (docs/protocols.md), what is frozen stays, and what the seed decides."""
 
+import shutil
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -117,3 +121,33 @@ def test_bf16_computes_in_half_and_answers_in_single_precision():
 def test_images_of_another_kind_are_refused(wrong):
     with pytest.raises(Exception, match=r"(?i)type-check|jaxtyping"):
         small().encode(wrong)
+
+
+COMPILED = """
+import torch
+from histoseg.config import Network
+from histoseg.models.cerberus import Spec, build
+
+found = []
+for compiled in (False, True):
+    model = build(Spec(network=Network(encoder="resnet18", width=4), decoders={"gland": 2}), 0)
+    if compiled:
+        model.compile_parts()
+    images = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for count in (2, 3):  # How many patches a decoder gets changes from step to step.
+        features = model.encode(images)
+        logits = model.decode([feature[:count] for feature in features], "gland")
+        model.zero_grad()
+        logits.square().mean().backward()
+        found.append((logits.detach(), model.encoder.conv1.weight.grad.clone()))
+for plain, fast in zip(found[:2], found[2:]):
+    torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-4)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler; install g++")
+def test_compiled_parts_have_the_same_logits_and_gradients():
+    # In a process of its own: the checks of shapes that tests add to every function cannot be compiled.
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

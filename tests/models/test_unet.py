@@ -95,7 +95,7 @@ found = []
 for compiled in (False, True):
     model = build(Model(width=4), {"a": 2}, 0)
     if compiled:
-        model.features = torch.compile(model.features)
+        model.compile_parts()
     logits = model(images, "a")
     logits.square().mean().backward()
     found.append((logits.detach(), model.down[0][0].weight.grad))

@@ -149,7 +149,7 @@ def test_a_source_that_is_not_there_is_left_out_with_its_reason(demo, fold_data,
 
 
 def test_a_tile_too_small_for_a_patch_is_refused(demo, fold_data, store, pool):
+    recipe = Recipe(data=replace(fold_data, tissue_px=160))
     with pytest.raises(DataError, match=r"kather5k: .* has 150 x 150 pixels at 0.495 µm/px, but a patch needs 160"):
-        recipe = Recipe(data=replace(fold_data, tissue_px=160))
         prepare_sources(["kather5k"], demo, store, recipe, pool, strict=True)
     assert not [key for key in store.list("shards/") if key.endswith("index.json")]

@@ -145,7 +145,7 @@ def test_a_damaged_index_is_refused(demo, store, pool):
 
 
 def test_an_unprepared_source_says_how_to_prepare_it(store):
-    with pytest.raises(DataError, match="no shards of glas laid out as 96px.*`histoseg prepare glas"):
+    with pytest.raises(DataError, match=r"no shards of glas laid out as 96px.*`histoseg prepare glas"):
         open_index(store, "glas", "96px")
 
 
