@@ -24,16 +24,14 @@ from histoseg.palette import CLASS_COLOURS, to_rgb
 from histoseg.results import (
     PANEL_PX,
     PANELS,
+    complete_group,
     defined,
     describe_training,
     folder_of,
     header,
     model_folder,
-    not_recorded,
-    open_dataset,
     put_pictures,
     put_record,
-    record_key,
 )
 from histoseg.segmentation import segment
 from histoseg.shards.reader import MetaDataset
@@ -48,22 +46,8 @@ logger = logging.getLogger(__name__)
 
 
 def complete(runs: Sequence[FoldRun], store: Store, cache: Path, process: Process) -> list[str]:
-    """Record every run of a group that shares one training; what is recorded already is left alone.
-
-    Returns:
-        The store keys of the runs' records.
-
-    Raises:
-        DataError: If a source was not prepared, its shards are damaged, or a fold lacks what is scored.
-        TrainingError: If a loss is not a number.
-    """
-    dataset = open_dataset(runs, store, cache)
-    keys = [record_key(run.experiment, cell_id(run, dataset.checksums)) for run in runs]
-    if todo := not_recorded(dict(zip(keys, runs, strict=True)), store, process):
-        trained = train_network(todo[0], dataset, store, process)
-        for run in todo:
-            _complete_cell(run, trained, dataset, store, process)
-    return keys
+    """Record every run of a group that shares one training; see `complete_group`."""
+    return complete_group(runs, store, cache, process, train_network, _complete_cell)
 
 
 def train_network(run: FoldRun, dataset: MetaDataset, store: Store, process: Process) -> Trained[Cerberus]:

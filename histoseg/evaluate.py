@@ -30,15 +30,13 @@ from histoseg.models.unet import UNet
 from histoseg.ranks import sum_over_ranks
 from histoseg.results import (
     PANELS,
+    complete_group,
     defined,
     describe_training,
     folder_of,
     header,
-    not_recorded,
-    open_dataset,
     put_pictures,
     put_record,
-    record_key,
 )
 from histoseg.shards.reader import MetaDataset
 from histoseg.storage import Store
@@ -52,22 +50,8 @@ logger = logging.getLogger(__name__)
 
 
 def complete(runs: Sequence[Run], store: Store, cache: Path, process: Process) -> list[str]:
-    """Record every run of a group that shares one pretraining; what is recorded already is left alone.
-
-    Returns:
-        The store keys of the runs' records.
-
-    Raises:
-        DataError: If a source was not prepared, or its shards are damaged.
-        TrainingError: If a loss is not a number.
-    """
-    dataset = open_dataset(runs, store, cache)
-    keys = [record_key(run.experiment, cell_id(run, dataset.checksums)) for run in runs]
-    if todo := not_recorded(dict(zip(keys, runs, strict=True)), store, process):
-        pretrained = pretrain_group(todo[0], dataset, store, process)
-        for run in todo:
-            _complete_cell(run, pretrained, dataset, store, process)
-    return keys
+    """Record every run of a group that shares one pretraining; see `complete_group`."""
+    return complete_group(runs, store, cache, process, pretrain_group, _complete_cell)
 
 
 def pretrain_group(run: Run, dataset: MetaDataset, store: Store, process: Process) -> Trained[UNet]:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ PANELS = 2  # Test images whose pictures are kept with a record
 PANEL_PX = 512
 
 SomeRun = TypeVar("SomeRun", bound=AnyRun)
+Trained = TypeVar("Trained")
 
 
 def record_key(experiment: str, cell: str) -> str:
@@ -73,6 +74,40 @@ def open_dataset(runs: Sequence[AnyRun], store: Store, cache: Path) -> MetaDatas
             f"{', '.join(small)} lies in tiles of {found} px, but this augmentation needs {needed}; prepare it again"
         )
     return dataset
+
+
+def complete_group(
+    runs: Sequence[SomeRun],
+    store: Store,
+    cache: Path,
+    process: Process,
+    train: Callable[[SomeRun, MetaDataset, Store, Process], Trained],
+    finish: Callable[[SomeRun, Trained, MetaDataset, Store, Process], None],
+) -> list[str]:
+    """Record every run of a group that shares one training; what is recorded already is left alone.
+
+    Args:
+        runs: Runs that differ only in what follows the training.
+        store: Where shards are read and results are written.
+        cache: A folder for verified copies of shards.
+        process: This process among those that train together.
+        train: Gives the model that the runs share.
+        finish: Does what follows, for one run, up to its record.
+
+    Returns:
+        The store keys of the runs' records.
+
+    Raises:
+        DataError: If a source was not prepared, or its shards are damaged.
+        TrainingError: If a loss is not a number.
+    """
+    dataset = open_dataset(runs, store, cache)
+    keys = [record_key(run.experiment, cell_id(run, dataset.checksums)) for run in runs]
+    if todo := not_recorded(dict(zip(keys, runs, strict=True)), store, process):
+        trained = train(todo[0], dataset, store, process)
+        for run in todo:
+            finish(run, trained, dataset, store, process)
+    return keys
 
 
 def describe_training(run: AnyRun, dataset: MetaDataset, store: Store) -> None:

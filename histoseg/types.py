@@ -68,7 +68,8 @@ class Entry:
 
     Attributes:
         key: Stable unique name, made of letters, digits, `_` and `-`.
-        patient: Whom the tissue came from, or the key itself where names do not tell.
+        patient: Whom the tissue came from, or the key itself where names do not tell. A name within the source.
+        person: The same by a name that other sources use, too, such as a TCGA barcode; empty if there is none.
         files: The raw files this entry is read from, by role ("image", "annotation", ...).
         options: What else the reader needs, as plain values.
         fold: The part of cross-validation that the source's authors put it in, or None if they do not say.
@@ -79,6 +80,7 @@ class Entry:
     patient: str
     files: Mapping[str, Path]
     options: Mapping[str, Any] = field(default_factory=dict)
+    person: str = ""
     fold: Split | None = None
     same_as: tuple[str, ...] = ()
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from histoseg.config import Encoder, Network
 from histoseg.errors import CheckpointError, StorageError
 from histoseg.models.cerberus import Cerberus, Spec, build
+from histoseg.sources import _tissue, lizard
 from histoseg.storage import FileStore, Store
 
 logger = logging.getLogger(__name__)
@@ -35,19 +36,9 @@ HEADS = {  # Ours by the published name
 }
 # What the numbers mean that the published network predicts; its files do not say, its authors' code does.
 PUBLISHED_CLASSES: Mapping[str, tuple[str, ...]] = {
-    "nuclei_type": ("background", "neutrophil", "epithelial", "lymphocyte", "plasma", "eosinophil", "connective"),
+    "nuclei_type": lizard.TASK.classes,
     "gland_type": ("background", "gland", "surface_epithelium"),
-    "tissue": (
-        "background",
-        "abnormal_epithelium",
-        "normal_epithelium",
-        "inflammatory",
-        "muscle",
-        "stroma",
-        "debris",
-        "mucous",
-        "adipose",
-    ),
+    "tissue": _tissue.CLASSES,
 }
 PUBLISHED_MPP = 0.5  # Graham et al. 2023: all is trained and predicted at 0.5 microns per pixel
 TISSUE_OUTPUT = "decoder_head.Patch-Class.conv2.bias"

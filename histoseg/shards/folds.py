@@ -5,7 +5,6 @@ linked, directly or through others, shares a fold: one that is published or was 
 """
 
 import hashlib
-import re
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -13,9 +12,6 @@ from itertools import pairwise
 from histoseg.errors import DataError
 from histoseg.shards.fingerprint import SameTissue
 from histoseg.types import EXTERNAL, FOLDS, Entry, Split
-
-# Data sets made of The Cancer Genome Atlas all use its patients' names; other names mean something at home only.
-TCGA_PATIENT = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}")
 
 Node = tuple[str, str]  # ("image", "source/key") or ("patient", "source/patient").
 Graph = dict[Node, dict[Node, str]]  # Who is linked with whom, and by what.
@@ -97,7 +93,7 @@ def _groups(entries: Mapping[str, list[Entry]], same: Iterable[SameTissue]) -> d
     for source in entries:
         for entry in entries[source]:
             image = f"{source}/{entry.key}"
-            whose = entry.patient if TCGA_PATIENT.fullmatch(entry.patient) else f"{source}/{entry.patient}"
+            whose = entry.person or f"{source}/{entry.patient}"
             groups.setdefault(f"patient, {whose}", set()).add(image)
             for name in entry.same_as:
                 groups.setdefault(f"tissue by name, {name}", {name}).add(image)
@@ -145,8 +141,8 @@ def _link(entries: Mapping[str, list[Entry]], same: Iterable[SameTissue]) -> Gra
         for entry in sorted(entries[source], key=lambda entry: entry.key):
             image, patient = ("image", f"{source}/{entry.key}"), ("patient", _patient(source, entry))
             join(image, patient, "patient")
-            if TCGA_PATIENT.fullmatch(entry.patient):
-                join(patient, ("patient", entry.patient), "patient")
+            if entry.person:
+                join(patient, ("patient", entry.person), "patient")
             for name in sorted(entry.same_as):
                 join(image, ("image", name), "name")
     for pair in sorted(same, key=lambda pair: (pair.first, pair.second)):

@@ -7,7 +7,8 @@ Each of `<anything>/cerberus_native/gland`, `lumen` and `nuclei` has
     split.csv             Filename and Split (1, 2, 3 or external); if known Patient and MPP, microns per pixel
 
 Without `split.csv` the images are free to go into any fold. Where nothing says otherwise an image is its own patient
-and has 0.5 microns per pixel. The same file name in two of the three folders means the same image.
+and has 0.5 microns per pixel. The same file name in two of the three folders means the same image, and the same
+`Patient` the same person.
 """
 
 import math
@@ -28,7 +29,12 @@ MPP = 0.5  # By definition of this layout: Cerberus works at 0.5 microns per pix
 LICENCE = "that of the lab's own data"
 
 
-def entries(root: Path, task: Task) -> list[Entry]:
+def finder_of(task: Task) -> Callable[[Path], list[Entry]]:
+    """What finds the images of a structure below a folder; see `_entries`."""
+    return lambda root: _entries(root, task)
+
+
+def _entries(root: Path, task: Task) -> list[Entry]:
     """The images of one structure, pairs and table checked, no pixel read.
 
     Raises:
@@ -85,6 +91,7 @@ def _entries_of(folder: Path, files: Mapping[str, Mapping[str, Path]]) -> list[E
         Entry(
             key=_files.make_key(name),
             patient=_files.make_key(patients.get(name) or name),
+            person=f"{folder.parent}/{patients[name]}" if patients.get(name) else "",
             files=members,
             options={"mpp": mpps.get(name, MPP)},
             fold=folds.get(name),
@@ -120,19 +127,25 @@ def _require_one_fold_each(found: list[Entry]) -> None:
             )
 
 
-def read(entry: Entry, task: Task) -> Sample:
-    """One image, its objects and the class of each; only nuclei must have classes.
+def reader_of(task: Task) -> Callable[[Entry], Sample]:
+    """What reads one image of a structure, its objects and the class of each; only nuclei must have classes.
 
-    Raises:
-        DataError: If a file is damaged, its parts contradict each other, or the two differ in size.
+    It raises DataError if a file is damaged, its parts contradict each other, or the two differ in size.
     """
-    return _mat.read_sample(entry, task, entry.options["mpp"], has_classes=task.structure == "nuclei")
+    return lambda entry: _mat.read_sample(entry, task, entry.options["mpp"], has_classes=task.structure == "nuclei")
 
 
-def write_demo(
+def demo_of(
+    structure: str, objects: Callable[[_mucosa.Mucosa], _mucosa.Objects]
+) -> Callable[[Path, np.random.Generator], None]:
+    """What writes nine made-up images of a structure in three folds and two external ones."""
+    return lambda root, rng: _write_demo(root, rng, structure, objects)
+
+
+def _write_demo(
     root: Path, rng: np.random.Generator, structure: str, objects: Callable[[_mucosa.Mucosa], _mucosa.Objects]
 ) -> None:
-    """Write nine made-up images in three folds and two external ones, each of a patient of its own."""
+    """Each image is of a patient of its own."""
     folder = root / "Laboratory" / FOLDER / structure
     rows = ["Filename,Split,Patient,MPP"]
     for i in range(11):

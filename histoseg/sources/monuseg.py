@@ -57,7 +57,8 @@ def _entry(image: Path, annotation: Path) -> Entry:
     barcode = BARCODE.match(image.name)
     if barcode is None:
         raise DataError(f"{image}: its name has no TCGA barcode such as TCGA-A7-A13E, which names the patient")
-    return Entry(key=_files.make_key(image.stem), patient=barcode[0], files={"image": image, "annotation": annotation})
+    files = {"image": image, "annotation": annotation}
+    return Entry(key=_files.make_key(image.stem), patient=barcode[0], person=barcode[0], files=files)
 
 
 def read(entry: Entry) -> Sample:

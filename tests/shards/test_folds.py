@@ -14,7 +14,9 @@ from histoseg.types import EXTERNAL, FOLDS, Entry
 
 
 def make_entry(key, patient=None, fold=None, same_as=()):
-    return Entry(key=key, patient=patient or key, files={}, fold=fold, same_as=tuple(same_as))
+    """TCGA's patients have the same names everywhere."""
+    person = patient if patient and patient.startswith("TCGA-") else ""
+    return Entry(key=key, patient=patient or key, person=person, files={}, fold=fold, same_as=tuple(same_as))
 
 
 def picture(first, second):

@@ -487,6 +487,16 @@ def test_native_image_of_two_structures_is_the_same_tissue(tmp_path):
     assert cerberus_nuclei.entries(tmp_path)[0].same_as == ()
 
 
+def test_native_patients_are_the_same_people_in_every_structure(tmp_path):
+    """One laboratory's number 7 is one person; another laboratory's is another."""
+    for structure, name in (("gland", "a"), ("nuclei", "b")):
+        native(tmp_path, structure, f"Filename,Split,Patient\n{name}.png,1,7\n", names=(name,))
+    native(tmp_path / "other", "lumen", "Filename,Split,Patient\nc.png,1,7\n", names=("c",))
+    sources = (cerberus_gland, cerberus_nuclei, cerberus_lumen)
+    people = [source.entries(tmp_path)[0].person for source in sources]
+    assert people[0] == people[1] != people[2]
+
+
 def test_native_structures_do_not_mix(tmp_path):
     native(tmp_path, "gland")
     with pytest.raises(MissingSourceError, match="no Cerberus lumina found"):
