@@ -33,6 +33,8 @@ class Job:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONPATH": root},
                 start_new_session=True,
+                # Tests that a shell runs in the background ignore Ctrl-C, and so would what they start.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     def output(self):

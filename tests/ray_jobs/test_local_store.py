@@ -91,9 +91,17 @@ def test_server_ends_with_a_killed_owner_and_leaves_the_folder_free(tmp_path):
         pass
 
 
+def hear_ctrl_c():
+    """Tests that a shell runs in the background ignore it, and so would what they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_is_a_clean_end(tmp_path):
     with subprocess.Popen(
-        [sys.executable, "-m", "ray_jobs.local_store", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "ray_jobs.local_store", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=hear_ctrl_c,
     ) as owner:
         for _ in range(6):
             owner.stdout.readline()
