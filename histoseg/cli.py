@@ -199,7 +199,7 @@ def predict(
     model: Annotated[Path, typer.Option(help="The folder of a model.")],
     out: Annotated[Path, typer.Option(help="Folder for the results; each image makes its own below.")],
     mpp: Annotated[float | None, typer.Option(help="Microns per pixel, where the files do not tell.")] = None,
-    window_px: Annotated[int, typer.Option(help="Side of a window; larger is faster and takes more memory.")] = 448,
+    window_px: Annotated[int, typer.Option(help="Side of a window; larger is faster and takes more memory.")] = 1024,
     margin_px: Annotated[int, typer.Option(help="Context on each side of what a window predicts.")] = 152,
     overwrite: Annotated[bool, typer.Option(help="Segment again what is there already.")] = False,
 ) -> None:

@@ -184,10 +184,11 @@ class Eval:
 class Windows:
     """How Cerberus sees a whole image: squares of `window_px`, of which a margin of `margin_px` only gives context.
 
-    The published margin is 152 pixels. Windows as large as memory allows compute least: 448 pixels give 144 of them.
+    The published margin is 152 pixels, the published window 448: it gives 144 pixels and computes each 9.7 times. A
+    window of 1024 gives 720 and computes each twice, with the same result.
     """
 
-    window_px: int = 448
+    window_px: int = 1024
     margin_px: int = 152
 
     def __post_init__(self) -> None:

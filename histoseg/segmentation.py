@@ -4,6 +4,7 @@ The published code predicts 144 pixels from windows of 448, so it computes each 
 with the same margin compute the same with less; windows begin on the encoder's grid of 16 pixels, so results agree.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ from histoseg.types import Image, InstanceMap, SemanticMap, Structure
 
 STRIDE_PX = 16  # Of the encoder's smallest features
 OBJECTS: tuple[Structure, ...] = ("gland", "lumen", "nuclei")
-WINDOWS_AT_ONCE = 4
+PIXELS_AT_ONCE = 2**20  # A network of the published width takes some gigabytes for as many.
 
 Probabilities = Float32[np.ndarray, "_ _ _"]  # Classes, then rows and columns: of pixels, or of squares of tissue
 
@@ -95,9 +96,9 @@ def probabilities(
     padded = _mirrored(image, size, windows.margin_px)
     found = {name: np.empty((network.spec.decoders[name], *size), np.float32) for name in names}
     squares = np.empty((network.spec.tissue, *(side // (cells * STRIDE_PX) for side in size)), np.float32)
-    for corners in _chunks(
-        [(top, left) for top in range(0, size[0], inner[0]) for left in range(0, size[1], inner[1])]
-    ):
+    places = [(top, left) for top in range(0, size[0], inner[0]) for left in range(0, size[1], inner[1])]
+    at_once = max(1, PIXELS_AT_ONCE // math.prod(side + 2 * windows.margin_px for side in inner))
+    for corners in _chunks(places, at_once):
         batch = np.stack([_window(padded, corner, inner, windows.margin_px) for corner in corners])
         features = network.encode(torch.from_numpy(batch).to(device_of(network)))
         for name in names:
@@ -153,6 +154,6 @@ def _put_tissue(
         squares[:, y : y + part.shape[1], x : x + part.shape[2]] = part
 
 
-def _chunks(corners: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
-    for start in range(0, len(corners), WINDOWS_AT_ONCE):
-        yield corners[start : start + WINDOWS_AT_ONCE]
+def _chunks(corners: list[tuple[int, int]], count: int) -> Iterator[list[tuple[int, int]]]:
+    for start in range(0, len(corners), count):
+        yield corners[start : start + count]
