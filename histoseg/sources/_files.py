@@ -65,10 +65,12 @@ def select(folders: Folders, pattern: str, where: Callable[[Path], bool] = lambd
 def in_part(folder: Path, root: Path, source: str, parts: Collection[str]) -> bool:
     """Whether a folder is `train/Images` or the like of that source: other sets have the same inner folders.
 
-    The part (`train`) must lie in the root itself, or somewhere below a folder with the source's name in its own.
+    The part (`train`) must lie in the root itself, or somewhere below a folder with the source's name in its own; what
+    the folders above the root are called says nothing.
     """
     part = folder.parent
-    within = part.parent == root or any(source in plain(name) for name in part.parts)
+    names = (root.name, *part.relative_to(root).parts) if part.is_relative_to(root) else ()
+    within = part.parent == root or any(source in plain(name) for name in names)
     return plain(part.name) in parts and within
 
 
