@@ -2,6 +2,7 @@ import gc
 import json
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,18 +112,18 @@ def test_nothing_is_published_while_a_shard_is_missing(demo, store, pool, monkey
 def test_verify_finds_any_flipped_byte(demo, store, pool):
     index = write_shards("glas", demo, store, RECIPE, pool)
     assert prepared_sources(store) == [("glas", "96px")]
-    assert list(verify_source(store, "glas", 96)) == []
+    assert list(verify_source(store, "glas", "96px")) == []
     key = f"{index.folder}/{index.shards[0].name}"
     body = bytearray(store.get(key))
     for position in (0, len(body) // 2, len(body) - 1):
         body[position] ^= 1
         store.put(key, bytes(body))
-        (line,) = verify_source(store, "glas", 96)
+        (line,) = verify_source(store, "glas", "96px")
         assert "damaged" in line
         assert index.shards[0].name in line
         body[position] ^= 1
     store.put(key, bytes(body)[:-512])
-    assert len(list(verify_source(store, "glas", 96))) == 1
+    assert len(list(verify_source(store, "glas", "96px"))) == 1
 
 
 def test_a_damaged_shard_is_refused_when_read(demo, store, pool, tmp_path):
@@ -162,12 +163,10 @@ def test_a_source_of_one_class_is_warned_of(store, pool, monkeypatch, demo, capl
 
     def empty(entry):
         sample = read(entry)
-        return Sample(
-            key=sample.key,
-            patient=sample.patient,
-            image=sample.image,
+        return replace(
+            sample,
             semantic_map=np.zeros_like(sample.semantic_map),
-            mpp=sample.mpp,
+            instance_map=np.zeros_like(sample.instance_map),
         )
 
     monkeypatch.setattr(module, "read", empty)

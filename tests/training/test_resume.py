@@ -11,6 +11,7 @@ from histoseg import evaluate
 from histoseg.errors import CheckpointError, DataError, TrainingError
 from histoseg.methods.transfer import Transfer
 from histoseg.models.unet import build
+from histoseg.results import open_dataset
 from histoseg.shards.reader import MetaDataset
 from histoseg.storage import connect
 from histoseg.training import loop, progress
@@ -101,7 +102,7 @@ def test_a_finished_cell_is_not_run_again(prepared, tiny_run, tmp_path, monkeypa
 def test_tiles_too_small_for_the_augmentation_are_refused(prepared, tiny_run, tmp_path):
     wide = replace(tiny_run, data=replace(tiny_run.data, scale=(0.4, 1.2)))
     with pytest.raises(DataError, match=r"lies in tiles of 49 px, but this augmentation needs 98; prepare it again"):
-        evaluate.open_dataset([wide], prepared, tmp_path / "cache")
+        open_dataset([wide], prepared, tmp_path / "cache")
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(predecessors, tiny_run, store, eager, monkeypatch):
