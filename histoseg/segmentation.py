@@ -15,6 +15,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from histoseg.config import Windows
+from histoseg.errors import DataError
 from histoseg.models.cerberus import Cerberus
 from histoseg.models.tensors import device_of
 from histoseg.objects import vote_types
@@ -88,6 +89,9 @@ def probabilities(
     """Each decoder's probabilities at each pixel; those of tissue for each square, or None if the network tells none.
 
     What lies outside of the image is mirrored.
+
+    Raises:
+        DataError: If the network answers with what are no numbers.
     """
     names, cells = list(decoders), network.spec.tissue_cells
     unit = STRIDE_PX * (cells if network.tissue is not None else 1)
@@ -103,6 +107,8 @@ def probabilities(
         features = network.encode(torch.from_numpy(batch).to(device_of(network)))
         for name in names:
             parts = _core(network.decode(features, name).float().softmax(dim=1), inner, windows.margin_px)
+            if not torch.isfinite(parts).all():
+                raise DataError(f"decoder {name} answers with what are no numbers; the model's weights are damaged")
             for (top, left), part in zip(corners, parts.cpu().numpy(), strict=True):
                 found[name][:, top : top + inner[0], left : left + inner[1]] = part
         if network.tissue is not None:

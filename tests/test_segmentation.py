@@ -108,3 +108,15 @@ def test_lumina_lie_within_glands_and_classes_are_voted(monkeypatch):
     assert found.class_probabilities["gland"].tolist() == [1.0]
     assert found.classes["lumen"].tolist() == [0]
     assert found.tissue is None
+
+
+def test_a_network_of_broken_weights_is_an_error_and_not_an_empty_result():
+    from histoseg.config import Network, Windows
+    from histoseg.errors import DataError
+    from histoseg.models.cerberus import Spec, build
+    from histoseg.segmentation import probabilities
+
+    network = build(Spec(network=Network(encoder="resnet18", width=4), decoders={"gland": 2}), 0).eval()
+    network.conv_map.weight.data[0] = float("nan")
+    with pytest.raises(DataError, match="decoder gland answers with what are no numbers"):
+        probabilities(network, np.zeros((32, 32, 3), np.uint8), Windows(window_px=64, margin_px=16), ["gland"])
