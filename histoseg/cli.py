@@ -34,14 +34,14 @@ def list_names() -> None:
     print("sources")
     for name in catalog.names("histoseg.sources"):
         task = catalog.load("histoseg.sources", name).TASK
-        print(f"  {name:14} {task.title}: {', '.join(task.classes)}; {task.mpp} µm/px; {task.licence}")
+        print(f"  {name:16} {task.title}: {', '.join(task.classes)}; {task.mpp} µm/px; {task.licence}")
     print("methods")
     for name in catalog.names("histoseg.methods"):
-        print(f"  {name:14} {_first_line(catalog.load('histoseg.methods', name))}")
+        print(f"  {name:16} {_first_line(catalog.load('histoseg.methods', name))}")
     print("experiments")
     for name in catalog.names("histoseg.experiments"):
         module = catalog.load("histoseg.experiments", name)
-        print(f"  {name:14} {_first_line(module)} Scales: {', '.join(module.SCALES)}.")
+        print(f"  {name:16} {_first_line(module)} Scales: {', '.join(module.SCALES)}.")
 
 
 @app.command("demo-data")

@@ -1,0 +1,67 @@
+"""Weights that are given with a job: in the store before anything is spent, and in every run's name."""
+
+import pytest
+import torch
+
+from histoseg.config import Network
+from histoseg.errors import CheckpointError, StorageError
+from histoseg.models.cerberus import Spec, build
+from histoseg.plan import Plan
+from histoseg.storage import FileStore, connect
+from histoseg.weights import Model, save_model
+from ray_jobs import submit
+
+
+@pytest.fixture
+def store(tmp_path):
+    return connect(f"file://{tmp_path / 'store'}")
+
+
+@pytest.fixture
+def model(tmp_path):
+    network = build(Spec(network=Network(encoder="resnet18", width=4), decoders={"gland": 2}), 0)
+    save_model(Model(network=network, classes={}, mpp=0.5, origin="test"), FileStore(tmp_path / "model"), "")
+    return tmp_path / "model"
+
+
+def options(*words):
+    return submit.parse(["--experiment", "cerberus", *map(str, words)])
+
+
+def plan_of(run):
+    return Plan(experiment="cerberus", runs=(run,), sources={}, absent=())
+
+
+def test_a_model_to_start_from_becomes_part_of_every_run(store, model, tiny_fold_run):
+    from histoseg.config import override
+
+    (assignment,) = submit._put_weights(options("--start", model), store)
+    run = override(tiny_fold_run, assignment)
+    assert store.size(f"weights/{run.network.weights}.safetensors")
+    submit._require_weights(plan_of(run), store)
+    assert f"START={model}" in options("--start", model).command
+
+
+def test_weights_that_are_not_there_end_the_job_before_it_begins(store, tiny_fold_run):
+    from histoseg.config import override
+
+    run = override(tiny_fold_run, "network.weights='0123456789abcdef'")
+    with pytest.raises(StorageError, match="has no weights 0123456789abcdef; give them once more as START=folder"):
+        submit._require_weights(plan_of(run), store)
+
+
+def test_imagenet_out_of_reach_ends_it_too(store, tiny_fold_run, monkeypatch):
+    from dataclasses import replace
+
+    def unreachable(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", unreachable)
+    run = replace(tiny_fold_run, network=Network(weights="imagenet"))
+    with pytest.raises(StorageError, match=r"no route to host.*give it as IMAGENET=file|that file where there is"):
+        submit._require_weights(plan_of(run), store)
+
+
+def test_another_file_is_not_imagenets(store, model):
+    with pytest.raises(CheckpointError, match="is none of resnet18"):
+        submit._put_weights(options("--imagenet", model / "model.safetensors"), store)
