@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from histoseg.config import FoldRun, cell_id, digest, pretraining_id, to_json
+from histoseg.config import FoldRun
 from histoseg.errors import DataError
 from histoseg.fold_scores import score_split, summarise, training_part
 from histoseg.loaders.mixed import TISSUE
@@ -33,6 +33,7 @@ from histoseg.results import (
     put_pictures,
     put_record,
 )
+from histoseg.runs import cell_id, digest, pretraining_id, to_json
 from histoseg.segmentation import segment
 from histoseg.shards.reader import MetaDataset
 from histoseg.storage import Store

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from histoseg.config import Run, cell_id
+from histoseg.config import Run
 from histoseg.inference import score
 from histoseg.loaders.streams import stream
 from histoseg.metrics.iou import (
@@ -38,6 +38,7 @@ from histoseg.results import (
     put_pictures,
     put_record,
 )
+from histoseg.runs import cell_id
 from histoseg.shards.reader import MetaDataset
 from histoseg.storage import Store
 from histoseg.training.checkpoint import Checkpoints

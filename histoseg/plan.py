@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from histoseg import catalog
-from histoseg.config import AnyRun, Data, cell_id, has_field, override, pretraining_id
+from histoseg.config import AnyRun, Data
 from histoseg.errors import ConfigError
+from histoseg.runs import cell_id, has_field, override, pretraining_id
 from histoseg.shards.index import SourceIndex, index_key, open_index
 from histoseg.storage import Store
 

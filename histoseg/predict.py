@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image as PillowImage
 
-from histoseg.config import Windows, digest
+from histoseg.config import Windows
 from histoseg.errors import ConfigError, DataError
 from histoseg.exports import (
     Found,
@@ -31,6 +31,7 @@ from histoseg.exports import (
 )
 from histoseg.overlay import draw_overlay
 from histoseg.provenance import versions
+from histoseg.runs import digest
 from histoseg.segmentation import segment
 from histoseg.shards.resample import resample
 from histoseg.sources._files import read_image

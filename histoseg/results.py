@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from histoseg.config import AnyRun, cell_id, pretraining_id, to_json
+from histoseg.config import AnyRun
 from histoseg.errors import DataError
 from histoseg.provenance import git_commit, versions
 from histoseg.ranks import sum_over_ranks
+from histoseg.runs import cell_id, pretraining_id, to_json
 from histoseg.shards.reader import MetaDataset
 from histoseg.shards.tiles import smallest_tile_px
 from histoseg.storage import Store

@@ -141,7 +141,7 @@ def _result(options: Options) -> Path:
 @contextmanager
 def _store(options: Options) -> Iterator["Store"]:
     """The store of the job: the one that was named, or an S3 server for as long as the job lasts."""
-    from histoseg.config import digest
+    from histoseg.runs import digest
     from histoseg.storage import connect
     from ray_jobs.local_store import local_store
 
@@ -157,8 +157,8 @@ def _store(options: Options) -> Iterator["Store"]:
 
 def _complete(plan: "Plan", store: "Store", options: Options) -> HistosegError | None:
     """Run what has no record yet; an error comes back, so that the cells that are finished are still reported."""
-    from histoseg.config import cell_id, to_json
     from histoseg.results import record_key
+    from histoseg.runs import cell_id, to_json
     from ray_jobs import grid
     from ray_jobs.train import Group
 

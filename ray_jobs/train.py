@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from histoseg import config
 from histoseg.errors import HistosegError, StorageError
+from histoseg.runs import from_json
 from histoseg.storage import connect
 from histoseg.types import Place
 
@@ -31,7 +32,7 @@ class Group:
 
     Attributes:
         id: The pretraining's id; also the name of the Ray Train run.
-        runs: A JSON list of what `histoseg.config.to_json` gives.
+        runs: A JSON list of what `histoseg.runs.to_json` gives.
         store_url: Where shards are read and records are written.
         cache: An absolute folder on each worker's machine for downloaded shards.
         complete: The dotted path of the function that does the work; empty means the one for such runs.
@@ -58,7 +59,7 @@ def train(group: Group) -> str:
     context = get_context()
     place = Place(rank=context.get_world_rank(), world_size=context.get_world_size())
     _log_to_stdout(logging.INFO if place.rank == 0 else logging.ERROR)
-    runs = [config.from_json(record) for record in json.loads(group.runs)]
+    runs = [from_json(record) for record in json.loads(group.runs)]
     method = config.method_name(runs[0].method)
     process = Process(place=place, device=get_device(), on_status=_gauges(method, group.id[:8]))
     try:

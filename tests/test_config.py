@@ -3,22 +3,11 @@ from dataclasses import replace
 
 import pytest
 
-from histoseg.config import (
-    Data,
-    Eval,
-    Model,
-    Optim,
-    Refine,
-    cell_id,
-    from_json,
-    has_field,
-    override,
-    pretraining_id,
-    to_json,
-)
+from histoseg.config import Data, Eval, Model, Optim, Refine
 from histoseg.errors import ConfigError
 from histoseg.methods.maml import Maml
 from histoseg.methods.transfer import Transfer
+from histoseg.runs import cell_id, from_json, has_field, override, pretraining_id, to_json
 
 CHECKSUMS = {"synthetic": "a", "glas": "b", "monuseg": "c"}
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from histoseg import crossval
-from histoseg.config import from_json, to_json
 from histoseg.errors import DataError
 from histoseg.results import open_dataset
+from histoseg.runs import from_json, to_json
 from histoseg.storage import connect
 from histoseg.training import loop, progress
 from histoseg.training.process import Process

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = [
     ["types", "errors", "machine", "palette", "provenance", "ranks"],
-    ["config", "catalog", "storage"],
+    ["config", "catalog", "runs", "storage"],
     ["consensus", "losses", "metrics", "models", "objects", "postprocess", "targets"],
     ["baselines", "sources", "shards"],
     ["loaders", "weights"],
@@ -29,6 +29,7 @@ NO_TORCH = [
     "errors",
     "machine",
     "config",
+    "runs",
     "catalog",
     "storage",
     "consensus",

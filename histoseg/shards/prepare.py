@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from histoseg import catalog
-from histoseg.config import digest
 from histoseg.errors import DataError, MissingSourceError
+from histoseg.runs import digest
 from histoseg.shards.fingerprint import Fingerprint, SameTissue, find_same_tissue, fingerprint
 from histoseg.shards.folds import assign_folds, find_leaks, find_missing_classes
 from histoseg.shards.index import SourceIndex

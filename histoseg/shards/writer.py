@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from histoseg import catalog
-from histoseg.config import Data, digest
+from histoseg.config import Data
 from histoseg.errors import ConfigError, DataError, StorageError
 from histoseg.machine import available_cpus
+from histoseg.runs import digest
 from histoseg.shards.index import FORMAT, SourceIndex, describe, index_key, open_index, shard_folder
 from histoseg.shards.resample import resample
 from histoseg.shards.splits import split_by_patient

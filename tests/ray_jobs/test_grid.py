@@ -2,9 +2,10 @@ import json
 
 import pytest
 
-from histoseg.config import Run, to_json
+from histoseg.config import Run
 from histoseg.errors import ConfigError, TrainingError
 from histoseg.methods.maml import METHOD
+from histoseg.runs import to_json
 from histoseg.storage import connect
 from ray_jobs import grid
 from ray_jobs.train import Group

@@ -33,7 +33,7 @@ def plan_of(run):
 
 
 def test_a_model_to_start_from_becomes_part_of_every_run(store, model, tiny_fold_run):
-    from histoseg.config import override
+    from histoseg.runs import override
 
     (assignment,) = submit._put_weights(options("--start", model), store)
     run = override(tiny_fold_run, assignment)
@@ -43,7 +43,7 @@ def test_a_model_to_start_from_becomes_part_of_every_run(store, model, tiny_fold
 
 
 def test_weights_that_are_not_there_end_the_job_before_it_begins(store, tiny_fold_run):
-    from histoseg.config import override
+    from histoseg.runs import override
 
     run = override(tiny_fold_run, "network.weights='0123456789abcdef'")
     with pytest.raises(StorageError, match="has no weights 0123456789abcdef; give them once more as START=folder"):

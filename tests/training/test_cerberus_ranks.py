@@ -15,9 +15,9 @@ def train_as_rank(rank, world_size, port, job):
     import torch.distributed as dist
 
     from histoseg import crossval
-    from histoseg.config import from_json
     from histoseg.models.cerberus import build
     from histoseg.results import open_dataset
+    from histoseg.runs import from_json
     from histoseg.storage import connect
     from histoseg.training.checkpoint import Checkpoints
     from histoseg.training.process import Process
@@ -55,7 +55,7 @@ def test_ranks_have_the_gradients_and_statistics_of_one_process(folds_url, tiny_
     Compared are Adam's first moments, which are sums of gradients. Weights are no measure: the bias of a convolution
     before batch normalisation has no gradient but rounding, of which Adam makes whole steps. So steps are tiny.
     """
-    from histoseg.config import to_json
+    from histoseg.runs import to_json
 
     optim = replace(tiny_fold_run.optim, lr=1e-7, steps=6)
     method = replace(tiny_fold_run.method, mixed=mixed)

@@ -21,7 +21,7 @@ def train_as_rank(rank, world_size, port, job):
     """Pretrain, and leave the weights and the step-by-step loss in a file."""
     import torch.distributed as dist
 
-    from histoseg.config import from_json
+    from histoseg.runs import from_json
     from histoseg.shards.reader import MetaDataset
     from histoseg.storage import connect
     from histoseg.training.checkpoint import Checkpoints
@@ -46,9 +46,9 @@ def train_as_rank(rank, world_size, port, job):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["maml", "transfer"])
 def test_ranks_end_with_the_weights_of_one_process(prepared_url, tiny_run, tmp_path, method):
-    from histoseg.config import to_json
     from histoseg.methods.maml import Maml
     from histoseg.methods.transfer import Transfer
+    from histoseg.runs import to_json
 
     # Five episodes or images over two ranks: uneven shares, and steps in which a rank has no image of some task.
     chosen = Maml(support=1, query=1, episodes=3, inner_lr=0.1) if method == "maml" else Transfer(batch=5)
