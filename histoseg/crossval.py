@@ -6,7 +6,7 @@ set. No choice is made on them: the network is the one after the last step.
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -153,8 +153,8 @@ def _put_panels(
             shown[structure] = shown.get(structure, 0) + 1
             sample = dataset.whole_image(source, rows)
             found = segment(network, sample.image, run.windows, [structure]).instance_maps[structure]
-            maps: Mapping[str, np.ndarray] = {"truth": sample.instance_map, "prediction": found}  # type: ignore[dict-item]  # checked when it was scored
-            pictures = {name: outlined(sample.image, instances) for name, instances in maps.items()}
+            truth = np.zeros_like(found) if sample.instance_map is None else sample.instance_map
+            pictures = {"truth": outlined(sample.image, truth), "prediction": outlined(sample.image, found)}
             put = put_pictures(store, folder, sample.key, {"image": sample.image, **pictures})
             yield {**put, "structure": structure, "source": source}
 

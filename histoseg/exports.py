@@ -30,7 +30,7 @@ SINGULAR: Mapping[Structure, str] = {"nuclei": "nucleus", "gland": "gland", "lum
 OBJECT_COLOURS = (*(CLASS_COLOURS[i] for i in (2, 3, 1, 0, 5)), BLACK, *(CLASS_COLOURS[i] for i in (4, 6)))
 UNTOLD_COLOUR = "#8a8f96"
 TISSUE_COLOURS = (*CLASS_COLOURS, BLACK)  # Of the classes after background, which is not painted
-UUIDS = uuid.uuid5(uuid.NAMESPACE_URL, "https://pypi.org/project/histoseg")
+UUIDS = uuid.uuid5(uuid.NAMESPACE_OID, "histoseg")
 LARGEST_16_BIT = 65535
 COLUMNS = (
     "structure", "id", "class", "class_probability", "area_um2",

@@ -15,7 +15,7 @@ DIVISIONS: tuple[tuple[tuple[Split, ...], Split], ...] = tuple(((FOLDS[i],), FOL
 
 # What each structure is learnt from: the first line of which anything is prepared. Lizard holds regions of CoNSeP and
 # PanNuke, so they only stand in for it.
-SOURCES_OF: Mapping[Structure, tuple[tuple[str, ...], ...]] = {
+SOURCES_OF: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "gland": (("glas", "crag", "cerberus_gland"),),
     "lumen": (("cerberus_lumen",),),
     "nuclei": (("lizard", "cerberus_nuclei"), ("consep", "monuseg"), ("pannuke",)),
@@ -149,7 +149,7 @@ class FoldGrid:
         split, structure, score = column.split(".")
         if row not in self.rows:
             return "the paper's number only"
-        chosen = sources_of(structure, sources)  # type: ignore[arg-type]  # columns name structures
+        chosen = sources_of(structure, sources)
         if not chosen:
             return f"no shards with {structure}"
         if lacking := [fold for fold in FOLDS if not any(len(sources[name].rows(fold)) for name in chosen)]:
@@ -208,7 +208,7 @@ class FoldGrid:
         )
 
 
-def sources_of(structure: Structure, sources: Mapping[str, SourceIndex]) -> tuple[str, ...]:
+def sources_of(structure: str, sources: Mapping[str, SourceIndex]) -> tuple[str, ...]:
     """What a structure is learnt from, of the sources that are prepared."""
     lines = (tuple(name for name in line if name in sources) for line in SOURCES_OF[structure])
     return next((line for line in lines if line), ())
