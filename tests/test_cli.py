@@ -59,6 +59,16 @@ def test_from_raw_files_to_a_page(demo, tmp_path):
     assert (tmp_path / "results" / "table1" / "table1.csv").exists()
 
 
+def test_sources_are_prepared_as_an_experiment_reads_them(demo, tmp_path):
+    """With its layout and folds; published folds that were given up may differ from those dealt."""
+    url = f"file://{tmp_path / 'store'}"
+    words = ["prepare", "lizard", "kather5k", "--raw", demo, "--store", url, "--experiment", "cerberus_table4"]
+    assert "lizard: 11 images of 11 patients" in run(*words, "--deal-anew", "lizard")
+    assert "lizard (96px-0.5mpp-folds): whole" in run("verify", "--store", url)
+    out = run("report", "cerberus_table4", "--store", url, "--out", tmp_path / "results")
+    assert "no shards with gland" in out
+
+
 def test_list_names_what_there_is():
     out = run("list")
     for name in ("gleason2019", "lizard", "maml", "cerberus_table4", "table1", "real-cpu"):
