@@ -31,7 +31,7 @@ from histoseg.ranks import sum_over_ranks
 from histoseg.segmentation import segment
 from histoseg.shards.reader import MetaDataset
 from histoseg.training.process import Process
-from histoseg.types import Sample, Split, Structure
+from histoseg.types import IGNORE, Sample, Split, Structure
 
 logger = logging.getLogger(__name__)
 
@@ -142,14 +142,16 @@ def _numbers(
     if sample.instance_map is None:
         raise DataError(f"{sample.key} has no instance map; prepare its source again")
     found = segment(network, sample.image, run.windows, [structure])
-    predicted, true = found.instance_maps[structure], sample.instance_map
+    # What nobody annotated can be neither right nor wrong.
+    predicted, true = found.instance_maps[structure] * (sample.semantic_map != IGNORE), sample.instance_map
     pixels = confusion((true > 0).astype(np.uint8), (predicted > 0).astype(np.uint8), 2)
     rows = [_row(count_panoptic(true, predicted)), pixels.ravel().astype(float)]
     rows.append(_row(count_panoptic(true, otsu_objects(sample.image, structure))))
     by_class: Counts = (PanopticCounts(),) * (num_types - 1)
     if typed:
         true_types = vote_types(true, sample.semantic_map, num_types)[0]
-        by_class = count_panoptic_by_class(true, true_types, predicted, found.classes[structure], num_types)
+        left = np.unique(predicted[predicted > 0]) - 1
+        by_class = count_panoptic_by_class(true, true_types, predicted, found.classes[structure][left], num_types)
     return np.concatenate([*rows, *map(_row, by_class)])
 
 

@@ -108,6 +108,11 @@ class Cerberus(nn.Module):
         self.encode = torch.compile(self.encode)  # type: ignore[method-assign]  # torch's own way
         self.decode = torch.compile(self.decode, dynamic=True)  # type: ignore[method-assign]
 
+    def interpret_parts(self) -> None:
+        """Back to plain calls: whole images come in many sizes, each of which would be compiled anew."""
+        for name in ("encode", "decode"):
+            self.__dict__.pop(name, None)
+
     def _precision(self, device: torch.device) -> AbstractContextManager[object]:
         return torch.autocast(device.type, torch.bfloat16) if self.bf16 else nullcontext()
 

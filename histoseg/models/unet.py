@@ -53,6 +53,10 @@ class UNet(nn.Module):
         """Compile what is called in every step."""
         self.features = torch.compile(self.features)  # type: ignore[method-assign]  # torch's own way
 
+    def interpret_parts(self) -> None:
+        """Back to plain calls."""
+        self.__dict__.pop("features", None)
+
     def _features(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F H W"]:
         skips = []
         for level, block in enumerate(self.down):

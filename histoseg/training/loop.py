@@ -113,6 +113,7 @@ def train(
                 checkpoints.save(Checkpoint(step=step, tensors=tensors_of(model, optimizer), state=state))
                 progress.put(checkpoints.store, checkpoints.folder)
                 saved = time.monotonic()
+    model.interpret_parts()
     return Trained(model=model, curve=account.curve, seconds=account.seconds + time.monotonic() - begin)
 
 

@@ -89,6 +89,18 @@ def test_the_global_random_state_is_left_alone():
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+def test_compiled_parts_can_be_left_again(monkeypatch):
+    monkeypatch.setattr(
+        torch, "compile", lambda call, **_: lambda *given: call(*given)
+    )  # What it would do is not asked.
+    model = small()
+    model.compile_parts()
+    assert {"encode", "decode"} <= set(vars(model))
+    model.interpret_parts()
+    assert not {"encode", "decode"} & set(vars(model))
+    assert model.encode(images(1, 32))[0].shape == (1, 4, 32, 32)
+
+
 def test_frozen_parts_stay_out_of_training():
     model = small()
     model.freeze_all_but("gland")
