@@ -160,9 +160,11 @@ def read_image(path: Path) -> Image:
     """The image as RGB.
 
     Raises:
-        DataError: If the file is no image, damaged or cut short.
+        DataError: If the file is no image, damaged, cut short, or has more than 8 bits a channel.
     """
     with _open(path) as image:
+        if image.mode.startswith(("I", "F")):
+            raise DataError(f"{path}: pixels of more than 8 bits (mode {image.mode}); save it as 8-bit RGB")
         return np.array(image.convert("RGB"))
 
 

@@ -6,7 +6,7 @@ import scipy.io
 from PIL import Image
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.sources import breastpathq, consep, digestpath, glas, gleason2019, monuseg, synthetic
+from histoseg.sources import _files, breastpathq, consep, digestpath, glas, gleason2019, monuseg, synthetic
 from histoseg.types import IGNORE, Entry
 
 
@@ -363,3 +363,9 @@ def test_class_id_out_of_range(tmp_path):
     entry = Entry(key="a", patient="a", files={"image": image, "annotation": mask})
     with pytest.raises(DataError, match=r"mask.png: class id 3; expected 0 to 2"):
         synthetic.read(entry)
+
+
+def test_sixteen_bit_pixels_are_refused_and_not_clipped(tmp_path):
+    Image.fromarray(np.full((4, 4), 60_000, np.uint16)).save(tmp_path / "deep.tif")
+    with pytest.raises(DataError, match="deep.tif: pixels of more than 8 bits"):
+        _files.read_image(tmp_path / "deep.tif")
