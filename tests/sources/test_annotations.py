@@ -367,5 +367,5 @@ def test_class_id_out_of_range(tmp_path):
 
 def test_sixteen_bit_pixels_are_refused_and_not_clipped(tmp_path):
     Image.fromarray(np.full((4, 4), 60_000, np.uint16)).save(tmp_path / "deep.tif")
-    with pytest.raises(DataError, match="deep.tif: pixels of more than 8 bits"):
+    with pytest.raises(DataError, match=r"deep\.tif: pixels of more than 8 bits"):
         _files.read_image(tmp_path / "deep.tif")
