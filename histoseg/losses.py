@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from histoseg.ranks import DifferentiableSum
+from histoseg.ranks import differentiable_sum
 from histoseg.types import IGNORE
 
 DICE_EPSILON = 1e-3  # The published code's; Cerberus, Eq. 4, gives no value.
@@ -40,7 +40,7 @@ def subtyping_loss(logits: Float[Tensor, "B C H W"], types: Int64[Tensor, "B H W
     truth = nn.functional.one_hot(chosen, logits.shape[1]).to(log_p.dtype)
     p = log_p.exp()
     sums = torch.stack([truth.sum(0), (truth * log_p).sum(0), (truth * p).sum(0), p.sum(0)])
-    pixels, log_likelihood, shared, predicted = DifferentiableSum.apply(sums)[:, 1:]  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    pixels, log_likelihood, shared, predicted = differentiable_sum(sums)[:, 1:]
     cross_entropy = -(log_likelihood / pixels.clamp(min=1)).sum()
     dice = 1 - (2 * shared + DICE_EPSILON) / (pixels + predicted + DICE_EPSILON)
     return torch.as_tensor(cross_entropy + dice.sum())

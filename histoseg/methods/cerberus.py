@@ -65,7 +65,7 @@ class MultiTask:
         for structure, count in batch.counts.items():
             losses = self._losses(model, features, batch, structure)
             total = total + weights.get(structure, 1.0) * losses.sum() / count
-        total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        torch.autograd.backward(total)
         return float(total.detach())
 
     def _losses(self, model: Cerberus, features: list[Tensor], batch: MixedBatch, structure: Structure) -> Tensor:

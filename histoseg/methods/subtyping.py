@@ -58,7 +58,7 @@ class Subtyping:
         types = torch.from_numpy(batch.types).to(device, non_blocking=True).long()
         # The loss is of the whole step, and each rank has it: their shares add up to one.
         loss = subtyping_loss(logits, types) / world_size()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        torch.autograd.backward(loss)
         return float(loss.detach())
 
 

