@@ -50,7 +50,10 @@ class MultiTask:
         self, dataset: MetaDataset, data: Data, *, seed: int, place: Place, first_step: int
     ) -> Iterator[MixedBatch]:
         """This rank's share of each step."""
-        sampler = MixedSampler(pools=pools_of(dataset, data), batch=self.batch, mixed=self.mixed, seed=seed)
+        pools = pools_of(dataset, data)
+        if TISSUE in pools and self.batch < 2:
+            raise ConfigError("method.batch = 1: must be 2 or more with tissue, of which one patch has no variance")
+        sampler = MixedSampler(pools=pools, batch=self.batch, mixed=self.mixed, seed=seed)
         return mixed_loader(dataset, data, sampler, contour=self.contour, place=place, first_step=first_step)
 
     def backward(self, model: Cerberus, batch: MixedBatch) -> float:

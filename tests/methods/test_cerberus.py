@@ -128,6 +128,11 @@ def test_nonsense_is_refused(wrong):
         MultiTask(**wrong)
 
 
+def test_one_patch_of_tissue_cannot_be_normalised(fold_dataset, fold_data):
+    with pytest.raises(ConfigError, match=r"method\.batch = 1: must be 2 or more with tissue"):
+        MultiTask(batch=1).batches(fold_dataset, fold_data, seed=0, place=Place(), first_step=0)
+
+
 def test_subtyping_learns_from_sources_with_classes(fold_dataset, fold_data):
     assert typed_sources(fold_dataset) == ("lizard",)
     drawn = next(Subtyping(batch=2).batches(fold_dataset, fold_data, seed=0, place=Place(), first_step=0))
