@@ -46,4 +46,4 @@ clean: ## remove everything that runs have left here, the store included
 .venv/ready: pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock uv
-	$(BIN)/uv pip install --quiet --python .venv --compile-bytecode --constraint requirements.lock --editable ".[train,local,dev]" && touch $@
+	$(BIN)/uv pip install --quiet --python .venv --compile-bytecode --constraint requirements.lock --editable ".[train,local,cluster,dev]" && touch $@

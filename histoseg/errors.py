@@ -6,6 +6,8 @@ HistosegError                 every error meant for a person: one line, what, wh
 │   └── MissingSourceError    a folder in which a source's raw files are not to be found
 ├── StorageError              a store that cannot be reached, read or written
 ├── CheckpointError           a checkpoint that is damaged or belongs to another model
+├── LeaseError                somebody else has taken over what this process works on
+├── ClusterError              a Kubernetes or Ray cluster that refuses, or lacks what a job needs
 └── TrainingError             a training that cannot go on (a loss that is not a number)
 """
 
@@ -32,6 +34,14 @@ class StorageError(HistosegError):
 
 class CheckpointError(HistosegError):
     """A checkpoint that is damaged or belongs to another model."""
+
+
+class LeaseError(HistosegError):
+    """Somebody else has taken over what this process works on."""
+
+
+class ClusterError(HistosegError):
+    """A Kubernetes or Ray cluster that refuses, or lacks what a job needs."""
 
 
 class TrainingError(HistosegError):

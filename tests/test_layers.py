@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     ["types", "errors", "machine", "palette", "provenance", "ranks"],
     ["config", "catalog", "runs", "storage"],
+    ["jobs", "leases"],
     ["consensus", "losses", "metrics", "models", "objects", "postprocess", "targets"],
     ["baselines", "sources", "shards"],
     ["loaders", "weights"],
@@ -20,7 +21,8 @@ LAYERS = [
     ["reporting"],
     ["experiments"],
     ["plan"],
-    ["report", "doctor"],
+    ["kube"],
+    ["report", "doctor", "exporter"],
     ["cli"],
 ]
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
@@ -32,6 +34,10 @@ NO_TORCH = [
     "runs",
     "catalog",
     "storage",
+    "jobs",
+    "leases",
+    "kube",
+    "exporter",
     "consensus",
     "sources",
     "shards",
