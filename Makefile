@@ -13,16 +13,22 @@ export UV_FIND_LINKS ?= $(shell $(PYTHON) -m pip config get global.find-links 2>
 export OMP_NUM_THREADS ?= 1
 export NO_ALBUMENTATIONS_UPDATE := 1
 
+# What `make submit` passes on of its variables.
+given = $(if $($(2)),$(1) "$($(2))")
+WHAT = $(call given,--experiment,EXP) --scale "$(SCALE)" --seeds "$(SEEDS)" --workers "$(WORKERS)" $(call given,--data,DATA) \
+	--set "$(SET)$(if $(SHOTS), refine.shots=$(SHOTS))" $(call given,--imagenet,IMAGENET) $(call given,--start,START)
+WHERE = $(call given,--store,STORE) $(call given,--cluster,CLUSTER) $(call given,--namespace,NAMESPACE) \
+	$(call given,--release,RELEASE) $(call given,--ray-address,RAY_ADDRESS) $(if $(SHIP),--ship)
+ACTION = $(if $(STATUS),--status) $(if $(RESULTS),--results) $(if $(CANCEL),--cancel) $(if $(DRY_RUN),--dry-run)
+
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 setup: .venv/ready ## make .venv with everything that runs and tests the project
 
-submit: setup ## run an experiment: EXP=table1 [SCALE=laptop|real-cpu|paper DATA=folder STORE=url SEEDS=3 SHOTS=5 WORKERS=1 IMAGENET=file START=folder SET="optim.steps=200"]
-	@test -n "$(EXP)" || { echo "name an experiment, e.g. make submit EXP=table1; make list shows all"; exit 2; }
-	@$(BIN)/python -m ray_jobs.submit --experiment "$(EXP)" --scale "$(SCALE)" --seeds "$(SEEDS)" --workers "$(WORKERS)" \
-		--set "$(SET)$(if $(SHOTS), refine.shots=$(SHOTS))" $(if $(DATA),--data "$(DATA)") $(if $(STORE),--store "$(STORE)") \
-		$(if $(IMAGENET),--imagenet "$(IMAGENET)") $(if $(START),--start "$(START)")
+submit: setup ## run an experiment: EXP=table1 [SCALE=laptop|real-cpu|paper DATA=folder STORE=url SEEDS=3 SHOTS=5 WORKERS=1 IMAGENET=file START=folder SET="optim.steps=200"]; on a cluster: CLUSTER=context [NAMESPACE= RELEASE=] or RAY_ADDRESS=http://host:8265 [SHIP=1], and STATUS=1, RESULTS=1, CANCEL=1 or DRY_RUN=1
+	@test -n "$(EXP)$(STATUS)" || { echo "name an experiment, e.g. make submit EXP=table1; make list shows all"; exit 2; }
+	@$(BIN)/python -m ray_jobs.submit $(WHAT) $(WHERE) $(ACTION)
 
 test: setup ## pass every test
 	@$(BIN)/python -m pytest $(ARGS)

@@ -137,16 +137,13 @@ def _release(store: Store, lease: Lease, owner: str) -> None:
         logger.warning("lease %s: not released: %s; it ends by itself", lease.name, error)
 
 
-@dataclass(frozen=True)
 class FencedStore:
     """A store that reads like another, and writes only while a lease is held."""
 
-    inner: Store
-    lease: Lease
-
-    @property
-    def url(self) -> str:
-        return self.inner.url
+    def __init__(self, inner: Store, lease: Lease) -> None:
+        self.inner = inner
+        self.lease = lease
+        self.url = inner.url
 
     def get(self, key: str) -> bytes:
         return self.inner.get(key)

@@ -131,6 +131,7 @@ def header(run: AnyRun, dataset: MetaDataset, process: Process, seconds: Mapping
         "versions": versions(),
         "device": torch.cuda.get_device_name(process.device) if on_gpu else "cpu",
         "world_size": process.place.world_size,
+        "attempt": process.attempt,
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "seconds": dict(seconds),
         "gpu_seconds": sum(seconds.values()) * (process.place.world_size if on_gpu else 0),

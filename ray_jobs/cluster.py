@@ -1,4 +1,4 @@
-"""A Ray of one's own for runs on one machine: loopback only, behind a token, gone when its owner is gone."""
+"""The Ray that cells run on: one of one's own for one machine (loopback only, behind a token), or one that is there."""
 
 import importlib.util
 import logging
@@ -13,24 +13,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from histoseg.errors import ClusterError
 from ray_jobs.local_store import LOCALHOST, exported
 
 OBJECT_STORE_BYTES = 256 * 2**20  # Only configurations and log lines pass through Ray; images never do.
 SOCKET_FOLDER_CHARS = 40  # Ray adds about 65 below its folder, and a Unix socket's path has at most 107.
 
-# What this Ray and its workers start with; docs/lab-notes.md has the measurements.
-ENVIRONMENT = {
-    "RAY_AUTH_MODE": "token",
-    # The switch by which Ray keeps to 127.0.0.1 on desktops; on Linux it would listen on the machine's address.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
+# What a job wants of any Ray, in its own process and its workers'; docs/lab-notes.md has the measurements.
+SETTINGS = {
     "RAY_DEDUP_LOGS": "0",  # Progress lines differ only in their numbers, which Ray takes for repetition.
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # One process less per run; one's own machine is not reclaimed.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # How late the end of a run is noticed.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # A node that is still to come takes minutes; default 60.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # Records lie in the store; nobody reads Tune's copies.
     "RAY_AIR_NEW_OUTPUT": "0",  # The newer output of Tune prints a banner whatever its verbosity.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the job; Tune would go on to hand out half a grid.
     "OMP_NUM_THREADS": "1",  # Workers that share cores slow each other down many times over with spinning threads.
+    "NO_ALBUMENTATIONS_UPDATE": "1",  # Else every worker asks the internet whether there is a newer release.
+}
+# What a Ray of one's own starts with besides.
+ENVIRONMENT = SETTINGS | {
+    "RAY_AUTH_MODE": "token",
+    # The switch by which Ray keeps to 127.0.0.1 on desktops; on Linux it would listen on the machine's address.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # One process less per run; one's own machine is not reclaimed.
 }
 
 # Ray's agents outlive a killed owner for a minute, in which they try to tell it so (the 60 s are fixed in Ray's
@@ -90,6 +96,30 @@ def local_ray(folder: Path, num_cpus: int | None = None) -> Iterator[LocalRay]:
             token_path=token_path,
             logs=Path(context.address_info["session_dir"]) / "logs",
         )
+
+
+@contextmanager
+def existing_ray() -> Iterator[None]:
+    """A connection to the Ray of this machine, as a job that runs on its head has.
+
+    Raises:
+        ClusterError: If there is none, or it does not let us in.
+    """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    try:
+        ray.init(address="auto", logging_level=logging.WARNING, runtime_env={"env_vars": SETTINGS})
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        line = str(error).splitlines()[0]
+        raise ClusterError(
+            f"no Ray can be reached from here: {line}; run this on a cluster's head, as a job"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def _token(folder: Path) -> Path:

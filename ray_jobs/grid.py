@@ -6,11 +6,13 @@ again costs nothing where a record exists.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from histoseg.errors import ConfigError, HistosegError, TrainingError
-from ray_jobs.train import Group, train
+from histoseg.leases import leased
+from histoseg.storage import connect
+from ray_jobs.train import Group, log_to_stdout, train
 
 if TYPE_CHECKING:
     from ray.train import ScalingConfig
@@ -45,25 +47,28 @@ class Workers:
         return ScalingConfig(num_workers=self.num_workers, use_gpu=self.use_gpu, resources_per_worker=self.resources)
 
 
-def run(groups: Sequence[Group], workers: Workers, storage_path: str) -> None:
+def run(
+    groups: Sequence[Group], workers: Workers, storage_path: str, resources: Mapping[str, float], owner: str
+) -> None:
     """Complete all groups; one that fails does not stop the others. Ray must have been started.
 
     Args:
         groups: What to do, most urgent first.
         workers: What each group gets.
         storage_path: An absolute folder or s3:// URL for Ray's own notes, reachable from every node.
+        resources: What the cluster has or will have.
+        owner: In whose name groups are leased.
 
     Raises:
         ConfigError: If the cluster is too small for one run.
         TrainingError: If groups failed, with the cause of each.
     """
-    import ray
     from ray import tune
 
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray does not annotate it
+    drive = tune.with_parameters(_drive, groups=groups, workers=workers, path=storage_path, owner=owner)
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.CRITICAL)  # It misses Tune's own logs.
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(_drive, groups=groups, workers=workers, path=storage_path), DRIVER),
+        tune.with_resources(drive, DRIVER),
         param_space={"group": tune.grid_search(list(range(len(groups))))},
         tune_config=tune.TuneConfig(max_concurrent_trials=num_concurrent(resources, workers), reuse_actors=True),
         # Drivers report errors as values, so what is retried here is a lost driver.
@@ -77,6 +82,14 @@ def run(groups: Sequence[Group], workers: Workers, storage_path: str) -> None:
     if failed:
         title = f"{len(failed)} of {len(groups)} groups failed, the others are recorded:"
         raise TrainingError("\n  ".join([title, *failed]))
+
+
+def available(capacity: Mapping[str, float]) -> dict[str, float]:
+    """What the cluster has, or will have once the nodes that are still to come are there."""
+    import ray
+
+    now: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray does not annotate it
+    return {**now, **{name: max(amount, now.get(name, 0.0)) for name, amount in capacity.items()}}
 
 
 def num_concurrent(resources: Mapping[str, float], workers: Workers) -> int:
@@ -104,29 +117,38 @@ def _outcome(trial: Any) -> str:
     return error.partition("\n")[0]
 
 
-def _drive(config: dict[str, Any], groups: Sequence[Group], workers: Workers, path: str) -> None:
-    """One Tune trial: a Ray Train run from start to end. Reports its error, or ""."""
+def _drive(config: dict[str, Any], groups: Sequence[Group], workers: Workers, path: str, owner: str) -> None:
+    """One Tune trial: a Ray Train run from start to end, while its group is leased. Reports its error, or ""."""
     from ray import tune
-    from ray.train import FailureConfig, LoggingConfig, RunConfig
-    from ray.train.torch import TorchTrainer
 
     group = groups[config["group"]]
+    log_to_stdout(logging.INFO)
     try:
-        result: Any = TorchTrainer(
-            _train,  # type: ignore[arg-type]  # rank 0's return value is passed on, which Ray's stub does not know
-            train_loop_config={"group": group},
-            scaling_config=workers.scaling(),
-            run_config=RunConfig(  # type: ignore[call-arg]  # the stub is of Ray Train V1, without logging_config
-                name=group.id,
-                storage_path=path,
-                failure_config=FailureConfig(max_failures=workers.max_failures),
-                logging_config=LoggingConfig(log_level="WARNING"),  # Progress is told by the workers themselves.
-            ),
-        ).fit()
-        error = result.return_value
+        with leased(connect(group.store_url), group.id, owner) as lease:
+            error = _fit(replace(group, attempt=lease.number), workers, path)
     except Exception as failure:  # Raised, it would reach nobody: Tune would only retry it
         error = first_line(failure)
     tune.report({"error": error})
+
+
+def _fit(group: Group, workers: Workers, path: str) -> str:
+    """The error that the group's rank 0 returned, or ""."""
+    from ray.train import FailureConfig, LoggingConfig, RunConfig
+    from ray.train.torch import TorchTrainer
+
+    result: Any = TorchTrainer(
+        _train,  # type: ignore[arg-type]  # rank 0's return value is passed on, which Ray's stub does not know
+        train_loop_config={"group": group},
+        scaling_config=workers.scaling(),
+        run_config=RunConfig(  # type: ignore[call-arg]  # the stub is of Ray Train V1, without logging_config
+            name=group.id,
+            storage_path=path,
+            failure_config=FailureConfig(max_failures=workers.max_failures),
+            logging_config=LoggingConfig(log_level="WARNING"),  # Progress is told by the workers themselves.
+        ),
+    ).fit()
+    error: str = result.return_value
+    return error
 
 
 def _train(config: dict[str, Any]) -> str:

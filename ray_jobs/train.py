@@ -7,6 +7,7 @@ worker that is killed or restarted, on whatever machine, goes on from what the s
 import importlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from histoseg import config
 from histoseg.errors import HistosegError, StorageError
+from histoseg.leases import FencedStore, Lease
 from histoseg.runs import from_json
-from histoseg.storage import connect
+from histoseg.storage import Store, connect
 from histoseg.types import Place
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class Group:
         runs: A JSON list of what `histoseg.runs.to_json` gives.
         store_url: Where shards are read and records are written.
         cache: An absolute folder on each worker's machine for downloaded shards.
+        attempt: The number of the lease under which the group is worked on; 0 means that it is not leased.
         complete: The dotted path of the function that does the work; empty means the one for such runs.
     """
 
@@ -42,6 +45,7 @@ class Group:
     runs: str
     store_url: str
     cache: str
+    attempt: int = 0
     complete: str = ""
 
 
@@ -58,12 +62,21 @@ def train(group: Group) -> str:
 
     context = get_context()
     place = Place(rank=context.get_world_rank(), world_size=context.get_world_size())
-    _log_to_stdout(logging.INFO if place.rank == 0 else logging.ERROR)
+    log_to_stdout(logging.INFO if place.rank == 0 else logging.ERROR)
     runs = [from_json(record) for record in json.loads(group.runs)]
     method = config.method_name(runs[0].method)
-    process = Process(place=place, device=get_device(), on_status=_gauges(method, group.id[:8]))
+    process = Process(
+        place=place,
+        device=get_device(),
+        attempt=group.attempt,
+        on_status=_gauges(method, group.id[:8]),
+        is_reclaimed=_reclaim_notice(),
+    )
+    store: Store = connect(group.store_url)
+    if group.attempt:
+        store = FencedStore(store, Lease(name=group.id, number=group.attempt))
     try:
-        _load(group.complete or COMPLETE[type(runs[0])])(runs, connect(group.store_url), Path(group.cache), process)
+        _load(group.complete or COMPLETE[type(runs[0])])(runs, store, Path(group.cache), process)
     except StorageError:
         raise  # A store can come back, so this is worth another attempt.
     except HistosegError as error:
@@ -73,13 +86,22 @@ def train(group: Group) -> str:
     return ""
 
 
+def _reclaim_notice() -> Callable[[], bool]:
+    """What tells all ranks alike whether a node of theirs is about to be taken away."""
+    if os.environ.get("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER") == "0":
+        return lambda: False
+    from ray.train import get_preemption_info
+
+    return lambda: get_preemption_info() is not None
+
+
 def _load(path: str) -> Callable[..., Any]:
     module, _, name = path.rpartition(".")
     function: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return function
 
 
-def _log_to_stdout(level: int) -> None:
+def log_to_stdout(level: int) -> None:
     """Our own log lines on stdout, which Ray carries to whoever started the job."""
     logging.getLogger("botocore").setLevel(logging.WARNING)  # Ray Train opens the root logger to INFO.
     logger = logging.getLogger("histoseg")

@@ -26,6 +26,8 @@ from histoseg.types import Batch, Curve, MetaBatch, Method, MixedBatch, Place
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_EVERY_S = 60.0
+RECLAIMED_CHECKPOINT_EVERY_S = 10.0  # Once a machine is about to be taken away, which clouds tell 30 to 120 s before
+ASK_EVERY_STEPS = 10  # Whether it is; all ranks wait for the answer, for some milliseconds.
 CURVE_POINTS = 200
 Network = TypeVar("Network", UNet, Cerberus)
 
@@ -100,15 +102,19 @@ def train(
     progress.resume(checkpoints.store, checkpoints.folder, first_step)
     batches = job.method.batches(dataset, job.data, seed=job.seed, place=process.place, first_step=first_step)
     begin = saved = time.monotonic()
+    save_every_s = CHECKPOINT_EVERY_S
     model.train()
     for step in range(first_step + 1, optim.steps + 1):
         batch, waited_s = _timed_next(batches)
         optimizer.param_groups[0]["lr"] = optim.lr_at(step)
         loss = take_step(model, optimizer, job.method, batch, f"step {step}")
+        if save_every_s == CHECKPOINT_EVERY_S and step % ASK_EVERY_STEPS == 0 and process.is_reclaimed():
+            logger.warning("%s: a machine is about to be taken away; saving step %d", job.label, step)
+            save_every_s, saved = RECLAIMED_CHECKPOINT_EVERY_S, -math.inf
         if process.leads:
             account.add(step, loss, optim.steps)
             progress.step(step, loss, num_images(batch, process.place), waited_s)
-            if step == optim.steps or time.monotonic() - saved >= CHECKPOINT_EVERY_S:
+            if step == optim.steps or time.monotonic() - saved >= save_every_s:
                 state = {**asdict(account), "seconds": account.seconds + time.monotonic() - begin}
                 checkpoints.save(Checkpoint(step=step, tensors=tensors_of(model, optimizer), state=state))
                 progress.put(checkpoints.store, checkpoints.folder)

@@ -13,13 +13,27 @@ def _silent(_: Status) -> None:
     """For whoever only reads the log."""
 
 
+def _never() -> bool:
+    """For machines that nobody reclaims."""
+    return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """Where this process stands, what it computes on, and whom it tells how far it is."""
+    """Where this process stands, what it computes on, and whom it tells how far it is.
+
+    Attributes:
+        attempt: How many have been at these cells before and with this process; 0 if nobody counts.
+        on_status: Hears how far a training is.
+        is_reclaimed: Says whether a machine of this training is about to be taken away. Ranks wait for each other in
+            it, so all ask at the same steps.
+    """
 
     place: Place = field(default_factory=Place)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    attempt: int = 0
     on_status: Callable[[Status], None] = _silent
+    is_reclaimed: Callable[[], bool] = _never
 
     @property
     def leads(self) -> bool:

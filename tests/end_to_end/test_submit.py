@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -13,6 +14,7 @@ import pytest
 
 from histoseg.errors import DataError
 from ray_jobs import submit
+from ray_jobs.driver import Work, prepare
 
 pytestmark = pytest.mark.slow
 PATIENCE_S = 300
@@ -178,11 +180,19 @@ def test_what_is_not_found_is_named_and_the_rest_is_used(demo, tmp_path):
     from histoseg.config import Data
     from histoseg.storage import connect
 
-    options = submit.parse(["--experiment", "table1", "--data", str(demo / "GlaS")])
+    work = Work(
+        experiment="table1",
+        scale="laptop",
+        seeds=1,
+        sets=(),
+        raw=demo / "GlaS",
+        out=tmp_path,
+        command="",
+    )
     store = connect(f"file://{tmp_path}/store")
-    omissions = submit.prepare(options, demo / "GlaS", store, Data(patch_px=32))
+    omissions = prepare(work, store, Data(patch_px=32))
     assert [line.split()[0] for line in omissions] == ["gleason2019", "breastpathq", "monuseg", "digestpath"]
     assert all("was not found" in line for line in omissions)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds none of gleason2019"):
-        submit.prepare(options, tmp_path / "empty", store, Data(patch_px=32))
+        prepare(replace(work, raw=tmp_path / "empty"), store, Data(patch_px=32))

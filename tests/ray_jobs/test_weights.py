@@ -9,7 +9,9 @@ from histoseg.models.cerberus import Spec, build
 from histoseg.plan import Plan
 from histoseg.storage import FileStore, connect
 from histoseg.weights import Model, save_model
-from ray_jobs import submit
+from ray_jobs.driver import require_weights
+from ray_jobs.local_job import put_weights_given
+from ray_jobs.options import parse
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def model(tmp_path):
 
 
 def options(*words):
-    return submit.parse(["--experiment", "cerberus", *map(str, words)])
+    return parse(["--experiment", "cerberus", *map(str, words)])
 
 
 def plan_of(run):
@@ -35,10 +37,10 @@ def plan_of(run):
 def test_a_model_to_start_from_becomes_part_of_every_run(store, model, tiny_fold_run):
     from histoseg.runs import override
 
-    (assignment,) = submit._put_weights(options("--start", model), store)
+    (assignment,) = put_weights_given(options("--start", model), store)
     run = override(tiny_fold_run, assignment)
     assert store.size(f"weights/{run.network.weights}.safetensors")
-    submit._require_weights(plan_of(run), store)
+    require_weights(plan_of(run), store)
     assert f"START={model}" in options("--start", model).command
 
 
@@ -47,7 +49,7 @@ def test_weights_that_are_not_there_end_the_job_before_it_begins(store, tiny_fol
 
     run = override(tiny_fold_run, "network.weights='0123456789abcdef'")
     with pytest.raises(StorageError, match="has no weights 0123456789abcdef; give them once more as START=folder"):
-        submit._require_weights(plan_of(run), store)
+        require_weights(plan_of(run), store)
 
 
 def test_imagenet_out_of_reach_ends_it_too(store, tiny_fold_run, monkeypatch):
@@ -59,9 +61,9 @@ def test_imagenet_out_of_reach_ends_it_too(store, tiny_fold_run, monkeypatch):
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", unreachable)
     run = replace(tiny_fold_run, network=Network(weights="imagenet"))
     with pytest.raises(StorageError, match=r"no route to host.*give it as IMAGENET=file|that file where there is"):
-        submit._require_weights(plan_of(run), store)
+        require_weights(plan_of(run), store)
 
 
 def test_another_file_is_not_imagenets(store, model):
     with pytest.raises(CheckpointError, match="is none of resnet18"):
-        submit._put_weights(options("--imagenet", model / "model.safetensors"), store)
+        put_weights_given(options("--imagenet", model / "model.safetensors"), store)

@@ -1,0 +1,113 @@
+"""The cells of a plan that have no record yet, completed on whatever Ray is given."""
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+
+from histoseg.errors import HistosegError
+from ray_jobs.train import Group
+
+if TYPE_CHECKING:
+    from histoseg.plan import Plan
+    from histoseg.storage import Store
+
+logger = logging.getLogger("histoseg.cells")
+
+COUNT_EVERY_S = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """What cells are completed with.
+
+    Attributes:
+        connect: Starts or finds a Ray for as long as it is entered.
+        workers: Ray workers of each run.
+        cache: An absolute folder on every node for copies of shards.
+        capacity: What the cluster will have when all its nodes are there; empty means what it has.
+        owner: Who this is, for those who want the same cells.
+    """
+
+    connect: Callable[[], AbstractContextManager[None]]
+    workers: int
+    cache: Path
+    capacity: Mapping[str, float] = field(default_factory=dict)
+    owner: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+def complete(plan: "Plan", store: "Store", means: Means) -> HistosegError | None:
+    """Run what has no record yet; an error comes back, so that the cells that are finished are still reported."""
+    from histoseg.results import record_key
+    from histoseg.runs import cell_id, to_json
+    from ray_jobs import grid
+
+    recorded = set(store.list(f"records/{plan.experiment}/"))
+    wanted = {record_key(plan.experiment, cell) for cell in plan.cells}
+    logger.info("cells: %d of %d are recorded already", len(recorded & wanted), len(wanted))
+    groups = [
+        Group(
+            id=pretraining,
+            runs=json.dumps([to_json(run) for run in runs]),
+            store_url=store.url,
+            cache=str(means.cache),
+        )
+        for pretraining, runs in plan.groups.items()
+        if any(record_key(run.experiment, cell_id(run, plan.checksums)) not in recorded for run in runs)
+    ]
+    if not groups:
+        return None
+    with means.connect(), _counting(store, f"records/{plan.experiment}/", wanted):
+        try:
+            resources = grid.available(means.capacity)
+            workers = grid.Workers(num_workers=means.workers, use_gpu=resources.get("GPU", 0) >= 1)
+            grid.run(groups, workers, _notes_path(store), resources, means.owner)
+        except HistosegError as error:
+            return error
+    return None
+
+
+def _notes_path(store: "Store") -> str:
+    """Where Ray keeps notes of its own, in the form that it takes."""
+    return f"{store.url}/ray".removeprefix("file://")
+
+
+@contextmanager
+def _counting(store: "Store", prefix: str, wanted: set[str]) -> Iterator[None]:
+    """While this lasts, a line now and then says how many cells are recorded; Prometheus hears it from Ray."""
+    from ray.util.metrics import Gauge
+
+    done = Event()
+    recorded = Gauge("histoseg_cells_recorded", "Cells of the experiment that have a record.")
+    planned = Gauge("histoseg_cells", "Cells of the experiment.")
+
+    def count() -> None:
+        begin, first, last = time.monotonic(), -1, -1
+        while not done.wait(COUNT_EVERY_S if first >= 0 else 0):
+            try:
+                found = len(wanted & set(store.list(prefix)))
+            except HistosegError as error:
+                logger.warning("cells: cannot be counted: %s", error)
+                continue
+            first = found if first < 0 else first
+            recorded.set(found)
+            planned.set(len(wanted))
+            pace = (found - first) / (time.monotonic() - begin)
+            eta = f"  eta {(len(wanted) - found) / pace:.0f} s" if pace else ""
+            if found != last:
+                logger.info("cells: %d of %d recorded%s", found, len(wanted), eta)
+            last = found
+
+    thread = Thread(target=count, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,197 @@
+"""An experiment in a store that is there, from raw data to its result page.
+
+`python -m ray_jobs.driver …` is what a job runs on the head of a cluster: it takes the Ray that it finds there, and
+leaves table, page and figures in the store. Repeating it is safe and cheap, whatever ended it before.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from histoseg.errors import ConfigError, DataError, HistosegError
+from histoseg.jobs import DEMO, PREPARED, results_folder
+from ray_jobs.cells import Means, complete
+from ray_jobs.cluster import existing_ray
+
+if TYPE_CHECKING:
+    from histoseg.config import Data
+    from histoseg.plan import Plan
+    from histoseg.report import Written
+    from histoseg.storage import Store
+
+logger = logging.getLogger("histoseg.driver")
+
+HOME = Path(".histoseg")  # Demo data and verified shards; for a run on one machine also its store and Ray's session
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What is to be done.
+
+    Attributes:
+        raw: The folder of raw data sets; None means that the store holds what there is.
+        sets: Assignments such as optim.steps=200.
+        out: The folder below which the report is written.
+        command: What to type to get it again.
+    """
+
+    experiment: str
+    scale: str
+    seeds: int
+    sets: tuple[str, ...]
+    raw: Path | None
+    out: Path
+    command: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """A report, and what kept cells from being in it."""
+
+    report: "Written"
+    failure: HistosegError | None
+
+
+def run(work: Work, store: "Store", means: Means) -> Done:
+    """Prepare shards, complete every cell that has no record, and build the report from the records.
+
+    Raises:
+        HistosegError: With one line that says what is wrong; what was finished stays finished.
+    """
+    from histoseg.plan import data_of, make_plan
+    from histoseg.report import write_report
+
+    data = data_of(work.experiment, work.scale, work.sets)
+    omissions = prepare(work, store, data) if work.raw is not None else []
+    plan = make_plan(work.experiment, store, work.scale, work.seeds, work.sets)
+    require_weights(plan, store)
+    failure = complete(plan, store, means)
+    report = write_report(plan, store, work.out, command=work.command, omissions=omissions)
+    return Done(report=report, failure=failure)
+
+
+def prepare(work: Work, store: "Store", data: "Data") -> list[str]:
+    """Write the shards of every source that the folder holds; returns what was left out and why.
+
+    Raises:
+        DataError: If there is no such folder, it holds no source, or tissue would be in two folds.
+    """
+    from histoseg.plan import load_experiment
+    from histoseg.shards.prepare import prepare_sources
+    from histoseg.shards.writer import Recipe, shard_pool
+
+    raw = work.raw
+    if raw is None or not raw.is_dir():
+        raise DataError(f"{raw} is no folder; give the folder that holds the raw data sets")
+    sources = load_experiment(work.experiment, work.scale).SOURCES
+    with shard_pool() as pool:
+        return list(prepare_sources(sources, raw, store, Recipe(data=data), pool).omissions)
+
+
+def require_weights(plan: "Plan", store: "Store") -> None:
+    """Have all weights that runs start from in the store before anything is spent on one of them."""
+    from histoseg.config import FoldRun
+
+    networks = {run.network for run in plan.runs if isinstance(run, FoldRun) and run.network.weights}
+    if networks:
+        from histoseg.weights import find_weights
+
+        for network in networks:
+            find_weights(network, store)
+
+
+def put_results(folder: Path, store: "Store", target: str) -> str:
+    """Copy a report's files into the store, the page last; returns the page's URL."""
+    paths = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.name == "index.html")
+    for path in paths:
+        store.put(f"{target}/{path.relative_to(folder).as_posix()}", path)
+    return f"{store.url}/{target}/index.html"
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options of a command line, as `histoseg.jobs.Job.entrypoint` writes it."""
+    parser = argparse.ArgumentParser(prog="ray_jobs.driver", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--name", required=True, help="the job's name, under which results are left in the store")
+    parser.add_argument("--experiment", required=True, help="a name from `histoseg list`")
+    parser.add_argument("--scale", required=True, help="one of the experiment's scales")
+    parser.add_argument("--store", required=True, help="s3://bucket/prefix")
+    parser.add_argument("--data", default=PREPARED, help=f"{PREPARED}, {DEMO}, or a folder of raw data sets")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1, help="Ray workers of each run")
+    parser.add_argument("--set", default="", help='assignments, e.g. "optim.steps=200"')
+    parser.add_argument("--capacity", default="", help="what the cluster will have, e.g. CPU=8,GPU=2")
+    parser.add_argument("--command", default="", help="what the page says to type to get it again")
+    return parser.parse_args(arguments)
+
+
+def capacity(text: str) -> Mapping[str, float]:
+    """What `CPU=8,GPU=2` says.
+
+    Raises:
+        ConfigError: If it says something else.
+    """
+    try:
+        pairs = [part.split("=") for part in text.split(",") if part]
+        return {name: float(amount) for name, amount in pairs}
+    except ValueError:
+        raise ConfigError(f"--capacity {text!r}: write it as CPU=8,GPU=2") from None
+
+
+def drive(asked: argparse.Namespace) -> str:
+    """Do what a command line asks for; returns the URL of the page.
+
+    Raises:
+        HistosegError: With one line that says what is wrong; the cells that are finished are reported all the same.
+    """
+    from histoseg.demo import write_demo_data
+    from histoseg.storage import connect
+
+    store = connect(asked.store)
+    raw = {PREPARED: None, DEMO: HOME / "demo"}.get(asked.data, Path(asked.data))
+    if asked.data == DEMO:
+        write_demo_data(HOME / "demo")
+    work = Work(
+        experiment=asked.experiment,
+        scale=asked.scale,
+        seeds=asked.seeds,
+        sets=tuple(asked.set.split()),
+        raw=raw,
+        out=Path("results"),
+        command=asked.command,
+    )
+    means = Means(
+        connect=existing_ray,
+        workers=asked.workers,
+        cache=(HOME / "cache").resolve(),
+        capacity=capacity(asked.capacity),
+    )
+    done = run(work, store, means)
+    page = put_results(done.report.page.parent, store, results_folder(asked.experiment, asked.name))
+    print(done.report.table)
+    if done.failure is not None:
+        raise done.failure
+    return page
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Drive; what goes wrong is one line on stderr and exit code 1."""
+    log_to_stdout()
+    asked = parse(arguments)
+    try:
+        print(drive(asked))
+    except HistosegError as error:
+        sys.exit(f"histoseg: {error}")
+
+
+def log_to_stdout() -> None:
+    """Our log lines as people read them."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    main()

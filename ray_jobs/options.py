@@ -1,0 +1,141 @@
+"""What was typed: an experiment, where it is to run, and what to do about it."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from histoseg.errors import ConfigError
+from histoseg.jobs import DEMO, PREPARED, Job
+
+Action = Literal["run", "status", "results", "cancel", "dry-run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What was typed.
+
+    Attributes:
+        data: The folder of raw data sets; `demo` for demo data, `prepared` for what the store holds; empty means demo
+            data on this machine, and prepared data on a cluster.
+        store: Where everything is kept; empty means an S3 server started for the job, or the cluster's own store.
+        workers: Ray workers of each run.
+        sets: Assignments such as optim.steps=200.
+        imagenet: A ResNet in torchvision's format, for networks that start from ImageNet's weights.
+        start: A model's folder, or a file as `imagenet`, that every network starts from.
+        cluster: A context of the kubeconfig.
+        namespace: Empty means the context's.
+        release: The name under which the chart was installed.
+        ray_address: The dashboard of a Ray that is there, http://host:8265.
+        ship: Whether that Ray is sent this code, instead of using what its image holds.
+    """
+
+    experiment: str
+    scale: str = "laptop"
+    data: str = ""
+    store: str = ""
+    seeds: int = 1
+    workers: int = 1
+    sets: tuple[str, ...] = ()
+    out: Path = Path("results")
+    imagenet: Path | None = None
+    start: Path | None = None
+    cluster: str = ""
+    namespace: str = ""
+    release: str = "histoseg"
+    ray_address: str = ""
+    ship: bool = False
+    action: Action = "run"
+
+    @property
+    def command(self) -> str:
+        """The shortest command that does the same."""
+        parts = [f"make submit EXP={self.experiment} SCALE={self.scale}"]
+        parts += [f"DATA={self.data}"] if self.data else []
+        parts += [f"STORE={self.store}"] if self.store else []
+        parts += [f"START={self.start}"] if self.start else []
+        parts += [f"SEEDS={self.seeds}"] if self.seeds > 1 else []
+        parts += [f'SET="{" ".join(self.sets)}"'] if self.sets else []
+        parts += [f"CLUSTER={self.cluster}"] if self.cluster else []
+        parts += [f"NAMESPACE={self.namespace}"] if self.namespace else []
+        parts += [f"RELEASE={self.release}"] if self.cluster and self.release != "histoseg" else []
+        parts += [f"RAY_ADDRESS={self.ray_address}"] if self.ray_address else []
+        return " ".join(parts)
+
+    def job(self, store: str) -> Job:
+        """The same for a cluster, whose pods reach `store` if none was typed.
+
+        Demo data goes below a prefix of its own, so that it never mixes with real data.
+
+        Raises:
+            ConfigError: If it cannot run on a cluster; the text says what to change.
+        """
+        if self.imagenet is not None or self.start is not None:
+            raise ConfigError(
+                "IMAGENET and START name files of this machine, which a cluster cannot read; put them into the store "
+                'with `histoseg import-weights`, and start from them with SET="network.weights=NAME"'
+            )
+        base = (self.store or store).rstrip("/")
+        if not base:
+            raise ConfigError("a cluster needs a store that every pod can reach: STORE=s3://bucket/prefix")
+        data = self.data or PREPARED
+        return Job(
+            experiment=self.experiment,
+            scale=self.scale,
+            seeds=self.seeds,
+            sets=self.sets,
+            data=data,
+            store=f"{base}/{DEMO}" if data == DEMO else base,
+            workers=self.workers,
+        )
+
+
+def parse(arguments: Sequence[str] | None, description: str = "") -> Options:
+    """The options of a command line; what cannot be ends the program with a line that says so."""
+    parser = argparse.ArgumentParser(prog="ray_jobs.submit", description=description)
+    parser.add_argument("--experiment", default="", help="a name from `histoseg list`")
+    parser.add_argument("--scale", default="laptop", help="one of the experiment's scales")
+    parser.add_argument("--data", default="", help=f"folder of raw data sets, {DEMO} or {PREPARED}")
+    parser.add_argument("--store", default="", help="file:///… or s3://… (default: an S3 server for this job)")
+    parser.add_argument("--seeds", type=_positive, default=1, help="how many seeds, from 0 (default: 1)")
+    parser.add_argument("--workers", type=_positive, default=1, help="Ray workers of each run (default: 1)")
+    parser.add_argument("--set", default="", help='assignments, e.g. "optim.steps=200 method.first_order=true"')
+    parser.add_argument("--imagenet", type=Path, help="a ResNet in torchvision's format (default: the usual hub)")
+    parser.add_argument("--start", type=Path, help="a model's folder that every network starts from")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="folder for results (default: results)")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--cluster", default="", help="a kubeconfig's context: run there as a RayJob")
+    place.add_argument("--ray-address", default="", help="http://host:8265: run on that Ray as a job")
+    parser.add_argument("--namespace", default="", help="with --cluster (default: the context's)")
+    parser.add_argument("--release", default="histoseg", help="with --cluster: the chart's release")
+    parser.add_argument("--ship", action="store_true", help="with --ray-address: send this code along")
+    action = parser.add_mutually_exclusive_group()
+    for name, says in _ACTIONS.items():
+        action.add_argument(f"--{name}", dest="action", action="store_const", const=name, default="run", help=says)
+    typed = vars(parser.parse_args(arguments))
+    sets = tuple(typed.pop("set").split())
+    options = Options(sets=sets, **typed)
+    _require_place(parser, options)
+    return options
+
+
+_ACTIONS = {
+    "status": "say how a cluster's job stands",
+    "results": "copy a cluster's table and page to --out",
+    "cancel": "end a cluster's job; what it finished stays in the store",
+    "dry-run": "print what would be submitted",
+}
+
+
+def _require_place(parser: argparse.ArgumentParser, options: Options) -> None:
+    if options.action != "run" and not (options.cluster or options.ray_address):
+        parser.error(f"--{options.action} is about a job on a cluster; add --cluster or --ray-address")
+    if not options.experiment and not (options.cluster and options.action == "status"):
+        parser.error("name an experiment: --experiment table1; `histoseg list` shows all")
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
