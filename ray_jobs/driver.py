@@ -16,6 +16,7 @@ from histoseg.errors import ConfigError, DataError, HistosegError
 from histoseg.jobs import DEMO, PREPARED, results_folder
 from ray_jobs.cells import Means, complete
 from ray_jobs.cluster import existing_ray
+from ray_jobs.options import Options
 
 if TYPE_CHECKING:
     from histoseg.config import Data
@@ -124,7 +125,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1, help="Ray workers of each run")
     parser.add_argument("--set", default="", help='assignments, e.g. "optim.steps=200"')
     parser.add_argument("--capacity", default="", help="what the cluster will have, e.g. CPU=8,GPU=2")
-    parser.add_argument("--command", default="", help="what the page says to type to get it again")
     return parser.parse_args(arguments)
 
 
@@ -154,14 +154,16 @@ def drive(asked: argparse.Namespace) -> str:
     raw = {PREPARED: None, DEMO: HOME / "demo"}.get(asked.data, Path(asked.data))
     if asked.data == DEMO:
         write_demo_data(HOME / "demo")
+    sets = tuple(asked.set.split())
+    same = Options(experiment=asked.experiment, scale=asked.scale, seeds=asked.seeds, sets=sets, store=asked.store)
     work = Work(
         experiment=asked.experiment,
         scale=asked.scale,
         seeds=asked.seeds,
-        sets=tuple(asked.set.split()),
+        sets=sets,
         raw=raw,
         out=Path("results"),
-        command=asked.command,
+        command=same.command,
     )
     means = Means(
         connect=existing_ray,

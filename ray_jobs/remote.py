@@ -1,6 +1,7 @@
 """What can be done about a job on a cluster: run it, ask how it stands, fetch its table, end it."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from histoseg.jobs import Job, results_folder
 from ray_jobs.options import Options
 
 if TYPE_CHECKING:
+    from histoseg.kube.settings import Settings
     from histoseg.storage import Store
 
 
@@ -18,7 +20,57 @@ def act(options: Options) -> str:
     Raises:
         HistosegError: With one line that says what is wrong and what to do.
     """
+    if options.experiment:
+        from histoseg.plan import data_of
+
+        data_of(options.experiment, options.scale, options.sets)  # Refuses what cannot be before anything is sent.
     return _on_kubernetes(options) if options.cluster else _on_ray(options)
+
+
+def _on_kubernetes(options: Options) -> str:
+    from histoseg.kube import follow
+    from histoseg.kube.api import Cluster
+    from histoseg.kube.settings import Settings, fullname
+    from histoseg.storage import connect
+
+    role = f"{fullname(options.release)}-researcher"
+    cluster = Cluster.connect(options.cluster, options.namespace, role)
+    if not options.experiment:
+        return follow.status(cluster)
+    settings = Settings.read(cluster, options.release)
+    job = options.job(settings.store.url)
+    name = job.name(settings.image)
+    if options.action == "status":
+        return follow.status(cluster, name)
+    if options.action == "cancel":
+        follow.cancel(cluster, name)
+        return name
+    if options.action == "results":
+        _reach_store_as(settings)
+        return str(fetch(connect(job.store), job, name, options.out))
+    _require_raw_data(job, settings)
+    if options.action == "dry-run":
+        return follow.dry_run(job, settings, options.command)
+    return f"{follow.submit(cluster, job, settings, options.command).results}/index.html"
+
+
+def _require_raw_data(job: Job, settings: "Settings") -> None:
+    """Refuse a folder that no pod sees.
+
+    Raises:
+        ClusterError: With where the pods see raw data, or how they could.
+    """
+    mounted = settings.raw_data
+    if job.data.startswith("/") and not (mounted and Path(job.data).is_relative_to(mounted)):
+        seen = f"they see {mounted}" if mounted else "they see none; `helm upgrade` with rawData.existingClaim"
+        raise ClusterError(f"DATA={job.data} is not what the pods see: {seen}, or leave DATA out to use the store's")
+
+
+def _reach_store_as(settings: "Settings") -> None:
+    """Point S3 clients of this process to the release's store, unless the environment says where it is from here."""
+    for name, value in {"AWS_ENDPOINT_URL": settings.store.endpoint, "AWS_REGION": settings.store.region}.items():
+        if value:
+            os.environ.setdefault(name, value)
 
 
 def _on_ray(options: Options) -> str:

@@ -1,0 +1,206 @@
+"""A job on a Ray of several nodes, through its jobs API, while everything that can die dies: real servers and kills."""
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ray_jobs import submit
+from tests.ray_jobs.nodes import nodes
+from tests.ray_jobs.restartable_store import restartable_store
+
+pytestmark = pytest.mark.slow
+PATIENCE_S = 400
+ROOT = Path(submit.__file__).parents[1]
+SETS = "optim.steps=60 refine.epochs=1"  # Long enough for all that happens to it.
+STORE = "s3://histoseg/chaos"
+
+
+class Submission:
+    """`make submit` for this Ray, with its output so far."""
+
+    def __init__(self, ray, folder, *words):
+        folder.mkdir(exist_ok=True)
+        self.log = folder / f"log-{time.monotonic_ns()}"
+        asked = ["--experiment", "smoke", "--ray-address", ray.address, "--store", STORE, "--data", "demo"]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "ray_jobs.submit", *asked, "--set", SETS, *words],
+                cwd=folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=ray.environment,
+            )
+
+    def output(self):
+        return self.log.read_text()
+
+    def wait_for(self, text):
+        deadline = time.monotonic() + PATIENCE_S
+        while text not in self.output():
+            assert self.process.poll() is None, self.output()
+            assert time.monotonic() < deadline, self.output()
+            time.sleep(0.2)
+
+    def finish(self):
+        code = self.process.wait(PATIENCE_S)
+        return code, self.output()
+
+
+def wait_until(claim):
+    deadline = time.monotonic() + PATIENCE_S
+    while not claim():
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A store, and a Ray of a head and two workers that can reach it."""
+    folder = tmp_path_factory.mktemp("cluster")
+    patch = pytest.MonkeyPatch()
+    with restartable_store(folder / "store") as store:
+        for name, value in store.environment.items():
+            patch.setenv(name, value)
+        with nodes(folder / "ray", store.environment) as ray:
+            ray.start_worker("one")
+            ray.start_worker("two")
+            yield store, ray
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def disturbed(cluster, tmp_path_factory):
+    """The outputs of the submissions it took, after a drain, two kills and an outage."""
+    from histoseg.storage import connect
+
+    server, ray = cluster
+    folder = tmp_path_factory.mktemp("submitter")
+    store = connect(f"{STORE}/demo")
+    first = Submission(ray, folder)
+    wait_until(lambda: len([key for key in store.list("runs/") if key.endswith("run.json")]) == 2)
+    second = Submission(ray, folder)
+    second.wait_for("is running already; following it")
+    second.process.kill()
+    second.process.wait()
+
+    drain = [sys.executable, "-m", "ray_jobs.drain", "--deadline-s", "20", "--node-id", ray.ids()["one"]]
+    subprocess.run(drain, env=ray.environment, cwd=folder, check=True)
+    saved = [key for key in store.list("runs/") if "/pretrain/step-" in key]
+    ray.kill("one")
+    ray.start_worker("three")
+
+    server.stop()
+    threading.Timer(30, server.start).start()
+    time.sleep(5)
+    ray.kill("two")
+    ray.start_worker("four")
+    wait_until(lambda: server.server.poll() is None)
+
+    first.wait_for("mIoU")
+    for process in ray.processes("head"):
+        if "ray_jobs.driver" in " ".join(process.cmdline()):
+            process.kill()
+    code, output = first.finish()
+    assert code == 1, output
+    third = Submission(ray, folder)
+    code, again = third.finish()
+    assert code == 0, again
+    return folder, saved, output, again
+
+
+def test_a_drained_node_had_its_work_saved(disturbed):
+    _, saved, output, _ = disturbed
+    assert "a machine is about to be taken away; saving step" in output
+    assert any(key.endswith(".json") for key in saved)
+
+
+def test_a_killed_driver_is_told_in_one_line(disturbed):
+    _, _, output, _ = disturbed
+    assert re.fullmatch(r"histoseg: job smoke-[0-9a-f]{8} has failed: .+", output.splitlines()[-1])
+
+
+def test_the_table_is_that_of_an_undisturbed_run(disturbed, tmp_path):
+    from histoseg.evaluate import complete
+    from histoseg.plan import make_plan
+    from histoseg.results import record_key
+    from histoseg.storage import connect
+    from histoseg.training.process import Process
+
+    store, quiet = connect(f"{STORE}/demo"), connect(f"file://{tmp_path}/quiet")
+    for key in store.list("shards/"):
+        quiet.put(key, store.get(key))
+    plan = make_plan("smoke", quiet, "laptop", 1, SETS.split())
+    for runs in plan.groups.values():
+        complete(runs, quiet, tmp_path / "cache", Process())
+    keys = [record_key("smoke", cell) for cell in plan.cells]
+    assert [key for key in store.list("records/") if key.endswith(".json")] == sorted(keys)
+    for key in keys:
+        disturbed_record, record = json.loads(store.get(key)), json.loads(quiet.get(key))
+        for field in ("scores", "test_images", "refine_curve", "pretrain_curve"):
+            assert disturbed_record[field] == record[field], (key, field)
+        assert disturbed_record["attempt"] >= 1
+        assert record["attempt"] == 0
+
+
+def test_each_cell_was_recorded_once(disturbed):
+    _, _, output, again = disturbed
+    recorded = re.findall(r"cell ([0-9a-f]{16}) recorded", output + again)
+    assert len(recorded) == len(set(recorded)) <= 2
+
+
+def test_results_are_left_in_the_store_and_fetched(cluster, disturbed):
+    _, ray = cluster
+    folder, _, _, again = disturbed
+    name = re.search(r"job (smoke-[0-9a-f]{8})", again)[1]
+    assert again.splitlines()[-1] == f"{STORE}/demo/results/smoke/{name}/index.html"
+    code, output = Submission(ray, folder, "--results").finish()
+    assert code == 0, output
+    page = Path(output.splitlines()[-1])
+    assert page == folder / "results/smoke/index.html"
+    assert "2 of 2 cells are finished" in page.read_text() + (page.parent / "smoke.md").read_text()
+
+
+def test_a_finished_job_is_not_run_again(cluster, disturbed):
+    _, ray = cluster
+    code, output = Submission(ray, disturbed[0]).finish()
+    assert code == 0
+    assert "has finished already; RESULTS=1 fetches its table" in output
+    assert "following" not in output
+    assert "succeeded" in Submission(ray, disturbed[0], "--status").finish()[1]
+    assert "nothing to cancel" in Submission(ray, disturbed[0], "--cancel").finish()[1]
+
+
+def test_secrets_are_nowhere(cluster, disturbed):
+    server, ray = cluster
+    texts = [disturbed[2], disturbed[3], *(path.read_text() for path in (disturbed[0] / "results").rglob("*.html"))]
+    for secret in (server.secret, ray.token):
+        assert not any(secret in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"RAY_AUTH_TOKEN": "wrong"}, "it does not know this token; check RAY_AUTH_TOKEN"),
+        ({"RAY_AUTH_TOKEN": "", "RAY_AUTH_MODE": ""}, "it asks for a token: set RAY_AUTH_TOKEN"),
+    ],
+)
+def test_a_wrong_token_is_one_clear_line(cluster, tmp_path, changed, message):
+    _, ray = cluster
+    asked = ["--experiment", "smoke", "--ray-address", ray.address, "--store", STORE, "--status"]
+    done = subprocess.run(
+        [sys.executable, "-m", "ray_jobs.submit", *asked],
+        check=False,
+        env={**ray.environment, **changed},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
