@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 REASON = "DRAIN_NODE_REASON_PREEMPTION"
 LOOK_EVERY_S = 1.0
+ASK_AT_MOST_S = 20  # A head that is gone, as when a whole cluster is deleted, must not keep its workers' GPUs.
 
 
 def drain(node_id: str, deadline_s: int) -> None:
@@ -20,7 +21,7 @@ def drain(node_id: str, deadline_s: int) -> None:
     words = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--reason", REASON]
     words += ["--reason-message", "the pod is being taken away", "--deadline-remaining-seconds", str(deadline_s)]
     words += ["--node-id", node_id] if node_id else []
-    subprocess.run(words, check=True, timeout=deadline_s)
+    subprocess.run(words, check=True, timeout=min(ASK_AT_MOST_S, deadline_s))
 
 
 def is_busy() -> bool:

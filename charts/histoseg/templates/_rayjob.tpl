@@ -1,0 +1,66 @@
+{{/* A complete RayJob but for its name and its entrypoint, which `make submit` fills in. */}}
+{{- define "histoseg.rayJob" -}}
+apiVersion: ray.io/v1
+kind: RayJob
+metadata:
+  namespace: {{ .Release.Namespace }}
+  labels:
+    {{- include "histoseg.labels" (list . "head") | nindent 4 }}
+    {{- with include "histoseg.queueLabels" . }}{{ . | nindent 4 }}{{ end }}
+spec:
+  submissionMode: K8sJobMode
+  shutdownAfterJobFinishes: true
+  # Removes the Ray cluster. The RayJob stays and says how it went.
+  ttlSecondsAfterFinished: {{ .Values.job.ttlSecondsAfterFinished | int }}
+  activeDeadlineSeconds: {{ .Values.job.activeDeadlineSeconds | int }}
+  preRunningDeadlineSeconds: {{ .Values.job.preRunningDeadlineSeconds | int }}
+  # A retry gets a new cluster, and the old one may still be writing: results are guarded by leases in the store.
+  backoffLimit: {{ .Values.job.backoffLimit | int }}
+  submitterConfig:
+    backoffLimit: {{ .Values.job.submitterBackoffLimit | int }}
+  submitterPodTemplate:
+    metadata:
+      labels:
+        {{- include "histoseg.podLabels" (list . "submitter") | nindent 8 }}
+    spec:
+      restartPolicy: Never
+      automountServiceAccountToken: false
+      enableServiceLinks: false
+      {{- with include "histoseg.pullSecrets" . }}{{ . | nindent 6 }}{{ end }}
+      securityContext:
+        {{- include "histoseg.podSecurity" . | nindent 8 }}
+      # KubeRay fills in the command: submit unless it is there already, then follow the log.
+      containers:
+        - name: ray-job-submitter
+          image: {{ include "histoseg.image" (list . .Values.images.train) }}
+          imagePullPolicy: {{ .Values.images.pullPolicy }}
+          env:
+            {{- include "histoseg.noGpus" . | nindent 12 }}
+          resources:
+            {{- include "histoseg.resources" (dict "cpu" "500m" "memory" "1Gi") | nindent 12 }}
+          securityContext:
+            {{- include "histoseg.containerSecurity" . | nindent 12 }}
+          volumeMounts:
+            - name: tmp
+              mountPath: /tmp
+            - name: home
+              mountPath: /home/histoseg
+      volumes:
+        - name: tmp
+          emptyDir:
+            sizeLimit: 1Gi
+        - name: home
+          emptyDir:
+            sizeLimit: 1Gi
+  rayClusterSpec:
+    {{- include "histoseg.rayClusterSpec" . | nindent 4 }}
+{{- end -}}
+
+{{- define "histoseg.queueLabels" -}}
+{{- with .Values.kueue.queue -}}
+kueue.x-k8s.io/queue-name: {{ . }}
+{{- end }}
+{{- with .Values.kueue.priorityClass }}
+kueue.x-k8s.io/priority-class: {{ . }}
+{{- end }}
+{{- end -}}

