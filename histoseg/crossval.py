@@ -38,7 +38,7 @@ from histoseg.segmentation import segment
 from histoseg.shards.reader import MetaDataset
 from histoseg.storage import Store
 from histoseg.training.checkpoint import Checkpoints
-from histoseg.training.loop import Job, Trained, train
+from histoseg.training.loop import Lesson, Trained, train
 from histoseg.training.process import Process
 from histoseg.types import EXTERNAL
 from histoseg.weights import Model, save_model, start_from
@@ -57,9 +57,9 @@ def train_network(run: FoldRun, dataset: MetaDataset, store: Store, process: Pro
         describe_training(run, dataset, store)
     network = build(spec_of(run, dataset), run.seed)
     start_from(network, store)
-    job = Job(label=f"train {run.label}", method=run.method, data=run.data, optim=run.optim, seed=run.seed)
+    lesson = Lesson(label=f"train {run.label}", method=run.method, data=run.data, optim=run.optim, seed=run.seed)
     checkpoints = Checkpoints(store, f"{folder_of(run, dataset)}/pretrain")
-    return train(network, job, training_part(run, dataset), checkpoints, process)
+    return train(network, lesson, training_part(run, dataset), checkpoints, process)
 
 
 def spec_of(run: FoldRun, dataset: MetaDataset) -> Spec:
@@ -134,8 +134,8 @@ def _train_subtyping(
     how = [to_json(run)["subtyping"], to_json(run)["subtype_optim"]]
     checkpoints = Checkpoints(store, f"{folder_of(run, dataset)}/subtyping-{digest(how)}")
     label = f"subtyping {run.label}"
-    job = Job(label=label, method=run.subtyping, data=run.data, optim=run.subtype_optim, seed=run.seed)
-    return train(wider, job, part, checkpoints, process)
+    lesson = Lesson(label=label, method=run.subtyping, data=run.data, optim=run.subtype_optim, seed=run.seed)
+    return train(wider, lesson, part, checkpoints, process)
 
 
 def _put_panels(

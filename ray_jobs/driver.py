@@ -75,6 +75,15 @@ def run(work: Work, store: "Store", means: Means) -> Done:
     return Done(report=report, failure=failure)
 
 
+def draw_demo(experiment: str, scale: str) -> Path:
+    """The folder of demo data, which has what an experiment reads."""
+    from histoseg.demo import write_demo_data
+    from histoseg.plan import load_experiment
+
+    write_demo_data(HOME / DEMO, sources=load_experiment(experiment, scale).SOURCES)
+    return HOME / DEMO
+
+
 def prepare(work: Work, store: "Store", data: "Data") -> list[str]:
     """Write the shards of every source that the folder holds; returns what was left out and why.
 
@@ -147,13 +156,12 @@ def drive(asked: argparse.Namespace) -> str:
     Raises:
         HistosegError: With one line that says what is wrong; the cells that are finished are reported all the same.
     """
-    from histoseg.demo import write_demo_data
     from histoseg.storage import connect
 
     store = connect(asked.store)
-    raw = {PREPARED: None, DEMO: HOME / "demo"}.get(asked.data, Path(asked.data))
+    raw = None if asked.data == PREPARED else Path(asked.data)
     if asked.data == DEMO:
-        write_demo_data(HOME / "demo")
+        raw = draw_demo(asked.experiment, asked.scale)
     sets = tuple(asked.set.split())
     same = Options(experiment=asked.experiment, scale=asked.scale, seeds=asked.seeds, sets=sets, store=asked.store)
     work = Work(

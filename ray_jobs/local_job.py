@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from histoseg.errors import ConfigError, DataError
 from histoseg.jobs import DEMO, PREPARED
 from ray_jobs.cells import Means
-from ray_jobs.driver import HOME, Work, run
+from ray_jobs.driver import HOME, Work, draw_demo, run
 from ray_jobs.options import Options
 
 if TYPE_CHECKING:
@@ -57,10 +57,7 @@ def _raw(options: Options) -> Path | None:
         if not (raw := Path(options.data)).is_dir():
             raise DataError(f"{raw} is no folder; give the folder that holds the raw data sets")
         return raw
-    from histoseg.demo import write_demo_data
-
-    write_demo_data(HOME / DEMO)
-    return HOME / DEMO
+    return draw_demo(options.experiment, options.scale)
 
 
 def put_weights_given(options: Options, store: "Store") -> list[str]:

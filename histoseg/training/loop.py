@@ -57,7 +57,7 @@ class _Account:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class Lesson:
     """What to train a model with.
 
     Attributes:
@@ -79,37 +79,37 @@ def pretrain(run: Run, dataset: MetaDataset, checkpoints: Checkpoints, process: 
         TrainingError: If a loss is not a number; the last checkpoint stays as it was.
     """
     model = build(run.model, {name: index.task.num_classes for name, index in dataset.sources.items()}, run.seed)
-    job = Job(label=f"pretrain {run.label}", method=run.method, data=run.data, optim=run.optim, seed=run.seed)
-    return train(model, job, dataset, checkpoints, process)
+    lesson = Lesson(label=f"pretrain {run.label}", method=run.method, data=run.data, optim=run.optim, seed=run.seed)
+    return train(model, lesson, dataset, checkpoints, process)
 
 
 def train(
-    model: Network, job: Job, dataset: MetaDataset, checkpoints: Checkpoints, process: Process
+    model: Network, lesson: Lesson, dataset: MetaDataset, checkpoints: Checkpoints, process: Process
 ) -> Trained[Network]:
-    """A model after all steps of a job, resumed from the newest checkpoint if there is one.
+    """A model after all steps of a lesson, resumed from the newest checkpoint if there is one.
 
     Raises:
         TrainingError: If a loss is not a number; the last checkpoint stays as it was.
     """
-    optim = job.optim
+    optim = lesson.optim
     model.to(process.device)
     model.bf16 = optim.precision == "bf16"
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=optim.lr)
     account, first_step = _resume(model, optimizer, checkpoints)
     if optim.compile:
         model.compile_parts()
-    progress = Progress(job.label, optim.steps, process.on_status)
+    progress = Progress(lesson.label, optim.steps, process.on_status)
     progress.resume(checkpoints.store, checkpoints.folder, first_step)
-    batches = job.method.batches(dataset, job.data, seed=job.seed, place=process.place, first_step=first_step)
+    batches = lesson.method.batches(dataset, lesson.data, seed=lesson.seed, place=process.place, first_step=first_step)
     begin = saved = time.monotonic()
     save_every_s = CHECKPOINT_EVERY_S
     model.train()
     for step in range(first_step + 1, optim.steps + 1):
         batch, waited_s = _timed_next(batches)
         optimizer.param_groups[0]["lr"] = optim.lr_at(step)
-        loss = take_step(model, optimizer, job.method, batch, f"step {step}")
+        loss = take_step(model, optimizer, lesson.method, batch, f"step {step}")
         if save_every_s == CHECKPOINT_EVERY_S and step % ASK_EVERY_STEPS == 0 and process.is_reclaimed():
-            logger.warning("%s: a machine is about to be taken away; saving step %d", job.label, step)
+            logger.warning("%s: a machine is about to be taken away; saving step %d", lesson.label, step)
             save_every_s, saved = RECLAIMED_CHECKPOINT_EVERY_S, -math.inf
         if process.leads:
             account.add(step, loss, optim.steps)

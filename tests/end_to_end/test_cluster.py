@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from tests.ray_jobs.restartable_store import restartable_store
 pytestmark = pytest.mark.slow
 PATIENCE_S = 400
 ROOT = Path(submit.__file__).parents[1]
-SETS = "optim.steps=60 refine.epochs=1"  # Long enough for all that happens to it.
+SETS = "optim.steps=200 refine.epochs=1"  # Long enough for all that happens to it.
 STORE = "s3://histoseg/chaos"
 
 
@@ -74,42 +73,51 @@ def cluster(tmp_path_factory):
     patch.undo()
 
 
+def node_of(ray, output, line):
+    """The node on which the Ray worker runs that last printed a line with this text."""
+    pid = int(re.findall(rf"RayTrainWorker pid=(\d+)\).*{line}", output)[-1])
+    return next(name for name in ray.running if pid in [process.pid for process in ray.processes(name)])
+
+
 @pytest.fixture(scope="module")
 def disturbed(cluster, tmp_path_factory):
-    """The outputs of the submissions it took, after a drain, two kills and an outage."""
+    """The outputs of the two submissions it took: after a drain, an outage, and kills of two nodes and the driver."""
     from histoseg.storage import connect
 
     server, ray = cluster
     folder = tmp_path_factory.mktemp("submitter")
     store = connect(f"{STORE}/demo")
     first = Submission(ray, folder)
-    wait_until(lambda: len([key for key in store.list("runs/") if key.endswith("run.json")]) == 2)
-    second = Submission(ray, folder)
-    second.wait_for("is running already; following it")
-    second.process.kill()
-    second.process.wait()
+    first.wait_for("pretrain synthetic Maml  step")
+    other = Submission(ray, folder)
+    other.wait_for("is running already; following it")
+    other.process.kill()
+    other.process.wait()
 
-    drain = [sys.executable, "-m", "ray_jobs.drain", "--deadline-s", "20", "--node-id", ray.ids()["one"]]
-    subprocess.run(drain, env=ray.environment, cwd=folder, check=True)
+    drained = node_of(ray, first.output(), "pretrain synthetic Maml  step")
+    words = ["--deadline-s", "15", "--node-id", ray.ids()[drained]]
+    address = {"RAY_ADDRESS": f"127.0.0.1:{ray.gcs}"}  # as KubeRay sets it
+    drain = [sys.executable, "-m", "ray_jobs.drain", *words]
+    subprocess.run(drain, env={**ray.environment, **address}, cwd=folder, check=True)
     saved = [key for key in store.list("runs/") if "/pretrain/step-" in key]
-    ray.kill("one")
+    ray.kill(drained)
     ray.start_worker("three")
+    first.wait_for("resumed at step")
 
     server.stop()
-    threading.Timer(30, server.start).start()
-    time.sleep(5)
-    ray.kill("two")
-    ray.start_worker("four")
-    wait_until(lambda: server.server.poll() is None)
+    time.sleep(30)
+    server.start()
 
-    first.wait_for("mIoU")
+    ray.kill(node_of(ray, first.output(), "resumed at step"))
+    ray.start_worker("four")
+    resumed = first.output().count("resumed at step")
+    wait_until(lambda: first.output().count("resumed at step") > resumed)
     for process in ray.processes("head"):
         if "ray_jobs.driver" in " ".join(process.cmdline()):
             process.kill()
     code, output = first.finish()
     assert code == 1, output
-    third = Submission(ray, folder)
-    code, again = third.finish()
+    code, again = Submission(ray, folder).finish()
     assert code == 0, again
     return folder, saved, output, again
 

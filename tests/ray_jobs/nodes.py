@@ -65,6 +65,7 @@ class Nodes:
         }
         self.metrics = {}
         self.running = {}
+        self.started = []
 
     @property
     def address(self):
@@ -72,7 +73,7 @@ class Nodes:
 
     def start_head(self):
         words = ["--head", f"--port={self.gcs}", f"--dashboard-host={LOCALHOST}", f"--dashboard-port={self.dashboard}"]
-        words += [f"--ray-client-server-port={self.client}", f"--temp-dir={self.sockets}", "--num-cpus=0"]
+        words += [f"--ray-client-server-port={self.client}", "--num-cpus=0"]
         self._start("head", words)
         deadline = time.monotonic() + PATIENCE_S
         while True:
@@ -95,6 +96,9 @@ class Nodes:
         metrics, agent, grpc = free_ports(3)
         words += [f"--node-ip-address={LOCALHOST}", f"--metrics-export-port={metrics}", f"--node-name={name}"]
         words += [f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={grpc}"]
+        # A folder of its own, as on a machine of its own; in a shared one every node would pass on every node's log.
+        words += [f"--temp-dir={self.sockets}/{len(self.started)}"]
+        self.started.append(name)
         words += [f"--object-store-memory={128 * 2**20}", "--block", "--disable-usage-stats"]
         self.folder.mkdir(exist_ok=True, parents=True)
         with (self.folder / f"{name}.log").open("w") as log:

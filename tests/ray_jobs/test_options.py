@@ -14,26 +14,9 @@ def options(**changed):
 
 
 def test_the_command_says_again_what_was_typed():
-    typed = parse(
-        [
-            "--experiment",
-            "table1",
-            "--scale",
-            "paper",
-            "--seeds",
-            "3",
-            "--cluster",
-            "lab",
-            "--namespace",
-            "ml",
-            "--release",
-            "histoseg-b",
-            "--data",
-            "/data/x",
-            "--workers",
-            "2",
-        ]
-    )
+    place = ["--cluster", "lab", "--namespace", "ml", "--release", "histoseg-b"]
+    what = ["--experiment", "table1", "--scale", "paper", "--seeds", "3", "--data", "/data/x", "--workers", "2"]
+    typed = parse([*what, *place])
     assert typed.command == (
         "make submit EXP=table1 SCALE=paper DATA=/data/x SEEDS=3 CLUSTER=lab NAMESPACE=ml RELEASE=histoseg-b"
     )
