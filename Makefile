@@ -1,11 +1,15 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup submit test check fix bench list clean
+.PHONY: help setup submit test check fix bench list images test-pods clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 SCALE ?= laptop
 SEEDS ?= 1
 WORKERS ?= 1
+ENGINE ?= docker
+TORCH ?= cuda
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+COMMIT = $(shell git rev-parse HEAD)$(shell git diff-index --quiet HEAD || echo +changes)
 BIN := .venv/bin
 # Honoured if you keep wheels of your own (a CPU build of torch, say); torch is otherwise taken from the usual index.
 export UV_FIND_LINKS ?= $(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null)
@@ -22,7 +26,7 @@ WHERE = $(call given,--store,STORE) $(call given,--cluster,CLUSTER) $(call given
 ACTION = $(if $(STATUS),--status) $(if $(RESULTS),--results) $(if $(CANCEL),--cancel) $(if $(DRY_RUN),--dry-run)
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: .venv/ready ## make .venv with everything that runs and tests the project
 
@@ -45,6 +49,13 @@ bench: setup ## print measured ratios for the parts named in docs/performance.md
 
 list: setup ## list sources, methods and experiments
 	@$(BIN)/histoseg list
+
+images: ## build the container images histoseg-train and histoseg-data: [TORCH=cpu ENGINE=podman]
+	@for image in train data; do $(ENGINE) build --file dockerfiles/Dockerfile --target $$image --tag histoseg-$$image:$(VERSION) \
+		--build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) --build-arg TORCH=$(TORCH) . || exit 1; done
+
+test-pods: setup ## run the chart's pods from fresh images (root, Linux, podman, fifteen minutes)
+	@HISTOSEG_PODS=1 $(BIN)/python -m pytest tests/pods $(ARGS)
 
 clean: ## remove everything that runs have left here, the store included
 	rm -rf .histoseg results .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -227,13 +227,36 @@ def predict(
 
 
 @app.command()
-def doctor(store: Annotated[str, typer.Option(help="A store to try: put, get, list, delete.")] = "") -> None:
-    """Check this machine before anything is spent: versions, cores, memory, disk, and a store if given."""
-    from histoseg.doctor import checks
+def doctor(
+    store: Annotated[str, typer.Option(help="A store to try: put, get, list, delete.")] = "",
+    dashboard: Annotated[
+        str, typer.Option(help="A Ray dashboard: does it ask for the token (of RAY_AUTH_TOKEN)?")
+    ] = "",
+    cluster: Annotated[str, typer.Option(help="A context of your kubeconfig: can a job be submitted there?")] = "",
+    namespace: Annotated[str, typer.Option(help="In that cluster; without it, the context's.")] = "",
+    release: Annotated[str, typer.Option(help="The chart's release in that namespace.")] = "histoseg",
+    experiment: Annotated[str, typer.Option(help="Which of its runs do the store's data allow?")] = "",
+    scale: Scale = "laptop",
+    machine: Annotated[
+        bool | None, typer.Option(help="Check this machine, or not; without it, if nothing runs elsewhere.")
+    ] = None,
+) -> None:
+    """Check before anything is spent: this machine, a store, a dashboard, a cluster."""
+    from histoseg.doctor import Places, all_checks
 
+    places = Places(
+        store=store,
+        dashboard=dashboard,
+        cluster=cluster,
+        namespace=namespace,
+        release=release,
+        experiment=experiment,
+        scale=scale,
+    )
     bad = 0
-    for check in checks(store):
-        print(f"{'ok ' if check.ok else 'NOT'}  {check.what}: {check.found}{'' if check.ok else f' -> {check.advice}'}")
+    for check in all_checks(places, machine=not places.elsewhere if machine is None else machine):
+        advice = f" -> {check.advice}" if check.advice and not check.ok else ""
+        print(f"{'ok ' if check.ok else 'NOT'}  {check.what}: {check.found}{advice}", flush=True)
         bad += not check.ok
     if bad:
         raise typer.Exit(_complain(f"{bad} checks failed"))

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     ["types", "errors", "machine", "palette", "provenance", "ranks"],
     ["config", "catalog", "runs", "storage"],
-    ["jobs", "leases"],
+    ["checks", "jobs", "leases"],
     ["consensus", "losses", "metrics", "models", "objects", "postprocess", "targets"],
     ["baselines", "sources", "shards"],
     ["loaders", "weights"],
@@ -34,6 +34,7 @@ NO_TORCH = [
     "runs",
     "catalog",
     "storage",
+    "checks",
     "jobs",
     "leases",
     "kube",

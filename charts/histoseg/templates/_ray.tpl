@@ -9,7 +9,7 @@ What KubeRay (1.7) adds to these pods, and what follows for us:
 - /dev/shm is added only where nothing is mounted there.
 - Pods get the labels of the template beside ray.io/…; the head Service selects app.kubernetes.io/name as the template
   of the head has it.
-- Commands run in `bash -c` without -l, so PATH is the image's (an operator with ENABLE_LOGIN_SHELL would lose it). */}}
+- Commands run in `bash -c`, or in a login shell with ENABLE_LOGIN_SHELL; the image has its PATH in both. */}}
 
 {{- define "histoseg.rayClusterSpec" -}}
 rayVersion: {{ include "histoseg.rayVersion" . | quote }}

@@ -1,0 +1,119 @@
+"""Whether a cluster has room for what a release would ask of it when all its workers are there."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from histoseg.checks import Check
+from histoseg.kube.api import Object
+from histoseg.kube.rayjob import quantity
+from histoseg.kube.rules.manifest import Group, Pod, at, cluster_of
+
+BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}  # Suffixes of Kubernetes' quantities
+DECIMAL = {"G": 10**9, "T": 10**12}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Node:
+    """A node that takes new pods, and its GPUs that no pod of ours was given yet."""
+
+    labels: Mapping[str, str]
+    free: dict[str, float]
+
+    @classmethod
+    def of(cls, node: Object) -> "_Node":
+        return cls(labels=at(node, "metadata.labels") or {}, free=_gpus(at(node, "status.allocatable") or {}))
+
+    def take(self, group: Group, resource: str, amount: float) -> bool:
+        """Give a pod of the group its GPUs, if it may come here and there are as many."""
+        wanted = group.pod.spec.get("nodeSelector") or {}
+        if not wanted.items() <= self.labels.items() or self.free.get(resource, 0.0) < amount:
+            return False
+        self.free[resource] -= amount
+        return True
+
+
+def gpu_check(template: Mapping[str, Any], nodes: Sequence[Object]) -> Check:
+    """Whether the nodes could hold every GPU pod at once, if nothing else used their GPUs."""
+    open_nodes = [_Node.of(node) for node in nodes if not at(node, "spec.unschedulable")]
+    there = sum(sum(node.free.values()) for node in open_nodes)
+    asked, placed = 0.0, 0.0
+    for group, count in _worker_groups(template):
+        for resource, amount in _gpus(_asked(group.pod, "limits")).items():
+            asked += count * amount
+            placed += amount * sum(any(n.take(group, resource, amount) for n in open_nodes) for _ in range(count))
+    return Check(
+        what="GPUs",
+        ok=placed >= asked,
+        found=f"{asked:g} asked for, {placed:g} fit on the nodes of now, which have {there:g}",
+        advice="lower maxReplicas or gpus of the worker groups, correct their nodeSelector, or add nodes "
+        "(where nodes come once pods wait for them, nothing is wrong)",
+    )
+
+
+def quota_checks(template: Mapping[str, Any], quotas: Sequence[Object]) -> Iterator[Check]:
+    """Whether each of the namespace's quotas allows what a job asks for, if no other job ran."""
+    asked = planned(template)
+    for quota in quotas:
+        hard, used = at(quota, "status.hard") or at(quota, "spec.hard") or {}, at(quota, "status.used") or {}
+        known = sorted(hard.keys() & asked.keys())
+        over = [key for key in known if asked[key] > _amount(hard[key])]
+        shown = [
+            f"{key} {asked[key]:g} of {_amount(hard[key]):g} ({_amount(used.get(key, 0)):g} used)" for key in known
+        ]
+        yield Check(
+            what=f"quota {at(quota, 'metadata.name')}",
+            ok=not over,
+            found="; ".join(shown) or "limits nothing that a job asks for",
+            advice=f"ask for more {', '.join(over)}, or `helm upgrade` the release with fewer or smaller workers",
+        )
+
+
+def planned(template: Mapping[str, Any]) -> dict[str, float]:
+    """What all pods of a job ask for together, under the names that quotas have for it."""
+    cluster = cluster_of(template)
+    pods = [(cluster.head.pod, 1)] if cluster else []
+    pods += [(group.pod, count) for group, count in _worker_groups(template)]
+    submitter = at(template, "spec.submitterPodTemplate.spec")
+    pods += [(Pod(path="spec.submitterPodTemplate.spec", spec=submitter), 1)] if submitter else []
+    total: defaultdict[str, float] = defaultdict(float)
+    for pod, count in pods:
+        total["pods"] += count
+        for kind in ("requests", "limits"):
+            for resource, amount in _asked(pod, kind).items():
+                total[f"{kind}.{resource}"] += count * amount
+    # A quota's cpu and memory are what pods request.
+    return dict(total) | {name: total[f"requests.{name}"] for name in ("cpu", "memory")}
+
+
+def _worker_groups(template: Mapping[str, Any]) -> list[tuple[Group, int]]:
+    """Each worker group with the number of pods that it may come to have."""
+    cluster = cluster_of(template)
+    counts = [
+        (group, int(group.spec.get("maxReplicas") or 0) * int(group.spec.get("numOfHosts") or 1))
+        for group in (cluster.workers if cluster else [])
+    ]
+    return [(group, count) for group, count in counts if not group.spec.get("suspend")]
+
+
+def _asked(pod: Pod, kind: str) -> dict[str, float]:
+    """The sum of the containers' requests, or limits."""
+    total: defaultdict[str, float] = defaultdict(float)
+    for container in pod.spec.get("containers") or []:
+        for resource, amount in (at(container, f"resources.{kind}") or {}).items():
+            total[resource] += _amount(amount)
+    return dict(total)
+
+
+def _gpus(resources: Mapping[str, Any]) -> dict[str, float]:
+    return {name: _amount(amount) for name, amount in resources.items() if name.endswith("/gpu")}
+
+
+def _amount(text: Any) -> float:
+    """A quantity of anything; bytes have larger suffixes than CPUs."""
+    written = str(text)
+    for suffix, factor in (BINARY | DECIMAL).items():
+        if written.endswith(suffix):
+            return quantity(written.removesuffix(suffix)) * factor
+    return quantity(written)

@@ -1,0 +1,117 @@
+"""A job as the RayJob that runs it."""
+
+import copy
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from histoseg.errors import ClusterError
+from histoseg.jobs import MAX_NAME_CHARS, NAME, Job, results_folder
+from histoseg.kube.settings import Settings
+
+EXPERIMENT, JOB = "histoseg.io/experiment", "histoseg.io/job"  # labels
+COMMAND, RESULTS = "histoseg.io/command", "histoseg.io/results"  # annotations
+SUFFIXES = {"m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6}  # Kubernetes' decimal quantities, as far as CPUs and GPUs need them
+
+
+def manifest(job: Job, settings: Settings, command: str) -> dict[str, Any]:
+    """The RayJob to create.
+
+    Args:
+        job: What is asked for.
+        settings: Of the release that will run it.
+        command: What was typed, noted for whoever finds the job in the cluster.
+
+    Raises:
+        ClusterError: If the release's workers cannot hold one run of it.
+    """
+    have = capacity(settings.template)
+    _require_fit(job, have)
+    name = job.name(code=settings.image)
+    if len(name) > MAX_NAME_CHARS or not NAME.fullmatch(name):
+        raise ClusterError(f"{name!r} cannot name a RayJob; name the experiment with a-z, 0-9 and -, a letter first")
+    made: dict[str, Any] = copy.deepcopy(dict(settings.template))
+    metadata = made.setdefault("metadata", {})
+    metadata["name"] = name
+    metadata["labels"] = {**(metadata.get("labels") or {}), EXPERIMENT: job.experiment, JOB: name}
+    noted = {COMMAND: command, RESULTS: f"{job.store.rstrip('/')}/{results_folder(job.experiment, name)}"}
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), **noted}
+    made["spec"] |= {"entrypoint": job.entrypoint(name, have), "jobId": name}
+    return made
+
+
+def capacity(template: Mapping[str, Any]) -> dict[str, float]:
+    """What the workers of a RayJob will have when all are there, in Ray's words: {"CPU": 8, "GPU": 2}."""
+    cluster = template["spec"]["rayClusterSpec"]
+    autoscaling = bool(cluster.get("enableInTreeAutoscaling"))
+    total: dict[str, float] = {}
+    for group in cluster["workerGroupSpecs"]:
+        count = _num_pods(group, autoscaling)
+        for resource, amount in _pod_resources(group).items():
+            total[resource] = total.get(resource, 0.0) + count * amount
+    return {resource: amount for resource, amount in total.items() if amount}
+
+
+def images(made: Mapping[str, Any]) -> set[str]:
+    """Every image that a RayJob's Ray pods run."""
+    cluster = made["spec"].get("rayClusterSpec") or {}
+    groups = [cluster.get("headGroupSpec") or {}, *(cluster.get("workerGroupSpecs") or [])]
+    return {container["image"] for group in groups for container in _containers(group) if container.get("image")}
+
+
+def _require_fit(job: Job, have: Mapping[str, float]) -> None:
+    """Refuse what would wait for ever: each worker of a run takes a CPU, and a GPU where there are any."""
+    for resource in ["CPU", *(["GPU"] if have.get("GPU") else [])]:
+        if job.workers > have.get(resource, 0.0):
+            raise ClusterError(
+                f"job.workers is {job.workers}, but all workers of the release together have "
+                f"{have.get(resource, 0.0):g} {resource}; ask for fewer with WORKERS=, or `helm upgrade` the release "
+                f"with more or larger pods in its workerGroups"
+            )
+
+
+def _num_pods(group: Mapping[str, Any], autoscaling: bool) -> int:
+    """How many pods a group may come to have: the autoscaler goes up to its maximum, without it nobody does."""
+    if group.get("suspend"):
+        return 0
+    count = group.get("maxReplicas") if autoscaling else group.get("replicas", group.get("minReplicas"))
+    return int(count or 0) * int(group.get("numOfHosts") or 1)
+
+
+def _pod_resources(group: Mapping[str, Any]) -> dict[str, float]:
+    """What Ray counts in one pod: what it is started with, or else the container's limits (as KubeRay reads them)."""
+    container: Mapping[str, Any] = next(iter(_containers(group)), {})
+    asked = container.get("resources") or {}
+    limits, requests = asked.get("limits") or {}, asked.get("requests") or {}
+    given = {**(group.get("rayStartParams") or {}), **_lower(group.get("resources") or {})}
+    cpus = given.get("num-cpus", limits.get("cpu", requests.get("cpu", 0)))
+    gpus = given.get("num-gpus", next((limits[key] for key in limits if key.endswith("gpu")), 0))
+    return {"CPU": float(math.ceil(quantity(cpus))), "GPU": quantity(gpus)}
+
+
+def _lower(resources: Mapping[str, Any]) -> dict[str, Any]:
+    """A group's `resources` under the names of `rayStartParams`."""
+    names = {"CPU": "num-cpus", "GPU": "num-gpus"}
+    return {names[key]: amount for key, amount in resources.items() if key in names}
+
+
+def quantity(text: Any) -> float:
+    """A number as Kubernetes writes it: 4, "4", "500m".
+
+    Raises:
+        ClusterError: If it is none.
+    """
+    written = str(text).strip().strip("\"'")
+    digits = written.rstrip("mkM")
+    try:
+        return float(digits) * SUFFIXES[written[len(digits) :]]
+    except (ValueError, KeyError):
+        raise ClusterError(
+            f"{text!r} in the chart's workerGroups is no number of CPUs or GPUs; correct the values"
+        ) from None
+
+
+def _containers(group: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    pod = (group.get("template") or {}).get("spec") or {}
+    containers: Iterable[Mapping[str, Any]] = pod.get("containers") or []
+    return containers

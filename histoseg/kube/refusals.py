@@ -1,0 +1,176 @@
+"""What a Kubernetes API server's refusals mean, each as one line with a remedy."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from histoseg.errors import ClusterError
+
+MAX_QUOTED_CHARS = 300  # Admission webhooks answer with pages of text.
+
+
+class RefusedError(ClusterError):
+    """The API server answered, and the answer is no."""
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class UnreachableError(ClusterError):
+    """The API server did not answer, or only with errors of its own, however often it was asked."""
+
+    def __init__(self, text: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What was asked of the API server.
+
+    Attributes:
+        verb: As RBAC names it: get, list, create, delete.
+        resource: The plural, with its subresource: rayjobs, pods/log.
+        group: "" for Kubernetes' core.
+        name: Of the object; empty when many are asked for.
+        namespace: Empty if the resource has none.
+        context: Of the kubeconfig.
+        server: The API server's URL.
+        role: The Role that would allow it.
+    """
+
+    verb: str
+    resource: str
+    group: str = ""
+    version: str = "v1"
+    name: str = ""
+    namespace: str = ""
+    context: str
+    server: str
+    role: str
+
+    @property
+    def what(self) -> str:
+        """Such as `create rayjobs.ray.io 'table1-0a1b2c3d' in namespace 'team'`."""
+        name = f" {self.name!r}" if self.name else ""
+        place = f" in namespace {self.namespace!r}" if self.namespace else ""
+        return f"{self.verb} {self.kind}{name}{place}"
+
+    @property
+    def kind(self) -> str:
+        """Such as rayjobs.ray.io."""
+        return f"{self.resource}.{self.group}" if self.group else self.resource
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """An answer that is not a success: its HTTP status, and what Kubernetes' Status object said, if it sent one."""
+
+    status: int
+    message: str
+    reason: str = ""
+    details: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, status: int, body: str, reason: str = "") -> "Answer":
+        """From a body that is a Status object, or text of something before the API server."""
+        try:
+            found = json.loads(body)
+        except ValueError:
+            found = {}
+        if not isinstance(found, Mapping) or found.get("kind") != "Status":
+            return cls(status=status, message=one_line(body) or reason, details={})
+        return cls(
+            status=status,
+            message=one_line(str(found.get("message") or reason)),
+            reason=str(found.get("reason") or ""),
+            details=found.get("details") or {},
+        )
+
+    @property
+    def kind_is_unknown(self) -> bool:
+        """Whether the whole kind is missing: an absent object has a Status with its name, an absent kind has none."""
+        return self.status == 404 and not self.details
+
+    @property
+    def already_exists(self) -> bool:
+        """Whether an object of that name is there."""
+        return self.status == 409 and self.reason == "AlreadyExists"
+
+
+def refusal(request: Request, answer: Answer) -> RefusedError:
+    """The error that says what was tried, what came back and what to do."""
+    explain = {0: _handshake, 401: _unknown_user, 403: _forbidden, 404: _missing, 409: _conflict, 413: _invalid}
+    line = {**explain, 422: _invalid}.get(answer.status, _other)(request, answer)
+    return RefusedError(line, answer.status)
+
+
+def _handshake(request: Request, answer: Answer) -> str:
+    return (
+        f"{request.server}: no safe connection: {answer.message}; correct certificate-authority and the client's "
+        f"certificate of context {request.context!r} in the kubeconfig"
+    )
+
+
+def _unknown_user(request: Request, answer: Answer) -> str:
+    return (
+        f"{request.server} does not accept the credentials of context {request.context!r} (401: {answer.message}); "
+        f"log in again, then try `kubectl --context {request.context} get pods`"
+    )
+
+
+def _forbidden(request: Request, answer: Answer) -> str:
+    said = answer.message
+    if "exceeded quota" in said:
+        return f"cannot {request.what}: {said}; wait until other jobs have ended, or ask for a larger quota"
+    if "being terminated" in said:
+        return f"cannot {request.what}: the namespace is being deleted; name another one with NAMESPACE="
+    if "cannot" not in said:  # RBAC's sentence is `User "x" cannot create resource "y" …`; the rest is admission's
+        return f"cannot {request.what}: the cluster's admission refuses it (403: {said}); ask who runs the cluster"
+    right = f"{request.verb} on {request.kind}"
+    if not request.namespace:
+        return f"may not {request.what} (403); the right needed is {right}, for the whole cluster: ask who runs it"
+    return (
+        f"may not {request.what} with context {request.context!r} (403); the right needed is {right}, which the Role "
+        f"{request.role} grants: ask who installed the chart to bind you to it"
+    )
+
+
+def _missing(request: Request, answer: Answer) -> str:
+    if answer.kind_is_unknown:
+        remedy = {
+            "ray.io": "install the KubeRay operator with its CRDs",
+            "kueue.x-k8s.io": "install Kueue, or leave kueue.queue empty in the chart's values",
+            "monitoring.coreos.com": "install the Prometheus operator, or switch monitoring off in the chart's values",
+        }
+        do = remedy.get(request.group, "the API server is too old, or the URL is not that of one")
+        return f"{request.server} knows no {request.kind}/{request.version} (404); {do}"
+    if answer.details.get("kind") == "namespaces":
+        return f"no namespace {request.namespace!r} in context {request.context!r}; name another one with NAMESPACE="
+    return f"cannot {request.what}: {answer.message} (404); it is not there, or no longer"
+
+
+def _conflict(request: Request, answer: Answer) -> str:
+    return f"cannot {request.what}: {answer.message} (409); somebody else changed it just now: repeat the command"
+
+
+def _invalid(request: Request, answer: Answer) -> str:
+    causes = answer.details.get("causes") or [{}]
+    field, said = causes[0].get("field", ""), causes[0].get("message", "")
+    first = f"{field}: {one_line(said)}" if field and said else answer.message
+    return (
+        f"cannot {request.what}: {first} ({answer.status}); the chart's template and the cluster's CRD disagree: "
+        f"upgrade the older of chart and KubeRay, and look at the manifest with DRY_RUN=1"
+    )
+
+
+def _other(request: Request, answer: Answer) -> str:
+    return f"cannot {request.what}: {answer.message} ({answer.status}); ask who runs the cluster what it means"
+
+
+def one_line(text: str) -> str:
+    """The same words on one line, cut where it is too long to read."""
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_QUOTED_CHARS else f"{line[:MAX_QUOTED_CHARS]}…"

@@ -1,0 +1,80 @@
+"""The log of a job's submitter, each line once, whatever breaks in between."""
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+
+from histoseg.kube.api import READ_S, Cluster
+
+SLACK_S = 60  # A line may be under way this long between a node and here; what comes twice is left out below.
+STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d) ?")
+
+
+class Tail:
+    """What is new in a job's log, over any number of connections and submitter pods.
+
+    A connection that broke is continued by the lines' times: Kubernetes gives each a nanosecond. A new submitter pod
+    follows the same Ray job from its beginning, so lines that an earlier one showed are left out, each once.
+    """
+
+    def __init__(self, cluster: Cluster, silence_s: float = READ_S) -> None:
+        self._cluster = cluster
+        self._silence_s = silence_s
+        self._attempt, self._pod = "", ""
+        self._before: Counter[str] = Counter()  # Lines of this attempt's earlier pods: the most that one had of each
+        self._here: Counter[str] = Counter()  # Lines of this pod
+        self._replay: Counter[str] = Counter()  # Lines that this pod is expected to repeat
+        self._last, self._at_last = 0, 0  # The newest time seen, and how many lines have it
+        self._heard_s = 0.0
+
+    def read(self, pod: str, container: str, attempt: str) -> Iterator[str]:
+        """The pod's new lines as they come, until the container or the connection ends.
+
+        Args:
+            pod: A submitter's name.
+            container: Of that pod.
+            attempt: What its pods have in common; another attempt is another Ray job, whose lines are all new.
+        """
+        if (attempt, pod) != (self._attempt, self._pod):
+            self._before = self._before | self._here if attempt == self._attempt else Counter()
+            self._attempt, self._pod = attempt, pod
+            self._here, self._replay = Counter(), self._before.copy()
+            self._last, self._at_last = 0, 0
+        for line in self._unread(pod, container):
+            self._here[line] += 1
+            if self._replay[line]:
+                self._replay[line] -= 1
+            else:
+                yield line
+
+    def _seconds_back(self) -> int:
+        """How far back the unread lines may begin, whether they are new or a backlog, and if clocks differ somewhat."""
+        silent_s, behind_s = time.monotonic() - self._heard_s, time.time() - self._last / 1e9
+        return int(max(silent_s, behind_s)) + SLACK_S if self._last else 0
+
+    def _unread(self, pod: str, container: str) -> Iterator[str]:
+        """The lines after the newest one seen."""
+        begin, skip = self._last, self._at_last
+        for line in self._cluster.log(pod, container, self._seconds_back(), self._silence_s):
+            self._heard_s = time.monotonic()
+            at, text = split_stamp(line)
+            if at and (at < begin or (at == begin and skip > 0)):
+                skip -= int(at == begin)
+                continue
+            if at == self._last:
+                self._at_last += 1
+            elif at > self._last:
+                self._last, self._at_last = at, 1
+            yield text
+
+
+def split_stamp(line: str) -> tuple[int, str]:
+    """A line's time in nanoseconds since 1970, and its text; 0 for a line without, as the kubelet itself writes."""
+    found = STAMP.match(line)
+    if found is None:
+        return 0, line
+    second, fraction, zone = found.groups()
+    whole = int(datetime.fromisoformat(f"{second}{zone}").timestamp())
+    return whole * 10**9 + int((fraction or "").ljust(9, "0")[:9]), line[found.end() :]

@@ -1,0 +1,298 @@
+import time
+
+import pytest
+
+from tests.kube.conftest import kubeconfig_text
+from tests.kube.emulator import CONFIG_MAPS, PODS, RAYJOBS, Fault, Log, stamped, status_body
+
+
+class TestConnect:
+    def test_takes_the_namespace_of_the_context(self, kubeconfig):
+        from histoseg.kube.api import Cluster
+
+        cluster = Cluster.connect("lab")
+        assert (cluster.namespace, Cluster.connect("lab", "other").namespace) == ("team", "other")
+        cluster.close()
+
+    def test_without_any_namespace_it_is_default(self, kubeconfig):
+        from histoseg.kube.api import Cluster
+
+        kubeconfig.write_text(kubeconfig_text("http://127.0.0.1:1", namespace=""))
+        assert Cluster.connect("lab").namespace == "default"
+
+    def test_of_several_files_all_contexts_count(self, kubeconfig, tmp_path, monkeypatch):
+        from histoseg.kube.api import Cluster
+
+        other = tmp_path / "other"
+        other.write_text(kubeconfig_text("http://127.0.0.1:1", context="prod", namespace="p"))
+        monkeypatch.setenv("KUBECONFIG", f"{other}:{kubeconfig}:{tmp_path / 'absent'}")
+        assert (Cluster.connect("prod").namespace, Cluster.connect("lab").namespace) == ("p", "team")
+
+    def test_a_wrong_context_lists_those_there_are(self, kubeconfig, mistake):
+        from histoseg.kube.api import Cluster
+
+        with pytest.raises(mistake, match=r"no context 'nope' in .*kubeconfig; there are: lab; choose one"):
+            Cluster.connect("nope")
+
+    def test_no_kubeconfig(self, tmp_path, monkeypatch, mistake):
+        from histoseg.kube.api import Cluster
+
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
+        with pytest.raises(mistake, match=r"no kubeconfig at .*absent; set KUBECONFIG"):
+            Cluster.connect("lab")
+
+    def test_a_file_that_is_no_kubeconfig(self, kubeconfig, mistake):
+        from histoseg.kube.api import Cluster
+
+        kubeconfig.write_text("contexts: [3]")
+        with pytest.raises(mistake, match="is no kubeconfig"):
+            Cluster.connect("lab")
+
+    def test_a_context_of_an_absent_cluster(self, kubeconfig, mistake):
+        from histoseg.kube.api import Cluster
+
+        kubeconfig.write_text("contexts: [{name: lab, context: {cluster: gone, user: me}}]\nclusters: []\nusers: []\n")
+        with pytest.raises(mistake, match=r"context 'lab' cannot be used: .*gone"):
+            Cluster.connect("lab")
+
+
+class TestReading:
+    def test_version(self, cluster):
+        assert cluster.version() == "v1.26.4+k3s1"  # what kmock says it is
+
+    def test_resources_of_a_group(self, cluster):
+        assert cluster.resources("ray.io", "v1") == {"rayjobs"}
+        assert {"pods", "configmaps"} <= cluster.resources("", "v1")
+
+    def test_an_absent_group_has_none(self, cluster):
+        assert cluster.resources("kueue.x-k8s.io", "v1beta1") == set()
+
+    def test_rights(self, server, cluster):
+        server.tell(lambda api: api.refused.add("delete rayjobs"))
+        assert cluster.may("create", "ray.io", "rayjobs")
+        assert not cluster.may("delete", "ray.io", "rayjobs")
+
+    def test_asks_for_a_right_as_it_was_given(self, server, cluster):
+        cluster.may("get", "", "pods", subresource="log", name="x")
+        asked = server.requests("POST", "selfsubjectaccessreviews")[0].data["spec"]["resourceAttributes"]
+        named = {"subresource": "log", "name": "x"}
+        assert asked == {"namespace": "team", "verb": "get", "group": "", "resource": "pods", **named}
+
+    def test_config_map(self, server, cluster):
+        server.put(CONFIG_MAPS, "it", {"data": {"key": "text"}})
+        assert (cluster.config_map("it"), cluster.config_map("other")) == ({"key": "text"}, None)
+
+    def test_of_a_secret_only_the_keys(self, server, cluster):
+        server.put("v1/secrets", "it", {"data": {"access": "c2VjcmV0"}})
+        assert (cluster.secret_keys("it"), cluster.secret_keys("other")) == ({"access"}, None)
+
+    def test_pods_by_label(self, server, cluster):
+        server.put(PODS, "a", {"metadata": {"labels": {"job": "x"}}})
+        server.put(PODS, "b", {"metadata": {"labels": {"job": "y"}}})
+        assert [pod["metadata"]["name"] for pod in cluster.pods("job=y")] == ["b"]
+
+    def test_events_of_one_object_by_time(self, server, cluster):
+        for name, at in [("late", "2025-01-01T00:09:00Z"), ("early", "2025-01-01T00:01:00Z")]:
+            server.put("v1/events", name, {"involvedObject": {"name": "x"}, "lastTimestamp": at})
+        server.put("v1/events", "foreign", {"involvedObject": {"name": "y"}})
+        assert [event["metadata"]["name"] for event in cluster.events("x")] == ["early", "late"]
+
+    def test_nodes_and_quotas(self, server, cluster):
+        server.put("v1/nodes", "n", {}, namespace=None)
+        server.put("v1/resourcequotas", "q", {})
+        assert len(cluster.nodes()) == len(cluster.quotas()) == 1
+
+    def test_without_kueue_there_are_no_workloads(self, cluster):
+        assert cluster.workloads("uid-1") == []
+
+
+class TestRayJobs:
+    def test_created_once(self, cluster):
+        body = {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": {"name": "x", "labels": {"a": "b"}}}
+        assert cluster.create_rayjob(body)
+        assert not cluster.create_rayjob(body)
+        assert [found["metadata"]["name"] for found in cluster.rayjobs("a")] == ["x"]
+
+    def test_deleted_with_all_that_belongs_to_it(self, server, cluster):
+        cluster.create_rayjob({"metadata": {"name": "x"}})
+        assert cluster.delete_rayjob("x", "uid-1")
+        assert server.requests("DELETE", "/x")[0].data["propagationPolicy"] == "Foreground"
+        assert cluster.rayjob("x")["metadata"]["deletionTimestamp"]
+
+    def test_deleting_what_is_not_there(self, cluster):
+        assert not cluster.delete_rayjob("x", "uid-1")
+
+    def test_another_of_the_same_name_is_spared(self, server, cluster, mistake):
+        cluster.create_rayjob({"metadata": {"name": "x"}})
+        with pytest.raises(mistake, match=r"cannot delete rayjobs.ray.io 'x'.*precondition.*\(409\).*repeat"):
+            cluster.delete_rayjob("x", "uid-of-an-older-one")
+        assert "deletionTimestamp" not in server.rayjob("x")["metadata"]
+
+
+RBAC = 'rayjobs.ray.io is forbidden: User "me" cannot create resource "rayjobs" in API group "ray.io"'
+QUOTA = 'rayjobs.ray.io "x" is forbidden: exceeded quota: jobs, requested: count/rayjobs.ray.io=1, used: 5, limited: 5'
+INVALID = {"causes": [{"field": "spec.suspend", "message": "must be boolean"}, {"field": "b", "message": "c"}]}
+REFUSALS = {
+    "401": (401, ("Unauthorized", "Unauthorized"), r"does not accept the credentials of context 'lab' .*log in again"),
+    "403": (403, ("Forbidden", RBAC), r"may not create rayjobs.ray.io 'x' in namespace 'team'.*"
+            r"create on rayjobs.ray.io, which the Role histoseg-researcher grants"),
+    "quota": (403, ("Forbidden", QUOTA), r"exceeded quota: jobs.*wait until other jobs have ended"),
+    "terminating": (403, ("Forbidden", "unable to create new content in namespace team because it is being terminated"),
+                    r"the namespace is being deleted; name another one with NAMESPACE="),
+    "admission": (403, ("Forbidden", 'admission webhook "policy" denied the request: no'),
+                  r"the cluster's admission refuses it \(403: .*denied the request: no\); ask who runs"),
+    "413": (413, ("RequestEntityTooLarge", "limit is 3145728"), r"limit is 3145728 \(413\); .*DRY_RUN=1"),
+    "400": (400, ("BadRequest", "strict decoding error"), r"strict decoding error \(400\); ask who runs the cluster"),
+}  # fmt: skip
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("case", REFUSALS)
+    def test_is_one_line_with_a_remedy(self, case, server, cluster, mistake):
+        status, (reason, message), expected = REFUSALS[case]
+        fault = Fault("POST", "rayjobs", status, status_body(status, reason, message, name="x"))
+        server.tell(lambda api: api.faults.append(fault))
+        with pytest.raises(mistake, match=expected) as caught:
+            cluster.create_rayjob({"metadata": {"name": "x"}})
+        assert "\n" not in str(caught.value)
+        assert len(server.requests("POST", "rayjobs")) == 1  # none of these is worth a second try
+        assert server.rayjob("x") is None
+
+    def test_of_a_manifest_names_the_first_field(self, server, cluster, mistake):
+        body = status_body(422, "Invalid", "RayJob is invalid: many things", name="x", **INVALID)
+        server.tell(lambda api: api.faults.append(Fault("POST", "rayjobs", 422, body)))
+        with pytest.raises(mistake, match=r"spec.suspend: must be boolean \(422\); the chart's template and"):
+            cluster.create_rayjob({"metadata": {"name": "x"}})
+
+    def test_of_a_right_for_the_whole_cluster_promises_no_role(self, server, cluster, mistake):
+        message = 'nodes is forbidden: User "me" cannot list resource "nodes" at the cluster scope'
+        server.tell(lambda api: api.faults.append(Fault("GET", "nodes", 403, status_body(403, "Forbidden", message))))
+        with pytest.raises(mistake, match="the right needed is list on nodes, for the whole cluster: ask who runs it"):
+            cluster.nodes()
+
+    @pytest.mark.parametrize("verb", ["get", "list", "create"])
+    def test_without_the_crd(self, verb, server, cluster, mistake):
+        server.tell(lambda api: api.resources.pop(RAYJOBS))
+        asks = {
+            "get": lambda: cluster.rayjob("x"),
+            "list": cluster.rayjobs,
+            "create": lambda: cluster.create_rayjob({"metadata": {"name": "x"}}),
+        }
+        with pytest.raises(mistake, match=r"knows no rayjobs.ray.io/v1 \(404\); install the KubeRay operator"):
+            asks[verb]()
+
+    def test_without_the_namespace(self, server, cluster, mistake):
+        body = status_body(404, "NotFound", 'namespaces "team" not found', name="team", kind="namespaces")
+        server.tell(lambda api: api.faults.append(Fault("POST", "rayjobs", 404, body)))
+        with pytest.raises(mistake, match="no namespace 'team' in context 'lab'; name another one with NAMESPACE="):
+            cluster.create_rayjob({"metadata": {"name": "x"}})
+
+    def test_pages_of_text_are_cut(self, server, cluster, mistake):
+        server.tell(lambda api: api.faults.append(Fault("GET", "x", 400, "<html>\n" + "word " * 500)))
+        with pytest.raises(mistake) as caught:
+            cluster.rayjob("x")
+        assert len(str(caught.value)) < 450
+
+    def test_no_token_in_any_of_them(self, server, cluster, mistake):
+        server.tell(lambda api: api.faults.append(Fault("GET", "x", 401, "Unauthorized")))
+        with pytest.raises(mistake) as caught:
+            cluster.rayjob("x")
+        assert server.requests("GET", "x")[0].headers["Authorization"] == "Bearer very-secret-token"
+        assert "very-secret" not in f"{caught.value} {cluster!r}"
+
+
+class TestPatience:
+    @pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 0])  # 0: the connection is cut
+    def test_a_busy_server_is_asked_again(self, status, server, cluster):
+        server.put(RAYJOBS, "x", {"spec": {}})
+        server.tell(lambda api: api.faults.append(Fault("GET", "rayjobs/x", status, "busy", times=2)))
+        assert cluster.rayjob("x")["metadata"]["name"] == "x"
+        assert len(server.requests("GET", "rayjobs/x")) == 3
+
+    def test_as_late_as_it_asks_for(self, server, cluster):
+        from dataclasses import replace
+
+        waited = []
+        server.put(RAYJOBS, "x", {"spec": {}})
+        fault = Fault("GET", "rayjobs/x", 429, "busy", {"Retry-After": "7"})
+        server.tell(lambda api: api.faults.append(fault))
+        assert replace(cluster, patience_s=60.0, sleep=waited.append).rayjob("x")
+        assert waited == [7.0]
+
+    def test_waits_get_longer(self, server, cluster):
+        from dataclasses import replace
+
+        waited = []
+        server.put(RAYJOBS, "x", {"spec": {}})
+        server.tell(lambda api: api.faults.append(Fault("GET", "rayjobs/x", 503, "busy", times=7)))
+        assert replace(cluster, patience_s=60.0, sleep=waited.append).rayjob("x")
+        assert waited == [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0]  # doubled up to LONGEST_PAUSE_S
+
+    def test_not_for_ever(self, server, cluster, mistake):
+        server.tell(lambda api: api.faults.append(Fault("GET", "rayjobs/x", 503, "down", times=10**6)))
+        with pytest.raises(
+            mistake, match=r"cannot get rayjobs.ray.io 'x'.*answers 503 \(down\); see that context 'lab'"
+        ):
+            cluster.rayjob("x")
+
+    def test_a_server_that_asks_for_more_is_not_waited_for(self, server, cluster, mistake):
+        fault = Fault("GET", "rayjobs/x", 429, "busy", {"Retry-After": "3600"})
+        server.tell(lambda api: api.faults.append(fault))
+        with pytest.raises(mistake, match="answers 429"):
+            cluster.rayjob("x")
+
+    def test_no_answer_in_time(self, server, cluster, mistake, monkeypatch):
+        monkeypatch.setattr("histoseg.kube.api.READ_S", 0.1)
+        server.tell(lambda api: api.faults.append(Fault("GET", "rayjobs/x", 0, hang_s=2.0, times=10**6)))
+        begin = time.monotonic()
+        with pytest.raises(mistake, match=r"does not answer \(.*Read timed out.*\); see that context 'lab'"):
+            cluster.rayjob("x")
+        assert time.monotonic() - begin < 1.5
+
+    def test_no_server(self, kubeconfig, mistake):
+        from dataclasses import replace
+
+        from histoseg.kube.api import Cluster
+
+        kubeconfig.write_text(kubeconfig_text("http://127.0.0.1:9"))
+        cluster = replace(Cluster.connect("lab"), patience_s=0.05)
+        with pytest.raises(
+            mistake, match=r"http://127.0.0.1:9 does not answer \(.*refused.*\); see that context 'lab'"
+        ):
+            cluster.version()
+
+    def test_a_certificate_that_is_not_trusted_is_no_reason_to_wait(self, mistake):
+        from histoseg.kube.refusals import Answer, Request, refusal
+
+        request = Request(verb="get", resource="version", context="lab", server="https://it", role="r")
+        answer = Answer.read(0, "", "SSLError certificate verify failed")  # as kubernetes.client.rest raises it
+        assert "https://it: no safe connection: SSLError" in str(refusal(request, answer))
+
+
+class TestLog:
+    def test_comes_line_by_line_with_times(self, server, cluster):
+        server.tell(lambda api: api.logs.update(pod=Log(stamped("one", "two"))))
+        assert list(cluster.log("pod", "it")) == ["2025-01-01T00:00:00.5Z one", "2025-01-01T00:00:01.5Z two"]
+
+    def test_ends_where_the_connection_breaks_and_without_half_a_line(self, server, cluster):
+        server.tell(lambda api: api.logs.update(pod=Log(stamped("one", "two"), breaks=[1])))
+        assert [line[-3:] for line in cluster.log("pod", "it")] == ["one"]
+
+    def test_silence_ends_it(self, server, cluster):
+        server.tell(lambda api: api.logs.update(pod=Log(stamped("one"), over=False)))
+        assert len(list(cluster.log("pod", "it", silence_s=0.1))) == 1
+        server.tell(lambda api: setattr(api.logs["pod"], "over", True))
+
+    def test_of_an_absent_pod_is_empty(self, cluster):
+        assert list(cluster.log("pod", "it")) == []
+
+    def test_of_a_container_that_has_not_begun_is_empty(self, server, cluster):
+        body = status_body(400, "BadRequest", 'container "it" in pod "pod" is waiting to start: ContainerCreating')
+        server.tell(lambda api: api.faults.append(Fault("GET", "log", 400, body)))
+        assert list(cluster.log("pod", "it")) == []
+
+    def test_without_the_right(self, server, cluster, mistake):
+        message = 'pods "pod" is forbidden: User "me" cannot get resource "pods/log"'
+        server.tell(lambda api: api.faults.append(Fault("GET", "log", 403, status_body(403, "Forbidden", message))))
+        with pytest.raises(mistake, match=r"may not get pods/log 'pod'.*get on pods/log, which the Role histoseg-res"):
+            list(cluster.log("pod", "it"))

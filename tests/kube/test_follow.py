@@ -1,0 +1,356 @@
+import signal
+import threading
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from tests.kube.conftest import COMMAND
+from tests.kube.emulator import (
+    RAYJOBS,
+    Fault,
+    Log,
+    both,
+    ends,
+    ray_pod,
+    stamped,
+    state,
+    status_body,
+    submitter,
+    waiting,
+)
+
+STARTING = [state(""), state("Initializing"), state("Initializing", ray_cluster={"readyWorkerReplicas": 2})]
+READY = {"readyWorkerReplicas": 2}
+LIVE = {"status": {"jobDeploymentStatus": "Running"}}
+
+
+def running(log, number=1, attempt=1):
+    return [state("Running", "RUNNING", attempt, READY), submitter(log, number, attempt)]
+
+
+class TestSubmit:
+    def test_from_creation_to_results(self, act, server, name):
+        shown, outcome = act([*STARTING, *running(Log(stamped("one", "two"))), ends()])
+        results = f"s3://bucket/prefix/results/table1/{name}"
+        assert shown == [
+            f"{name}: created in namespace team of lab; its results go to {results}",
+            f"{name}: waits for KubeRay",
+            f"{name}: starting, workers: 0 of 2 ready",
+            f"{name}: starting, workers: 2 of 2 ready",
+            f"{name}: running, workers: 2 of 2 ready",
+            "one",
+            "two",
+            f"{name}: succeeded",
+            f"{name}: finished; results: {results} (`{COMMAND} RESULTS=1` copies them here)",
+        ]
+        assert (outcome.name, outcome.created, outcome.results) == (name, True, results)
+        assert server.rayjob(name)["spec"]["jobId"] == name
+
+    def test_a_failure_says_why(self, act, name, mistake):
+        end = ends("Failed", "FAILED", reason="AppFailed", message="exit code 1,\n last line: no space left")
+        expected = f"{name}: failed: AppFailed: exit code 1, last line: no space left; its log above says more, and"
+        with pytest.raises(mistake, match=expected) as caught:
+            act([*running(Log(stamped("one"))), end])
+        assert "\n" not in str(caught.value)
+
+    def test_a_job_that_was_stopped_has_not_succeeded(self, act, mistake):
+        with pytest.raises(mistake, match="ended as STOPPED"):
+            act([ends("Complete", "STOPPED")])
+
+    def test_a_job_that_kuberay_refuses(self, act, mistake):
+        end = state("ValidationFailed", reason="ValidationFailed", message="the RayJob spec is invalid")
+        with pytest.raises(mistake, match="refused by KubeRay: ValidationFailed: the RayJob spec is invalid"):
+            act([end])
+
+    def test_faults_are_told_before_anything_is_sent(self, act, server, settings, cluster, job, mistake):
+        from histoseg.kube.follow import submit
+
+        spoilt = {**settings.template, "spec": {**settings.template["spec"], "submissionMode": "k8sjobmode"}}
+        with pytest.raises(mistake, match=r"this job would be refused, or hang: RayJob/.*submissionMode"):
+            submit(cluster, job, replace(settings, template=spoilt), COMMAND)
+        assert server.tell(lambda api: len(api._requests)) == 0
+
+    def test_a_missing_right_leaves_nothing_behind(self, act, server, name, mistake):
+        message = 'rayjobs.ray.io is forbidden: User "me" cannot create resource "rayjobs"'
+        fault = Fault("POST", "rayjobs", 403, status_body(403, "Forbidden", message))
+        server.tell(lambda api: api.faults.append(fault))
+        with pytest.raises(mistake, match="which the Role histoseg-researcher grants"):
+            act([ends()])
+        assert server.rayjob(name) is None
+
+    def test_gone_while_followed(self, act, server, name, mistake):
+        def vanish(api, name):
+            api.objects[RAYJOBS, "team", name].delete()
+
+        with pytest.raises(mistake, match=f"{name}: was deleted while it was followed; `{COMMAND}` submits it again"):
+            act([state("Initializing"), vanish])
+
+    def test_dry_run_shows_and_sends_nothing(self, job, settings, server, name):
+        from histoseg.kube.follow import dry_run
+
+        shown = yaml.safe_load(dry_run(job, settings, COMMAND))
+        assert (shown["kind"], shown["metadata"]["name"]) == ("RayJob", name)
+        assert server.tell(lambda api: len(api._requests)) == 0
+
+
+class TestAgain:
+    def test_a_running_one_is_followed(self, act, server, name):
+        act([*running(Log(stamped("one"))), state("Running", "RUNNING"), ends()])
+        server.tell(lambda api: api.objects[RAYJOBS, "team", name].patch(LIVE))
+        server.tell(lambda api: api.running.update({"uid-1": [state("Running", "RUNNING"), ends()]}))
+        shown, outcome = act()
+        assert shown[0] == f"{name}: is there already (running, workers: 2 of 2 ready); attached to it"
+        assert not outcome.created
+        assert len(server.requests("POST", "rayjobs")) == 1
+
+    def test_a_finished_one_is_said_to_be(self, act, server, name):
+        act([ends()])
+        shown, outcome = act()
+        assert shown[0] == f"{name}: is there already (succeeded); attached to it"
+        assert shown[-1].endswith(f"(`{COMMAND} RESULTS=1` copies them here)")
+        assert not outcome.created
+
+    def test_a_failed_one_is_replaced_when_it_is_gone(self, act, server, name, mistake):
+        with pytest.raises(mistake):
+            act([ends("Failed", "FAILED", reason="AppFailed")])
+        shown, outcome = act([ends()])
+        assert shown[0].startswith(f"{name}: an earlier one failed: AppFailed; submitting anew, what it finished lies")
+        assert outcome.created
+        asked = server.tell(lambda api: [(r.method.value, r.url.path[-8:]) for r in api._requests])
+        verbs = Counter(method for method, _ in asked)
+        assert (verbs["DELETE"], verbs["POST"]) == (1, 2)
+        assert server.rayjob(name)["metadata"]["uid"] == "uid-2"
+
+    def test_one_that_is_being_deleted_is_awaited(self, act, server, cluster, name):
+        act([ends()])
+        cluster.delete_rayjob(name, "uid-1")
+        shown, outcome = act([ends()])
+        assert shown[0] == f"{name}: an earlier one is being deleted; waiting until it is gone"
+        assert outcome.created
+
+    def test_but_not_for_ever(self, act, server, cluster, name, mistake):
+        act([ends()])
+        server.tell(lambda api: setattr(api, "looks_until_gone", 10**6))
+        cluster.delete_rayjob(name, "uid-1")
+        with pytest.raises(mistake, match=r"is still being deleted after 0.5 s; see that the KubeRay operator runs"):
+            act([ends()])
+
+    def test_a_live_one_with_another_entrypoint_is_refused(self, act, server, job, name, mistake):
+        act([ends()])
+        server.tell(lambda api: api.objects[RAYJOBS, "team", name].patch(LIVE))
+        with pytest.raises(mistake, match=r"with another entrypoint: .*--workers 2 .*, not .*--workers 1 "):
+            act(job=replace(job, workers=1))
+
+    def test_so_is_one_with_another_image(self, act, server, name, mistake):
+        act([ends()])
+        change = {"headGroupSpec": {"template": {"spec": {"containers": [{"image": "registry/other:1"}]}}}}
+        patch = {"spec": {"rayClusterSpec": change}, "status": {"jobDeploymentStatus": "Running"}}
+        server.tell(lambda api: api.objects[RAYJOBS, "team", name].patch(patch))
+        with pytest.raises(mistake, match=r"with another image: .*registry/other:1, not registry.example/histoseg"):
+            act()
+
+    def test_a_foreign_one_is_left_alone(self, act, server, name, mistake):
+        server.put(RAYJOBS, name, {"spec": {}, "status": {"jobDeploymentStatus": "Failed"}})
+        with pytest.raises(mistake, match=f"RayJob {name} was not made by histoseg"):
+            act()
+        assert server.requests("DELETE", name) == []
+
+    def test_somebody_else_was_faster(self, act, server, cluster, job, settings, name):
+        """The name is free when it is looked up, and taken when it is to be created."""
+        from histoseg.kube.rayjob import manifest
+
+        cluster.create_rayjob(manifest(job, settings, COMMAND))
+        missing = status_body(404, "NotFound", "not found", name=name, kind="rayjobs")
+        server.tell(lambda api: api.faults.append(Fault("GET", name, 404, missing)))
+        shown, outcome = act([state(""), ends()])
+        assert "attached to it" in shown[0]
+        assert not outcome.created
+
+
+class TestLogs:
+    def lines(self, shown):
+        return [line for line in shown if not line.startswith("table1-")]
+
+    def test_a_break_loses_and_repeats_nothing(self, act, server):
+        texts = ["same", "same", *(f"line {i}" for i in range(200))]
+        stamps = stamped(*texts)
+        stamps[1] = (stamps[0][0], "same")  # two lines of one moment, between which it breaks first
+        log = Log(stamps, breaks=[1, 60, 150])
+        shown, _ = act([*running(log), ends()])
+        assert self.lines(shown) == texts
+        first, *others = [request.params.get("sinceSeconds") for request in server.requests("GET", "log")]
+        assert first is None
+        assert all(int(seconds) > 60 for seconds in others)
+
+    def test_continues_as_far_back_as_the_silence_lasted(self, cluster):
+        """A node's clock may run ahead of ours: then only what we measured counts."""
+        import time
+
+        from histoseg.kube.tail import SLACK_S, Tail
+
+        tail = Tail(cluster)
+        tail._last, tail._heard_s = int((time.time() + 3600) * 1e9), time.monotonic() - 100
+        assert tail._seconds_back() == 100 + SLACK_S
+
+    def test_a_new_submitter_repeats_nothing(self, act, pace):
+        first = Log(stamped("submitted", "one", "two", "two"))
+        second = Log(stamped("found it", "one", "two", "two", "two", "three", first=60))
+        third = Log(stamped("one", "two", "two", "two", "three", "four", first=120))
+        state_2, state_3 = running(second, 2), running(third, 3)
+        shown, _ = act([*running(first), *state_2, *state_3, ends()], pace=replace(pace, poll_s=10.0))
+        assert self.lines(shown) == ["submitted", "one", "two", "two", "found it", "two", "three", "four"]
+
+    def test_another_attempt_is_told_in_full(self, act):
+        again = state("Retrying", "FAILED", reason="AppFailed")
+        second = running(Log(stamped("one", "two", first=60)), 2, attempt=2)
+        shown, _ = act([*running(Log(stamped("one"))), again, *second, ends(attempt=2)])
+        assert self.lines(shown) == ["one", "one", "two"]
+
+    def test_the_end_of_the_log_is_read_after_the_job_has_ended(self, act):
+        log = Log(stamped("one", "two", "three"), breaks=[1, 2])
+        shown, _ = act([both(submitter(log), ends())])
+        assert self.lines(shown) == ["one", "two", "three"]
+
+    def test_a_job_that_ends_in_silence_is_noticed(self, act, server):
+        shown, _ = act([*running(Log(stamped("one"), over=False)), ends()])
+        assert "one" in shown
+        server.tell(lambda api: [setattr(log, "over", True) for log in api.logs.values()])
+
+    def test_a_state_that_changes_while_lines_come_is_said(self, act):
+        one_lost = state("Running", "RUNNING", 1, {"readyWorkerReplicas": 1})
+        shown, _ = act([*running(Log(stamped("one", "two", "three"))), one_lost, ends()])
+        assert any("running, workers: 1 of 2 ready" in line for line in shown[: shown.index("three")])
+
+    def test_without_the_right_to_read_logs_the_job_is_followed_all_the_same(self, act, server, name):
+        message = 'pods is forbidden: User "me" cannot list resource "pods"'
+        fault = Fault("GET", "pods", 403, status_body(403, "Forbidden", message), times=10**6)
+        server.tell(lambda api: api.faults.append(fault))
+        shown, outcome = act([state("Initializing"), state("Running", "RUNNING"), ends()])
+        assert outcome.name == name
+        said = [line for line in shown if "may not list pods" in line]
+        assert [line.partition(": may not")[0] for line in said] == [
+            f"{name}: cannot see what it waits for",
+            f"{name}: cannot read its log",
+        ]
+
+    @pytest.mark.parametrize(
+        ("line", "moment", "text"),
+        [  # seconds since 1970 by `date -u -d … +%s`
+            ("2025-01-01T00:00:00.5Z a b", 1735689600_500000000, "a b"),
+            ("2025-01-01T00:00:00.000000001Z ", 1735689600_000000001, ""),
+            ("2025-01-01T02:00:00+02:00 a", 1735689600_000000000, "a"),
+            ("unable to retrieve container logs", 0, "unable to retrieve container logs"),
+        ],
+    )
+    def test_times_of_lines(self, line, moment, text):
+        from histoseg.kube.tail import split_stamp
+
+        assert split_stamp(line) == (moment, text)
+
+
+class TestOutages:
+    def test_a_short_one_is_said_and_survived(self, act, server, name):
+        def fail(api, name):
+            api.faults.append(Fault("GET", f"rayjobs/{name}", 503, "etcd is away", times=3))
+
+        shown, outcome = act([state("Initializing"), fail, state("Running", "RUNNING"), ends()])
+        assert outcome.name == name
+        said = [line for line in shown if "etcd" in line]
+        assert len(said) == 1
+        assert said[0].startswith(f"{name}: goes on, but cannot be seen, trying again: cannot get rayjobs.ray.io")
+
+    def test_a_long_one_ends_the_following_and_not_the_job(self, act, server, name, mistake):
+        def fail(api, name):
+            api.faults.append(Fault("GET", f"rayjobs/{name}", 0, times=10**6))
+
+        with pytest.raises(mistake, match=f"following ends after [01] s of this, but {name} goes on, and `{COMMAND}`"):
+            act([state("Initializing"), fail])
+        assert server.rayjob(name) is not None
+
+    def test_a_login_that_expires_ends_the_following_and_not_the_job(self, act, server, name, mistake):
+        def expire(api, name):
+            api.faults.append(Fault("GET", f"rayjobs/{name}", 401, "Unauthorized"))
+
+        with pytest.raises(mistake, match=f"log in again.*; {name} goes on all the same, and `{COMMAND}` follows it"):
+            act([state("Initializing"), expire])
+
+    def test_ctrl_c_leaves_the_job_running(self, act, server, name):
+        def interrupt(api, name):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+        shown = []
+        with pytest.raises(KeyboardInterrupt):
+            act([*running(Log(stamped("one"))), interrupt, *[lambda api, name: None] * 1000], shown=shown)
+        left = f"{name}: left running; `{COMMAND}` follows it again, `{COMMAND} CANCEL=1` ends it"
+        assert shown[-1] == left
+        assert "deletionTimestamp" not in server.rayjob(name)["metadata"]
+
+
+class TestStatus:
+    def test_of_one_job(self, act, server, cluster, name):
+        from histoseg.kube.follow import status
+
+        act([ends(startTime="2025-01-01T00:00:10Z", endTime="2025-01-01T01:00:00Z")])
+        assert status(cluster, name).splitlines() == [
+            f"{name}: succeeded",
+            "since 2025-01-01T01:00:00Z, workers: 2 of 2 ready",
+            f"results: s3://bucket/prefix/results/table1/{name}",
+        ]
+
+    def test_says_what_is_in_the_way(self, server, cluster, job, settings, name):
+        from histoseg.kube.follow import status
+        from histoseg.kube.rayjob import manifest
+
+        cluster.create_rayjob(manifest(job, settings, COMMAND))
+        pod = ray_pod("gpu", waiting("ErrImagePull", "not found"))
+        server.tell(lambda api: both(state("Initializing"), pod)(api, name))
+        assert "registry/none:1 cannot be pulled" in status(cluster, name)
+
+    def test_of_a_job_that_is_not_there(self, cluster, mistake):
+        from histoseg.kube.follow import status
+
+        with pytest.raises(mistake, match="no job x in namespace 'team' of 'lab': not submitted yet, or finished"):
+            status(cluster, "x")
+
+    def test_of_all_is_a_table_of_ours(self, act, server, cluster, name):
+        from histoseg.kube.follow import status
+
+        act([ends(startTime="2025-01-01T00:00:10Z")])
+        server.put(RAYJOBS, "foreign", {"spec": {}})
+        width = len(name)
+        assert status(cluster).splitlines() == [
+            f"{'NAME':{width}}  EXPERIMENT  SINCE                 STATE",
+            f"{name}  table1      2025-01-01T00:00:10Z  succeeded",
+        ]
+
+    def test_of_none(self, cluster):
+        from histoseg.kube.follow import status
+
+        assert status(cluster) == "no jobs in namespace 'team' of 'lab'"
+
+
+class TestCancel:
+    def test_once_and_again(self, act, server, cluster, name):
+        from histoseg.kube.follow import cancel
+
+        act([ends()])
+        shown = []
+        server.tell(lambda api: setattr(api, "looks_until_gone", 2))
+        for _ in range(4):
+            cancel(cluster, name, shown.append)
+        assert shown == [
+            f"{name}: cancelled; its Ray cluster and pods go with it, what it finished stays in the store",
+            f"{name}: is being deleted already",
+            f"{name}: is being deleted already",
+            f"{name}: is not there; nothing to cancel",
+        ]
+        assert len(server.requests("DELETE", name)) == 1
+
+    def test_not_what_somebody_else_made(self, server, cluster, mistake):
+        from histoseg.kube.follow import cancel
+
+        server.put(RAYJOBS, "theirs", {"spec": {}})
+        with pytest.raises(mistake, match="RayJob theirs was not made by histoseg"):
+            cancel(cluster, "theirs")

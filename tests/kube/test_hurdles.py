@@ -1,0 +1,145 @@
+"""What is in a job's way, as a kubelet, the scheduler, Kueue and KubeRay write it (Kubernetes 1.33, KubeRay 1.7)."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from tests.kube.emulator import RAYJOBS, both, ends, ray_pod, state, waiting, warning
+
+WORKLOADS = "kueue.x-k8s.io/v1beta2/workloads"
+QUOTA = 'pods "x" is forbidden: exceeded quota: team, requested: requests.nvidia.com/gpu=1, used: 4, limited: 4'
+
+
+def unready(reason, message, **more):
+    return ray_pod("gpu", waiting(reason, message, **more))
+
+
+def unscheduled(reason, message):
+    condition = {"type": "PodScheduled", "status": "False", "reason": reason, "message": message}
+    return ray_pod("gpu", {"phase": "Pending", "conditions": [condition]})
+
+
+def no_replica(message):
+    condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreateWorkerPod", "message": message}
+    return state("Initializing", ray_cluster={"conditions": [condition]})
+
+
+def of_job(reason, message, **more):
+    return warning(lambda name: name, reason, message, **more)
+
+
+def of_ray_cluster(reason, message):
+    return warning(lambda name: f"{name}-00001", reason, message)
+
+
+CRASHED = {"lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}
+NO_KEY = "couldn't find key access in Secret team/store-keys"
+NO_NODE = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+NO_MOUNT = 'MountVolume.SetUp failed: secret "y" not found'
+FAILED_MOUNT = warning(lambda name: f"{name}-gpu", "FailedMount", NO_MOUNT)
+CASES = {
+    "image": (
+        unready("ImagePullBackOff", "Back-off pulling"),
+        ["-gpu: image registry/none:1 cannot be pulled (ImagePullBackOff: Back-off pulling); correct images.train"],
+    ),
+    "secret": (
+        unready("CreateContainerConfigError", 'secret "keys" not found'),
+        ['secret "keys" not found; create that Secret in the namespace, or correct store.existingSecret'],
+    ),
+    "key": (unready("CreateContainerConfigError", NO_KEY), [NO_KEY, "; add the key access to Secret team/store-keys"]),
+    "config map": (
+        unready("CreateContainerConfigError", 'configmap "x" not found'),
+        ['configmap "x" not found; create what it names'],
+    ),
+    "crash": (
+        unready("CrashLoopBackOff", "back-off 5m0s", **CRASHED),
+        ["container ray does not stay up (CrashLoopBackOff, last with exit code 137 (OOMKilled)); `kubectl logs --pre"],
+    ),
+    "nodes": (unscheduled("Unschedulable", NO_NODE), [f"fits on no node ({NO_NODE}); it starts when there is a node"]),
+    "nodes by event": (
+        warning(lambda name: name, "FailedScheduling", NO_NODE),
+        [f"fits on no node ({NO_NODE}); it starts when there is a node"],
+    ),
+    "gate": (unscheduled("SchedulingGated", "Scheduling is blocked"), ["waits for its scheduling gates"]),
+    "quota": (no_replica(QUOTA), [QUOTA, "; wait until other jobs have ended"]),
+    "quota of the submitter": (
+        of_job("FailedCreate", f"Error creating: {QUOTA}"),
+        ["Error creating", QUOTA, "; wait until other jobs have ended"],
+    ),
+    "pod security": (
+        of_ray_cluster("FailedToCreateWorkerPod", 'pods "x" is forbidden: violates PodSecurity "restricted:latest"'),
+        ['violates PodSecurity "restricted:latest"; `helm upgrade` to the chart'],
+    ),
+    "service account": (
+        of_ray_cluster(
+            "FailedToCreateHeadPod", 'error looking up service account team/x: serviceaccount "x" not found'
+        ),
+        ['serviceaccount "x" not found; `helm upgrade` the release'],
+    ),
+    "volume": (
+        both(ray_pod("gpu", {"phase": "Pending"}), FAILED_MOUNT),
+        [f"a volume cannot be mounted: {NO_MOUNT}; create what it names"],
+    ),
+    "anything else": (
+        of_job("FailedToCreateRayCluster", "webhook says no"),
+        ["pods cannot be made: webhook says no; ask who runs the cluster"],
+    ),
+}
+
+
+def stay(api, name):
+    """Nothing changes."""
+
+
+def resolve(api, name):
+    api.remove_pods()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_is_one_line_with_a_remedy_and_said_once(case, act, name):
+    step, parts = CASES[case]
+    stuck = [both(state("Initializing"), step), stay, stay]
+    shown, _ = act([*stuck, both(state("Running", "RUNNING"), resolve), ends()])
+    said = [line for line in shown if re.search(".*".join(map(re.escape, parts)), line)]
+    assert len(said) == 1, shown
+    assert said[0].startswith(f"{name}: ")
+
+
+def test_the_same_in_other_words_is_not_said_again(act):
+    words = [("ErrImagePull", "not found"), ("ImagePullBackOff", "Back-off"), ("ErrImagePull", "not found")]
+    steps = [both(state("Initializing"), unready(*each)) for each in words]
+    shown, _ = act([*steps, ends()])
+    assert sum("cannot be pulled" in line for line in shown) == 1
+
+
+def test_what_happened_to_an_earlier_job_of_the_name_does_not_count(act):
+    old = of_job("FailedCreate", QUOTA, at="2024-12-31T23:59:59Z")
+    shown, _ = act([both(state("Initializing"), old), state("Initializing"), ends()])
+    assert not any("quota" in line for line in shown)
+
+
+def test_a_job_that_never_gets_its_image_ends_with_what_was_in_its_way(act, mistake):
+    shown = []
+    pod = unready("ErrImagePull", "not found")
+    end = ends("Failed", "", reason="PreRunningDeadlineExceeded", message="the job was not running in time")
+    with pytest.raises(mistake, match="failed: PreRunningDeadlineExceeded: the job was not running in time"):
+        act([both(state("Initializing"), pod), state("Initializing"), end], shown=shown)
+    assert any("cannot be pulled" in line for line in shown)
+
+
+def test_in_kueues_queue(act, server, settings, name):
+    def admit(api, name):
+        api.objects[RAYJOBS, "team", name].patch({"spec": {"suspend": False}})
+
+    said = "couldn't assign flavors to pod set gpu: insufficient quota for nvidia.com/gpu in flavor default"
+    status = {"conditions": [{"type": "QuotaReserved", "status": "False", "message": said}]}
+    server.tell(lambda api: api.resources.update({WORKLOADS: {}}))
+    labels = {"metadata": {"labels": {"kueue.x-k8s.io/job-uid": "uid-1"}}}
+    server.put(WORKLOADS, "w", {**labels, "status": status})
+    template = {**settings.template, "spec": {**settings.template["spec"], "suspend": True}}
+    template["metadata"] = {"namespace": "team", "labels": {"kueue.x-k8s.io/queue-name": "gpus"}}
+    script = [state("Suspended"), state("Suspended"), both(admit, state("Initializing")), ends()]
+    shown, _ = act(script, settings=replace(settings, template=template))
+    lines = [line for line in shown if "queue" in line]
+    assert lines == [f"{name}: waits in Kueue's queue 'gpus': {said}; it starts by itself when there is room"]

@@ -1,0 +1,132 @@
+import copy
+import shlex
+from dataclasses import replace
+
+import pytest
+
+from tests.kube.conftest import COMMAND
+
+
+def group(**more):
+    limits = {"cpu": "3500m", "nvidia.com/gpu": "1"}
+    template = {"spec": {"containers": [{"name": "ray", "image": "i", "resources": {"limits": limits}}]}}
+    return {"groupName": "g", "replicas": 2, "minReplicas": 1, "maxReplicas": 4, "template": template, **more}
+
+
+def capacity(*groups, **cluster):
+    from histoseg.kube.rayjob import capacity
+
+    return capacity({"spec": {"rayClusterSpec": {**cluster, "workerGroupSpecs": list(groups)}}})
+
+
+class TestManifest:
+    def test_is_the_template_with_the_job_filled_in(self, job, settings):
+        from histoseg.kube.rayjob import manifest
+
+        before = copy.deepcopy(settings.template)
+        made = manifest(job, settings, COMMAND)
+        name = job.name(code="registry.example/histoseg-train:0.1.0")
+        assert made["metadata"] == {
+            "name": name,
+            "namespace": "team",
+            "labels": {
+                "app.kubernetes.io/name": "histoseg",
+                "histoseg.io/experiment": "table1",
+                "histoseg.io/job": name,
+            },
+            "annotations": {
+                "histoseg.io/command": COMMAND,
+                "histoseg.io/results": f"s3://bucket/prefix/results/table1/{name}",
+            },
+        }
+        filled = {key: made["spec"].pop(key) for key in ("entrypoint", "jobId")}
+        assert filled["jobId"] == name
+        assert made["spec"] == before["spec"]
+        assert settings.template == before
+
+    def test_tells_the_driver_what_the_workers_will_have(self, job, settings):
+        from histoseg.kube.rayjob import manifest
+
+        words = shlex.split(manifest(job, settings, COMMAND)["spec"]["entrypoint"])
+        assert words[words.index("--capacity") + 1] == "CPU=8,GPU=2"  # 2 pods of 4 CPUs and a GPU
+        assert words[words.index("--name") + 1] == job.name(code=settings.image)
+
+    def test_another_image_is_another_job(self, job, settings):
+        from histoseg.kube.rayjob import manifest
+
+        names = {
+            manifest(job, each, COMMAND)["metadata"]["name"]
+            for each in (settings, replace(settings, image="registry.example/histoseg-train@sha256:00"))
+        }
+        assert len(names) == 2
+
+    def test_the_longest_names_are_still_kubernetes_names(self, job, settings):
+        from histoseg.jobs import NAME
+        from histoseg.kube.rayjob import manifest
+
+        made = manifest(replace(job, experiment="Cerberus_table2_" * 5), settings, COMMAND)
+        name = made["metadata"]["name"]
+        assert len(name) <= 47
+        assert NAME.fullmatch(name)
+
+    def test_an_experiment_that_cannot_be_a_name(self, job, settings, mistake):
+        from histoseg.kube.rayjob import manifest
+
+        with pytest.raises(mistake, match=r"'2fast-.*' cannot name a RayJob; name the experiment with a-z"):
+            manifest(replace(job, experiment="2fast"), settings, COMMAND)
+
+    def test_no_secret_gets_in(self, job, settings):
+        from histoseg.kube.rayjob import manifest
+
+        assert "store-keys" not in str(manifest(job, settings, COMMAND))
+
+    def test_too_few_gpus(self, job, settings, mistake):
+        from histoseg.kube.rayjob import manifest
+
+        expected = "job.workers is 3, but all workers of the release together have 2 GPU; ask for fewer with WORKERS="
+        with pytest.raises(mistake, match=expected):
+            manifest(replace(job, workers=3), settings, COMMAND)
+
+    def test_without_gpus_the_cpus_count(self, job, settings, mistake):
+        from histoseg.kube.rayjob import manifest
+
+        template = copy.deepcopy(dict(settings.template))
+        workers = template["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]
+        del workers["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"]
+        cpu_only = replace(settings, template=template)
+        assert "--capacity CPU=8" in manifest(replace(job, workers=8), cpu_only, COMMAND)["spec"]["entrypoint"]
+        with pytest.raises(mistake, match=r"job.workers is 9, .* have 8 CPU"):
+            manifest(replace(job, workers=9), cpu_only, COMMAND)
+
+
+class TestCapacity:
+    """Expected: pods times what one has, by hand; which field counts, as KubeRay reads it."""
+
+    def test_groups_add_up(self):
+        assert capacity(group(), group(replicas=1)) == {"CPU": 12.0, "GPU": 3.0}
+
+    def test_the_autoscaler_may_go_to_the_maximum(self):
+        assert capacity(group(), enableInTreeAutoscaling=True) == {"CPU": 16.0, "GPU": 4.0}
+
+    def test_without_a_number_there_is_the_minimum(self):
+        one = group()
+        del one["replicas"]
+        assert capacity(one) == {"CPU": 4.0, "GPU": 1.0}
+
+    def test_start_parameters_go_before_limits(self):
+        assert capacity(group(rayStartParams={"num-cpus": "6", "num-gpus": "0"})) == {"CPU": 12.0}
+
+    def test_so_do_group_resources(self):
+        assert capacity(group(resources={"CPU": "5", "GPU": 2, "spot": "1"})) == {"CPU": 10.0, "GPU": 4.0}
+
+    def test_requests_count_where_there_is_no_limit(self):
+        one = group()
+        one["template"]["spec"]["containers"][0]["resources"] = {"requests": {"cpu": 2}}
+        assert capacity(one) == {"CPU": 4.0}
+
+    def test_hosts_multiply_and_suspended_groups_do_not_count(self):
+        assert capacity(group(numOfHosts=2), group(suspend=True)) == {"CPU": 16.0, "GPU": 4.0}
+
+    def test_what_is_no_number(self, mistake):
+        with pytest.raises(mistake, match="'4cores' in the chart's workerGroups is no number of CPUs or GPUs"):
+            capacity(group(rayStartParams={"num-cpus": "4cores"}))

@@ -1,0 +1,102 @@
+import logging
+
+import pytest
+import yaml
+
+from tests.kube.emulator import CONFIG_MAPS
+
+
+def parse(data):
+    from histoseg.kube.settings import Settings
+
+    return Settings.parse(data, "ConfigMap team/histoseg-settings", "histoseg")
+
+
+def changed(data, key, **changes):
+    """The ConfigMap with other values in one of its files."""
+    return {**data, key: yaml.safe_dump({**yaml.safe_load(data[key]), **changes})}
+
+
+@pytest.mark.parametrize(
+    ("release", "name"),
+    [  # by the rule of the chart's helper, worked by hand
+        ("histoseg", "histoseg"),
+        ("my-histoseg", "my-histoseg"),
+        ("lab", "lab-histoseg"),
+        ("a" * 39 + "-histoseg", "a" * 39),
+    ],
+)
+def test_fullname_is_as_in_the_chart(release, name):
+    from histoseg.kube.settings import fullname
+
+    assert fullname(release) == name
+
+
+def test_reads_what_the_chart_wrote(server, cluster, data):
+    from histoseg.kube.settings import Settings
+
+    server.put(CONFIG_MAPS, "lab-histoseg-settings", {"data": data})
+    found = Settings.read(cluster, "lab")
+    assert (found.fullname, found.image, found.ray_version) == (
+        "lab-histoseg",
+        "registry.example/histoseg-train:0.1.0",
+        "2.60.0",
+    )
+    assert (found.store.url, found.store.existing_secret, found.store.access_key_key) == (
+        "s3://bucket/prefix",
+        "store-keys",
+        "access",
+    )
+    assert [(crd.name, crd.version) for crd in found.crds] == [("rayjobs.ray.io", "v1")]
+    assert found.template["kind"] == "RayJob"
+
+
+def test_no_release(cluster, mistake):
+    from histoseg.kube.settings import Settings
+
+    expected = (
+        r"no release 'lab' in namespace 'team' \(no ConfigMap lab-histoseg-settings\); `helm install lab "
+        r"charts/histoseg --namespace team`, or name another with RELEASE= and NAMESPACE="
+    )
+    with pytest.raises(mistake, match=expected):
+        Settings.read(cluster, "lab")
+
+
+def test_another_minor_version_is_refused(data, mistake):
+    other = changed(data, "settings.yaml", chart={"version": "0.2.0", "appVersion": "0.2.0"})
+    with pytest.raises(mistake, match=r"the release is of histoseg 0\.2\.0, installed here is 0\.1\.0; `helm upgrade`"):
+        parse(other)
+
+
+def test_another_patch_is_said(data, caplog):
+    with caplog.at_level(logging.WARNING):
+        parse(changed(data, "settings.yaml", chart={"version": "0.1.7", "appVersion": "0.1.7"}))
+    assert "the release is of histoseg 0.1.7, installed here is 0.1.0; jobs run 0.1.7" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("key", "changes", "expected"),
+    [
+        ("settings.yaml", {"image": ""}, "image is '', not a text"),
+        ("settings.yaml", {"store": None}, "store is None, not a mapping"),
+        ("settings.yaml", {"store": {"endpoint": "x"}}, "url is None, not a text"),
+        ("settings.yaml", {"rayVersion": 2.6}, r"rayVersion is 2\.6, not a text"),
+        ("settings.yaml", {"chart": "0.1.0"}, "chart is '0.1.0', not a mapping"),
+        ("rayjob.yaml", {"kind": "RayCluster"}, "rayjob.yaml is a RayCluster of ray.io/v1, not a RayJob of ray.io/v1"),
+        ("rayjob.yaml", {"spec": {}}, "rayClusterSpec is None, not a mapping"),
+        ("rayjob.yaml", {"spec": {"rayClusterSpec": {"a": 1}}}, "has no workerGroupSpecs, so nothing would train"),
+    ],
+)
+def test_what_a_chart_would_not_write_is_refused(key, changes, expected, data, mistake):
+    with pytest.raises(mistake, match=f"ConfigMap team/histoseg-settings: .*{expected}.*; `helm upgrade`"):
+        parse(changed(data, key, **changes))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("a: [", "rayjob.yaml is no YAML"), ("[1]", "rayjob.yaml is no mapping"), (None, "has no rayjob.yaml")],
+)
+def test_what_is_no_yaml_is_refused(text, expected, data, mistake):
+    broken = {**data, "rayjob.yaml": text} if text else {"settings.yaml": data["settings.yaml"]}
+    with pytest.raises(mistake, match=expected):
+        parse(broken)

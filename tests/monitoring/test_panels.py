@@ -1,0 +1,70 @@
+"""Every panel's query, asked of a real Prometheus that scrapes a real Ray and the exporter on a real S3 server."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from histoseg.storage import connect
+from tests.monitoring.dashboards import ROOT, panel_queries
+from tests.monitoring.prometheus import NEEDS_PROMETHEUS, prometheus
+from tests.reporting.fold_records import make_fold_record
+from tests.reporting.records import make_record
+
+LABELS = {"namespace": "lab", "ray_io_cluster": "table1"}
+NEEDS_GPU = "Ray's agent exports it for NVIDIA GPUs only"
+SHOW_NOTHING_HERE = {
+    ("histoseg-cluster", "GPU use"): NEEDS_GPU,
+    ("histoseg-cluster", "GPU memory"): NEEDS_GPU,
+}
+
+
+@contextmanager
+def ray_with_gauges():
+    """A Ray on which a training seems to go on, in a process of its own; gives the addresses to scrape."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp"))  # Sockets cannot lie deep.
+        command = [sys.executable, "-m", "tests.monitoring.ray_with_gauges", folder]
+        pipe = subprocess.PIPE
+        program = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        stack.callback(program.communicate, timeout=30)
+        line = program.stdout.readline()
+        assert line, program.stderr.read()
+        yield json.loads(line)
+
+
+@contextmanager
+def exporter(folder):
+    """The exporter in this process, on a SeaweedFS with a record of each kind; gives the address to scrape."""
+    from histoseg.exporter import Records, listening
+    from histoseg.results import put_record
+    from ray_jobs.local_store import local_store
+
+    with local_store(folder) as served:
+        store = connect(f"{served.url}/part")
+        for record in (make_record("glas"), make_fold_record()):
+            put_record(record, record["run"]["experiment"], store, "")
+        records = Records(store, fresh_s=600.0)
+        records.refresh()
+        with listening(records, "127.0.0.1", 0) as port:
+            yield f"127.0.0.1:{port}"
+
+
+@NEEDS_PROMETHEUS
+@pytest.mark.slow
+def test_every_panel_shows_something(tmp_path):
+    with exporter(tmp_path / "store") as results, ray_with_gauges() as ray:
+        jobs = {"histoseg-exporter": [results], "histoseg-ray": ray}
+        with prometheus(jobs, tmp_path / "prometheus", LABELS) as server:
+            found = {
+                (dashboard, panel, query): server.query(query)
+                if (dashboard, panel) in SHOW_NOTHING_HERE
+                else server.wait_for(query, timeout_s=45)  # Ray hands gauges on every ten seconds.
+                for dashboard, panel, query in panel_queries()
+            }
+            down = {target["scrapeUrl"]: target["lastError"] for target in server.targets() if target["lastError"]}
+    assert not down
+    assert {panel[:2] for panel, series in found.items() if not series} == SHOW_NOTHING_HERE.keys()

@@ -1,0 +1,216 @@
+"""Each alert on made-up series, by Prometheus' own rule tester: it fires when it should, and not when nearly so.
+
+Series are in promtool's notation, a sample a minute: `0+2x10` is 0, 2, … 20, `5x10` is 5 eleven times, `_` is none.
+"""
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+import pytest
+import yaml
+
+from tests.monitoring.dashboards import CHART, METRICS, metric_names
+
+NEEDS_PROMTOOL = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not installed: Debian's package prometheus has it"
+)
+FILES = sorted((CHART / "rules").glob("*.yaml"))
+RULES = {
+    rule["alert"]: rule
+    for path in FILES
+    for group in yaml.safe_load(path.read_text())["groups"]
+    for rule in group["rules"]
+}
+WHERE = 'namespace="lab",ray_io_cluster="table1"'
+RUNNING = (
+    f'ray_train_controller_state{{{WHERE},ray_train_run_name="abcdef1234",ray_train_controller_state="RUNNING"}}',
+    "1x2000",
+)
+WAITING = (
+    f'ray_train_controller_state{{{WHERE},ray_train_run_name="abcdef1234",ray_train_controller_state="SCHEDULING"}}',
+    "1x2000",
+)
+CELLS = (f"ray_histoseg_cells{{{WHERE}}}", "12x2000")
+HALF = (f"ray_histoseg_cells_recorded{{{WHERE}}}", "6x2000")
+ALL = (f"ray_histoseg_cells_recorded{{{WHERE}}}", "12x2000")
+
+
+def gauge(name, values, labels='run="abcdef12",label="pretrain",method="maml",WorkerId="w1"'):
+    return f"ray_histoseg_{name}{{{WHERE},{labels}}}", values
+
+
+def node(name, values, ip="10.0.0.1", more=""):
+    return f'ray_node_{name}{{{WHERE},ip="{ip}"{more}}}', values
+
+
+STEPPING = gauge("step", "0+5x2000")
+GPU = ',GpuIndex="0"'
+START = f'ray_train_worker_group_start_total_time_s{{{WHERE},ray_train_run_name="abcdef1234"}}'
+
+
+@dataclass(frozen=True)
+class Case:
+    alert: str
+    story: str
+    series: tuple
+    minutes: int
+    firing: int
+
+
+CASES = [
+    Case("HistosegTrainingStalled", "steps stop after 10 minutes", (RUNNING, gauge("step", "0+5x10 50x60")), 27, 1),
+    Case("HistosegTrainingStalled", "14 minutes without a step", (RUNNING, gauge("step", "0+5x10 50x60")), 24, 0),
+    Case("HistosegTrainingStalled", "it goes on", (RUNNING, STEPPING), 60, 0),
+    Case("HistosegTrainingStalled", "nothing trains any more", (gauge("step", "0+5x10 50x60"),), 40, 0),
+    Case(
+        "HistosegTrainingStalled",
+        "the process has gone on to another training",
+        (RUNNING, gauge("step", "50x60"), gauge("step", "0+1x60", 'run="abcdef12",label="refine",WorkerId="w1"')),
+        40,
+        0,
+    ),
+    Case(
+        "HistosegTrainingStalled",
+        "a new process has just begun where one was lost",
+        (RUNNING, gauge("step", "0+5x20"), gauge("step", "_x20 90x5", 'run="abcdef12",label="pretrain",WorkerId="w2"')),
+        25,
+        0,
+    ),
+    Case("HistosegTrainingStalled", "it has only just begun", (RUNNING, gauge("step", "_x20 0x60")), 30, 0),
+    Case(
+        "HistosegTrainingStalled",
+        "Ray Train has ended it",
+        ((RUNNING[0], "0x2000"), gauge("step", "0+5x10 50x60")),
+        40,
+        0,
+    ),
+    Case("HistosegNoCellRecorded", "12 hours", (CELLS, HALF), 721, 1),
+    Case("HistosegNoCellRecorded", "11 hours", (CELLS, HALF), 660, 0),
+    Case("HistosegNoCellRecorded", "all are recorded", (CELLS, ALL), 1000, 0),
+    Case(
+        "HistosegNoCellRecorded",
+        "one after 6 hours",
+        (CELLS, (HALF[0], "6x360 7x2000")),
+        721,
+        0,
+    ),
+    Case("HistosegLossNotFinite", "no number", (gauge("loss", "0.5 0.4 NaN"),), 2, 1),
+    Case("HistosegLossNotFinite", "infinite", (gauge("loss", "0.5 0.4 +Inf"),), 2, 1),
+    Case("HistosegLossNotFinite", "large", (gauge("loss", "0.5 0.4 1e30"),), 2, 0),
+    Case("HistosegLoaderWait", "a third", (STEPPING, gauge("loader_wait_fraction", "0.34x60")), 25, 1),
+    Case("HistosegLoaderWait", "a quarter", (STEPPING, gauge("loader_wait_fraction", "0.25x60")), 25, 0),
+    Case("HistosegLoaderWait", "for 9 minutes", (STEPPING, gauge("loader_wait_fraction", "0.34x60")), 10, 0),
+    Case("HistosegLoaderWait", "for a moment", (STEPPING, gauge("loader_wait_fraction", "0.1x20 0.9 0.1x60")), 30, 0),
+    Case(
+        "HistosegLoaderWait",
+        "a training that is over",
+        (gauge("step", "50x60"), gauge("loader_wait_fraction", "0.9x60")),
+        25,
+        0,
+    ),
+    Case("HistosegGpuIdle", "unused for 30 minutes", (CELLS, HALF, node("gpus_utilization", "2x60", more=GPU)), 31, 1),
+    Case("HistosegGpuIdle", "for 14 minutes", (CELLS, HALF, node("gpus_utilization", "2x60", more=GPU)), 14, 0),
+    Case("HistosegGpuIdle", "busy", (CELLS, HALF, node("gpus_utilization", "90x60", more=GPU)), 31, 0),
+    Case("HistosegGpuIdle", "busy now and then", (CELLS, HALF, node("gpus_utilization", "0 0 30x60", more=GPU)), 31, 0),
+    Case("HistosegGpuIdle", "nothing to do", (CELLS, ALL, node("gpus_utilization", "2x60", more=GPU)), 31, 0),
+    Case("HistosegRestartsOften", "three in an hour", ((START, "5x10 11x10 18x10 25x60"),), 40, 1),
+    Case("HistosegRestartsOften", "two and the end", ((START, "5x10 11x10 18x10 0x60"),), 40, 0),
+    Case("HistosegRestartsOften", "three in three hours", ((START, "5x50 11x60 18x60 25x60"),), 175, 0),
+    Case(
+        "HistosegNodeLost",
+        "one of two, and a training waits",
+        (WAITING, node("cpu_count", "8x60"), node("cpu_count", "8x20 stale", ip="10.0.0.2")),
+        27,
+        1,
+    ),
+    Case(
+        "HistosegNodeLost",
+        "one of two, and all goes on",
+        (RUNNING, node("cpu_count", "8x60"), node("cpu_count", "8x20 stale", ip="10.0.0.2")),
+        27,
+        0,
+    ),
+    Case(
+        "HistosegNodeLost",
+        "it was replaced",
+        (
+            WAITING,
+            node("cpu_count", "8x60"),
+            node("cpu_count", "8x20 stale", ip="10.0.0.2"),
+            node("cpu_count", "_x22 8x60", ip="10.0.0.3"),
+        ),
+        27,
+        0,
+    ),
+    Case(
+        "HistosegNodeLost",
+        "for 4 minutes",
+        (WAITING, node("cpu_count", "8x60"), node("cpu_count", "8x20 stale", ip="10.0.0.2")),
+        25,
+        0,
+    ),
+    Case("HistosegNodeDiskFull", "86 %", (node("disk_utilization_percentage", "86x60"),), 11, 1),
+    Case("HistosegNodeDiskFull", "84 %", (node("disk_utilization_percentage", "84x60"),), 11, 0),
+    Case("HistosegNodeDiskFull", "for 9 minutes", (node("disk_utilization_percentage", "86x60"),), 9, 0),
+    Case("HistosegNodeMemoryHigh", "91 of 100", (node("mem_used", "91x60"), node("mem_total", "100x60")), 6, 1),
+    Case("HistosegNodeMemoryHigh", "89 of 100", (node("mem_used", "89x60"), node("mem_total", "100x60")), 6, 0),
+    Case("HistosegNodeMemoryHigh", "for 4 minutes", (node("mem_used", "91x60"), node("mem_total", "100x60")), 4, 0),
+    Case("HistosegStoreDown", "5 minutes", (('histoseg_store_up{namespace="lab"}', "1 0x60"),), 7, 1),
+    Case("HistosegStoreDown", "for 4 minutes", (('histoseg_store_up{namespace="lab"}', "1 0x60"),), 5, 0),
+    Case("HistosegExporterDown", "it does not answer", (('up{job="histoseg-exporter"}', "1 0x60"),), 12, 1),
+    Case("HistosegExporterDown", "it restarts", (('up{job="histoseg-exporter"}', "1 0x60"),), 9, 0),
+    Case("HistosegExporterDown", "its pod is gone", (('up{job="other"}', "1x60"),), 11, 1),
+    Case("HistosegExporterDown", "it answers", (('up{job="histoseg-exporter"}', "1x60"),), 12, 0),
+    Case("HistosegRecordDamaged", "one", (('histoseg_records_damaged{namespace="lab"}', "0 1x60"),), 7, 1),
+    Case("HistosegRecordDamaged", "for 4 minutes", (('histoseg_records_damaged{namespace="lab"}', "0 1x60"),), 5, 0),
+    Case("HistosegRecordDamaged", "none", (('histoseg_records_damaged{namespace="lab"}', "0x60"),), 7, 0),
+]
+
+
+@NEEDS_PROMTOOL
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.alert}: {case.story}")
+def test_alert(case, tmp_path):
+    expression = f'count(ALERTS{{alertname="{case.alert}",alertstate="firing"}}) or vector(0)'
+    expected = [{"labels": "{}", "value": case.firing}]
+    document = {
+        "rule_files": [str(path) for path in FILES],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [{"series": name, "values": values} for name, values in case.series],
+                "promql_expr_test": [
+                    {"expr": expression, "eval_time": f"{case.minutes}m", "exp_samples": expected},
+                ],
+            }
+        ],
+    }
+    path = tmp_path / "case.yaml"
+    path.write_text(yaml.safe_dump(document))
+    done = subprocess.run(["promtool", "test", "rules", str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr or done.stdout
+
+
+def test_every_alert_is_tested_both_ways():
+    assert {(case.alert, case.firing) for case in CASES} == {(alert, n) for alert in RULES for n in (0, 1)}
+
+
+@NEEDS_PROMTOOL
+def test_prometheus_takes_the_files():
+    done = subprocess.run(["promtool", "check", "rules", *map(str, FILES)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("alert", RULES)
+def test_an_alert_says_what_to_do(alert):
+    rule = RULES[alert]
+    assert rule["labels"]["severity"] in ("critical", "warning")
+    assert set(rule["annotations"]) == {"summary", "description", "runbook"}
+    assert re.fullmatch(r"docs/operations\.md#[a-z-]+", rule["annotations"]["runbook"])
+
+
+@pytest.mark.parametrize("alert", RULES)
+def test_an_alert_asks_for_metrics_that_exist(alert):
+    assert metric_names(RULES[alert]["expr"]) <= METRICS

@@ -1,0 +1,168 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+TOKEN = "very-secret"
+
+
+class Dashboard(BaseHTTPRequestHandler):
+    """Answers as Ray 2.60's dashboard does with a token: 401 without one, 403 with a wrong one."""
+
+    mode, healthy, seen = "token", True, []
+
+    def do_GET(self):
+        given = self.headers.get("Authorization")
+        self.seen.append((self.path, given))
+        allowed = self.mode == "disabled" or given == f"Bearer {TOKEN}"
+        status = 200 if allowed else 403 if given else 401
+        if self.path == "/api/gcs_healthz":
+            status = 200 if self.healthy else 503
+        if self.mode == "redirect":
+            status = 302
+        self.send_response(status)
+        self.send_header("Location", "http://elsewhere.example/")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def dashboard(monkeypatch):
+    monkeypatch.setattr(Dashboard, "seen", [])
+    with ThreadingHTTPServer(("127.0.0.1", 0), Dashboard) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def bad(url, token=TOKEN):
+    from histoseg.doctor import dashboard_checks
+
+    found = list(dashboard_checks(url, token))
+    assert not [check for check in found if TOKEN in check.found + check.advice]
+    return {check.what: f"{check.found} -> {check.advice}" for check in found if not check.ok}
+
+
+def test_a_dashboard_that_asks_for_its_token(dashboard):
+    assert bad(dashboard) == {}
+    asked = [("/api/gcs_healthz", None), ("/api/version", None), ("/api/version", f"Bearer {TOKEN}")]
+    assert Dashboard.seen == asked
+
+
+def test_without_a_token_at_hand_it_is_said(dashboard):
+    from histoseg.doctor import dashboard_checks
+
+    last = list(dashboard_checks(dashboard, ""))[-1]
+    assert last.ok
+    assert "RAY_AUTH_TOKEN is not set" in last.found
+
+
+def test_an_open_dashboard(dashboard, monkeypatch):
+    monkeypatch.setattr(Dashboard, "mode", "disabled")
+    found = bad(dashboard)
+    assert list(found) == ["dashboard: asks for a token"]
+    assert "auth.mode: token" in found["dashboard: asks for a token"]
+
+
+def test_the_token_of_another_cluster(dashboard):
+    found = bad(dashboard, "of-another")
+    assert list(found) == ["dashboard: takes our token"]
+    assert "403 with it" in found["dashboard: takes our token"]
+
+
+def test_a_head_that_is_ill(dashboard, monkeypatch):
+    from histoseg import doctor
+
+    monkeypatch.setattr(doctor, "PAUSES_S", (0.0,))
+    monkeypatch.setattr(Dashboard, "healthy", False)
+    found = bad(dashboard)
+    assert list(found) == ["dashboard: answers"]
+    assert ": 503 " in found["dashboard: answers"]
+
+
+def test_a_head_that_is_starting_is_asked_again(dashboard, monkeypatch):
+    from histoseg import doctor
+
+    monkeypatch.setattr(Dashboard, "healthy", False)
+    monkeypatch.setattr(doctor.time, "sleep", lambda _seconds: setattr(Dashboard, "healthy", True))
+    assert bad(dashboard) == {}
+    assert [path for path, _ in Dashboard.seen].count("/api/gcs_healthz") == 2
+
+
+def test_the_token_follows_no_redirect(dashboard, monkeypatch):
+    monkeypatch.setattr(Dashboard, "mode", "redirect")
+    assert len(bad(dashboard)) == 3
+    assert len(Dashboard.seen) == 3
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "127.0.0.1:8265", "ftp://host", "http://host:port"])
+def test_no_dashboard_there(url):
+    found = bad(url)
+    assert list(found) == ["dashboard: answers"]
+    assert "kubectl port-forward" in found["dashboard: answers"]
+
+
+def run(capsys, *words):
+    from histoseg.cli import main
+
+    with pytest.raises(SystemExit) as stop:
+        main(["doctor", *words])
+    return stop.value.code, capsys.readouterr()
+
+
+def test_where_work_is_done_elsewhere_this_machine_does_not_matter(dashboard, tmp_path, capsys, monkeypatch):
+    """As `helm test` calls it: an image without torch and Ray must pass."""
+    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
+    code, out = run(capsys, "--store", f"file://{tmp_path}/store", "--dashboard", dashboard)
+    assert code == 0
+    assert [line.split(": ", 1)[0] for line in out.out.splitlines()] == ["ok   store"] * 5 + ["ok   dashboard"] * 3
+    code, out = run(capsys, "--store", f"file://{tmp_path}/store", "--no-machine")
+    assert code == 0
+    assert "torch" not in out.out
+    assert TOKEN not in out.out
+
+
+def test_a_failed_check_is_a_failed_command(capsys):
+    code, out = run(capsys, "--dashboard", "http://127.0.0.1:9", "--machine")
+    assert code == 1
+    assert "1 checks failed" in out.err
+    assert "ok   cores" in out.out
+    assert "NOT  dashboard: answers" in out.out
+
+
+def test_what_an_experiment_finds_in_a_store(prepared_url, tmp_path, capsys):
+    """The store has glas and monuseg, but cut for other patches than table1 has; so no run is possible."""
+    words = ("--no-machine", "--experiment", "table1", "--store")
+    code, out = run(capsys, *words, prepared_url)
+    assert code == 1
+    assert "NOT  experiment table1 (laptop): table1: no cell can be had" in out.out
+    assert "histoseg prepare all --experiment table1 --scale laptop" in out.out
+
+
+def test_how_many_runs_an_experiment_has(demo, tmp_path, capsys):
+    """Of smoke.py: one cell for each of two methods."""
+    from histoseg.config import Data
+    from histoseg.shards.writer import Recipe, write_shards
+    from histoseg.storage import connect
+
+    url = f"file://{tmp_path}"
+    with ThreadPoolExecutor(1) as pool:
+        for source in ("synthetic", "glas"):
+            write_shards(source, demo, connect(url), Recipe(data=Data(patch_px=64)), pool)
+    code, out = run(capsys, "--no-machine", "--experiment", "smoke", "--store", url)
+    assert code == 0
+    assert out.out.splitlines()[-1] == "ok   experiment smoke (laptop): 2 runs of synthetic, glas"
+
+
+def test_a_context_that_is_not_there(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    code, out = run(capsys, "--cluster", "lab")
+    assert code == 1
+    assert out.out.startswith("NOT  cluster: no kubeconfig at")
+    assert "->" not in out.out  # The error says what to do.
