@@ -262,6 +262,19 @@ def doctor(
         raise typer.Exit(_complain(f"{bad} checks failed"))
 
 
+@app.command()
+def exporter(
+    store: StoreUrl,
+    host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 in a pod.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses a free one.")] = 9464,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two readings of the store.")] = 30.0,
+) -> None:
+    """Serve what the records say to Prometheus, until SIGTERM."""
+    from histoseg.exporter import serve
+
+    serve(connect(store), host, port, every)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; what goes wrong is one line and exit code 1, or 2 if the command itself cannot be."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)

@@ -18,6 +18,8 @@ from histoseg.errors import ConfigError, StorageError
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
+ATTEMPTS = 8  # botocore waits up to 1, 2, 4, 8, 16 s, then up to 20 s each: on average half a minute in all ...
+PATIENT_ATTEMPTS = 18  # ... and two minutes.
 MULTIPART_BYTES = 64 * 2**20  # Above this, a put goes up in parts, several at a time.
 
 
@@ -60,8 +62,13 @@ class Store(Protocol):
         ...
 
 
-def connect(url: str) -> Store:
+def connect(url: str, *, patient: bool = False) -> Store:
     """The store behind a URL. Nothing is contacted yet.
+
+    Args:
+        url: file:///absolute/folder or s3://bucket/prefix.
+        patient: Whether a store that is away is asked again for minutes, as a job does, not for half a minute, as
+            suits whoever may just have mistyped its address.
 
     Raises:
         ConfigError: If the URL is neither file:// nor s3://.
@@ -70,7 +77,7 @@ def connect(url: str) -> Store:
     if parts.scheme == "file" and parts.path and not parts.netloc:
         return FileStore(Path(unquote(parts.path)))
     if parts.scheme == "s3" and parts.netloc:
-        return S3Store(parts.netloc, parts.path.strip("/"))
+        return S3Store(parts.netloc, parts.path.strip("/"), PATIENT_ATTEMPTS if patient else ATTEMPTS)
     raise ConfigError(f"store {url!r}: write file:///absolute/folder or s3://bucket/prefix")
 
 
@@ -144,13 +151,14 @@ class FileStore:
 class S3Store:
     """Objects in a bucket, below a prefix. Safe to pickle: the client is made where it is used."""
 
-    def __init__(self, bucket: str, prefix: str) -> None:
+    def __init__(self, bucket: str, prefix: str, attempts: int = ATTEMPTS) -> None:
         self.bucket = bucket
+        self.attempts = attempts
         self.prefix = f"{prefix}/" if prefix else ""
         self.url = f"s3://{bucket}/{prefix}".rstrip("/")
 
-    def __reduce__(self) -> tuple[type["S3Store"], tuple[str, str]]:
-        return S3Store, (self.bucket, self.prefix.rstrip("/"))
+    def __reduce__(self) -> tuple[type["S3Store"], tuple[str, str, int]]:
+        return S3Store, (self.bucket, self.prefix.rstrip("/"), self.attempts)
 
     @cached_property
     def _client(self) -> "S3Client":
@@ -161,7 +169,7 @@ class S3Store:
         has_endpoint = any(os.environ.get(f"AWS_ENDPOINT_URL{end}") for end in ("", "_S3"))
         style: Literal["path", "auto"] = "path" if has_endpoint else "auto"
         config = Config(
-            retries={"mode": "standard", "total_max_attempts": 8},
+            retries={"mode": "standard", "total_max_attempts": self.attempts},
             connect_timeout=10,
             read_timeout=60,
             max_pool_connections=32,

@@ -158,7 +158,7 @@ def drive(asked: argparse.Namespace) -> str:
     """
     from histoseg.storage import connect
 
-    store = connect(asked.store)
+    store = connect(asked.store, patient=True)
     raw = None if asked.data == PREPARED else Path(asked.data)
     if asked.data == DEMO:
         raw = draw_demo(asked.experiment, asked.scale)

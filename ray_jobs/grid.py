@@ -124,7 +124,7 @@ def _drive(config: dict[str, Any], groups: Sequence[Group], workers: Workers, pa
     group = groups[config["group"]]
     log_to_stdout(logging.INFO)
     try:
-        with leased(connect(group.store_url), group.id, owner) as lease:
+        with leased(connect(group.store_url, patient=True), group.id, owner) as lease:
             error = _fit(replace(group, attempt=lease.number), workers, path)
     except Exception as failure:  # Raised, it would reach nobody: Tune would only retry it
         error = first_line(failure)

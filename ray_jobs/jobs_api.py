@@ -107,6 +107,7 @@ class RemoteRay:
         os.environ.pop("RAY_ADDRESS", None)  # It would override the argument.
         from ray.job_submission import JobSubmissionClient
 
+        logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # It tells of every connection.
         return _asking(self.address, lambda: JobSubmissionClient(self.address))
 
     def _state(self, client: Any, name: str) -> str:
@@ -135,8 +136,8 @@ class RemoteRay:
             time.sleep(LOOK_EVERY_S)
         if state != "SUCCEEDED":
             info = _asking(self.address, lambda: client.get_job_info(name))
-            line = (info.message or "").strip().splitlines()
-            raise ClusterError(f"job {name} has {state.lower()}: {line[-1] if line else 'see its log above'}")
+            lines = (info.message or "see its log above").strip().splitlines()
+            raise ClusterError(f"job {name} has {state.lower()}: {lines[-1].removeprefix('histoseg: ')}")
 
 
 async def _tail(client: Any, name: str, skip: int, show: Callable[[str], None]) -> int:

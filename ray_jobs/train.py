@@ -72,7 +72,7 @@ def train(group: Group) -> str:
         on_status=_gauges(method, group.id[:8]),
         is_reclaimed=_reclaim_notice(),
     )
-    store: Store = connect(group.store_url)
+    store: Store = connect(group.store_url, patient=True)
     if group.attempt:
         store = FencedStore(store, Lease(name=group.id, number=group.attempt))
     try:

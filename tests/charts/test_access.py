@@ -72,7 +72,7 @@ def test_helm_test_asks_the_store_and_the_dashboard_if_there_is_one(rendered):
     assert alone["metadata"]["annotations"]["helm.sh/hook"] == "test"
     assert alone["metadata"]["annotations"]["helm.sh/hook-delete-policy"] == "before-hook-creation,hook-succeeded"
     (asked,) = alone["spec"]["containers"]
-    assert [*asked["command"], *asked["args"]] == ["histoseg", "doctor", "--store", "s3://histology/histoseg"]
+    assert [*asked["command"], *asked["args"]] == ["histoseg", "doctor", "--no-machine", "--store", "s3://histology/histoseg"]
     assert "RAY_AUTH_TOKEN" not in environment(asked)
     (asked,) = beside["spec"]["containers"]
     assert asked["args"][-2:] == ["--dashboard", "http://histoseg-cluster-head-svc:8265"]

@@ -308,6 +308,13 @@ class TestStatus:
         server.tell(lambda api: both(state("Initializing"), pod)(api, name))
         assert "registry/none:1 cannot be pulled" in status(cluster, name)
 
+    def test_of_one_that_is_being_deleted(self, act, cluster, name):
+        from histoseg.kube.follow import status
+
+        act([ends()])
+        cluster.delete_rayjob(name, "uid-1")
+        assert status(cluster, name).startswith(f"{name}: being deleted\n")
+
     def test_of_a_job_that_is_not_there(self, cluster, mistake):
         from histoseg.kube.follow import status
 
