@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from histoseg.jobs import Job, results_folder
 from ray_jobs.options import Options
 
 if TYPE_CHECKING:
+    from histoseg.kube.api import Cluster
     from histoseg.kube.settings import Settings
     from histoseg.storage import Store
 
@@ -28,13 +30,19 @@ def act(options: Options) -> str:
 
 
 def _on_kubernetes(options: Options) -> str:
-    from histoseg.kube import follow
     from histoseg.kube.api import Cluster
-    from histoseg.kube.settings import Settings, fullname
-    from histoseg.storage import connect
+    from histoseg.kube.settings import fullname
 
     role = f"{fullname(options.release)}-researcher"
-    cluster = Cluster.connect(options.cluster, options.namespace, role)
+    with closing(Cluster.connect(options.cluster, options.namespace, role)) as cluster:
+        return _act_on_kubernetes(options, cluster)
+
+
+def _act_on_kubernetes(options: Options, cluster: "Cluster") -> str:
+    from histoseg.kube import follow
+    from histoseg.kube.settings import Settings
+    from histoseg.storage import connect
+
     if not options.experiment:
         return follow.status(cluster)
     settings = Settings.read(cluster, options.release)
@@ -43,7 +51,7 @@ def _on_kubernetes(options: Options) -> str:
     if options.action == "status":
         return follow.status(cluster, name)
     if options.action == "cancel":
-        follow.cancel(cluster, name)
+        follow.cancel(cluster, name, show)
         return name
     if options.action == "results":
         _reach_store_as(settings)
@@ -51,7 +59,7 @@ def _on_kubernetes(options: Options) -> str:
     _require_raw_data(job, settings)
     if options.action == "dry-run":
         return follow.dry_run(job, settings, options.command)
-    return f"{follow.submit(cluster, job, settings, options.command).results}/index.html"
+    return f"{follow.submit(cluster, job, settings, options.command, show).results}/index.html"
 
 
 def _require_raw_data(job: Job, settings: "Settings") -> None:
@@ -87,7 +95,12 @@ def _on_ray(options: Options) -> str:
         return ray.cancel(job)
     if options.action == "results":
         return str(fetch(connect(job.store), job, ray.name(job), options.out))
-    return page_url(job, ray.submit(job, options.command, print))
+    return page_url(job, ray.submit(job, options.command, show))
+
+
+def show(line: str) -> None:
+    """Print a line at once, also into a file or pipe."""
+    print(line, flush=True)
 
 
 def page_url(job: Job, name: str) -> str:

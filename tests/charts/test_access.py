@@ -35,6 +35,7 @@ def test_a_researcher_may_run_jobs_and_read_no_secret(rendered):
         ("", "resourcequotas"): ({"list"}, None),
         ("", "configmaps"): ({"get"}, ["histoseg-settings"]),
         ("kueue.x-k8s.io", "localqueues"): ({"get"}, ["pathology"]),
+        ("kueue.x-k8s.io", "workloads"): ({"list"}, None),
     }
     assert "localqueues" not in str(one(rendered("minimal"), "Role"))
 
@@ -72,7 +73,13 @@ def test_helm_test_asks_the_store_and_the_dashboard_if_there_is_one(rendered):
     assert alone["metadata"]["annotations"]["helm.sh/hook"] == "test"
     assert alone["metadata"]["annotations"]["helm.sh/hook-delete-policy"] == "before-hook-creation,hook-succeeded"
     (asked,) = alone["spec"]["containers"]
-    assert [*asked["command"], *asked["args"]] == ["histoseg", "doctor", "--no-machine", "--store", "s3://histology/histoseg"]
+    assert [*asked["command"], *asked["args"]] == [
+        "histoseg",
+        "doctor",
+        "--no-machine",
+        "--store",
+        "s3://histology/histoseg",
+    ]
     assert "RAY_AUTH_TOKEN" not in environment(asked)
     (asked,) = beside["spec"]["containers"]
     assert asked["args"][-2:] == ["--dashboard", "http://histoseg-cluster-head-svc:8265"]
@@ -100,7 +107,7 @@ def test_commands_of_pods_are_commands_of_histoseg(scenario, rendered):
         for found in spec["containers"]:
             if found.get("command") == ["histoseg"]:
                 known = get_command(app).commands[found["args"][0]]
-                options = {option for each in known.params for option in each.opts}
+                options = {option for each in known.params for option in (*each.opts, *each.secondary_opts)}
                 assert {word for word in found["args"] if word.startswith("--")} <= options, where
 
 
