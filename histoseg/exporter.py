@@ -27,7 +27,6 @@ from prometheus_client.registry import Collector
 from histoseg.errors import ConfigError, DataError, StorageError
 from histoseg.reporting.fields import Part, mapping, score, text
 from histoseg.reporting.header import Header, read_header
-from histoseg.reporting.provenance import sum_seconds
 from histoseg.storage import Store
 
 logger = logging.getLogger(__name__)
@@ -179,6 +178,8 @@ def _is_record(key: str) -> bool:
 
 
 def _of_entries(entries: Sequence[Entry]) -> Iterator[GaugeMetricFamily]:
+    from histoseg.reporting.provenance import sum_seconds
+
     by_experiment = _grouped(((entry.header.experiment,), entry) for entry in entries)
     by_method = _grouped(((entry.header.experiment, entry.method), entry) for entry in entries)
     by_score = _grouped(

@@ -44,8 +44,7 @@ class Means:
 
 def complete(plan: "Plan", store: "Store", means: Means) -> HistosegError | None:
     """Run what has no record yet; an error comes back, so that the cells that are finished are still reported."""
-    from histoseg.results import record_key
-    from histoseg.runs import cell_id, to_json
+    from histoseg.runs import cell_id, record_key, to_json
     from ray_jobs import grid
 
     recorded = set(store.list(f"records/{plan.experiment}/"))

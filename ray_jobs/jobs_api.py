@@ -136,8 +136,7 @@ class RemoteRay:
             time.sleep(LOOK_EVERY_S)
         if state != "SUCCEEDED":
             info = _asking(self.address, lambda: client.get_job_info(name))
-            lines = (info.message or "see its log above").strip().splitlines()
-            raise ClusterError(f"job {name} has {state.lower()}: {lines[-1].removeprefix('histoseg: ')}")
+            raise ClusterError(f"job {name} has {state.lower()}: {_cause(info.message or 'see its log above')}")
 
 
 async def _tail(client: Any, name: str, skip: int, show: Callable[[str], None]) -> int:
@@ -168,6 +167,14 @@ def _advice(text: str) -> str:
     if "403" in text:
         return "it does not know this token; check RAY_AUTH_TOKEN"
     return f"{first}; RAY_ADDRESS must be the dashboard's address, http://host:8265"
+
+
+def _cause(message: str) -> str:
+    """Why a job failed: what the driver said last if it could, else what Ray says of its end."""
+    lines = message.strip().splitlines()
+    if lines[-1].startswith("histoseg: "):
+        return lines[-1].removeprefix("histoseg: ")
+    return lines[0].partition(", last available logs")[0]
 
 
 def _folders() -> list[str]:

@@ -119,6 +119,7 @@ def _gauges(method: str, run: str) -> "Callable[[Status], None]":
 
     keys = ("label", "method", "run")
     step = Gauge("histoseg_step", "Steps done.", keys)
+    steps = Gauge("histoseg_steps", "Steps to do in all.", keys)
     loss = Gauge("histoseg_loss", "Mean loss since the last status.", keys)
     pace = Gauge("histoseg_images_per_second", "Images trained on, all ranks together.", keys)
     wait = Gauge("histoseg_loader_wait_fraction", "Share of the time spent waiting for images.", keys)
@@ -126,6 +127,7 @@ def _gauges(method: str, run: str) -> "Callable[[Status], None]":
     def show(status: "Status") -> None:
         tags = {"label": status.label, "method": method, "run": run}
         step.set(status.step, tags)
+        steps.set(status.steps, tags)
         loss.set(status.loss, tags)
         pace.set(status.images_per_s, tags)
         wait.set(status.loader_wait, tags)

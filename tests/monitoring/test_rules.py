@@ -78,6 +78,20 @@ CASES = [
         25,
         0,
     ),
+    Case(
+        "HistosegTrainingStalled",
+        "all steps are done, and it scores images",
+        (RUNNING, gauge("step", "0+5x10 50x60"), gauge("steps", "50x80")),
+        40,
+        0,
+    ),
+    Case(
+        "HistosegTrainingStalled",
+        "steps are missing",
+        (RUNNING, gauge("step", "0+5x10 50x60"), gauge("steps", "60x80")),
+        40,
+        1,
+    ),
     Case("HistosegTrainingStalled", "it has only just begun", (RUNNING, gauge("step", "_x20 0x60")), 30, 0),
     Case(
         "HistosegTrainingStalled",
