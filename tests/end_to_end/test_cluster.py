@@ -2,21 +2,25 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from ray_jobs import submit
+from tests.monitoring.dashboards import panel_queries
+from tests.monitoring.prometheus import NEEDS_PROMETHEUS, prometheus
 from tests.ray_jobs.nodes import nodes
 from tests.ray_jobs.restartable_store import restartable_store
 
 pytestmark = pytest.mark.slow
 PATIENCE_S = 400
 ROOT = Path(submit.__file__).parents[1]
-SETS = "optim.steps=1200 refine.epochs=1"  # Long enough for all that happens to it.
+SETS = "optim.steps=800 refine.epochs=1"  # Long enough for all that happens to it.
 STORE = "s3://histoseg/chaos"
 
 
@@ -81,7 +85,7 @@ def node_of(ray, output, line):
 
 @pytest.fixture(scope="module")
 def disturbed(cluster, tmp_path_factory):
-    """The outputs of the two submissions it took: after a drain, an outage, and kills of two nodes and the driver."""
+    """A node was drained and killed, another killed while the store was away, then the driver was killed."""
     from histoseg.storage import connect
 
     server, ray = cluster
@@ -94,6 +98,7 @@ def disturbed(cluster, tmp_path_factory):
     other.process.kill()
     other.process.wait()
 
+    shown = series_of_panels(ray, folder / "prometheus")
     drained = node_of(ray, first.output(), "pretrain synthetic Maml  step")
     words = ["--deadline-s", "15", "--node-id", ray.ids()[drained]]
     address = {"RAY_ADDRESS": f"127.0.0.1:{ray.gcs}"}  # as KubeRay sets it
@@ -104,13 +109,13 @@ def disturbed(cluster, tmp_path_factory):
     ray.start_worker("three")
     first.wait_for("resumed at step")
 
+    resumed = first.output().count("resumed at step")
     server.stop()
-    time.sleep(30)
-    server.start()
-
+    back_at = time.monotonic() + 30
     ray.kill(node_of(ray, first.output(), "resumed at step"))
     ray.start_worker("four")
-    resumed = first.output().count("resumed at step")
+    time.sleep(max(0, back_at - time.monotonic()))
+    server.start()
     wait_until(lambda: first.output().count("resumed at step") > resumed)
     for process in ray.processes("head"):
         if "ray_jobs.driver" in " ".join(process.cmdline()):
@@ -119,24 +124,53 @@ def disturbed(cluster, tmp_path_factory):
     assert code == 1, output
     code, again = Submission(ray, folder).finish()
     assert code == 0, again
-    return folder, saved, output, again
+    return Outcome(folder=folder, saved=saved, output=output, again=again, shown=shown)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    folder: Path
+    saved: list  # checkpoints that there were after the drain
+    output: str  # of the submission whose driver was killed
+    again: str  # of the next
+    shown: dict  # how many series each panel's query had, by dashboard and panel
+
+
+def series_of_panels(ray, folder):
+    """How many series a Prometheus that scrapes the nodes has for each query about Ray, while it trains."""
+    if shutil.which("prometheus") is None:
+        return {}
+    labels = {"namespace": "lab", "ray_io_cluster": "smoke"}
+    with prometheus({"histoseg-ray": list(ray.metrics.values())}, folder, labels) as server:
+        assert server.wait_for("ray_histoseg_loss", 60)
+        assert server.wait_for("ray_train_controller_state", 60)
+        asked = [
+            item for item in panel_queries() if "ray_" in item[2] and "gpus" not in item[2] and "gram" not in item[2]
+        ]
+        return {(dashboard, panel): len(server.wait_for(query, 20)) for dashboard, panel, query in asked}
 
 
 def test_a_drained_node_had_its_work_saved(disturbed):
-    _, saved, output, _ = disturbed
-    assert "a machine is about to be taken away; saving step" in output
-    assert any(key.endswith(".json") for key in saved)
+    saved_at = int(re.search(r"a machine is about to be taken away; saving step (\d+)", disturbed.output)[1])
+    assert any(key.endswith(".json") for key in disturbed.saved)
+    assert int(re.search(r"resumed at step (\d+)", disturbed.output)[1]) >= saved_at
+
+
+@NEEDS_PROMETHEUS
+def test_dashboards_show_the_training(disturbed):
+    assert len(disturbed.shown) > 10
+    assert [panel for panel, count in disturbed.shown.items() if not count] == []
 
 
 def test_a_killed_driver_is_told_in_one_line(disturbed):
-    _, _, output, _ = disturbed
-    assert re.fullmatch(r"histoseg: job smoke-[0-9a-f]{8} has failed: .+", output.splitlines()[-1])
+    output = disturbed.output
+    assert re.fullmatch(r"histoseg: job smoke-[0-9a-f]{8} has failed: .*exit code.*", output.splitlines()[-1])
 
 
 def test_the_table_is_that_of_an_undisturbed_run(disturbed, tmp_path):
     from histoseg.evaluate import complete
     from histoseg.plan import make_plan
-    from histoseg.results import record_key
+    from histoseg.runs import record_key
     from histoseg.storage import connect
     from histoseg.training.process import Process
 
@@ -157,14 +191,14 @@ def test_the_table_is_that_of_an_undisturbed_run(disturbed, tmp_path):
 
 
 def test_each_cell_was_recorded_once(disturbed):
-    _, _, output, again = disturbed
-    recorded = re.findall(r"cell ([0-9a-f]{16}) recorded", output + again)
+    lines = {line for line in (disturbed.output + disturbed.again).splitlines() if " recorded: mIoU" in line}
+    recorded = re.findall(r"cell ([0-9a-f]{16}) recorded", "\n".join(lines))  # The second log begins with the first.
     assert len(recorded) == len(set(recorded)) <= 2
 
 
 def test_results_are_left_in_the_store_and_fetched(cluster, disturbed):
     _, ray = cluster
-    folder, _, _, again = disturbed
+    folder, again = disturbed.folder, disturbed.again
     name = re.search(r"job (smoke-[0-9a-f]{8})", again)[1]
     assert again.splitlines()[-1] == f"{STORE}/demo/results/smoke/{name}/index.html"
     code, output = Submission(ray, folder, "--results").finish()
@@ -176,17 +210,21 @@ def test_results_are_left_in_the_store_and_fetched(cluster, disturbed):
 
 def test_a_finished_job_is_not_run_again(cluster, disturbed):
     _, ray = cluster
-    code, output = Submission(ray, disturbed[0]).finish()
+    code, output = Submission(ray, disturbed.folder).finish()
     assert code == 0
     assert "has finished already; RESULTS=1 fetches its table" in output
     assert "following" not in output
-    assert "succeeded" in Submission(ray, disturbed[0], "--status").finish()[1]
-    assert "nothing to cancel" in Submission(ray, disturbed[0], "--cancel").finish()[1]
+    assert "succeeded" in Submission(ray, disturbed.folder, "--status").finish()[1]
+    assert "nothing to cancel" in Submission(ray, disturbed.folder, "--cancel").finish()[1]
 
 
 def test_secrets_are_nowhere(cluster, disturbed):
     server, ray = cluster
-    texts = [disturbed[2], disturbed[3], *(path.read_text() for path in (disturbed[0] / "results").rglob("*.html"))]
+    texts = [
+        disturbed.output,
+        disturbed.again,
+        *(path.read_text() for path in (disturbed.folder / "results").rglob("*.html")),
+    ]
     for secret in (server.secret, ray.token):
         assert not any(secret in text for text in texts)
 

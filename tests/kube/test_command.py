@@ -1,0 +1,127 @@
+"""The command as people type it, from its words to the emulated API server and back."""
+
+import json
+
+import pytest
+import yaml
+
+from tests.kube.emulator import Log, ends, stamped, state, submitter
+
+EXPERIMENT = ["--experiment", "smoke", "--cluster", "lab"]
+
+
+@pytest.fixture
+def typed(server, kubeconfig, data, capsys, monkeypatch, tmp_path):
+    """Types a command at a cluster in which a release is installed; gives its exit code, its output and its error."""
+    from ray_jobs import submit
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("histoseg.kube.api.time.sleep", lambda _seconds: None)
+    server.put("v1/configmaps", "histoseg-settings", {"data": data})
+
+    def run(*words):
+        code = 0
+        try:
+            submit.main([*EXPERIMENT, *words])
+        except SystemExit as end:
+            code = end.code
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def name(settings):
+    from histoseg.jobs import Job
+
+    return Job(experiment="smoke", store="s3://bucket/prefix/demo", data="demo").name(settings.image)
+
+
+def test_dry_run_prints_a_rayjob(typed, server, name):
+    code, printed, _ = typed("--data", "demo", "--set", "optim.steps=3", "--dry-run")
+    assert code == 0
+    made = yaml.safe_load(printed)
+    assert made["kind"] == "RayJob"
+    assert made["metadata"]["name"] != name  # Other assignments are another job.
+    assert "--data demo" in made["spec"]["entrypoint"]
+    assert "--set optim.steps=3" in made["spec"]["entrypoint"]
+    assert made["metadata"]["annotations"]["histoseg.io/command"] == (
+        'make submit EXP=smoke SCALE=laptop DATA=demo SET="optim.steps=3" CLUSTER=lab'
+    )
+    assert not server.requests("POST", "/rayjobs")
+
+
+def test_submit_follow_status_cancel(typed, server, name, pace, monkeypatch):
+    from histoseg.kube import follow
+
+    monkeypatch.setattr(follow, "Pace", lambda: pace)
+    log = Log(stamped("cells: 2 of 2 recorded"))
+    server.tell(lambda api: api.scripts.append([state("Running", "RUNNING"), submitter(log), ends()]))
+    code, printed, error = typed("--data", "demo")
+    assert (code, error) == (0, "")
+    lines = printed.splitlines()
+    assert lines[0].startswith(f"{name}: created in namespace team of lab")
+    assert "cells: 2 of 2 recorded" in lines
+    assert lines[-1] == f"s3://bucket/prefix/demo/results/smoke/{name}/index.html"
+    code, printed, _ = typed("--data", "demo")
+    assert code == 0
+    assert f"{name}: is there already (succeeded); attached to it" in printed
+    code, printed, _ = typed("--data", "demo", "--status")
+    assert code == 0
+    assert "succeeded" in printed
+    code, printed, _ = typed("--data", "demo", "--cancel")
+    assert code == 0
+    assert f"{name}: cancelled" in printed
+    assert "deletionTimestamp" in server.rayjob(name)["metadata"]
+    assert f"{name}: is being deleted already" in typed("--data", "demo", "--cancel")[1]
+
+
+def test_results_are_fetched_page_last(typed, name, tmp_path, monkeypatch):
+    from histoseg.storage import connect
+
+    store = connect(f"file://{tmp_path}/bucket")
+    monkeypatch.setattr("histoseg.storage.connect", lambda url, patient=False: store)
+    code, _, _ = typed("--data", "demo", "--results")
+    assert code.startswith(f"histoseg: {store.url}/results/smoke/{name} is empty: job {name} has left no results yet")
+    for part in ("index.html", "smoke.md", "figures/a.png"):
+        store.put(f"results/smoke/{name}/{part}", part.encode())
+    code, printed, _ = typed("--data", "demo", "--results")
+    assert code == 0
+    folder = tmp_path / "results" / "smoke"
+    assert printed.splitlines()[-1] == str(folder / "index.html")
+    assert (folder / "figures/a.png").read_text() == "figures/a.png"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--scale", "nope"], "smoke has no scale 'nope'; choose from laptop"),
+        (["--set", "data.nope=1"], "'nope' is not among"),
+        (["--data", "/elsewhere"], "DATA=/elsewhere is not what the pods see: they see none"),
+        (["--release", "other"], "no release 'other' in namespace 'team'"),
+        (["--start", "model"], "import-weights"),
+        (["--workers", "99"], "job.workers is 99, but all workers of the release together have"),
+        (["--store", "file:///x"], "job.store = 'file:///x': must be s3://bucket/prefix"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_nothing_is_sent(typed, server, words, message):
+    code, printed, _ = typed(*words)
+    assert isinstance(code, str)
+    assert message in code
+    assert "\n" not in code
+    assert printed == ""
+    assert not server.requests("POST", "/rayjobs")
+
+
+def test_a_wrong_context_lists_those_there_are(kubeconfig):
+    from ray_jobs import submit
+
+    with pytest.raises(SystemExit, match=r"no context 'nope' in .*; there are: lab; choose one with CLUSTER="):
+        submit.main(["--experiment", "smoke", "--cluster", "nope"])
+
+
+def test_no_secret_is_in_what_is_sent(typed, server):
+    _, printed, _ = typed("--data", "demo", "--dry-run")
+    assert "very-secret-token" not in printed
+    assert "AWS_SECRET_ACCESS_KEY=" not in json.dumps(yaml.safe_load(printed))
