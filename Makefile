@@ -50,9 +50,9 @@ bench: setup ## print measured ratios for the parts named in docs/performance.md
 list: setup ## list sources, methods and experiments
 	@$(BIN)/histoseg list
 
-images: ## build the container images histoseg-train and histoseg-data: [TORCH=cpu ENGINE=podman]
+images: ## build the container images histoseg-train and histoseg-data: [TORCH=cpu ENGINE=podman IMAGE_ARGS="--build-arg BASE=…"]
 	@for image in train data; do $(ENGINE) build --file dockerfiles/Dockerfile --target $$image --tag histoseg-$$image:$(VERSION) \
-		--build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) --build-arg TORCH=$(TORCH) . || exit 1; done
+		--build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) --build-arg TORCH=$(TORCH) $(IMAGE_ARGS) . || exit 1; done
 
 test-pods: setup ## run the chart's pods from fresh images (root, Linux, podman, fifteen minutes)
 	@HISTOSEG_PODS=1 $(BIN)/python -m pytest tests/pods $(ARGS)

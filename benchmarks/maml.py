@@ -31,7 +31,8 @@ from torch import Tensor
 
 from histoseg.config import Model
 from histoseg.losses import cross_entropy_per_image
-from histoseg.methods.maml import Maml, mean_loss
+from histoseg.methods._meta_gradient import mean_loss
+from histoseg.methods.maml import Maml
 from histoseg.models.tensors import to_tensors
 from histoseg.models.unet import UNet, build
 from histoseg.types import Episode, Patches

@@ -29,11 +29,10 @@ from histoseg.results import (
     describe_training,
     folder_of,
     header,
-    model_folder,
     put_pictures,
     put_record,
 )
-from histoseg.runs import cell_id, digest, pretraining_id, to_json
+from histoseg.runs import cell_id, digest, model_folder, pretraining_id, to_json
 from histoseg.segmentation import segment
 from histoseg.shards.reader import MetaDataset
 from histoseg.storage import Store

@@ -185,7 +185,5 @@ def _experiment_check(url: str, places: Places) -> Check:
     except HistosegError as error:
         advice = f"prepare its sources: histoseg prepare all --experiment {places.experiment} --scale {places.scale} …"
         return Check(what=what, ok=False, found=str(error), advice=advice)
-    except ImportError as error:  # Methods need torch.
-        return Check(what=what, ok=False, found=str(error), advice="pip install 'histoseg[train]'")
     absent = f"; not prepared: {', '.join(plan.absent)}" if plan.absent else ""
     return Check(what=what, ok=True, found=f"{len(plan.runs)} runs of {', '.join(plan.sources)}{absent}")

@@ -12,7 +12,7 @@ from histoseg.reporting import fold_page, fold_records, page, records
 from histoseg.reporting.fold_records import Division, FoldRecord
 from histoseg.reporting.fold_spec import FoldTableSpec
 from histoseg.reporting.frame import Frame
-from histoseg.results import record_key
+from histoseg.runs import record_key
 from histoseg.storage import FileStore, Store
 
 AnyRecord = TypeVar("AnyRecord")

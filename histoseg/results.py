@@ -1,4 +1,4 @@
-"""What every result record has in common: where it lies, what it came from, and that it is written once."""
+"""What every result record has in common: what it came from, and that it is written once."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ from histoseg.config import AnyRun
 from histoseg.errors import DataError
 from histoseg.provenance import git_commit, versions
 from histoseg.ranks import sum_over_ranks
-from histoseg.runs import cell_id, pretraining_id, to_json
+from histoseg.runs import cell_id, pretraining_id, record_key, run_folder, to_json
 from histoseg.shards.reader import MetaDataset
 from histoseg.shards.tiles import smallest_tile_px
 from histoseg.storage import Store
@@ -30,21 +30,6 @@ PANEL_PX = 512
 
 SomeRun = TypeVar("SomeRun", bound=AnyRun)
 Trained = TypeVar("Trained")
-
-
-def record_key(experiment: str, cell: str) -> str:
-    """Where a cell's record lies in the store."""
-    return f"records/{experiment}/{cell}.json"
-
-
-def run_folder(pretraining: str) -> str:
-    """Where a pretraining keeps its checkpoints, and what follows it below."""
-    return f"runs/{pretraining}"
-
-
-def model_folder(pretraining: str, cell: str) -> str:
-    """Where the network of a run over folds lies, as `histoseg predict` takes it."""
-    return f"{run_folder(pretraining)}/{cell}/model"
 
 
 def folder_of(run: AnyRun, dataset: MetaDataset) -> str:

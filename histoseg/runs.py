@@ -149,5 +149,20 @@ def pretraining_id(run: AnyRun, checksums: Mapping[str, str]) -> str:
     return digest([parts, _of(run.trained_on, checksums)])
 
 
+def record_key(experiment: str, cell: str) -> str:
+    """Where a cell's record lies in the store."""
+    return f"records/{experiment}/{cell}.json"
+
+
+def run_folder(pretraining: str) -> str:
+    """Where a pretraining keeps its checkpoints, and what follows it below."""
+    return f"runs/{pretraining}"
+
+
+def model_folder(pretraining: str, cell: str) -> str:
+    """Where the network of a run over folds lies, as `histoseg predict` takes it."""
+    return f"{run_folder(pretraining)}/{cell}/model"
+
+
 def _of(sources: Iterable[str], checksums: Mapping[str, str]) -> dict[str, str]:
     return {name: checksums[name] for name in sources}

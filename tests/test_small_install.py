@@ -74,6 +74,8 @@ def test_data_is_prepared_for_an_experiment(python, demo, tmp_path):
     assert python("-m", "histoseg.cli", "prepare", *words).splitlines()[-1] == url
     for source in ("synthetic", "glas"):
         assert (tmp_path / "store" / "shards" / source / "64px" / "index.json").exists()  # smoke's patches
+    found = python("-m", "histoseg.cli", "doctor", "--no-machine", "--store", url, "--experiment", "smoke")
+    assert "ok   experiment smoke (laptop): 2 runs of synthetic, glas" in found
 
 
 def test_everything_there_is_can_be_listed(python):

@@ -5,7 +5,7 @@ The published code takes tasks in turn; the paper draws them, and so do we.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count
 from threading import local
 
@@ -14,7 +14,6 @@ import numpy as np
 
 from histoseg.config import Data
 from histoseg.errors import DataError
-from histoseg.loaders.augment import Augment
 from histoseg.loaders.prefetch import PatchPlan, prefetch
 from histoseg.loaders.streams import stream
 from histoseg.shards.reader import MetaDataset
@@ -142,16 +141,19 @@ class _Cutter:
     """Cuts and augments patches and makes their targets; each thread has augmentations of its own."""
 
     def __init__(self, dataset: MetaDataset, data: Data, contour: bool) -> None:
+        from histoseg.loaders.augment import Augment  # albumentations is not in the small install.
+
         cv2.setNumThreads(1)  # The threads of the loader are the parallelism.
         self._dataset = dataset
         self._data = data
         self._contour = contour
+        self._new_augment = partial(Augment, data)
         self._local = local()
 
     def cut(self, plan: StepPlan) -> MixedBatch:
         """A rank's share of a step."""
         if not hasattr(self._local, "large"):
-            self._local.large, self._local.whole = Augment(self._data), Augment(self._data, whole=True)
+            self._local.large, self._local.whole = self._new_augment(), self._new_augment(whole=True)
         plans = [(part.structure, patch) for part in plan.parts for patch in part.patches]
         cut = [self._tissue(patch) if name == TISSUE else self._objects(patch, name) for name, patch in plans]
         is_tissue = TISSUE in plan.counts

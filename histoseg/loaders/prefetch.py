@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from threading import local
 from typing import TypeVar
@@ -12,7 +13,6 @@ import cv2
 import numpy as np
 
 from histoseg.config import Data
-from histoseg.loaders.augment import Augment
 from histoseg.machine import available_cpus
 from histoseg.shards.reader import MetaDataset
 from histoseg.types import Patches
@@ -35,15 +35,18 @@ class PatchCutter:
     """Cuts and augments patches from a meta-dataset; each thread has an augmentation of its own."""
 
     def __init__(self, dataset: MetaDataset, data: Data) -> None:
+        from histoseg.loaders.augment import Augment  # albumentations is not in the small install.
+
         cv2.setNumThreads(1)  # The threads of the loader are the parallelism.
         self._dataset = dataset
         self._data = data
+        self._new_augment = partial(Augment, data)
         self._local = local()
 
     def cut(self, plans: Sequence[PatchPlan]) -> Patches:
         """The patches of some plans, in order."""
         if not hasattr(self._local, "augment"):
-            self._local.augment = Augment(self._data)
+            self._local.augment = self._new_augment()
         drawn = [self._cut(plan) for plan in plans]
         size = self._data.patch_px
         keys = (self._dataset.sources[plan.source].samples.key[plan.row] for plan in plans)

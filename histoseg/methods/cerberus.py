@@ -7,19 +7,16 @@ and masks the loss, so that its decoders' batch statistics see other structures'
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import numpy as np
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from histoseg.config import Data
 from histoseg.errors import ConfigError
 from histoseg.loaders.mixed import TISSUE, MixedSampler, mixed_loader, pools_of
-from histoseg.losses import weighted_cross_entropy_per_image
-from histoseg.models.cerberus import DROPOUT, Cerberus
-from histoseg.models.tensors import device_of
 from histoseg.shards.reader import MetaDataset
-from histoseg.types import MixedBatch, Place, Structure
+from histoseg.types import MixedBatch, Place
+
+if TYPE_CHECKING:
+    from histoseg.models.cerberus import Cerberus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,40 +53,15 @@ class MultiTask:
         sampler = MixedSampler(pools=pools, batch=self.batch, mixed=self.mixed, seed=seed)
         return mixed_loader(dataset, data, sampler, contour=self.contour, place=place, first_step=first_step)
 
-    def backward(self, model: Cerberus, batch: MixedBatch) -> float:
+    def backward(self, model: "Cerberus", batch: MixedBatch) -> float:
         """Add this rank's share of the gradient of Eq. 1; return its share of that loss.
 
         The loss of a structure is the mean over the patches that own it, on all ranks: a rank with fewer of them must
         not weigh them more.
         """
-        weights = dict(self.loss_weights)
-        features = model.encode(torch.from_numpy(batch.images).to(device_of(model), non_blocking=True))
-        total = features[0].new_zeros((), dtype=torch.float32)
-        for structure, count in batch.counts.items():
-            losses = self._losses(model, features, batch, structure)
-            total = total + weights.get(structure, 1.0) * losses.sum() / count
-        torch.autograd.backward(total)
-        return float(total.detach())
+        from histoseg.methods._multi_task_loss import backward
 
-    def _losses(self, model: Cerberus, features: list[Tensor], batch: MixedBatch, structure: Structure) -> Tensor:
-        """The loss of each of this rank's patches of a structure."""
-        own, device = batch.owned(structure), features[0].device
-        classes = torch.from_numpy(batch.classes[own]).to(device, non_blocking=True).long()
-        weights = torch.from_numpy(batch.weights[own]).to(device, non_blocking=True)
-        if structure == TISSUE:
-            kept = torch.from_numpy(draw_kept(batch.seeds[own], features[-1].shape[1])).to(device)
-            logits = model.classify([feature[own] for feature in features], kept)
-        elif self.masked:
-            logits = model.decode(features, structure)[own]
-        else:
-            logits = model.decode([feature[own] for feature in features], structure)
-        return weighted_cross_entropy_per_image(logits.float(), classes, weights)
+        return backward(model, batch, self)
 
 
 METHOD = MultiTask
-
-
-def draw_kept(seeds: tuple[int, ...], num_features: int) -> np.ndarray:
-    """Which features of each patch dropout leaves, bool (B, F): by the patch's own stream, on whichever rank it is."""
-    drawn = [np.random.default_rng([seed, 1]).random(num_features) >= DROPOUT for seed in seeds]
-    return np.stack(drawn) if drawn else np.empty((0, num_features), bool)

@@ -5,18 +5,16 @@ Cerberus, Sec. 3.3.2. Everything else is frozen to the bit, running statistics i
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from histoseg.config import Data
 from histoseg.errors import ConfigError, DataError
 from histoseg.loaders.mixed import MixedSampler, mixed_loader, pools_of
-from histoseg.losses import subtyping_loss
-from histoseg.models.cerberus import Cerberus
-from histoseg.models.tensors import device_of
-from histoseg.ranks import world_size
 from histoseg.shards.reader import MetaDataset
 from histoseg.types import MixedBatch, Place
+
+if TYPE_CHECKING:
+    from histoseg.models.cerberus import Cerberus
 
 DECODER = "nuclei_type"
 
@@ -50,8 +48,14 @@ class Subtyping:
         sampler = MixedSampler(pools=pools_of(typed, data), batch=self.batch, mixed=False, seed=seed)
         return mixed_loader(typed, data, sampler, contour=False, place=place, first_step=first_step)
 
-    def backward(self, model: Cerberus, batch: MixedBatch) -> float:
+    def backward(self, model: "Cerberus", batch: MixedBatch) -> float:
         """Add this rank's share of the gradient; return its share of the loss."""
+        import torch
+
+        from histoseg.losses import subtyping_loss
+        from histoseg.models.tensors import device_of
+        from histoseg.ranks import world_size
+
         device = device_of(model)
         features = model.encode(torch.from_numpy(batch.images).to(device, non_blocking=True))
         logits = model.decode(features, DECODER).float()

@@ -6,17 +6,16 @@ image weighs the same, so a step means the same on any number of ranks.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from histoseg.config import Data
 from histoseg.errors import ConfigError
 from histoseg.loaders.batches import BatchSampler, batch_loader
-from histoseg.losses import cross_entropy_per_image
-from histoseg.models.tensors import device_of, to_tensors
-from histoseg.models.unet import UNet
 from histoseg.shards.reader import MetaDataset
 from histoseg.types import Batch, Place
+
+if TYPE_CHECKING:
+    from histoseg.models.unet import UNet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +38,7 @@ class Transfer:
         sampler = BatchSampler(rows=rows, batch=self.batch, seed=seed)
         return batch_loader(dataset, data, sampler, place=place, first_step=first_step)
 
-    def backward(self, model: UNet, batch: Batch) -> float:
+    def backward(self, model: "UNet", batch: Batch) -> float:
         """Add this rank's share of the gradient of the mean loss over images; return its share of that loss."""
         return backward_batch(model, batch)
 
@@ -47,8 +46,13 @@ class Transfer:
 METHOD = Transfer
 
 
-def backward_batch(model: UNet, batch: Batch) -> float:
+def backward_batch(model: "UNet", batch: Batch) -> float:
     """One forward through the body for all tasks, then each image through its own head only."""
+    import torch
+
+    from histoseg.losses import cross_entropy_per_image
+    from histoseg.models.tensors import device_of, to_tensors
+
     if not batch.patches.tasks:
         return 0.0
     images, semantic_maps = to_tensors(batch.patches, device_of(model))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from histoseg.reporting.fields import Part, count, each, named, number, score, text
 from histoseg.reporting.header import Header, Panel, read_header, read_panel
-from histoseg.results import model_folder
+from histoseg.runs import model_folder
 
 
 class Division(NamedTuple):

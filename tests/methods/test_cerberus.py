@@ -8,7 +8,8 @@ import torch
 
 from histoseg.config import Network
 from histoseg.errors import ConfigError, DataError
-from histoseg.methods.cerberus import MultiTask, draw_kept
+from histoseg.methods._multi_task_loss import draw_kept
+from histoseg.methods.cerberus import MultiTask
 from histoseg.methods.subtyping import Subtyping, typed_sources
 from histoseg.models.cerberus import Spec, build
 from histoseg.types import MixedBatch, Place

@@ -7,7 +7,8 @@ import torch
 
 from histoseg.config import Model
 from histoseg.errors import ConfigError
-from histoseg.methods.maml import Maml, mean_loss
+from histoseg.methods._meta_gradient import mean_loss
+from histoseg.methods.maml import Maml
 from histoseg.models.unet import build
 from histoseg.types import MetaBatch
 from tests.synthetic import gradient_of, make_episode

@@ -1,0 +1,48 @@
+"""The loss of a step of Cerberus (Eq. 1) and its gradient: each decoder on the patches of its own structure."""
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from histoseg.loaders.mixed import TISSUE
+from histoseg.losses import weighted_cross_entropy_per_image
+from histoseg.methods.cerberus import MultiTask
+from histoseg.models.cerberus import DROPOUT, Cerberus
+from histoseg.models.tensors import device_of
+from histoseg.types import MixedBatch, Structure
+
+
+def backward(model: Cerberus, batch: MixedBatch, method: MultiTask) -> float:
+    """Add this rank's share of the gradient; return its share of the loss."""
+    weights = dict(method.loss_weights)
+    features = model.encode(torch.from_numpy(batch.images).to(device_of(model), non_blocking=True))
+    total = features[0].new_zeros((), dtype=torch.float32)
+    for structure, count in batch.counts.items():
+        losses = _losses(model, features, batch, structure, masked=method.masked)
+        total = total + weights.get(structure, 1.0) * losses.sum() / count
+    torch.autograd.backward(total)
+    return float(total.detach())
+
+
+def _losses(
+    model: Cerberus, features: list[Tensor], batch: MixedBatch, structure: Structure, *, masked: bool
+) -> Float[Tensor, " B"]:
+    """The loss of each of this rank's patches of a structure."""
+    own, device = batch.owned(structure), features[0].device
+    classes = torch.from_numpy(batch.classes[own]).to(device, non_blocking=True).long()
+    weights = torch.from_numpy(batch.weights[own]).to(device, non_blocking=True)
+    if structure == TISSUE:
+        kept = torch.from_numpy(draw_kept(batch.seeds[own], features[-1].shape[1])).to(device)
+        logits = model.classify([feature[own] for feature in features], kept)
+    elif masked:
+        logits = model.decode(features, structure)[own]
+    else:
+        logits = model.decode([feature[own] for feature in features], structure)
+    return weighted_cross_entropy_per_image(logits.float(), classes, weights)
+
+
+def draw_kept(seeds: tuple[int, ...], num_features: int) -> Bool[np.ndarray, "B F"]:
+    """Which features of each patch dropout leaves: by the patch's own stream, on whichever rank it is."""
+    drawn = [np.random.default_rng([seed, 1]).random(num_features) >= DROPOUT for seed in seeds]
+    return np.stack(drawn) if drawn else np.empty((0, num_features), bool)
