@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -317,7 +318,11 @@ def _process() -> Any:
 
     from histoseg.training.process import Process
 
-    return Process(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        # PyTorch 2.13's oneDNN corrupts memory in Cerberus' backward pass with more; docs/lab-notes.md.
+        torch.set_num_threads(1)
+    return Process(device=device)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from tests.ray_jobs.restartable_store import restartable_store
 pytestmark = pytest.mark.slow
 PATIENCE_S = 400
 ROOT = Path(submit.__file__).parents[1]
-SETS = "optim.steps=800 refine.epochs=1"  # Long enough for all that happens to it.
+SETS = "optim.steps=600 refine.epochs=1"  # Long enough for all that happens to it.
 STORE = "s3://histoseg/chaos"
 
 
@@ -98,7 +99,9 @@ def disturbed(cluster, tmp_path_factory):
     other.process.kill()
     other.process.wait()
 
-    shown = series_of_panels(ray, folder / "prometheus")
+    shown, panels = {}, threading.Event()
+    looking = threading.Thread(target=look_at_panels, args=(ray, folder / "prometheus", shown, panels))
+    looking.start()
     drained = node_of(ray, first.output(), "pretrain synthetic Maml  step")
     words = ["--deadline-s", "15", "--node-id", ray.ids()[drained]]
     address = {"RAY_ADDRESS": f"127.0.0.1:{ray.gcs}"}  # as KubeRay sets it
@@ -117,6 +120,8 @@ def disturbed(cluster, tmp_path_factory):
     time.sleep(max(0, back_at - time.monotonic()))
     server.start()
     wait_until(lambda: first.output().count("resumed at step") > resumed)
+    panels.set()
+    looking.join()
     for process in ray.processes("head"):
         if "ray_jobs.driver" in " ".join(process.cmdline()):
             process.kill()
@@ -133,21 +138,22 @@ class Outcome:
     saved: list  # checkpoints that there were after the drain
     output: str  # of the submission whose driver was killed
     again: str  # of the next
-    shown: dict  # how many series each panel's query had, by dashboard and panel
+    shown: dict  # whether each panel's query had a series at some time
 
 
-def series_of_panels(ray, folder):
-    """How many series a Prometheus that scrapes the nodes has for each query about Ray, while it trains."""
+def look_at_panels(ray, folder, shown, over):
+    """Have a Prometheus scrape the nodes, and note which panels' queries about Ray show something, until it is over."""
     if shutil.which("prometheus") is None:
-        return {}
+        return
     labels = {"namespace": "lab", "ray_io_cluster": "smoke"}
+    asked = [
+        item for item in panel_queries() if "ray_" in item[2] and not re.search("gpus|gram|histoseg_score", item[2])
+    ]
+    shown.update(dict.fromkeys(asked, False))
     with prometheus({"histoseg-ray": list(ray.metrics.values())}, folder, labels) as server:
-        assert server.wait_for("ray_histoseg_loss", 60)
-        assert server.wait_for("ray_train_controller_state", 60)
-        asked = [
-            item for item in panel_queries() if "ray_" in item[2] and "gpus" not in item[2] and "gram" not in item[2]
-        ]
-        return {(dashboard, panel): len(server.wait_for(query, 20)) for dashboard, panel, query in asked}
+        while not over.wait(2) and not all(shown.values()):
+            for item in [item for item in asked if not shown[item]]:
+                shown[item] = bool(server.query(item[2]))
 
 
 def test_a_drained_node_had_its_work_saved(disturbed):
@@ -159,7 +165,7 @@ def test_a_drained_node_had_its_work_saved(disturbed):
 @NEEDS_PROMETHEUS
 def test_dashboards_show_the_training(disturbed):
     assert len(disturbed.shown) > 10
-    assert [panel for panel, count in disturbed.shown.items() if not count] == []
+    assert [item[:2] for item, seen in disturbed.shown.items() if not seen] == []
 
 
 def test_a_killed_driver_is_told_in_one_line(disturbed):
