@@ -130,7 +130,7 @@ def dashboard_checks(url: str, token: str) -> Iterator[Check]:
 def _health(url: str) -> int:
     """The status of the one path that Ray leaves open."""
     for pause_s in PAUSES_S:
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, ConnectionError):  # A head that is starting refuses connections, or drops them
             if (status := _status(url, "/api/gcs_healthz")) < HTTPStatus.INTERNAL_SERVER_ERROR:
                 return status
         time.sleep(pause_s)

@@ -35,6 +35,7 @@ Item = TypeVar("Item")
 
 PREFIX = "records/"
 PATIENCE_S = 60.0  # A reading may take this long beyond its turn before the store counts as down.
+HUNG_S = 900.0  # No object is asked for so long: each answer has a time limit, and attempts are counted.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,12 +123,20 @@ class Records(Collector):
     Args:
         store: Where the records lie.
         fresh_s: How old a reading may be; a store that does not answer is down before the client gives up on it.
+        hung_s: How long there may be neither an object nor the end of a reading; a store that is down ends one too.
     """
 
-    def __init__(self, store: Store, fresh_s: float) -> None:
+    def __init__(self, store: Store, fresh_s: float, hung_s: float = HUNG_S) -> None:
         self._store = store
         self._fresh_s = fresh_s
-        self._reading = Reading()  # Replaced by one thread, read by others.
+        self._hung_s = hung_s
+        self._reading = Reading()  # Replaced by one thread, read by others; so is the next.
+        self._moved_s = time.monotonic()
+
+    @property
+    def is_hung(self) -> bool:
+        """Whether nothing is read any more, which only a new process would mend."""
+        return time.monotonic() - self._moved_s > self._hung_s
 
     def refresh(self) -> None:
         """Read what is new; if the store cannot be read, what is known stays."""
@@ -138,18 +147,20 @@ class Records(Collector):
             entries = {key: entries[key] for key in keys if key in entries}
             damaged = {key: damaged[key] for key in keys if key in damaged}
             for key in keys:
+                self._moved_s = time.monotonic()
                 if key not in entries:
                     self._read(key, entries, damaged)
             is_up = True
         except StorageError as error:
             logger.warning("%s", error)
             is_up = False
+        self._moved_s = time.monotonic()
         self._reading = Reading(
             entries=entries,
             damaged=damaged,
             store_up=is_up,
             at_s=begin if is_up else before.at_s,
-            seconds=time.monotonic() - begin,
+            seconds=self._moved_s - begin,
         )
 
     def _read(self, key: str, entries: dict[str, Entry], damaged: dict[str, str]) -> None:
@@ -233,17 +244,22 @@ class _Answers(MetricsHandler):
     """What is served: /metrics, and /healthz for whoever restarts what hangs."""
 
     timeout = 30  # Seconds after which a silent client is left.
+    records: Records
 
     def do_GET(self) -> None:  # noqa: N802 - the name by which http.server finds it
         path = urlsplit(self.path).path
         if path == "/metrics":
             super().do_GET()
             return
-        is_health = path == "/healthz"
-        self.send_response(HTTPStatus.OK if is_health else HTTPStatus.NOT_FOUND)
+        status, body = HTTPStatus.NOT_FOUND, "choose /metrics or /healthz"
+        if path == "/healthz":
+            status, body = HTTPStatus.OK, "ok"
+            if self.records.is_hung:
+                status, body = HTTPStatus.SERVICE_UNAVAILABLE, "nothing is read any more; start this process again"
+        self.send_response(status)
         self.send_header("Content-Type", "text/plain; charset=utf-8")
         self.end_headers()
-        self.wfile.write(b"ok\n" if is_health else b"choose /metrics or /healthz\n")
+        self.wfile.write(f"{body}\n".encode())
 
 
 @contextmanager
@@ -253,8 +269,12 @@ def listening(records: Records, host: str, port: int) -> Iterator[int]:
     Raises:
         ConfigError: If it cannot listen there.
     """
-    registry = CollectorRegistry()
-    registry.register(records)
+    collectors, source = CollectorRegistry(), records
+    collectors.register(records)
+
+    class Answers(_Answers):
+        registry = collectors
+        records = source
 
     class Server(ThreadingTCPServer):
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -262,7 +282,7 @@ def listening(records: Records, host: str, port: int) -> Iterator[int]:
         daemon_threads = True
 
     try:
-        server = Server((host, port), _Answers.factory(registry))
+        server = Server((host, port), Answers)
     except OSError as error:
         raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}; choose --host or --port") from error
     with server:
@@ -280,7 +300,7 @@ def serve(store: Store, host: str, port: int, every_s: float) -> NoReturn:
         ConfigError: If it cannot listen there.
     """
     signal.signal(signal.SIGTERM, _end)
-    records = Records(store, fresh_s=every_s + PATIENCE_S)
+    records = Records(store, fresh_s=every_s + PATIENCE_S, hung_s=every_s + HUNG_S)
     with listening(records, host, port) as chosen:
         logger.info("records of %s: http://%s:%d/metrics, read every %g s", store.url, host, chosen, every_s)
         while True:

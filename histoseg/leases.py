@@ -42,7 +42,7 @@ def leased(store: Store, name: str, owner: str, ttl_s: float = TTL_S) -> Iterato
     """The lease of a name, waited for if somebody else holds it, and kept while this lasts.
 
     Args:
-        store: Where all who might want it look.
+        store: Where all who might want it look; a brisk one, so that no slow answer costs the lease.
         name: What is leased.
         owner: Who asks. The same owner takes its own lease over at once.
         ttl_s: Seconds without a beat after which a holder counts as gone.

@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, runtime_checkable
@@ -18,9 +19,25 @@ from histoseg.errors import ConfigError, StorageError
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-ATTEMPTS = 8  # botocore waits up to 1, 2, 4, 8, 16 s, then up to 20 s each: on average half a minute in all ...
-PATIENT_ATTEMPTS = 18  # ... and two minutes.
 MULTIPART_BYTES = 64 * 2**20  # Above this, a put goes up in parts, several at a time.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long an S3 server that is away or slow is waited for.
+
+    Attributes:
+        attempts: Between them botocore waits up to 1, 2, 4, 8, 16 s, then up to 20 s each.
+        read_timeout_s: For each answer.
+    """
+
+    attempts: int = 8  # On average half a minute in all: somebody may just have mistyped an address.
+    read_timeout_s: float = 60.0
+
+
+USUAL = Patience()
+PATIENT = Patience(attempts=18)  # Two minutes: a job that has got so far does not give up at once.
+BRISK = Patience(attempts=2, read_timeout_s=5.0)  # For what is soon asked again anyway
 
 
 @runtime_checkable
@@ -62,13 +79,8 @@ class Store(Protocol):
         ...
 
 
-def connect(url: str, *, patient: bool = False) -> Store:
+def connect(url: str, patience: Patience = USUAL) -> Store:
     """The store behind a URL. Nothing is contacted yet.
-
-    Args:
-        url: file:///absolute/folder or s3://bucket/prefix.
-        patient: Whether a store that is away is asked again for minutes, as a job does, not for half a minute, as
-            suits whoever may just have mistyped its address.
 
     Raises:
         ConfigError: If the URL is neither file:// nor s3://.
@@ -77,7 +89,7 @@ def connect(url: str, *, patient: bool = False) -> Store:
     if parts.scheme == "file" and parts.path and not parts.netloc:
         return FileStore(Path(unquote(parts.path)))
     if parts.scheme == "s3" and parts.netloc:
-        return S3Store(parts.netloc, parts.path.strip("/"), PATIENT_ATTEMPTS if patient else ATTEMPTS)
+        return S3Store(parts.netloc, parts.path.strip("/"), patience)
     raise ConfigError(f"store {url!r}: write file:///absolute/folder or s3://bucket/prefix")
 
 
@@ -151,14 +163,14 @@ class FileStore:
 class S3Store:
     """Objects in a bucket, below a prefix. Safe to pickle: the client is made where it is used."""
 
-    def __init__(self, bucket: str, prefix: str, attempts: int = ATTEMPTS) -> None:
+    def __init__(self, bucket: str, prefix: str, patience: Patience = USUAL) -> None:
         self.bucket = bucket
-        self.attempts = attempts
+        self.patience = patience
         self.prefix = f"{prefix}/" if prefix else ""
         self.url = f"s3://{bucket}/{prefix}".rstrip("/")
 
-    def __reduce__(self) -> tuple[type["S3Store"], tuple[str, str, int]]:
-        return S3Store, (self.bucket, self.prefix.rstrip("/"), self.attempts)
+    def __reduce__(self) -> tuple[type["S3Store"], tuple[str, str, Patience]]:
+        return S3Store, (self.bucket, self.prefix.rstrip("/"), self.patience)
 
     @cached_property
     def _client(self) -> "S3Client":
@@ -169,9 +181,9 @@ class S3Store:
         has_endpoint = any(os.environ.get(f"AWS_ENDPOINT_URL{end}") for end in ("", "_S3"))
         style: Literal["path", "auto"] = "path" if has_endpoint else "auto"
         config = Config(
-            retries={"mode": "standard", "total_max_attempts": self.attempts},
+            retries={"mode": "standard", "total_max_attempts": self.patience.attempts},
             connect_timeout=10,
-            read_timeout=60,
+            read_timeout=self.patience.read_timeout_s,
             max_pool_connections=32,
             s3={"addressing_style": style},
         )

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 REASON = "DRAIN_NODE_REASON_PREEMPTION"
 LOOK_EVERY_S = 1.0
+NO_WORK = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")  # Ray's own, which are there all the time
 ASK_AT_MOST_S = 20  # A head that is gone, as when a whole cluster is deleted, must not keep its workers' GPUs.
 
 
@@ -29,7 +30,7 @@ def is_busy() -> bool:
     import psutil
 
     titles = (" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
-    return any(title.startswith("ray::") and not title.startswith("ray::IDLE") for title in titles)
+    return any(title.startswith("ray::") and not title.startswith(NO_WORK) for title in titles)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

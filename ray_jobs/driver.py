@@ -156,9 +156,9 @@ def drive(asked: argparse.Namespace) -> str:
     Raises:
         HistosegError: With one line that says what is wrong; the cells that are finished are reported all the same.
     """
-    from histoseg.storage import connect
+    from histoseg.storage import PATIENT, connect
 
-    store = connect(asked.store, patient=True)
+    store = connect(asked.store, PATIENT)
     raw = None if asked.data == PREPARED else Path(asked.data)
     if asked.data == DEMO:
         raw = draw_demo(asked.experiment, asked.scale)

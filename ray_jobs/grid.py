@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from histoseg.errors import ConfigError, HistosegError, TrainingError
 from histoseg.leases import leased
-from histoseg.storage import connect
+from histoseg.storage import BRISK, connect
 from ray_jobs.train import Group, log_to_stdout, train
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _drive(config: dict[str, Any], groups: Sequence[Group], workers: Workers, pa
     group = groups[config["group"]]
     log_to_stdout(logging.INFO)
     try:
-        with leased(connect(group.store_url, patient=True), group.id, owner) as lease:
+        with leased(connect(group.store_url, BRISK), group.id, owner) as lease:
             error = _fit(replace(group, attempt=lease.number), workers, path)
     except Exception as failure:  # Raised, it would reach nobody: Tune would only retry it
         error = first_line(failure)

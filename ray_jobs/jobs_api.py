@@ -25,6 +25,7 @@ logger = logging.getLogger("histoseg.jobs")
 LOOK_EVERY_S = 2.0
 PATIENCE_S = 120.0  # For a dashboard that does not answer while a job is followed; the head may be restarting.
 PACKAGES = ("histoseg", "ray_jobs")
+ANEW = "CANCEL=1 and then the same command run what has no record in the store now"
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -71,7 +72,7 @@ class RemoteRay:
             )
             _asking(self.address, lambda: client.delete_job(name))
         if state == "SUCCEEDED":
-            show(f"job {name}: has finished already; RESULTS=1 fetches its table")
+            show(f"job {name}: has finished already; RESULTS=1 fetches its table; {ANEW}")
             return name
         if state in ("PENDING", "RUNNING"):
             show(f"job {name}: is {state.lower()} already; following it")
@@ -81,9 +82,8 @@ class RemoteRay:
         self._follow(client, name, show)
         return name
 
-    def status(self, job: Job) -> str:
-        """One line on how the job stands."""
-        name = self.name(job)
+    def status(self, name: str) -> str:
+        """One line on how a job stands."""
         client = self._client()
         if not self._state(client, name):
             return f"job {name}: not submitted to {self.address}"
@@ -91,13 +91,15 @@ class RemoteRay:
         since = time.strftime("%H:%M:%S", time.localtime((info.start_time or 0) / 1000))
         return f"job {name}: {info.status.lower()}, started {since}; {info.message or ''}".rstrip("; ")
 
-    def cancel(self, job: Job) -> str:
-        """Stop the job; returns a line that says what happened. Repeating it is safe."""
-        name = self.name(job)
+    def cancel(self, name: str) -> str:
+        """Stop a job, or forget one that has ended; returns a line that says what happened. Repeating it is safe."""
         client = self._client()
         state = self._state(client, name)
-        if state not in ("PENDING", "RUNNING"):
-            return f"job {name}: {f'has {state.lower()} already' if state else 'was not submitted'}; nothing to cancel"
+        if not state:
+            return f"job {name}: is not there; nothing to cancel"
+        if state in ENDED:
+            _asking(self.address, lambda: client.delete_job(name))
+            return f"job {name}: had {state.lower()}; forgotten, its results stay in the store"
         _asking(self.address, lambda: client.stop_job(name))
         return f"job {name}: cancelled; what it finished stays in the store"
 
@@ -117,23 +119,21 @@ class RemoteRay:
 
     def _follow(self, client: Any, name: str, show: Callable[[str], None]) -> None:
         """Show the job's log until it ends."""
-        shown, lost_since = 0, 0.0
-        while True:
+        import aiohttp
+
+        shown, state, seen_at = 0, "", time.monotonic()
+        while state not in ENDED:
             try:
                 shown = asyncio.run(_tail(client, name, shown, show))
                 state = self._state(client, name)
-                lost_since = 0.0
-            except (ClusterError, RuntimeError, OSError) as error:
-                lost_since = lost_since or time.monotonic()
-                if time.monotonic() - lost_since > PATIENCE_S:
-                    raise ClusterError(
-                        f"{self.address}: lost: {error}; the job may go on; repeat the command"
-                    ) from error
-                time.sleep(LOOK_EVERY_S)
-                continue
-            if state in ENDED:
-                break
-            time.sleep(LOOK_EVERY_S)
+                why = "it knows no such job any more"
+            except (ClusterError, RuntimeError, OSError, aiohttp.ClientError) as error:
+                state, why = "", str(error)
+            if state:
+                seen_at = time.monotonic()
+            elif time.monotonic() - seen_at > PATIENCE_S:
+                raise ClusterError(f"{self.address}: job {name} is lost: {why}; repeat the command")
+            time.sleep(0 if state in ENDED else LOOK_EVERY_S)
         if state != "SUCCEEDED":
             info = _asking(self.address, lambda: client.get_job_info(name))
             raise ClusterError(f"job {name} has {state.lower()}: {_cause(info.message or 'see its log above')}")
@@ -154,18 +154,21 @@ async def _tail(client: Any, name: str, skip: int, show: Callable[[str], None]) 
 
 def _asking(address: str, ask: Callable[[], Any]) -> Any:
     """What Ray answers, or one line that says why it does not."""
+    from ray.exceptions import RayError
+
     try:
         return ask()
-    except (RuntimeError, ConnectionError, OSError) as error:
+    except (RayError, RuntimeError, ValueError, OSError) as error:
         raise ClusterError(f"{address}: {_advice(str(error))}") from error
 
 
 def _advice(text: str) -> str:
+    """What to do about an error of Ray's client, in one line."""
     first = next((line.strip() for line in text.splitlines() if line.strip()), "no answer")
-    if "401" in text or "Unauthorized" in text or "token" in text.lower():
-        return "it asks for a token: set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH to the file that holds it"
-    if "403" in text:
+    if first.startswith("Authentication failed"):
         return "it does not know this token; check RAY_AUTH_TOKEN"
+    if first.startswith("Authentication required"):
+        return "it asks for a token: set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH to the file that holds it"
     return f"{first}; RAY_ADDRESS must be the dashboard's address, http://host:8265"
 
 

@@ -1,6 +1,7 @@
 """What was typed: an experiment, where it is to run, and what to do about it."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Literal
 from histoseg.errors import ConfigError
 from histoseg.jobs import DEMO, PREPARED, Job
 
+RELEASE = "histoseg"  # The chart's usual release
 Action = Literal["run", "status", "results", "cancel", "dry-run"]
 
 
@@ -29,6 +31,7 @@ class Options:
         release: The name under which the chart was installed.
         ray_address: The dashboard of a Ray that is there, http://host:8265.
         ship: Whether that Ray is sent this code, instead of using what its image holds.
+        name: Of a job on a cluster, for what is asked about it; empty means the one that these options make.
     """
 
     experiment: str
@@ -43,25 +46,33 @@ class Options:
     start: Path | None = None
     cluster: str = ""
     namespace: str = ""
-    release: str = "histoseg"
+    release: str = RELEASE
     ray_address: str = ""
     ship: bool = False
+    name: str = ""
     action: Action = "run"
 
     @property
     def command(self) -> str:
         """The shortest command that does the same."""
-        parts = [f"make submit EXP={self.experiment} SCALE={self.scale}"]
-        parts += [f"DATA={self.data}"] if self.data else []
-        parts += [f"STORE={self.store}"] if self.store else []
-        parts += [f"START={self.start}"] if self.start else []
-        parts += [f"SEEDS={self.seeds}"] if self.seeds > 1 else []
-        parts += [f'SET="{" ".join(self.sets)}"'] if self.sets else []
-        parts += [f"CLUSTER={self.cluster}"] if self.cluster else []
-        parts += [f"NAMESPACE={self.namespace}"] if self.namespace else []
-        parts += [f"RELEASE={self.release}"] if self.cluster and self.release != "histoseg" else []
-        parts += [f"RAY_ADDRESS={self.ray_address}"] if self.ray_address else []
-        return " ".join(parts)
+        given = {
+            "EXP": self.experiment,
+            "SCALE": self.scale,
+            "DATA": self.data,
+            "STORE": self.store,
+            "IMAGENET": self.imagenet,
+            "START": self.start,
+            "SEEDS": self.seeds if self.seeds > 1 else "",
+            "WORKERS": self.workers if self.workers > 1 else "",
+            "SET": " ".join(self.sets),
+            "CLUSTER": self.cluster,
+            "NAMESPACE": self.namespace,
+            "RELEASE": self.release if self.cluster and self.release != RELEASE else "",
+            "RAY_ADDRESS": self.ray_address,
+            "SHIP": "1" if self.ship else "",
+        }
+        words = [f"{name}={shlex.quote(str(value))}" for name, value in given.items() if value]
+        return " ".join(["make submit", *words])
 
     def job(self, store: str) -> Job:
         """The same for a cluster, whose pods reach `store` if none was typed.
@@ -108,8 +119,9 @@ def parse(arguments: Sequence[str] | None, description: str = "") -> Options:
     place.add_argument("--cluster", default="", help="a kubeconfig's context: run there as a RayJob")
     place.add_argument("--ray-address", default="", help="http://host:8265: run on that Ray as a job")
     parser.add_argument("--namespace", default="", help="with --cluster (default: the context's)")
-    parser.add_argument("--release", default="histoseg", help="with --cluster: the chart's release")
+    parser.add_argument("--release", default=RELEASE, help="with --cluster: the chart's release")
     parser.add_argument("--ship", action="store_true", help="with --ray-address: send this code along")
+    parser.add_argument("--job", default="", dest="name", help="a job's name, for --status, --results and --cancel")
     action = parser.add_mutually_exclusive_group()
     for name, says in _ACTIONS.items():
         action.add_argument(f"--{name}", dest="action", action="store_const", const=name, default="run", help=says)
@@ -131,7 +143,11 @@ _ACTIONS = {
 def _require_place(parser: argparse.ArgumentParser, options: Options) -> None:
     if options.action != "run" and not (options.cluster or options.ray_address):
         parser.error(f"--{options.action} is about a job on a cluster; add --cluster or --ray-address")
-    if not options.experiment and not (options.cluster and options.action == "status"):
+    if options.name and options.action not in ("status", "results", "cancel"):
+        parser.error("--job names a job that is there: add --status, --results or --cancel")
+    all_jobs = options.cluster and options.action == "status"
+    named = options.name and not (options.ray_address and options.action == "results")
+    if not (options.experiment or named or all_jobs):
         parser.error("name an experiment: --experiment table1; `histoseg list` shows all")
 
 

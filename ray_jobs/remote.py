@@ -43,23 +43,33 @@ def _act_on_kubernetes(options: Options, cluster: "Cluster") -> str:
     from histoseg.kube.settings import Settings
     from histoseg.storage import connect
 
-    if not options.experiment:
+    if not (options.experiment or options.name):
         return follow.status(cluster)
-    settings = Settings.read(cluster, options.release)
-    job = options.job(settings.store.url)
-    name = job.name(settings.image)
+    runs = options.action in ("run", "dry-run")
+    settings = Settings.read(cluster, options.release, strict=runs)
     if options.action == "status":
-        return follow.status(cluster, name)
+        return follow.status(cluster, _name(options, settings))
     if options.action == "cancel":
-        follow.cancel(cluster, name, show)
-        return name
+        follow.cancel(cluster, _name(options, settings), show)
+        return _name(options, settings)
     if options.action == "results":
         _reach_store_as(settings)
-        return str(fetch(connect(job.store), job, name, options.out))
+        where = follow.results_of(cluster, options.name) if options.name else _results_url(options, settings)
+        url, *parts = where.rsplit("/", 3)
+        return str(fetch(connect(url), "/".join(parts), options.out))
+    job = options.job(settings.store.url)
     _require_raw_data(job, settings)
     if options.action == "dry-run":
         return follow.dry_run(job, settings, options.command)
     return f"{follow.submit(cluster, job, settings, options.command, show).results}/index.html"
+
+
+def _name(options: Options, settings: "Settings") -> str:
+    return options.name or options.job(settings.store.url).name(settings.image)
+
+
+def _results_url(options: Options, settings: "Settings") -> str:
+    return results_url(options.job(settings.store.url), _name(options, settings))
 
 
 def _require_raw_data(job: Job, settings: "Settings") -> None:
@@ -86,16 +96,19 @@ def _on_ray(options: Options) -> str:
     from ray_jobs.jobs_api import RemoteRay
 
     ray = RemoteRay(address=options.ray_address, ship=options.ship)
+    if options.name and options.action != "results":
+        return ray.status(options.name) if options.action == "status" else ray.cancel(options.name)
     job = options.job("")
+    name = options.name or ray.name(job)
     if options.action == "dry-run":
         return json.dumps(ray.manifest(job, options.command), indent=2)
     if options.action == "status":
-        return ray.status(job)
+        return ray.status(name)
     if options.action == "cancel":
-        return ray.cancel(job)
+        return ray.cancel(name)
     if options.action == "results":
-        return str(fetch(connect(job.store), job, ray.name(job), options.out))
-    return page_url(job, ray.submit(job, options.command, show))
+        return str(fetch(connect(job.store), results_folder(job.experiment, name), options.out))
+    return f"{results_url(job, ray.submit(job, options.command, show))}/index.html"
 
 
 def show(line: str) -> None:
@@ -103,13 +116,18 @@ def show(line: str) -> None:
     print(line, flush=True)
 
 
-def page_url(job: Job, name: str) -> str:
-    """Where in the store a job has left its page."""
-    return f"{job.store}/{results_folder(job.experiment, name)}/index.html"
+def results_url(job: Job, name: str) -> str:
+    """Where in the store a job leaves its results."""
+    return f"{job.store}/{results_folder(job.experiment, name)}"
 
 
-def fetch(store: "Store", job: Job, name: str, out: Path) -> Path:
+def fetch(store: "Store", source: str, out: Path) -> Path:
     """Copy what a job has left in the store below `out`; returns the page's path.
+
+    Args:
+        store: The job's store.
+        source: Its folder there, results/<experiment>/<job>.
+        out: The experiment gets a folder of its own below it.
 
     Raises:
         ClusterError: If it has left nothing yet.
@@ -117,13 +135,13 @@ def fetch(store: "Store", job: Job, name: str, out: Path) -> Path:
     """
     from histoseg.storage import FileStore
 
-    source = results_folder(job.experiment, name)
+    _, experiment, name = source.split("/")
     keys = sorted(store.list(f"{source}/"), key=lambda key: key.endswith("/index.html"))
     if not keys:
         raise ClusterError(
             f"{store.url}/{source} is empty: job {name} has left no results yet; STATUS=1 says how it stands"
         )
-    target = FileStore((out / job.experiment).resolve())
+    target = FileStore((out / experiment).resolve())
     for key in keys:
         target.put(key.removeprefix(f"{source}/"), store.get(key))
     return target.root / "index.html"

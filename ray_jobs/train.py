@@ -18,7 +18,7 @@ from histoseg import config
 from histoseg.errors import HistosegError, StorageError
 from histoseg.leases import FencedStore, Lease
 from histoseg.runs import from_json
-from histoseg.storage import Store, connect
+from histoseg.storage import PATIENT, Store, connect
 from histoseg.types import Place
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def train(group: Group) -> str:
         on_status=_gauges(method, group.id[:8]),
         is_reclaimed=_reclaim_notice(),
     )
-    store: Store = connect(group.store_url, patient=True)
+    store: Store = connect(group.store_url, PATIENT)
     if group.attempt:
         store = FencedStore(store, Lease(name=group.id, number=group.attempt))
     try:

@@ -1,3 +1,4 @@
+import http.client
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -101,8 +102,29 @@ def test_the_token_follows_no_redirect(dashboard, monkeypatch):
     assert len(Dashboard.seen) == 3
 
 
+def test_a_head_that_refuses_connections_is_asked_again(dashboard, monkeypatch):
+    """Nobody listens yet, then the first connection is dropped; the third attempt is answered."""
+    from histoseg import doctor
+
+    answers, waited = [ConnectionRefusedError, http.client.RemoteDisconnected, doctor._status], []
+
+    def status(*words):
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, type):
+            raise answer
+        return answer(*words)
+
+    monkeypatch.setattr(doctor, "_status", status)
+    monkeypatch.setattr(doctor.time, "sleep", waited.append)
+    assert bad(dashboard) == {}
+    assert waited == [1.0, 2.0]  # of PAUSES_S
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "127.0.0.1:8265", "ftp://host", "http://host:port"])
-def test_no_dashboard_there(url):
+def test_no_dashboard_there(url, monkeypatch):
+    from histoseg import doctor
+
+    monkeypatch.setattr(doctor, "PAUSES_S", (0.0,))
     found = bad(url)
     assert list(found) == ["dashboard: answers"]
     assert "kubectl port-forward" in found["dashboard: answers"]
@@ -128,7 +150,10 @@ def test_where_work_is_done_elsewhere_this_machine_does_not_matter(dashboard, tm
     assert TOKEN not in out.out
 
 
-def test_a_failed_check_is_a_failed_command(capsys):
+def test_a_failed_check_is_a_failed_command(capsys, monkeypatch):
+    from histoseg import doctor
+
+    monkeypatch.setattr(doctor, "PAUSES_S", (0.0,))
     code, out = run(capsys, "--dashboard", "http://127.0.0.1:9", "--machine")
     assert code == 1
     assert "1 checks failed" in out.err

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -35,10 +36,10 @@ def put(store, *records):
         assert store.put_if_absent(key, json.dumps(record).encode())
 
 
-def watch(store, fresh_s=60.0):
+def watch(store, fresh_s=60.0, hung_s=900.0):
     from histoseg.exporter import Records
 
-    return Records(store, fresh_s)
+    return Records(store, fresh_s, hung_s)
 
 
 def shown(records):
@@ -275,6 +276,74 @@ def test_it_answers_and_ends_cleanly(store):
             ask(f"{address}/etc/passwd")
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == 0
+
+
+class Waiting(Counting):
+    """A store that answers when it is let to."""
+
+    def __init__(self, inner):
+        super().__init__(inner)
+        self.may_answer = threading.Event()
+        self.answers_s = 0.0
+
+    def get(self, key):
+        assert self.may_answer.wait(30)
+        time.sleep(self.answers_s)
+        return super().get(key)
+
+
+def health(port):
+    """The status and text with which /healthz answers."""
+    try:
+        return 200, ask(f"http://127.0.0.1:{port}/healthz")
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_a_reading_that_does_not_end_is_told_to_whoever_restarts_what_hangs(store):
+    from histoseg.exporter import listening
+
+    put(store, make_record("glas"))
+    records = watch(waiting := Waiting(store), hung_s=0.5)
+    reader = threading.Thread(target=records.refresh)
+    with listening(records, "127.0.0.1", 0) as port:
+        assert health(port) == (200, "ok\n")
+        reader.start()
+        time.sleep(0.6)
+        assert health(port) == (503, "nothing is read any more; start this process again\n")
+        assert "histoseg_store_up 0.0" in ask(f"http://127.0.0.1:{port}/metrics")
+        waiting.may_answer.set()
+        reader.join()
+        assert health(port) == (200, "ok\n")
+
+
+def test_a_long_reading_does_not_hang_while_objects_come(store):
+    put(store, *(make_record(task) for task in ("glas", "monuseg", "digestpath")))
+    records = watch(waiting := Waiting(store), hung_s=0.5)
+    waiting.may_answer.set()
+    waiting.answers_s = 0.3
+    reader = threading.Thread(target=records.refresh)
+    reader.start()
+    hung = []
+    while reader.is_alive():
+        hung.append(records.is_hung)
+        time.sleep(0.02)
+    assert shown(records)["histoseg_store_read_seconds"] >= 0.9  # 3 x 0.3 s, longer than it may stand still
+    assert not any(hung)
+
+
+def test_a_store_that_is_down_does_not_hang(store, monkeypatch):
+    def fail(prefix=""):
+        raise StorageError("nobody answers")
+
+    monkeypatch.setattr(store, "list", fail)
+    records = watch(store, hung_s=0.1)
+    time.sleep(0.2)
+    assert records.is_hung  # Nothing was read since it began.
+    records.refresh()
+    assert not records.is_hung
+    assert shown(records)["histoseg_store_up"] == 0
 
 
 def test_a_port_that_is_taken_is_told(store, capsys):

@@ -145,10 +145,13 @@ class Cluster:
         return _items(self._json(request, api, *self._rayjobs_path(), label_selector=selector))
 
     def create_rayjob(self, manifest: Object) -> bool:
-        """Create a RayJob; False if there is one of its name already."""
+        """Create a RayJob; False if there is one of its name already.
+
+        A server whose CRD is too old for one of its fields refuses it, instead of leaving that field out.
+        """
         request = self._request("create", "rayjobs", group=RAY, version=RAY_VERSION, name=manifest["metadata"]["name"])
         api = self._custom().create_namespaced_custom_object
-        answer = self._answer(request, api, *self._rayjobs_path(), dict(manifest))
+        answer = self._answer(request, api, *self._rayjobs_path(), dict(manifest), field_validation="Strict")
         if isinstance(answer, Answer) and not answer.already_exists:
             raise refusal(request, answer)
         return not isinstance(answer, Answer)

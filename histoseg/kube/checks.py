@@ -19,7 +19,7 @@ PATIENCE_S = 5.0  # Whoever waits for a check would rather know that a server is
 RAY_CRDS = (Crd(name="rayclusters.ray.io", version="v1"), Crd(name="rayjobs.ray.io", version="v1"))
 # What installs a kind that is missing, by its group.
 INSTALLERS = {
-    "ray.io": "install the KubeRay operator, version 1.4 or later, with its CRDs",
+    "ray.io": "install the KubeRay operator, version 1.7 or later, with its CRDs",
     "kueue.x-k8s.io": "install or upgrade Kueue, or leave kueue.queue empty in the chart's values",
     "monitoring.coreos.com": "install the Prometheus operator, or set monitoring.enabled=false in the chart's values",
 }
@@ -101,13 +101,14 @@ def release_checks(cluster: Cluster, release: str) -> Generator[Check, None, Set
 def reachable_store(settings: Settings, environ: Mapping[str, str]) -> Bucket:
     """Whether this machine can try a release's store: it needs keys of its own, and to know where it is."""
     store, what = settings.store, "bucket"
+    endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
     if not any(environ.get(name) for name in KEYS):
         found = f"{store.url} not tried: no AWS_ACCESS_KEY_ID or AWS_PROFILE is set here; `helm test` tries it in a pod"
-    elif store.endpoint and not environ.get("AWS_ENDPOINT_URL"):
+    elif store.endpoint and not endpoint:
         found = f"{store.url} not tried: set AWS_ENDPOINT_URL to where this machine reaches {store.endpoint}"
     else:
-        where = environ.get("AWS_ENDPOINT_URL") or "AWS"
-        return Bucket(url=store.url, check=Check(what=what, ok=True, found=f"{store.url} at {where}"))
+        found = f"{store.url} at {endpoint or 'AWS'}"
+        return Bucket(url=store.url, check=Check(what=what, ok=True, found=found))
     return Bucket(url="", check=Check(what=what, ok=True, found=found))
 
 

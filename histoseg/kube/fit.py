@@ -8,7 +8,7 @@ from typing import Any
 from histoseg.checks import Check
 from histoseg.kube.api import Object
 from histoseg.kube.rayjob import quantity
-from histoseg.kube.rules.manifest import Group, Pod, at, cluster_of
+from histoseg.kube.rules.manifest import Group, Pod, at, cluster_of, is_gpu
 
 BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}  # Suffixes of Kubernetes' quantities
 DECIMAL = {"G": 10**9, "T": 10**12}
@@ -107,7 +107,7 @@ def _asked(pod: Pod, kind: str) -> dict[str, float]:
 
 
 def _gpus(resources: Mapping[str, Any]) -> dict[str, float]:
-    return {name: _amount(amount) for name, amount in resources.items() if name.endswith("/gpu")}
+    return {name: _amount(amount) for name, amount in resources.items() if is_gpu(name)}
 
 
 def _amount(text: Any) -> float:

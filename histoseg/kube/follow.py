@@ -4,6 +4,7 @@ A job's state is asked for every few seconds instead of watched: only the newest
 and there is no stream that can drop, go stale or lose its place. The log is a stream (`tail`).
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from histoseg.errors import ClusterError
 from histoseg.jobs import Job
 from histoseg.kube import rules
 from histoseg.kube.api import READ_S, Cluster, Object
-from histoseg.kube.rayjob import JOB, RESULTS, images, manifest
+from histoseg.kube.rayjob import COMMAND, JOB, RESULTS, images, manifest
 from histoseg.kube.refusals import RefusedError, UnreachableError
 from histoseg.kube.settings import Settings
 from histoseg.kube.state import (
@@ -28,11 +29,13 @@ from histoseg.kube.state import (
     has_succeeded,
     is_going,
     is_terminal,
+    results_url,
     table,
 )
 from histoseg.kube.tail import Tail
 
 Show = Callable[[str], object]
+MEANS = re.compile(r" --(workers|capacity) \S+")  # What changes no result of an entrypoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,13 +121,23 @@ def status(cluster: Cluster, name: str = "") -> str:
     if not name:
         jobs = cluster.rayjobs(JOB)
         return table(jobs) if jobs else f"no jobs in namespace {cluster.namespace!r} of {cluster.context!r}"
-    found = cluster.rayjob(name)
-    if found is None:
+    return details(cluster, _there(cluster, name, "look for its results with RESULTS=1"))
+
+
+def results_of(cluster: Cluster, name: str) -> str:
+    """Where in the store the results of a job of this name lie, whatever release or image it was submitted with.
+
+    Raises:
+        ClusterError: If there is no such job, or it was not made by histoseg.
+    """
+    found = _there(cluster, name, f"what it left lies in the release's store, at results/<experiment>/{name}")
+    url = results_url(found)
+    if not url:
         raise ClusterError(
-            f"no job {name} in namespace {cluster.namespace!r} of {cluster.context!r}: not submitted yet, or finished "
-            f"and cleaned up; look for its results with RESULTS=1"
+            f"the RayJob {name} does not say where its results lie (no annotation {RESULTS}), so it was not made by "
+            f"histoseg; STATUS=1 lists the jobs that were"
         )
-    return details(cluster, found)
+    return url
 
 
 def cancel(cluster: Cluster, name: str, show: Show = print) -> None:
@@ -138,6 +151,17 @@ def cancel(cluster: Cluster, name: str, show: Show = print) -> None:
         _require_ours(found)
         cluster.delete_rayjob(name, found["metadata"]["uid"])
         show(f"{name}: cancelled; its Ray cluster and pods go with it, what it finished stays in the store")
+
+
+def _there(cluster: Cluster, name: str, remedy: str) -> Object:
+    """The job of this name, or an error that says where else to look."""
+    found = cluster.rayjob(name)
+    if found is None:
+        raise ClusterError(
+            f"no job {name} in namespace {cluster.namespace!r} of {cluster.context!r}: not submitted yet, or finished "
+            f"and cleaned up; {remedy}"
+        )
+    return found
 
 
 def _checked(job: Job, settings: Settings, command: str) -> dict[str, Any]:
@@ -168,7 +192,7 @@ def _ensure(cluster: Cluster, made: Mapping[str, Any], show: Show, pace: Pace) -
         else:
             _require_ours(found)
             _require_same(found, made, name)
-            show(f"{name}: is there already ({describe(found)}); attached to it")
+            show(f"{name}: is there already ({describe(found)}); attached to it{_aside(found, made)}")
             return False
         _await_deletion(cluster, found, pace)
     raise ClusterError(f"{name}: somebody else creates and deletes it at this moment; repeat the command")
@@ -193,12 +217,26 @@ def _require_ours(found: Object) -> None:
         raise ClusterError(f"the RayJob {name} was not made by histoseg (no label {JOB}); delete or rename it yourself")
 
 
+def _aside(found: Object, made: Mapping[str, Any]) -> str:
+    """What else to know about a job that is there already."""
+    if is_terminal(found):  # It ran on what the store held then, which is not in its name
+        command = made["metadata"]["annotations"][COMMAND]
+        return f"; `{command} CANCEL=1`, then the same command, runs what has no record in the store now"
+    is_equal = found["spec"].get("entrypoint") == made["spec"]["entrypoint"]
+    return "" if is_equal else ", which goes on with the workers that it was submitted with"
+
+
+def _task(entrypoint: str) -> str:
+    """An entrypoint without the means by which it does its work."""
+    return MEANS.sub("", entrypoint)
+
+
 def _require_same(found: Object, made: Mapping[str, Any], name: str) -> None:
-    """Refuse to take a live job for one that runs something else."""
-    if is_terminal(found):  # Its results are the same: all they depend on is in its name
+    """Refuse to take a live job for one that runs something else; by what means it does is its own affair."""
+    if is_terminal(found):  # It runs nothing any more; what was asked of it is in its name
         return
     pairs = {
-        "entrypoint": (found["spec"].get("entrypoint"), made["spec"]["entrypoint"]),
+        "entrypoint": (_task(found["spec"].get("entrypoint") or ""), _task(made["spec"]["entrypoint"])),
         "image": (", ".join(sorted(images(found))), ", ".join(sorted(images(made)))),
     }
     for what, (there, wanted) in pairs.items():

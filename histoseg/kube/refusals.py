@@ -102,9 +102,9 @@ class Answer:
 
 def refusal(request: Request, answer: Answer) -> RefusedError:
     """The error that says what was tried, what came back and what to do."""
-    explain = {0: _handshake, 401: _unknown_user, 403: _forbidden, 404: _missing, 409: _conflict, 413: _invalid}
-    line = {**explain, 422: _invalid}.get(answer.status, _other)(request, answer)
-    return RefusedError(line, answer.status)
+    explain = {0: _handshake, 401: _unknown_user, 403: _forbidden, 404: _missing, 409: _conflict}
+    explain |= {400: _undecodable, 413: _invalid, 422: _invalid}
+    return RefusedError(explain.get(answer.status, _other)(request, answer), answer.status)
 
 
 def _handshake(request: Request, answer: Answer) -> str:
@@ -141,7 +141,7 @@ def _forbidden(request: Request, answer: Answer) -> str:
 def _missing(request: Request, answer: Answer) -> str:
     if answer.kind_is_unknown:
         remedy = {
-            "ray.io": "install the KubeRay operator with its CRDs",
+            "ray.io": "install the KubeRay operator, version 1.7 or later, with its CRDs",
             "kueue.x-k8s.io": "install Kueue, or leave kueue.queue empty in the chart's values",
             "monitoring.coreos.com": "install the Prometheus operator, or switch monitoring off in the chart's values",
         }
@@ -154,6 +154,16 @@ def _missing(request: Request, answer: Answer) -> str:
 
 def _conflict(request: Request, answer: Answer) -> str:
     return f"cannot {request.what}: {answer.message} (409); somebody else changed it just now: repeat the command"
+
+
+def _undecodable(request: Request, answer: Answer) -> str:
+    """A field that the server's CRD does not have, which strict validation refuses; or any other bad request."""
+    if "unknown field" not in answer.message:
+        return _other(request, answer)
+    return (
+        f"cannot {request.what}: {answer.message} (400); the cluster's CRDs are older than the chart: upgrade KubeRay "
+        f"and its CRDs to version 1.7 or later (Helm does not upgrade CRDs), and look at the manifest with DRY_RUN=1"
+    )
 
 
 def _invalid(request: Request, answer: Answer) -> str:

@@ -77,8 +77,14 @@ class Settings:
     template: Mapping[str, Any] = field(repr=False)
 
     @classmethod
-    def read(cls, cluster: Cluster, release: str = RELEASE) -> "Settings":
+    def read(cls, cluster: Cluster, release: str = RELEASE, *, strict: bool = True) -> "Settings":
         """Those of a release in the cluster's namespace.
+
+        Args:
+            cluster: With that namespace.
+            release: The chart's.
+            strict: Whether to refuse a release of another minor version, for which no job can be made here; whoever
+                only looks at jobs that are there, or ends them, is warned instead.
 
         Raises:
             ClusterError: If there is no such release, or it does not fit what is installed here.
@@ -91,21 +97,22 @@ class Settings:
                 f"`helm install {release} charts/histoseg --namespace {cluster.namespace}`, or name another with "
                 f"RELEASE= and NAMESPACE="
             )
-        return cls.parse(data, f"ConfigMap {cluster.namespace}/{name}", fullname(release))
+        return cls.parse(data, f"ConfigMap {cluster.namespace}/{name}", fullname(release), strict=strict)
 
     @classmethod
-    def parse(cls, data: Mapping[str, str], where: str, name: str) -> "Settings":
+    def parse(cls, data: Mapping[str, str], where: str, name: str, *, strict: bool = True) -> "Settings":
         """Those in a ConfigMap's data.
 
         Args:
             data: With settings.yaml and rayjob.yaml.
             where: What to call the ConfigMap in errors.
             name: What the names of the release's objects begin with.
+            strict: Whether to refuse another minor version.
         """
         found = _mapping(data, "settings.yaml", where)
         chart, store = _part(found, "chart", where), _part(found, "store", where)
         app_version = _text(chart, "appVersion", where)
-        _require_version(app_version, where)
+        _require_version(app_version, where, strict=strict)
         return cls(
             fullname=name,
             chart_version=_text(chart, "version", where),
@@ -172,8 +179,8 @@ def _broken(where: str, what: str) -> ClusterError:
     return ClusterError(f"{where}: {what}; `helm upgrade` the release with this version's chart")
 
 
-def _require_version(app_version: str, where: str) -> None:
-    """Refuse another major or minor version, warn of another patch.
+def _require_version(app_version: str, where: str, *, strict: bool) -> None:
+    """If strict, refuse another major or minor version; warn of any other difference.
 
     Raises:
         ClusterError: If job and submitter might not understand each other.
@@ -182,6 +189,6 @@ def _require_version(app_version: str, where: str) -> None:
     if app_version == here:
         return
     found = f"{where}: the release is of histoseg {app_version}, installed here is {here}"
-    if app_version.split(".")[:2] != here.split(".")[:2]:
+    if strict and app_version.split(".")[:2] != here.split(".")[:2]:
         raise ClusterError(f"{found}; `helm upgrade` the release, or install histoseg {app_version} here")
     logger.warning("%s; jobs run %s", found, app_version)

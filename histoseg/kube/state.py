@@ -45,8 +45,12 @@ def details(cluster: Cluster, found: Object) -> str:
         lines += [hurdle.text] if hurdle else []
     except RefusedError as error:
         lines.append(f"what it waits for cannot be seen: {error}")
-    place = (found["metadata"].get("annotations") or {}).get(RESULTS, "unknown: it was not submitted by histoseg")
-    return "\n".join([*lines, f"results: {place}"])
+    return "\n".join([*lines, f"results: {results_url(found) or 'unknown: it was not submitted by histoseg'}"])
+
+
+def results_url(found: Object) -> str:
+    """Where in the store its results lie, as was noted when it was submitted; "" if nothing was."""
+    return str((found["metadata"].get("annotations") or {}).get(RESULTS, ""))
 
 
 def table(found: Sequence[Object]) -> str:

@@ -119,6 +119,28 @@ def test_notes_name_the_interactive_cluster_and_its_token(helm):
     assert "get secret ray-token --output" in text
 
 
+def test_notes_lead_to_a_store_of_ours_and_its_keys(helm):
+    text = notes(helm, values_of("seaweedfs"), ("store.secretKeyKey=secret.key",))
+    assert "port-forward service/histoseg-store 8333:8333" in text
+    assert "export AWS_ENDPOINT_URL=http://localhost:8333" in text
+    read = f"kubectl --namespace {NAMESPACE} get secret histoseg-store --output jsonpath="
+    assert f"""export AWS_ACCESS_KEY_ID="$({read}'{{.data.AWS_ACCESS_KEY_ID}}' | base64 --decode)\"""" in text
+    # kubectl takes a dot for the next field unless a backslash precedes it.
+    assert f"""export AWS_SECRET_ACCESS_KEY="$({read}'{{.data.secret\\.key}}' | base64 --decode)\"""" in text
+    assert "8333" not in notes(helm, values_of("minimal"))
+
+
+@pytest.mark.parametrize("release", ["1lab", "my.histoseg", "8"])
+def test_a_release_whose_name_no_service_can_have_is_refused(release, helm):
+    done = run(helm, "template", release, CHART, "--values", values_of("minimal"))
+    assert done.returncode == 1
+    assert "choose another name for the release, or set fullnameOverride" in done.stderr
+    named = run(
+        helm, "template", release, CHART, "--values", values_of("minimal"), "--set", "fullnameOverride=lab-histoseg"
+    )
+    assert named.returncode == 0, named.stderr
+
+
 def test_chart_and_scenarios_are_tidy_yaml():
     files = [CHART / "Chart.yaml", CHART / "values.yaml", *(CHART / "ci").glob("*.yaml")]
     rules = (

@@ -92,6 +92,10 @@ def test_nobody_reaches_a_submitter_or_a_test(rendered):
         ("external-s3", INSIDE, 9000, True),
         ("external-s3", INSIDE, 443, False),
         ("external-s3", INTERNET, 9000, False),
+        ("external-s3", stranger("storage"), 9000, True),  # where pods are matched by label only
+        ("external-s3", stranger("storage"), 443, False),
+        ("external-s3", stranger("default"), 9000, False),
+        ("minimal", stranger("storage"), 443, False),
         ("workload-identity", End(ip="169.254.170.23"), 80, True),
         ("minimal", End(ip="169.254.170.23"), 80, False),
         ("seaweedfs", "store", 8333, True),

@@ -1,5 +1,6 @@
 """Where the store is, who has its keys, and the S3 server to try things out."""
 
+import os
 import secrets
 import socket
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.charts.rendering import COMPONENT, SCENARIOS, environment, one, pods, settings, some
+from tests.charts.rendering import COMPONENT, SCENARIOS, container, environment, head, one, pods, settings, some
 
 STORE_PODS = ("head", "worker", "prepare", "exporter", "test")
 
@@ -21,7 +22,8 @@ def test_pods_find_the_store_and_its_keys(scenario, rendered):
         if labels[COMPONENT] in STORE_PODS:
             found = environment(spec["containers"][0])
             assert found["AWS_REGION"] == told["region"], where
-            assert found.get("AWS_ENDPOINT_URL", "") == told["endpoint"], where
+            assert found.get("AWS_ENDPOINT_URL_S3", "") == told["endpoint"], where
+            assert "AWS_ENDPOINT_URL" not in found, where  # It would be the token service's as well.
             for name, key in (("AWS_ACCESS_KEY_ID", "accessKeyKey"), ("AWS_SECRET_ACCESS_KEY", "secretKeyKey")):
                 if told["existingSecret"]:
                     assert found[name] == {"secretKeyRef": {"name": told["existingSecret"], "key": told[key]}}, where
@@ -113,6 +115,24 @@ def free_ports(names):
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         return {name: each.getsockname()[1] for name, each in zip(names, sockets, strict=True)}
+
+
+@pytest.mark.slow  # 5 to 15 s, most of which is the server's start
+def test_a_pods_variables_lead_histoseg_and_ray_to_the_store(s3_server, rendered):
+    """Ray keeps its notes by pyarrow, everything else is boto3's; each reads the endpoint by itself."""
+    _, url, key, secret = s3_server
+    named = environment(container(head(rendered("scratch-store"))))
+    held = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret, "AWS_ENDPOINT_URL_S3": url}
+    known = {name: held.get(name, value) for name, value in named.items()} | {"PATH": os.environ["PATH"]}
+    code = """
+from histoseg.storage import connect
+from pyarrow.fs import FileSystem
+connect("s3://histoseg").put("ray/a", b"by boto3")
+system, path = FileSystem.from_uri("s3://histoseg/ray/a")
+print(system.open_input_stream(path).read().decode())
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=known, capture_output=True, text=True, check=False)
+    assert done.stdout == "by boto3\n", done.stderr
 
 
 @pytest.mark.slow  # 5 to 15 s, most of which is the server's start

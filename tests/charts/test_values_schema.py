@@ -36,6 +36,7 @@ GROUP = "workerGroups[0].name=a,workerGroups[0].replicas=2,workerGroups[0].cpus=
         ("job.backoffLimit=-1", "at '/job/backoffLimit': minimum: got -1, want 0"),
         ("autoscaling.idleTimeoutSeconds=1", "at '/autoscaling/idleTimeoutSeconds': minimum: got 1, want 10"),
         ("networkPolicy.storeCidrs[0]=10.0.0.1", "at '/networkPolicy/storeCidrs/0': '10.0.0.1' does not match"),
+        ("networkPolicy.storeNamespace=a.b", "at '/networkPolicy/storeNamespace': 'a.b' does not match"),
         ("networkPolicy.storePorts[0]=70000", "at '/networkPolicy/storePorts/0': maximum: got 70,000, want 65,535"),
         ("monitoring.grafanaHost=grafana", "at '/monitoring/grafanaHost': 'grafana' does not match"),
         ("prepare.scale=Big Scale", "at '/prepare/scale': 'Big Scale' does not match"),

@@ -221,6 +221,7 @@ def test_a_finished_job_is_not_run_again(cluster, disturbed):
     assert "has finished already; RESULTS=1 fetches its table" in output
     assert "following" not in output
     assert "succeeded" in Submission(ray, disturbed.folder, "--status").finish()[1]
+    assert "forgotten, its results stay" in Submission(ray, disturbed.folder, "--cancel").finish()[1]
     assert "nothing to cancel" in Submission(ray, disturbed.folder, "--cancel").finish()[1]
 
 
@@ -239,7 +240,7 @@ def test_secrets_are_nowhere(cluster, disturbed):
     ("changed", "message"),
     [
         ({"RAY_AUTH_TOKEN": "wrong"}, "it does not know this token; check RAY_AUTH_TOKEN"),
-        ({"RAY_AUTH_TOKEN": "", "RAY_AUTH_MODE": ""}, "it asks for a token: set RAY_AUTH_TOKEN"),
+        ({"RAY_AUTH_TOKEN": None, "RAY_AUTH_MODE": None}, "it asks for a token: set RAY_AUTH_TOKEN"),
     ],
 )
 def test_a_wrong_token_is_one_clear_line(cluster, tmp_path, changed, message):
@@ -248,7 +249,7 @@ def test_a_wrong_token_is_one_clear_line(cluster, tmp_path, changed, message):
     done = subprocess.run(
         [sys.executable, "-m", "ray_jobs.submit", *asked],
         check=False,
-        env={**ray.environment, **changed},
+        env={name: value for name, value in {**ray.environment, **changed}.items() if value is not None},
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -113,6 +113,10 @@ class TestRayJobs:
         assert not cluster.create_rayjob(body)
         assert [found["metadata"]["name"] for found in cluster.rayjobs("a")] == ["x"]
 
+    def test_created_with_all_its_fields_or_not_at_all(self, server, cluster):
+        cluster.create_rayjob({"metadata": {"name": "x"}})
+        assert server.requests("POST", "rayjobs")[0].params["fieldValidation"] == "Strict"
+
     def test_deleted_with_all_that_belongs_to_it(self, server, cluster):
         cluster.create_rayjob({"metadata": {"name": "x"}})
         assert cluster.delete_rayjob("x", "uid-1")
@@ -132,6 +136,8 @@ class TestRayJobs:
 RBAC = 'rayjobs.ray.io is forbidden: User "me" cannot create resource "rayjobs" in API group "ray.io"'
 QUOTA = 'rayjobs.ray.io "x" is forbidden: exceeded quota: jobs, requested: count/rayjobs.ray.io=1, used: 5, limited: 5'
 INVALID = {"causes": [{"field": "spec.suspend", "message": "must be boolean"}, {"field": "b", "message": "c"}]}
+# As kubectl, which asks for strict decoding as well, shows it of API servers since 1.25
+UNKNOWN = 'RayJob in version "v1" cannot be handled as a RayJob: strict decoding error: unknown field "spec.new"'
 REFUSALS = {
     "401": (401, ("Unauthorized", "Unauthorized"), r"does not accept the credentials of context 'lab' .*log in again"),
     "403": (403, ("Forbidden", RBAC), r"may not create rayjobs.ray.io 'x' in namespace 'team'.*"
@@ -142,7 +148,9 @@ REFUSALS = {
     "admission": (403, ("Forbidden", 'admission webhook "policy" denied the request: no'),
                   r"the cluster's admission refuses it \(403: .*denied the request: no\); ask who runs"),
     "413": (413, ("RequestEntityTooLarge", "limit is 3145728"), r"limit is 3145728 \(413\); .*DRY_RUN=1"),
-    "400": (400, ("BadRequest", "strict decoding error"), r"strict decoding error \(400\); ask who runs the cluster"),
+    "400": (400, ("BadRequest", UNKNOWN), r'unknown field "spec.new" \(400\); the cluster.s CRDs are older than '
+            r"the chart: upgrade KubeRay and its CRDs to version 1.7 or later"),
+    "proxy": (400, ("BadRequest", "no plain HTTP here"), r"no plain HTTP here \(400\); ask who runs the cluster"),
 }  # fmt: skip
 
 

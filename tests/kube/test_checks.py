@@ -148,7 +148,7 @@ def test_a_kind_that_is_not_served(lines, api):
     crds = [*SETTINGS["crds"], {"name": "podmonitors.monitoring.coreos.com", "version": "v1"}]
     api.put(CONFIG_MAPS, "histoseg-settings", config_map({**SETTINGS, "crds": crds}))
     assert bad(lines()) == {
-        "rayjobs.ray.io": "v1 is not served | install the KubeRay operator, version 1.4 or later, with its CRDs",
+        "rayjobs.ray.io": "v1 is not served | install the KubeRay operator, version 1.7 or later, with its CRDs",
         "podmonitors.monitoring.coreos.com": "v1 is not served | install the Prometheus operator, or set "
         "monitoring.enabled=false in the chart's values",
     }
@@ -244,6 +244,16 @@ def test_a_pod_fits_on_one_node_that_it_selects(lines, api):
     assert lines()["GPUs"].found == "8 asked for, 0 fit on the nodes of now, which have 8"
     with_nodes(api, node("a", 4), node("b", 4, gpu="a100"))
     assert lines()["GPUs"].found == "8 asked for, 4 fit on the nodes of now, which have 8"
+
+
+def test_parts_of_gpus_fit_where_such_parts_are(lines, api):
+    """Two pods with a seventh of a GPU each; a node's whole GPUs are no such parts."""
+    limits = f"{WORKER}.template.spec.containers.0.resources.limits"
+    edits = {f"{limits}.nvidia\\.com/gpu": GONE, f"{limits}.nvidia\\.com/mig-1g\\.5gb": 1}
+    api.put(CONFIG_MAPS, "histoseg-settings", config_map(edits=edits.items()))
+    cut = {"metadata": {"name": "b"}, "spec": {}, "status": {"allocatable": {"nvidia.com/mig-1g.5gb": "7"}}}
+    with_nodes(api, node("a", 1), cut)
+    assert lines()["GPUs"].found == "2 asked for, 2 fit on the nodes of now, which have 8"
 
 
 def test_quotas(lines, api):

@@ -47,7 +47,7 @@ def test_dry_run_prints_a_rayjob(typed, server, name):
     assert "--data demo" in made["spec"]["entrypoint"]
     assert "--set optim.steps=3" in made["spec"]["entrypoint"]
     assert made["metadata"]["annotations"]["histoseg.io/command"] == (
-        'make submit EXP=smoke SCALE=laptop DATA=demo SET="optim.steps=3" CLUSTER=lab'
+        "make submit EXP=smoke SCALE=laptop DATA=demo SET=optim.steps=3 CLUSTER=lab"
     )
     assert not server.requests("POST", "/rayjobs")
 
@@ -81,7 +81,7 @@ def test_results_are_fetched_page_last(typed, name, tmp_path, monkeypatch):
     from histoseg.storage import connect
 
     store = connect(f"file://{tmp_path}/bucket")
-    monkeypatch.setattr("histoseg.storage.connect", lambda url, patient=False: store)
+    monkeypatch.setattr("histoseg.storage.connect", lambda url: store)
     code, _, _ = typed("--data", "demo", "--results")
     assert code.startswith(f"histoseg: {store.url}/results/smoke/{name} is empty: job {name} has left no results yet")
     for part in ("index.html", "smoke.md", "figures/a.png"):

@@ -20,6 +20,7 @@ from tests.kube.emulator import (
     submitter,
     waiting,
 )
+from tests.kube.example import spoilt
 
 STARTING = [state(""), state("Initializing"), state("Initializing", ray_cluster={"readyWorkerReplicas": 2})]
 READY = {"readyWorkerReplicas": 2}
@@ -108,7 +109,8 @@ class TestAgain:
     def test_a_finished_one_is_said_to_be(self, act, server, name):
         act([ends()])
         shown, outcome = act()
-        assert shown[0] == f"{name}: is there already (succeeded); attached to it"
+        again = f"`{COMMAND} CANCEL=1`, then the same command, runs what has no record in the store now"
+        assert shown[0] == f"{name}: is there already (succeeded); attached to it; {again}"
         assert shown[-1].endswith(f"(`{COMMAND} RESULTS=1` copies them here)")
         assert not outcome.created
 
@@ -137,11 +139,24 @@ class TestAgain:
         with pytest.raises(mistake, match=r"is still being deleted after 0.5 s; see that the KubeRay operator runs"):
             act([ends()])
 
-    def test_a_live_one_with_another_entrypoint_is_refused(self, act, server, job, name, mistake):
+    def test_a_live_one_with_other_workers_does_the_same(self, act, server, job, settings, name):
+        """Another number of workers for each run, on a release that came to have more of them: no result changes."""
         act([ends()])
         server.tell(lambda api: api.objects[RAYJOBS, "team", name].patch(LIVE))
-        with pytest.raises(mistake, match=r"with another entrypoint: .*--workers 2 .*, not .*--workers 1 "):
-            act(job=replace(job, workers=1))
+        server.tell(lambda api: api.running.update({"uid-1": [state("Running", "RUNNING"), ends()]}))
+        template = spoilt(settings.template, {"spec.rayClusterSpec.workerGroupSpecs.0.replicas": 3})
+        shown, outcome = act(job=replace(job, workers=1), settings=replace(settings, template=template))
+        live = server.rayjob(name)["spec"]["entrypoint"]
+        assert "--workers 2 --capacity CPU=8,GPU=2" in live
+        assert shown[0].endswith("; attached to it, which goes on with the workers that it was submitted with")
+        assert not outcome.created
+
+    def test_a_live_one_with_another_entrypoint_is_refused(self, act, server, name, mistake):
+        act([ends()])
+        other = "python -m ray_jobs.driver --seeds 9 --workers 2 --capacity CPU=8,GPU=2"
+        server.tell(lambda api: api.objects[RAYJOBS, "team", name].patch({**LIVE, "spec": {"entrypoint": other}}))
+        with pytest.raises(mistake, match=r"with another entrypoint: python -m ray_jobs.driver --seeds 9, not .*--see"):
+            act()
 
     def test_so_is_one_with_another_image(self, act, server, name, mistake):
         act([ends()])
@@ -336,6 +351,27 @@ class TestStatus:
         from histoseg.kube.follow import status
 
         assert status(cluster) == "no jobs in namespace 'team' of 'lab'"
+
+
+class TestResults:
+    def test_are_where_the_job_says(self, act, cluster, name):
+        from histoseg.kube.follow import results_of
+
+        act([ends()])
+        assert results_of(cluster, name) == f"s3://bucket/prefix/results/table1/{name}"
+
+    def test_of_a_job_that_is_not_there(self, cluster, mistake):
+        from histoseg.kube.follow import results_of
+
+        with pytest.raises(mistake, match=r"no job x in namespace 'team' of 'lab': .*, at results/<experiment>/x$"):
+            results_of(cluster, "x")
+
+    def test_of_what_somebody_else_made(self, server, cluster, mistake):
+        from histoseg.kube.follow import results_of
+
+        server.put(RAYJOBS, "theirs", {"spec": {}})
+        with pytest.raises(mistake, match=r"RayJob theirs does not say where .* \(no annotation histoseg.io/results\)"):
+            results_of(cluster, "theirs")
 
 
 class TestCancel:

@@ -99,6 +99,25 @@ class TestManifest:
             manifest(replace(job, workers=9), cpu_only, COMMAND)
 
 
+@pytest.mark.parametrize(
+    ("resource", "expected"),
+    [  # by KubeRay's rule: what ends with gpu, and NVIDIA's names for parts of one
+        ("nvidia.com/gpu", True),
+        ("amd.com/gpu", True),
+        ("example.com/vgpu", True),
+        ("nvidia.com/mig-2g.10gb", True),
+        ("nvidia.com/mig-2g.10gb.me", False),
+        ("nvidia.com/gpu-mig-2g.10gb", False),
+        ("nvidia.com/gpumem", False),
+        ("cpu", False),
+    ],
+)
+def test_gpus_are_what_kuberay_takes_for_them(resource, expected):
+    from histoseg.kube.rules.manifest import is_gpu
+
+    assert is_gpu(resource) is expected
+
+
 class TestCapacity:
     """Expected: pods times what one has, by hand; which field counts, as KubeRay reads it."""
 
@@ -118,11 +137,19 @@ class TestCapacity:
 
     def test_so_do_group_resources(self):
         assert capacity(group(resources={"CPU": "5", "GPU": 2, "spot": "1"})) == {"CPU": 10.0, "GPU": 4.0}
+        assert capacity(group(resources={"cpu": "5", "nvidia.com/gpu": 2})) == {"CPU": 10.0, "GPU": 4.0}
 
     def test_requests_count_where_there_is_no_limit(self):
         one = group()
         one["template"]["spec"]["containers"][0]["resources"] = {"requests": {"cpu": 2}}
         assert capacity(one) == {"CPU": 4.0}
+
+    def test_of_several_kinds_of_gpus_ray_hears_of_one(self):
+        """The first by name of which there are any (KubeRay's addWellKnownAcceleratorResources)."""
+        one = group()
+        limits = {"cpu": 4, "zoo.example/gpu": 5, "nvidia.com/mig-1g.5gb": 3, "nvidia.com/gpu": 0}
+        one["template"]["spec"]["containers"][0]["resources"]["limits"] = limits
+        assert capacity(one) == {"CPU": 8.0, "GPU": 6.0}
 
     def test_hosts_multiply_and_suspended_groups_do_not_count(self):
         assert capacity(group(numOfHosts=2), group(suspend=True)) == {"CPU": 16.0, "GPU": 4.0}

@@ -103,6 +103,15 @@ JOBS = {
             {"spec.activeDeadlineSeconds": GONE},
             "spec.activeDeadlineSeconds is missing; worker group gpu has GPUs, so set after how long the job is ended",
         ),
+        (
+            {
+                "spec.activeDeadlineSeconds": GONE,
+                f"{CLUSTER}.workerGroupSpecs.0.template.spec.containers.0.resources": {
+                    "limits": {"nvidia.com/gpu": 0, "nvidia.com/mig-1g.5gb": 1}
+                },
+            },
+            "spec.activeDeadlineSeconds is missing; worker group gpu has GPUs, so set after how long the job is ended",
+        ),
     ],
     "needs_no_kubernetes_token": [
         (

@@ -68,6 +68,16 @@ def test_another_minor_version_is_refused(data, mistake):
         parse(other)
 
 
+def test_for_looking_another_minor_version_is_said(server, cluster, data, caplog):
+    from histoseg.kube.settings import Settings
+
+    other = changed(data, "settings.yaml", chart={"version": "0.2.0", "appVersion": "0.2.0"})
+    server.put(CONFIG_MAPS, "histoseg-settings", {"data": other})
+    with caplog.at_level(logging.WARNING):
+        assert Settings.read(cluster, strict=False).app_version == "0.2.0"
+    assert "the release is of histoseg 0.2.0, installed here is 0.1.0; jobs run 0.2.0" in caplog.text
+
+
 def test_another_patch_is_said(data, caplog):
     with caplog.at_level(logging.WARNING):
         parse(changed(data, "settings.yaml", chart={"version": "0.1.7", "appVersion": "0.1.7"}))

@@ -1,3 +1,4 @@
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -18,8 +19,22 @@ def test_the_command_says_again_what_was_typed():
     what = ["--experiment", "table1", "--scale", "paper", "--seeds", "3", "--data", "/data/x", "--workers", "2"]
     typed = parse([*what, *place])
     assert typed.command == (
-        "make submit EXP=table1 SCALE=paper DATA=/data/x SEEDS=3 CLUSTER=lab NAMESPACE=ml RELEASE=histoseg-b"
+        "make submit EXP=table1 SCALE=paper DATA=/data/x SEEDS=3 WORKERS=2 CLUSTER=lab NAMESPACE=ml RELEASE=histoseg-b"
     )
+
+
+def test_the_command_can_be_pasted_into_a_shell():
+    asked = options(sets=("optim.steps=2", "method.name='a b'"), data="/my data", ship=True, ray_address="http://h:1")
+    words = shlex.split(asked.command)
+    assert words[:2] == ["make", "submit"]
+    assert dict(word.split("=", 1) for word in words[2:]) == {
+        "EXP": "table1",
+        "SCALE": "laptop",
+        "DATA": "/my data",
+        "SET": "optim.steps=2 method.name='a b'",
+        "RAY_ADDRESS": "http://h:1",
+        "SHIP": "1",
+    }
 
 
 def test_a_cluster_takes_its_own_store_unless_one_is_named():
@@ -50,6 +65,8 @@ def test_files_of_this_machine_are_refused_on_a_cluster(field):
         (["--cluster", "lab"], "name an experiment"),
         (["--experiment", "table1", "--cluster", "a", "--ray-address", "b"], "not allowed with argument"),
         (["--experiment", "table1", "--cluster", "a", "--status", "--cancel"], "not allowed with argument"),
+        (["--experiment", "table1", "--cluster", "a", "--job", "b"], "--job names a job that is there"),
+        (["--ray-address", "a", "--job", "b", "--results"], "name an experiment"),
         (["--experiment", "table1", "--workers", "0"], "'0' is no whole number above 0"),
     ],
 )
@@ -61,6 +78,7 @@ def test_what_cannot_be_typed_is_refused(words, message, capsys):
 
 def test_all_jobs_can_be_listed_without_naming_an_experiment():
     assert parse(["--cluster", "lab", "--status"]).experiment == ""
+    assert parse(["--cluster", "lab", "--cancel", "--job", "smoke-1"]).name == "smoke-1"
 
 
 @pytest.mark.parametrize(
@@ -70,6 +88,7 @@ def test_all_jobs_can_be_listed_without_naming_an_experiment():
         ("EXP=smoke CLUSTER=lab NAMESPACE=ml STATUS=1", "--cluster lab --namespace ml --status"),
         ("EXP=smoke CLUSTER=lab DRY_RUN=1", "--cluster lab --dry-run"),
         ("EXP=smoke RAY_ADDRESS=http://h:8265 SHIP=1 CANCEL=1", "--ray-address http://h:8265 --ship --cancel"),
+        ("JOB=smoke-1 CLUSTER=lab CANCEL=1", "--cluster lab --job smoke-1 --cancel"),
         ("EXP=smoke CLUSTER=lab RELEASE=b RESULTS=1", "--cluster lab --release b --results"),
         ("EXP=smoke SHOTS=5 SET=optim.lr=1 DATA=/d STORE=s3://b", "--data /d --set optim.lr=1 refine.shots=5 --store"),
     ],

@@ -1,12 +1,14 @@
 """Manifests as the rules see them: what lies at a path, the Ray cluster in a document, the pods that it makes."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 Document = Mapping[str, Any]
 POD_TEMPLATES = ("Deployment", "StatefulSet", "DaemonSet", "Job")
+MIG = re.compile(r"nvidia\.com/mig-[0-9]+g\.[0-9]+gb")  # A part of a GPU: nvidia.com/mig-2g.10gb
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +110,11 @@ def at(tree: Document, path: str) -> Any:
             return None
         found = found.get(name)
     return found
+
+
+def is_gpu(resource: str) -> bool:
+    """Whether KubeRay tells Ray of a container's limit of this name as of GPUs (IsGPUResourceKey)."""
+    return resource.endswith("gpu") or MIG.fullmatch(resource) is not None
 
 
 def title(document: Document) -> str:

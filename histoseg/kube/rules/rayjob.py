@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from histoseg.jobs import MAX_NAME_CHARS, NAME
-from histoseg.kube.rules.manifest import Document, Finding, at, cluster_of
+from histoseg.kube.rules.manifest import Document, Finding, at, cluster_of, is_gpu
 
 MODES = ("K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode")
 
@@ -157,7 +157,7 @@ def _brief(value: Any) -> Any:
 
 def _gpus(container: Document) -> bool:
     limits = at(container, "resources.limits") or {}
-    return any("gpu" in name and str(amount) != "0" for name, amount in limits.items())
+    return any(is_gpu(name) and str(amount) != "0" for name, amount in limits.items())
 
 
 Rule = Callable[[Document], Iterator[Finding]]
