@@ -86,9 +86,10 @@ def _require_raw_data(job: Job, settings: "Settings") -> None:
 
 def _reach_store_as(settings: "Settings") -> None:
     """Point S3 clients of this process to the release's store, unless the environment says where it is from here."""
-    for name, value in {"AWS_ENDPOINT_URL": settings.store.endpoint, "AWS_REGION": settings.store.region}.items():
-        if value:
-            os.environ.setdefault(name, value)
+    if not any(os.environ.get(f"AWS_ENDPOINT_URL{end}") for end in ("", "_S3")) and settings.store.endpoint:
+        os.environ["AWS_ENDPOINT_URL_S3"] = settings.store.endpoint
+    if settings.store.region:
+        os.environ.setdefault("AWS_REGION", settings.store.region)
 
 
 def _on_ray(options: Options) -> str:

@@ -26,12 +26,13 @@ limits:
   {{- toYaml . | nindent 2 }}
 {{- end -}}
 
-{{/* How a pod finds the store and proves who it is. */}}
+{{/* How a pod finds the store and proves who it is. The endpoint is S3's alone: without _S3, a request to AWS's token
+service, by which workload identity works, would go there too. */}}
 {{- define "histoseg.storeEnv" -}}
 - name: AWS_REGION
   value: {{ .Values.store.region | quote }}
 {{- with include "histoseg.storeEndpoint" . }}
-- name: AWS_ENDPOINT_URL
+- name: AWS_ENDPOINT_URL_S3
   value: {{ . | quote }}
 {{- end }}
 {{- if .Values.store.existingSecret }}
@@ -63,7 +64,7 @@ imagePullSecrets:
 {{- end -}}
 
 {{/* The pod of a data command; (dict "root" $ "name" … "args" (list …) "resources" (dict …) "restart" …), and optionally
-"env", "ports", "raw" (mount the raw data) and "token" (the Secret with Ray's token). */}}
+"ports", "probes", "raw" (mount the raw data) and "token" (the Secret with Ray's token). */}}
 {{- define "histoseg.dataPod" -}}
 {{- $root := .root -}}
 serviceAccountName: {{ include "histoseg.fullname" $root }}-data
@@ -92,6 +93,9 @@ containers:
     {{- with .ports }}
     ports:
       {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- with .probes }}
+    {{- toYaml . | nindent 4 }}
     {{- end }}
     resources:
       {{- include "histoseg.resources" .resources | nindent 6 }}

@@ -38,7 +38,8 @@ autoscalerOptions:
 headGroupSpec:
   rayStartParams:
     dashboard-host: 0.0.0.0
-    # Nothing is scheduled on the head: an out-of-memory trial would take the whole cluster with it.
+    # No training is scheduled on the head: one that runs out of memory would take the whole cluster with it. The drivers
+    # of runs are, for they ask for no CPU.
     num-cpus: "0"
     num-gpus: "0"
     {{- include "histoseg.objectStore" . | nindent 4 }}
@@ -106,7 +107,7 @@ tolerations:
 {{- include "histoseg.rayPod" . }}
 containers:
   - name: ray-head
-    {{- include "histoseg.rayContainer" . | nindent 4 }}
+    {{- include "histoseg.rayContainer" (list . true) | nindent 4 }}
       {{- with .Values.monitoring.grafanaHost }}
       - name: RAY_GRAFANA_HOST
         value: {{ . | quote }}
@@ -133,6 +134,12 @@ containers:
       {{- include "histoseg.resources" (dict "cpu" (toString .Values.head.cpus) "memory" .Values.head.memory) | nindent 6 }}
 volumes:
   {{- include "histoseg.rayVolumes" (list . "1Gi") | nindent 2 }}
+  {{- with .Values.rawData.existingClaim }}
+  - name: raw-data
+    persistentVolumeClaim:
+      claimName: {{ . }}
+      readOnly: true
+  {{- end }}
 {{- end -}}
 
 {{- define "histoseg.workerPod" -}}
@@ -163,7 +170,7 @@ topologySpreadConstraints:
 {{- include "histoseg.rayPod" $root }}
 containers:
   - name: ray-worker
-    {{- include "histoseg.rayContainer" $root | nindent 4 }}
+    {{- include "histoseg.rayContainer" (list $root false) | nindent 4 }}
       {{- if not $group.gpus }}
       {{- include "histoseg.noGpus" $root | nindent 6 }}
       {{- end }}
@@ -198,12 +205,14 @@ securityContext:
   {{- include "histoseg.podSecurity" . | nindent 2 }}
 {{- end -}}
 
-{{/* … and container by container. Ends with the list of variables, to which the caller appends. */}}
+{{/* … and container by container; (list $ <whether it is the head's>). Only the head reads raw data, so a volume that one
+node has is enough. Ends with the list of variables, to which the caller appends. */}}
 {{- define "histoseg.rayContainer" -}}
-image: {{ include "histoseg.image" (list . .Values.images.train) }}
-imagePullPolicy: {{ .Values.images.pullPolicy }}
+{{- $root := index . 0 -}}
+image: {{ include "histoseg.image" (list $root $root.Values.images.train) }}
+imagePullPolicy: {{ $root.Values.images.pullPolicy }}
 securityContext:
-  {{- include "histoseg.containerSecurity" . | nindent 2 }}
+  {{- include "histoseg.containerSecurity" $root | nindent 2 }}
 volumeMounts:
   - name: shm
     mountPath: /dev/shm
@@ -211,13 +220,13 @@ volumeMounts:
     mountPath: /tmp
   - name: home
     mountPath: /home/histoseg
-  {{- if .Values.rawData.existingClaim }}
+  {{- if and (index . 1) $root.Values.rawData.existingClaim }}
   - name: raw-data
     mountPath: /data
     readOnly: true
   {{- end }}
 env:
-  {{- include "histoseg.storeEnv" . | nindent 2 }}
+  {{- include "histoseg.storeEnv" $root | nindent 2 }}
 {{- end -}}
 
 {{/* The NVIDIA runtime gives a container every GPU of its node unless told not to, where it is the default runtime. */}}
@@ -239,10 +248,4 @@ env:
 - name: home
   emptyDir:
     sizeLimit: {{ $root.Values.homeSize }}
-{{- with $root.Values.rawData.existingClaim }}
-- name: raw-data
-  persistentVolumeClaim:
-    claimName: {{ . }}
-    readOnly: true
-{{- end }}
 {{- end -}}

@@ -1,6 +1,9 @@
 {{/* What the schema cannot say in words: rules between values, each refused with the reason and what to do. */}}
 {{- define "histoseg.refuse" -}}
 {{- $v := .Values -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" (include "histoseg.fullname" .)) -}}
+{{- fail (printf "release %s: objects would be named %s, but a Service's name begins with a letter and has small letters, digits and hyphens; choose another name for the release, or set fullnameOverride" .Release.Name (include "histoseg.fullname" .)) -}}
+{{- end -}}
 {{- if and $v.store.seaweedfs.enabled (or $v.store.url $v.store.endpoint) -}}
 {{- fail "store.seaweedfs.enabled is true, and store.url or store.endpoint is set: there can be one store; clear these, or switch store.seaweedfs.enabled off" -}}
 {{- end -}}
