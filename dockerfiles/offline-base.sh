@@ -6,13 +6,13 @@
 set -euo pipefail
 
 tag=${1:?name the image to make, e.g. localhost/histoseg-base:bookworm}
-mirror=${2:-http://deb.debian.org/debian}
+mirror=${2:-}  # empty: the one that debootstrap takes by itself
 certificates=/etc/ssl/certs/ca-certificates.crt
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 
 # Debian 12's own Python is 3.11, the version of the pinned base.
-debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv bookworm "$root" "$mirror"
+debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv bookworm "$root" ${mirror:+"$mirror"}
 ln -s /usr/bin/python3 "$root/usr/local/bin/python3"
 ln -s /usr/bin/python3 "$root/usr/local/bin/python"
 # What this machine trusts (a proxy's certificate, say), the build has to trust, too.
