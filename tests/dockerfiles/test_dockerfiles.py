@@ -66,6 +66,7 @@ def test_a_shipped_image_says_what_it_is_and_of_which_commit(shipped: Stage) -> 
     for label, value in {"title": f"histoseg-{shipped.name}", "version": "${VERSION}", "revision": "${COMMIT}"}.items():
         assert f'org.opencontainers.image.{label}="{value}"' in labels
     assert "HISTOSEG_COMMIT=${COMMIT}" in shipped.all("ENV")
+    assert 'test -n "${COMMIT}"' in shipped.all("RUN")  # Without it, a cache would give another commit's image.
 
 
 def test_packages_are_locked_and_compiled_for_a_root_that_cannot_be_written(path: Path) -> None:
