@@ -53,6 +53,7 @@ class Nodes:
         self.environment = {
             **os.environ,
             **environment,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # as in an image: its own python
             "PYTHONPATH": str(ROOT),
             "HOME": str(folder),
             "RAY_AUTH_MODE": "token",
