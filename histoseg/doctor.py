@@ -53,7 +53,7 @@ class Places:
 def all_checks(places: Places, *, machine: bool) -> Iterator[Check]:
     """Every check of these places, and of this machine if asked for, as it is made."""
     if machine:
-        yield from checks()
+        yield from machine_checks()
     stores = {places.store} - {""}
     if places.store:
         yield from store_checks(places.store)
@@ -68,8 +68,8 @@ def all_checks(places: Places, *, machine: bool) -> Iterator[Check]:
         yield _experiment_check(url, places)
 
 
-def checks(store: str = "") -> Iterator[Check]:
-    """Every check of this machine and a store, as it is made."""
+def machine_checks() -> Iterator[Check]:
+    """Every check of this machine, as it is made."""
     found = versions()
     yield Check(what="Python", ok=sys.version_info >= (3, 11), found=found["python"], advice="use Python 3.11 or newer")
     for package in ("torch", "ray"):
@@ -92,8 +92,6 @@ def checks(store: str = "") -> Iterator[Check]:
     )
     if "torch" in found:
         yield _accelerator()
-    if store:
-        yield from store_checks(store)
 
 
 def dashboard_checks(url: str, token: str) -> Iterator[Check]:

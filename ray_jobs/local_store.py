@@ -81,17 +81,22 @@ def local_store(folder: Path, bucket: str = "histoseg") -> Iterator[LocalStore]:
         lock = stack.enter_context(_sole_owner(folder))
         key, secret = _credentials(folder / "s3.json")
         ports = _free_ports()
-        environment = {
-            "AWS_ENDPOINT_URL": f"http://{LOCALHOST}:{ports['s3.port']}",
-            "AWS_ACCESS_KEY_ID": key,
-            "AWS_SECRET_ACCESS_KEY": secret,
-            "AWS_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",  # Else a client without credentials waits seconds for a cloud.
-        }
+        environment = _environment(ports["s3.port"], key, secret)
         server = stack.enter_context(_serving(_command(folder, ports), folder, lock))
         _wait_for_bucket(bucket, environment, server, folder)
         stack.enter_context(exported(environment))
         yield LocalStore(url=f"s3://{bucket}", environment=environment, pid=server.pid)
+
+
+def _environment(port: int, key: str, secret: str) -> dict[str, str]:
+    """The variables by which any S3 client finds the server."""
+    return {
+        "AWS_ENDPOINT_URL": f"http://{LOCALHOST}:{port}",
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",  # Else a client without credentials waits seconds for a cloud.
+    }
 
 
 @contextmanager

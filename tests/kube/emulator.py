@@ -66,7 +66,7 @@ class ApiServer(KubernetesEmulator):
         self.looks_until_gone = 2  # How often a deleted RayJob is seen before its finalizer lets it go
         self.uids = 0
         for kind in KINDS:
-            self.resources[kind] = {}  # type: ignore[typeddict-item]
+            self.resources[kind] = {}  # type: ignore[typeddict-item]  # its type wants every field, kmock itself none
 
     async def _handle(self, request: kmock.Request) -> aiohttp.web.StreamResponse:
         for fault in self.faults:

@@ -13,13 +13,7 @@ class RestartableStore:
         key, secret = local_store._credentials(folder / "s3.json")
         ports = local_store._free_ports()
         self.command = local_store._command(folder, ports)
-        self.environment = {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['s3.port']}",
-            "AWS_ACCESS_KEY_ID": key,
-            "AWS_SECRET_ACCESS_KEY": secret,
-            "AWS_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
+        self.environment = local_store._environment(ports["s3.port"], key, secret)
         self.secret = secret
         self.server = None
 
