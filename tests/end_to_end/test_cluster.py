@@ -100,7 +100,7 @@ def disturbed(cluster, tmp_path_factory):
     other.process.wait()
 
     shown, panels = {}, threading.Event()
-    looking = threading.Thread(target=look_at_panels, args=(ray, folder / "prometheus", shown, panels))
+    looking = threading.Thread(target=look_at_panels, args=(ray, folder / "prometheus", shown, panels), daemon=True)
     looking.start()
     drained = node_of(ray, first.output(), "pretrain synthetic Maml  step")
     words = ["--deadline-s", "15", "--node-id", ray.ids()[drained]]
@@ -120,14 +120,14 @@ def disturbed(cluster, tmp_path_factory):
     time.sleep(max(0, back_at - time.monotonic()))
     server.start()
     wait_until(lambda: first.output().count("resumed at step") > resumed)
-    panels.set()
-    looking.join()
     for process in ray.processes("head"):
         if "ray_jobs.driver" in " ".join(process.cmdline()):
             process.kill()
     code, output = first.finish()
     assert code == 1, output
     code, again = Submission(ray, folder).finish()
+    panels.set()
+    looking.join()
     assert code == 0, again
     return Outcome(folder=folder, saved=saved, output=output, again=again, shown=shown)
 
@@ -149,7 +149,8 @@ def look_at_panels(ray, folder, shown, over):
     not_here = 'gpus|gram|Name="GPU"|histoseg_score'  # There is no GPU, and the exporter has a test of its own.
     asked = [item for item in panel_queries() if "ray_" in item[2] and not re.search(not_here, item[2])]
     shown.update(dict.fromkeys(asked, False))
-    with prometheus({"histoseg-ray": list(ray.metrics.values())}, folder, labels) as server:
+    agents = [ray.metrics_of(name) for name in ("head", "one", "two", "three", "four")]  # Two are still to come.
+    with prometheus({"histoseg-ray": agents}, folder, labels) as server:
         while not over.wait(2) and not all(shown.values()):
             for item in [item for item in asked if not shown[item]]:
                 shown[item] = bool(server.query(item[2]))

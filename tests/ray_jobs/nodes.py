@@ -93,8 +93,15 @@ class Nodes:
                 self._start(name, [f"--address={LOCALHOST}:{self.gcs}", f"--num-cpus={num_cpus}"])
             time.sleep(0.5)
 
+    def metrics_of(self, name):
+        """Where a node's metrics are, or will be once it is started."""
+        if name not in self.metrics:
+            self.metrics[name] = f"{LOCALHOST}:{free_ports(1)[0]}"
+        return self.metrics[name]
+
     def _start(self, name, words):
-        metrics, agent, grpc = free_ports(3)
+        agent, grpc = free_ports(2)
+        metrics = self.metrics_of(name).rpartition(":")[2]
         words += [f"--node-ip-address={LOCALHOST}", f"--metrics-export-port={metrics}", f"--node-name={name}"]
         words += [f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={grpc}"]
         # A folder of its own, as on a machine of its own; in a shared one every node would pass on every node's log.
@@ -111,7 +118,6 @@ class Nodes:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.metrics[name] = f"{LOCALHOST}:{metrics}"
 
     def log(self, name):
         return (self.folder / f"{name}.log").read_text()
@@ -127,7 +133,6 @@ class Nodes:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         self.running.pop(name).wait()
-        self.metrics.pop(name)
 
     def ids(self):
         """The id of each living node, by its name, as Ray's own state API has it."""
