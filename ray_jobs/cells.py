@@ -12,6 +12,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from histoseg.errors import HistosegError
+from ray_jobs.gauges import CELLS, Show, shown
 from ray_jobs.train import Group
 
 if TYPE_CHECKING:
@@ -80,13 +81,9 @@ def _notes_path(store: "Store") -> str:
 @contextmanager
 def _counting(store: "Store", prefix: str, wanted: set[str]) -> Iterator[None]:
     """While this lasts, a line now and then says how many cells are recorded; Prometheus hears it from Ray."""
-    from ray.util.metrics import Gauge
-
     done = Event()
-    recorded = Gauge("histoseg_cells_recorded", "Cells of the experiment that have a record.")
-    planned = Gauge("histoseg_cells", "Cells of the experiment.")
 
-    def count() -> None:
+    def count(show: Show) -> None:
         begin, first, last = time.monotonic(), -1, -1
         while not done.wait(COUNT_EVERY_S if first >= 0 else 0):
             try:
@@ -95,18 +92,18 @@ def _counting(store: "Store", prefix: str, wanted: set[str]) -> Iterator[None]:
                 logger.warning("cells: cannot be counted: %s", error)
                 continue
             first = found if first < 0 else first
-            recorded.set(found)
-            planned.set(len(wanted))
+            show(len(wanted), found)
             pace = (found - first) / (time.monotonic() - begin)
             eta = f"  eta {(len(wanted) - found) / pace:.0f} s" if pace else ""
             if found != last:
                 logger.info("cells: %d of %d recorded%s", found, len(wanted), eta)
             last = found
 
-    thread = Thread(target=count, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    with shown(CELLS) as show:
+        thread = Thread(target=count, args=(show,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()

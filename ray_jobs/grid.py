@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 from histoseg.errors import ConfigError, HistosegError, TrainingError
 from histoseg.leases import leased
 from histoseg.storage import BRISK, connect
+from ray_jobs.gauges import FAILED, Show, driven, shown
 from ray_jobs.train import Group, log_to_stdout, train
 
 if TYPE_CHECKING:
     from ray.train import ScalingConfig
+
+logger = logging.getLogger("histoseg.grid")
 
 # A driver only waits for its run, so it takes no CPU; it stays on the head, where no worker is reclaimed.
 DRIVER = {"CPU": 0, "node:__internal_head__": 0.001}
@@ -67,21 +70,50 @@ def run(
 
     drive = tune.with_parameters(_drive, groups=groups, workers=workers, path=storage_path, owner=owner)
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.CRITICAL)  # It misses Tune's own logs.
-    tuner = tune.Tuner(
-        tune.with_resources(drive, DRIVER),
-        param_space={"group": tune.grid_search(list(range(len(groups))))},
-        tune_config=tune.TuneConfig(max_concurrent_trials=num_concurrent(resources, workers), reuse_actors=True),
-        # Drivers report errors as values, so what is retried here is a lost driver.
-        run_config=tune.RunConfig(
-            name="grid", storage_path=storage_path, verbose=0, failure_config=tune.FailureConfig(max_failures=3)
-        ),
-    )
-    results = tuner.fit()
+    with shown(FAILED) as show:
+        tuner = tune.Tuner(
+            tune.with_resources(drive, DRIVER),
+            param_space={"group": tune.grid_search(list(range(len(groups))))},
+            tune_config=tune.TuneConfig(max_concurrent_trials=num_concurrent(resources, workers), reuse_actors=True),
+            # Drivers report errors as values, so what is retried here is a lost driver.
+            run_config=tune.RunConfig(
+                name="grid",
+                storage_path=storage_path,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=3),
+                callbacks=[_teller(groups, show)],
+            ),
+        )
+        results = tuner.fit()
     outcomes = [_outcome(results[i]) for i in range(len(groups))]
     failed = [f"{group.id}: {error}" for group, error in zip(groups, outcomes, strict=True) if error]
     if failed:
         title = f"{len(failed)} of {len(groups)} groups failed, the others are recorded:"
         raise TrainingError("\n  ".join([title, *failed]))
+
+
+def _teller(groups: Sequence[Group], show: Show) -> Any:
+    """What Tune calls when a group has ended: failures are told at once, while the other groups go on."""
+    from ray import tune
+
+    failed = set[str]()
+
+    def tell(trial: Any, error: str) -> None:
+        group = groups[trial.config["group"]].id
+        logger.warning("group %s has failed, the others go on: %s", group, error)
+        failed.add(group)
+        show(len(failed))
+
+    def on_trial_complete(_: Any, *, trial: Any, **__: Any) -> None:
+        if error := _reported(trial.last_result):
+            tell(trial, error)
+
+    def on_trial_error(_: Any, *, trial: Any, **__: Any) -> None:
+        tell(trial, "its driver was lost too often")
+
+    show(0)
+    hooks = {"on_trial_complete": on_trial_complete, "on_trial_error": on_trial_error}
+    return type("Teller", (tune.Callback,), hooks)()
 
 
 def available(capacity: Mapping[str, float]) -> dict[str, float]:
@@ -113,7 +145,11 @@ def _outcome(trial: Any) -> str:
     """A finished trial's error, or ""."""
     if trial.error:
         return first_line(trial.error)
-    error: str = (trial.metrics or {}).get("error", "its driver ended without a word")
+    return _reported(trial.metrics)
+
+
+def _reported(metrics: Mapping[str, Any] | None) -> str:
+    error: str = (metrics or {}).get("error", "its driver ended without a word")
     return error.partition("\n")[0]
 
 
@@ -124,7 +160,7 @@ def _drive(config: dict[str, Any], groups: Sequence[Group], workers: Workers, pa
     group = groups[config["group"]]
     log_to_stdout(logging.INFO)
     try:
-        with leased(connect(group.store_url, BRISK), group.id, owner) as lease:
+        with leased(connect(group.store_url, BRISK), group.id, owner) as lease, driven(group.short_id):
             error = _fit(replace(group, attempt=lease.number), workers, path)
     except Exception as failure:  # Raised, it would reach nobody: Tune would only retry it
         error = first_line(failure)

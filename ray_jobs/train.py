@@ -10,9 +10,10 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from histoseg import config
 from histoseg.errors import HistosegError, StorageError
@@ -20,9 +21,7 @@ from histoseg.leases import FencedStore, Lease
 from histoseg.runs import from_json
 from histoseg.storage import PATIENT, Store, connect
 from histoseg.types import Place
-
-if TYPE_CHECKING:
-    from histoseg.training.progress import Status
+from ray_jobs.gauges import trained
 
 # What completes the runs of a group: by the kind of its runs.
 COMPLETE = {config.Run: "histoseg.evaluate.complete", config.FoldRun: "histoseg.crossval.complete"}
@@ -48,6 +47,11 @@ class Group:
     attempt: int = 0
     complete: str = ""
 
+    @property
+    def short_id(self) -> str:
+        """The id as Prometheus is shown it."""
+        return self.id[:8]
+
 
 def train(group: Group) -> str:
     """Complete a group within a Ray Train worker.
@@ -64,19 +68,16 @@ def train(group: Group) -> str:
     place = Place(rank=context.get_world_rank(), world_size=context.get_world_size())
     log_to_stdout(logging.INFO if place.rank == 0 else logging.ERROR)
     runs = [from_json(record) for record in json.loads(group.runs)]
-    method = config.method_name(runs[0].method)
-    process = Process(
-        place=place,
-        device=get_device(),
-        attempt=group.attempt,
-        on_status=_gauges(method, group.id[:8]),
-        is_reclaimed=_reclaim_notice(),
-    )
     store: Store = connect(group.store_url, PATIENT)
     if group.attempt:
         store = FencedStore(store, Lease(name=group.id, number=group.attempt))
+    process = Process(place=place, device=get_device(), attempt=group.attempt, is_reclaimed=_reclaim_notice())
+    method = config.method_name(runs[0].method)
+    shown = trained(group.short_id, method) if process.leads else nullcontext(process.on_status)
     try:
-        _load(group.complete or COMPLETE[type(runs[0])])(runs, store, Path(group.cache), process)
+        with shown as on_status:
+            complete = _load(group.complete or COMPLETE[type(runs[0])])
+            complete(runs, store, Path(group.cache), replace(process, on_status=on_status))
     except StorageError:
         raise  # A store can come back, so this is worth another attempt.
     except HistosegError as error:
@@ -111,25 +112,3 @@ def log_to_stdout(level: int) -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         logger.addHandler(handler)
         logger.propagate = False
-
-
-def _gauges(method: str, run: str) -> "Callable[[Status], None]":
-    """A listener that shows each status as Prometheus gauges, which Ray exports with `ray_` before their names."""
-    from ray.util.metrics import Gauge
-
-    keys = ("label", "method", "run")
-    step = Gauge("histoseg_step", "Steps done.", keys)
-    steps = Gauge("histoseg_steps", "Steps to do in all.", keys)
-    loss = Gauge("histoseg_loss", "Mean loss since the last status.", keys)
-    pace = Gauge("histoseg_images_per_second", "Images trained on, all ranks together.", keys)
-    wait = Gauge("histoseg_loader_wait_fraction", "Share of the time spent waiting for images.", keys)
-
-    def show(status: "Status") -> None:
-        tags = {"label": status.label, "method": method, "run": run}
-        step.set(status.step, tags)
-        steps.set(status.steps, tags)
-        loss.set(status.loss, tags)
-        pace.set(status.images_per_s, tags)
-        wait.set(status.loader_wait, tags)
-
-    return show

@@ -113,13 +113,13 @@ def test_doctor_tries_the_store(tmp_path):
 
 
 def test_doctor_names_what_is_wrong_with_a_store(monkeypatch):
-    from histoseg.doctor import checks
+    from histoseg.checks import store_checks
 
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    bad = [check for check in checks("s3://bucket") if not check.ok]
+    bad = [check for check in store_checks("s3://bucket") if not check.ok]
     assert [check.what for check in bad] == ["store: put"]
     assert "check AWS_ENDPOINT_URL" in bad[0].found
     assert "very-secret" not in bad[0].found

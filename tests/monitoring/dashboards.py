@@ -5,6 +5,8 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
+from ray_jobs import gauges
+
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "histoseg"
 FILES = sorted((CHART / "dashboards").glob("*.json"))
@@ -15,7 +17,6 @@ VARIABLES = {"namespace": ".*", "cluster": ".*", "experiment": ".*", "price": "3
 # Which file of the installed Ray names a metric, to which it adds `ray_`.
 AGENT = "dashboard/modules/reporter/reporter_agent.py"
 NODE = "core/src/ray/raylet/raylet"
-TRAIN = "train/v2/_internal/metrics/controller.py"
 RAY_METRICS = {
     "ray_component_rss_bytes": AGENT,
     "ray_node_cpu_count": AGENT,
@@ -31,8 +32,6 @@ RAY_METRICS = {
     "ray_object_store_available_memory": NODE,
     "ray_object_store_used_memory": NODE,
     "ray_resources": NODE,
-    "ray_train_controller_state": TRAIN,
-    "ray_train_worker_group_start_total_time_s": TRAIN,
 }
 
 
@@ -68,10 +67,11 @@ def metric_names(expression: str) -> set[str]:
 
 def our_metrics() -> set[str]:
     """What our own code exports: gauges, before which Ray puts `ray_`, and what the exporter says."""
-    sources = "".join(path.read_text() for path in sorted((ROOT / "ray_jobs").glob("*.py")))
     exporter = (ROOT / "histoseg" / "exporter.py").read_text()
-    gauges = {f"ray_{name}" for name in re.findall(r'Gauge\(\s*"(histoseg_\w+)"', sources)}
-    return gauges | {f"histoseg_{name}" for name in re.findall(r'_gauge\(\s*"(\w+)"', exporter)}
+    texts = gauges.CELLS | gauges.FAILED | gauges.DRIVEN | gauges.WORKING | gauges.STATUS
+    return {f"ray_{name}" for name in texts} | {
+        f"histoseg_{name}" for name in re.findall(r'_gauge\(\s*"(\w+)"', exporter)
+    }
 
 
 METRICS = our_metrics() | RAY_METRICS.keys() | {"up"}

@@ -1,42 +1,46 @@
 """A Ray on which a training seems to go on, as a program: `python -m tests.monitoring.ray_with_gauges FOLDER`.
 
 A process of its own, for Ray can be started only once in one. Prints what to scrape as JSON and goes on until its
-input ends. The GPU is one that Ray hands out without there being any.
+input ends; values are new ones until the folder has a file HOLD. The GPU is one that Ray hands out without there being
+any.
 """
 
 import json
 import os
 import secrets
 import sys
-import threading
 import time
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from ray_jobs.cluster import ENVIRONMENT, OBJECT_STORE_BYTES
+from ray_jobs.gauges import CELLS, FAILED, driven, shown, trained
 
-CELLS = 1000
+STEP_S = 2.0
+HOLD = "hold"  # Once there is such a file in the folder, nothing new is shown.
 
 
 class Training:
-    """Sets the gauges that a Ray Train worker sets, and by Ray Train's own code those of its controller."""
+    """Shows what a driver, a driver without workers, and a worker show, by their own code."""
 
-    def run(self) -> None:
-        from ray.train.v2._internal.execution.controller.state import TrainControllerStateType
-        from ray.train.v2._internal.metrics.controller import ControllerMetrics
-
+    def run(self, hold: Path) -> None:
         from histoseg.training.progress import Status
-        from ray_jobs.train import _gauges
 
-        controller: Any = ControllerMetrics.get_controller_metrics("abcdef1234567890", "id")
-        waiting: Any = ControllerMetrics.get_controller_metrics("0123456789abcdef", "id")
-        controller[ControllerMetrics.CONTROLLER_STATE].record(TrainControllerStateType.RUNNING)
-        controller[ControllerMetrics.WORKER_GROUP_START_TOTAL_TIME_S].record(5.0)
-        waiting[ControllerMetrics.CONTROLLER_STATE].record(TrainControllerStateType.SCHEDULING)
-        show = _gauges("maml", "abcdef12")
-        for step in range(10**6):
-            show(Status(label="x", step=step, steps=10**6, loss=0.5, images_per_s=3.0, loader_wait=0.1, eta_s=1.0))
-            time.sleep(1)
+        with driven("abcdef12"), driven("01234567"), trained("abcdef12", "maml") as show:
+            for step in until(hold):
+                show(Status(label="x", step=step, steps=10**6, loss=0.5, images_per_s=3.0, loader_wait=0.1, eta_s=1.0))
+            time.sleep(3600)
+
+
+def until(hold: Path) -> Iterator[int]:
+    """Numbers, one each STEP_S, until there is a file."""
+    for number in count():
+        if hold.exists():
+            return
+        yield number
+        time.sleep(STEP_S)
 
 
 def addresses(session: Path) -> list[str]:
@@ -54,7 +58,6 @@ def addresses(session: Path) -> list[str]:
 def main(folder: Path) -> None:
     os.environ.update({**ENVIRONMENT, "RAY_AUTH_TOKEN": secrets.token_hex(32)})
     import ray
-    from ray.util.metrics import Gauge
 
     context: Any = ray.init(
         address="local",
@@ -66,17 +69,14 @@ def main(folder: Path) -> None:
         _temp_dir=str(folder),
     )
     training: Any = ray.remote(num_cpus=0)(Training).remote()
-    training.run.remote()
+    training.run.remote(folder / HOLD)
     sys.stdout.write(f"{json.dumps(addresses(Path(context.address_info['session_dir'])))}\n")
     sys.stdout.flush()
-    done = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), done.set()), daemon=True).start()
-    planned, recorded = Gauge("histoseg_cells", "As ray_jobs has it."), Gauge("histoseg_cells_recorded", "Likewise.")
-    for count in range(CELLS):
-        planned.set(CELLS)
-        recorded.set(count)
-        if done.wait(1):
-            break
+    with shown(CELLS) as show, shown(FAILED) as show_failed:
+        show_failed(1)
+        for number in until(folder / HOLD):
+            show(1000, number)
+        sys.stdin.read()
     ray.shutdown()
 
 

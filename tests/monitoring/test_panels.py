@@ -4,19 +4,23 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
 from histoseg.storage import connect
 from tests.monitoring.dashboards import ROOT, panel_queries
 from tests.monitoring.prometheus import NEEDS_PROMETHEUS, prometheus
+from tests.monitoring.ray_with_gauges import HOLD
 from tests.reporting.fold_records import make_fold_record
 from tests.reporting.records import make_record
 
 LABELS = {"namespace": "lab", "ray_io_cluster": "table1"}
 NEEDS_GPU = "Ray's agent exports it for NVIDIA GPUs only"
 FIXED_PORTS = (":44217", ":44227")  # Of autoscaler and dashboard, which any Ray of this machine may have taken
+FORGOTTEN_S = 40.0  # Ray hands gauges on within 10 s, and forgets them 20 s later if they are not set again.
 SHOW_NOTHING_HERE = {
     ("histoseg-cluster", "GPU use"): NEEDS_GPU,
     ("histoseg-cluster", "GPU memory"): NEEDS_GPU,
@@ -25,7 +29,7 @@ SHOW_NOTHING_HERE = {
 
 @contextmanager
 def ray_with_gauges():
-    """A Ray on which a training seems to go on, in a process of its own; gives the addresses to scrape."""
+    """A Ray on which a training seems to go on; gives the addresses to scrape, and what to touch so that it stands."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp"))  # Sockets cannot lie deep.
         command = [sys.executable, "-m", "tests.monitoring.ray_with_gauges", folder]
@@ -34,7 +38,7 @@ def ray_with_gauges():
         stack.callback(program.communicate, timeout=30)
         line = program.stdout.readline()
         assert line, program.stderr.read()
-        yield json.loads(line)
+        yield json.loads(line), Path(folder) / HOLD
 
 
 @contextmanager
@@ -57,16 +61,17 @@ def exporter(folder):
 @NEEDS_PROMETHEUS
 @pytest.mark.slow
 def test_every_panel_shows_something(tmp_path):
-    with exporter(tmp_path / "store") as results, ray_with_gauges() as ray:
+    with exporter(tmp_path / "store") as results, ray_with_gauges() as (ray, hold):
         agents = [address for address in ray if not address.endswith(FIXED_PORTS)]
         jobs = {"histoseg-exporter": [results], "histoseg-ray": agents}
+        until_all_is_there = time.monotonic() + 150  # A busy machine took 40 s until Ray gave anything.
         with prometheus(jobs, tmp_path / "prometheus", LABELS) as server:
-            found = {
-                (dashboard, panel, query): server.query(query)
-                if (dashboard, panel) in SHOW_NOTHING_HERE
-                else server.wait_for(query, timeout_s=45)  # Ray hands gauges on every ten seconds.
-                for dashboard, panel, query in panel_queries()
-            }
+            shown = [panel for panel in panel_queries() if panel[:2] not in SHOW_NOTHING_HERE]
+            for *_, query in shown:
+                server.wait_for(query, timeout_s=until_all_is_there - time.monotonic())
+            hold.touch()
+            time.sleep(FORGOTTEN_S)
+            found = {panel: server.query(panel[2]) for panel in panel_queries()}
             down = {target["scrapeUrl"]: target["lastError"] for target in server.targets() if target["lastError"]}
     assert not down
     assert {panel[:2] for panel, series in found.items() if not series} == SHOW_NOTHING_HERE.keys()

@@ -24,14 +24,6 @@ RULES = {
     for rule in group["rules"]
 }
 WHERE = 'namespace="lab",ray_io_cluster="table1"'
-RUNNING = (
-    f'ray_train_controller_state{{{WHERE},ray_train_run_name="abcdef1234",ray_train_controller_state="RUNNING"}}',
-    "1x2000",
-)
-WAITING = (
-    f'ray_train_controller_state{{{WHERE},ray_train_run_name="abcdef1234",ray_train_controller_state="SCHEDULING"}}',
-    "1x2000",
-)
 CELLS = (f"ray_histoseg_cells{{{WHERE}}}", "12x2000")
 HALF = (f"ray_histoseg_cells_recorded{{{WHERE}}}", "6x2000")
 ALL = (f"ray_histoseg_cells_recorded{{{WHERE}}}", "12x2000")
@@ -46,8 +38,12 @@ def node(name, values, ip="10.0.0.1", more=""):
 
 
 STEPPING = gauge("step", "0+5x2000")
+STEPS = gauge("steps", "20000x2000")
+RUN = 'run="abcdef12"'
+DRIVER = 'WorkerId="w0"'
+BEGUN = gauge("training_start_time_seconds", "7x2000", RUN)
+WORKING = gauge("workers_start_time_seconds", "9x2000", f'{RUN},WorkerId="w1"')
 GPU = ',GpuIndex="0"'
-START = f'ray_train_worker_group_start_total_time_s{{{WHERE},ray_train_run_name="abcdef1234"}}'
 
 
 @dataclass(frozen=True)
@@ -60,46 +56,32 @@ class Case:
 
 
 CASES = [
-    Case("HistosegTrainingStalled", "steps stop after 10 minutes", (RUNNING, gauge("step", "0+5x10 50x60")), 27, 1),
-    Case("HistosegTrainingStalled", "14 minutes without a step", (RUNNING, gauge("step", "0+5x10 50x60")), 24, 0),
-    Case("HistosegTrainingStalled", "it goes on", (RUNNING, STEPPING), 60, 0),
-    Case("HistosegTrainingStalled", "nothing trains any more", (gauge("step", "0+5x10 50x60"),), 40, 0),
+    Case("HistosegTrainingStalled", "steps stop after 10 minutes", (STEPS, gauge("step", "0+5x10 50x60")), 27, 1),
+    Case("HistosegTrainingStalled", "14 minutes without a step", (STEPS, gauge("step", "0+5x10 50x60")), 24, 0),
+    Case("HistosegTrainingStalled", "it goes on", (STEPS, STEPPING), 60, 0),
+    Case("HistosegTrainingStalled", "its process is gone", (STEPS, gauge("step", "0+5x10 50x20 stale")), 34, 0),
     Case(
         "HistosegTrainingStalled",
         "the process has gone on to another training",
-        (RUNNING, gauge("step", "50x60"), gauge("step", "0+1x60", 'run="abcdef12",label="refine",WorkerId="w1"')),
-        40,
+        (STEPS, gauge("step", "50x20 stale"), gauge("step", "_x20 0+1x60", f'{RUN},label="refine",WorkerId="w1"')),
+        25,
         0,
     ),
     Case(
         "HistosegTrainingStalled",
         "a new process has just begun where one was lost",
-        (RUNNING, gauge("step", "0+5x20"), gauge("step", "_x20 90x5", 'run="abcdef12",label="pretrain",WorkerId="w2"')),
+        (STEPS, gauge("step", "0+5x20 stale"), gauge("step", "_x20 90x5", f'{RUN},label="pretrain",WorkerId="w2"')),
         25,
         0,
     ),
     Case(
         "HistosegTrainingStalled",
         "all steps are done, and it scores images",
-        (RUNNING, gauge("step", "0+5x10 50x60"), gauge("steps", "50x80")),
+        (gauge("step", "0+5x10 50x60"), gauge("steps", "50x80")),
         40,
         0,
     ),
-    Case(
-        "HistosegTrainingStalled",
-        "steps are missing",
-        (RUNNING, gauge("step", "0+5x10 50x60"), gauge("steps", "60x80")),
-        40,
-        1,
-    ),
-    Case("HistosegTrainingStalled", "it has only just begun", (RUNNING, gauge("step", "_x20 0x60")), 30, 0),
-    Case(
-        "HistosegTrainingStalled",
-        "Ray Train has ended it",
-        ((RUNNING[0], "0x2000"), gauge("step", "0+5x10 50x60")),
-        40,
-        0,
-    ),
+    Case("HistosegTrainingStalled", "it has only just begun", (STEPS, gauge("step", "_x20 0x60")), 30, 0),
     Case("HistosegNoCellRecorded", "12 hours", (CELLS, HALF), 721, 1),
     Case("HistosegNoCellRecorded", "11 hours", (CELLS, HALF), 660, 0),
     Case("HistosegNoCellRecorded", "all are recorded", (CELLS, ALL), 1000, 0),
@@ -110,9 +92,15 @@ CASES = [
         721,
         0,
     ),
-    Case("HistosegLossNotFinite", "no number", (gauge("loss", "0.5 0.4 NaN"),), 2, 1),
-    Case("HistosegLossNotFinite", "infinite", (gauge("loss", "0.5 0.4 +Inf"),), 2, 1),
-    Case("HistosegLossNotFinite", "large", (gauge("loss", "0.5 0.4 1e30"),), 2, 0),
+    Case("HistosegGroupFailed", "one of many", (gauge("groups_failed", "0x5 1x20", DRIVER),), 7, 1),
+    Case(
+        "HistosegGroupFailed",
+        "the last, and the job ended",
+        (gauge("groups_failed", "0 1 stale", DRIVER),),
+        10,
+        1,
+    ),
+    Case("HistosegGroupFailed", "none", (gauge("groups_failed", "0x20", DRIVER),), 10, 0),
     Case("HistosegLoaderWait", "a third", (STEPPING, gauge("loader_wait_fraction", "0.34x60")), 25, 1),
     Case("HistosegLoaderWait", "a quarter", (STEPPING, gauge("loader_wait_fraction", "0.25x60")), 25, 0),
     Case("HistosegLoaderWait", "for 9 minutes", (STEPPING, gauge("loader_wait_fraction", "0.34x60")), 10, 0),
@@ -129,20 +117,44 @@ CASES = [
     Case("HistosegGpuIdle", "busy", (CELLS, HALF, node("gpus_utilization", "90x60", more=GPU)), 31, 0),
     Case("HistosegGpuIdle", "busy now and then", (CELLS, HALF, node("gpus_utilization", "0 0 30x60", more=GPU)), 31, 0),
     Case("HistosegGpuIdle", "nothing to do", (CELLS, ALL, node("gpus_utilization", "2x60", more=GPU)), 31, 0),
-    Case("HistosegRestartsOften", "three in an hour", ((START, "5x10 11x10 18x10 25x60"),), 40, 1),
-    Case("HistosegRestartsOften", "two and the end", ((START, "5x10 11x10 18x10 0x60"),), 40, 0),
-    Case("HistosegRestartsOften", "three in three hours", ((START, "5x50 11x60 18x60 25x60"),), 175, 0),
+    Case(
+        "HistosegRestartsOften",
+        "three in an hour, a process each",
+        tuple(
+            gauge("workers_start_time_seconds", f"_x{10 * i} {600 * i}x9 stale", f'{RUN},WorkerId="w{i}"')
+            for i in range(1, 5)
+        ),
+        45,
+        1,
+    ),
+    Case(
+        "HistosegRestartsOften",
+        "three first starts",
+        tuple(
+            gauge("workers_start_time_seconds", f"_x{10 * i} {600 * i}x9 stale", f'run="{i}",WorkerId="w{i}"')
+            for i in range(1, 5)
+        ),
+        45,
+        0,
+    ),
+    Case(
+        "HistosegRestartsOften",
+        "three in three hours",
+        (gauge("workers_start_time_seconds", "5x50 11x60 18x60 25x60", RUN),),
+        175,
+        0,
+    ),
     Case(
         "HistosegNodeLost",
         "one of two, and a training waits",
-        (WAITING, node("cpu_count", "8x60"), node("cpu_count", "8x20 stale", ip="10.0.0.2")),
+        (BEGUN, node("cpu_count", "8x60"), node("cpu_count", "8x20 stale", ip="10.0.0.2")),
         27,
         1,
     ),
     Case(
         "HistosegNodeLost",
         "one of two, and all goes on",
-        (RUNNING, node("cpu_count", "8x60"), node("cpu_count", "8x20 stale", ip="10.0.0.2")),
+        (BEGUN, WORKING, node("cpu_count", "8x60"), node("cpu_count", "8x20 stale", ip="10.0.0.2")),
         27,
         0,
     ),
@@ -150,7 +162,7 @@ CASES = [
         "HistosegNodeLost",
         "it was replaced",
         (
-            WAITING,
+            BEGUN,
             node("cpu_count", "8x60"),
             node("cpu_count", "8x20 stale", ip="10.0.0.2"),
             node("cpu_count", "_x22 8x60", ip="10.0.0.3"),
@@ -161,7 +173,7 @@ CASES = [
     Case(
         "HistosegNodeLost",
         "for 4 minutes",
-        (WAITING, node("cpu_count", "8x60"), node("cpu_count", "8x20 stale", ip="10.0.0.2")),
+        (BEGUN, node("cpu_count", "8x60"), node("cpu_count", "8x20 stale", ip="10.0.0.2")),
         25,
         0,
     ),

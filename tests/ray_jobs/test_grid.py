@@ -1,4 +1,6 @@
 import json
+import logging
+from contextlib import contextmanager
 
 import pytest
 
@@ -59,26 +61,39 @@ def group(name: str, store, does: str) -> Group:
     )
 
 
+@contextmanager
+def logged(name: str):
+    """The messages that a logger is given meanwhile; `caplog` lasts for one test only."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logging.getLogger(name).addHandler(handler)
+    try:
+        yield lines
+    finally:
+        logging.getLogger(name).removeHandler(handler)
+
+
 @pytest.fixture(scope="module")
 def after(cluster, tmp_path_factory):
-    """The store, and the error, after one grid of groups of which some fail."""
+    """The store, the error and what was logged meanwhile, after one grid of groups of which some fail."""
     store = connect(f"file://{tmp_path_factory.mktemp('objects')}")
     kinds = {"refused": "refuse", "stumbling": "stumble", "killed": "die_once", "good": "record"}
     groups = [group(name, store, does) for name, does in kinds.items()]
-    with pytest.raises(TrainingError) as caught:
+    with pytest.raises(TrainingError) as caught, logged("histoseg.grid") as lines:
         grid.run(groups, grid.Workers(max_failures=1), str(tmp_path_factory.mktemp("notes")), grid.available({}), "job")
-    return store, str(caught.value)
+    return store, str(caught.value), lines
 
 
 @pytest.mark.slow
 def test_a_failed_group_does_not_stop_the_others(after):
-    store, _ = after
+    store, _, _ = after
     assert store.list("records/") == ["records/good", "records/killed"]
 
 
 @pytest.mark.slow
 def test_the_error_names_each_failed_group_and_its_cause(after):
-    _, text = after
+    _, text, _ = after
     assert text.splitlines() == [
         "2 of 4 groups failed, the others are recorded:",
         "  refused: ConfigError: optim.lr = 7: must be lower",
@@ -87,14 +102,23 @@ def test_the_error_names_each_failed_group_and_its_cause(after):
 
 
 @pytest.mark.slow
+def test_a_failure_is_told_at_once(after):
+    _, _, lines = after
+    assert sorted(lines) == [
+        "group refused has failed, the others go on: ConfigError: optim.lr = 7: must be lower",
+        "group stumbling has failed, the others go on: ZeroDivisionError: no such number",
+    ]
+
+
+@pytest.mark.slow
 def test_what_only_a_person_can_mend_is_tried_once(after):
-    store, _ = after
+    store, _, _ = after
     assert len(store.list("attempts/")) == 1
     assert len(store.list("stumbles/")) == 2  # max_failures=1: the first try and one more
 
 
 @pytest.mark.slow
 def test_a_killed_worker_is_started_again(after):
-    store, _ = after
+    store, _, _ = after
     assert store.size("died") == 0
     assert store.get("records/killed") == b"1"
