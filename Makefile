@@ -30,7 +30,7 @@ help: ## list the targets
 
 setup: .venv/ready ## make .venv with everything that runs and tests the project
 
-submit: setup ## run an experiment: EXP=table1 [SCALE=laptop|real-cpu|paper DATA=folder STORE=url SEEDS=3 SHOTS=5 WORKERS=1 IMAGENET=file START=folder SET="optim.steps=200"]; on a cluster: CLUSTER=context [NAMESPACE= RELEASE=] or RAY_ADDRESS=http://host:8265 [SHIP=1], and STATUS=1, RESULTS=1, CANCEL=1 (of JOB=name) or DRY_RUN=1
+submit: setup ## run an experiment: EXP=table1 [SCALE=laptop|real-cpu|paper DATA=folder|demo|prepared STORE=url SEEDS=3 SHOTS=5 WORKERS=1 IMAGENET=file START=folder SET="optim.steps=200"]; on a cluster: CLUSTER=context [NAMESPACE= RELEASE=] or RAY_ADDRESS=http://host:8265 [SHIP=1], and STATUS=1, RESULTS=1, CANCEL=1 (of JOB=name) or DRY_RUN=1
 	@test -n "$(EXP)$(STATUS)$(JOB)" || { echo "name an experiment, e.g. make submit EXP=table1; make list shows all"; exit 2; }
 	@$(BIN)/python -m ray_jobs.submit $(WHAT) $(WHERE) $(ACTION)
 

@@ -12,7 +12,7 @@ root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 
 # Debian 12's own Python is 3.11, the version of the pinned base.
-debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv bookworm "$root" ${mirror:+"$mirror"}
+debootstrap --variant=minbase --include=ca-certificates,python3,python3-dev,python3-venv bookworm "$root" ${mirror:+"$mirror"}
 ln -s /usr/bin/python3 "$root/usr/local/bin/python3"
 ln -s /usr/bin/python3 "$root/usr/local/bin/python"
 # What this machine trusts (a proxy's certificate, say), the build has to trust, too.

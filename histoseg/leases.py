@@ -8,7 +8,7 @@ tries to write is refused by its own `FencedStore`, for its number is no longer 
 the fencing tokens of Kleppmann 2017, Designing Data-Intensive Applications, ch. 8, are the same idea.)
 
 Between asking and writing lies a moment in which a lease can change hands. What may be written in it is a checkpoint,
-whose bytes are the same whoever computes them, or a record, which is put only if there is none.
+as good as that of whoever took over, or a record, which is put only if there is none.
 """
 
 import json
@@ -66,22 +66,21 @@ def _acquire(store: Store, name: str, owner: str, ttl_s: float) -> Lease:
         try:
             number = newest(store, name)
             body = store.get(_key(name, number)) if number else b""
+            following = Lease(name=name, number=number + 1)
+            if seen != (number, body):
+                holder = _read(body)
+                if _is_free(holder, owner) and _put(store, following, owner):
+                    return following
+                if seen is None or seen[0] != number:
+                    logger.info("lease %s: held by %s; waiting", name, holder.get("owner", "nobody"))
+                seen, since = (number, body), time.monotonic()
+            elif time.monotonic() - since >= ttl_s:
+                logger.warning("lease %s: no sign of life for %.0f s; taking it over", name, ttl_s)
+                if _put(store, following, owner):
+                    return following
+                seen = None
         except StorageError as error:  # Nobody could beat meanwhile, so nobody is gone because of it.
-            logger.warning("lease %s: cannot be read: %s", name, error)
-            seen = None
-            time.sleep(ttl_s / BEATS_PER_TTL)
-            continue
-        if seen != (number, body):
-            holder = _read(body)
-            if _is_free(holder, owner) and _put(store, Lease(name=name, number=number + 1), owner):
-                return Lease(name=name, number=number + 1)
-            if seen is None or seen[0] != number:
-                logger.info("lease %s: held by %s; waiting", name, holder.get("owner", "nobody"))
-            seen, since = (number, body), time.monotonic()
-        elif time.monotonic() - since >= ttl_s:
-            logger.warning("lease %s: no sign of life for %.0f s; taking it over", name, ttl_s)
-            if _put(store, Lease(name=name, number=number + 1), owner):
-                return Lease(name=name, number=number + 1)
+            logger.warning("lease %s: the store does not answer: %s", name, error)
             seen = None
         time.sleep(ttl_s / BEATS_PER_TTL / 2)
 

@@ -6,6 +6,7 @@ A put is atomic in both: a reader sees the old object, the new one or none, neve
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class Patience:
     read_timeout_s: float = 60.0
 
 
+CONFLICT_PAUSES = 5  # 3 s in all
 USUAL = Patience()
 PATIENT = Patience(attempts=18)  # Two minutes: a job that has got so far does not give up at once.
 BRISK = Patience(attempts=2, read_timeout_s=5.0)  # For what is soon asked again anyway
@@ -218,14 +220,21 @@ class S3Store:
         from botocore.exceptions import ClientError
 
         with self._asking(key):
-            try:
-                self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=body, IfNoneMatch="*")
-            except ClientError as error:
-                # 412: somebody was first. 409: somebody is writing at this moment, and only one of us wins.
-                if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
-                    return False
-                raise
-        return True
+            pauses = 0
+            while True:
+                try:
+                    self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=body, IfNoneMatch="*")
+                except ClientError as error:
+                    status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+                    if status == 412:  # Somebody was first.
+                        return False
+                    # 409: somebody writes or deletes there at this moment. Perhaps nobody wins, so ask again.
+                    if status != 409 or pauses == CONFLICT_PAUSES:
+                        raise
+                else:
+                    return True
+                time.sleep(2**pauses / 10)
+                pauses += 1
 
     def size(self, key: str) -> int | None:
         from botocore.exceptions import ClientError

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from histoseg.errors import HistosegError
+from histoseg.errors import HistosegError, TrainingError
 from ray_jobs.gauges import CELLS, Show, shown
 from ray_jobs.train import Group
 
@@ -32,6 +32,7 @@ class Means:
         connect: Starts or finds a Ray for as long as it is entered.
         workers: Ray workers of each run.
         cache: An absolute folder on every node for copies of shards.
+        notes: An absolute folder of this node for Ray's own notes.
         capacity: What the cluster will have when all its nodes are there; empty means what it has.
         owner: Who this is, for those who want the same cells.
     """
@@ -39,6 +40,7 @@ class Means:
     connect: Callable[[], AbstractContextManager[None]]
     workers: int
     cache: Path
+    notes: Path
     capacity: Mapping[str, float] = field(default_factory=dict)
     owner: str = field(default_factory=lambda: uuid.uuid4().hex)
 
@@ -48,9 +50,9 @@ def complete(plan: "Plan", store: "Store", means: Means) -> HistosegError | None
     from histoseg.runs import cell_id, record_key, to_json
     from ray_jobs import grid
 
-    recorded = set(store.list(f"records/{plan.experiment}/"))
     wanted = {record_key(plan.experiment, cell) for cell in plan.cells}
-    logger.info("cells: %d of %d are recorded already", len(recorded & wanted), len(wanted))
+    recorded = _recorded(store, wanted)
+    logger.info("cells: %d of %d are recorded already", len(recorded), len(wanted))
     groups = [
         Group(
             id=pretraining,
@@ -63,40 +65,50 @@ def complete(plan: "Plan", store: "Store", means: Means) -> HistosegError | None
     ]
     if not groups:
         return None
-    with means.connect(), _counting(store, f"records/{plan.experiment}/", wanted):
+    with means.connect(), _counting(store, wanted, len(recorded)):
         try:
             resources = grid.available(means.capacity)
             workers = grid.Workers(num_workers=means.workers, use_gpu=resources.get("GPU", 0) >= 1)
-            grid.run(groups, workers, _notes_path(store), resources, means.owner)
+            grid.run(groups, workers, means.notes, resources, means.owner)
+            _require_records(wanted, store)
         except HistosegError as error:
             return error
     return None
 
 
-def _notes_path(store: "Store") -> str:
-    """Where Ray keeps notes of its own, in the form that it takes."""
-    return f"{store.url}/ray".removeprefix("file://")
+def _recorded(store: "Store", wanted: set[str]) -> set[str]:
+    """Those of some keys of one experiment's records that are there."""
+    return wanted & set(store.list(f"{min(wanted).rpartition('/')[0]}/"))
+
+
+def _require_records(wanted: set[str], store: "Store") -> None:
+    if missing := wanted - _recorded(store, wanted):
+        raise TrainingError(
+            f"{len(missing)} of {len(wanted)} cells have no record, though their groups came to an end, {min(missing)} "
+            "among them; did somebody delete records meanwhile? Submit again: only these are run"
+        )
 
 
 @contextmanager
-def _counting(store: "Store", prefix: str, wanted: set[str]) -> Iterator[None]:
-    """While this lasts, a line now and then says how many cells are recorded; Prometheus hears it from Ray."""
+def _counting(store: "Store", wanted: set[str], first: int) -> Iterator[None]:
+    """While this lasts, a line now and then says how many cells are recorded, `first` at the beginning."""
     done = Event()
 
     def count(show: Show) -> None:
-        begin, first, last = time.monotonic(), -1, -1
-        while not done.wait(COUNT_EVERY_S if first >= 0 else 0):
+        begin, last = time.monotonic(), first
+        while True:
+            show(len(wanted), last)
+            if done.wait(COUNT_EVERY_S):
+                return
             try:
-                found = len(wanted & set(store.list(prefix)))
+                found = len(_recorded(store, wanted))
             except HistosegError as error:
                 logger.warning("cells: cannot be counted: %s", error)
                 continue
-            first = found if first < 0 else first
-            show(len(wanted), found)
-            pace = (found - first) / (time.monotonic() - begin)
-            eta = f"  eta {(len(wanted) - found) / pace:.0f} s" if pace else ""
-            if found != last:
-                logger.info("cells: %d of %d recorded%s", found, len(wanted), eta)
+            if found > last:
+                pace = (found - first) / (time.monotonic() - begin)
+                eta = (len(wanted) - found) / pace
+                logger.info("cells: %d of %d recorded  eta %.0f s", found, len(wanted), eta)
             last = found
 
     with shown(CELLS) as show:

@@ -4,6 +4,7 @@ import importlib.util
 import logging
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -78,6 +79,7 @@ def local_ray(folder: Path, num_cpus: int | None = None) -> Iterator[LocalRay]:
     with ExitStack() as stack:
         settings = {name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()}
         stack.enter_context(exported({**settings, **_bytecode(folder), "RAY_AUTH_TOKEN_PATH": str(token_path)}))
+        session = stack.enter_context(_session_folder(folder))
         import ray
 
         context: Any = ray.init(
@@ -87,7 +89,7 @@ def local_ray(folder: Path, num_cpus: int | None = None) -> Iterator[LocalRay]:
             dashboard_host=LOCALHOST,
             object_store_memory=OBJECT_STORE_BYTES,
             logging_level=logging.WARNING,
-            _temp_dir=str(_session_folder(folder)),
+            _temp_dir=str(session),
         )
         stack.callback(ray.shutdown)
         stack.enter_context(_agents_end_with_owner())
@@ -105,12 +107,11 @@ def existing_ray() -> Iterator[None]:
     Raises:
         ClusterError: If there is none, or it does not let us in.
     """
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
+    settings = {name: os.environ.setdefault(name, value) for name, value in SETTINGS.items()}
     import ray
 
     try:
-        ray.init(address="auto", logging_level=logging.WARNING, runtime_env={"env_vars": SETTINGS})
+        ray.init(address="auto", logging_level=logging.WARNING, runtime_env={"env_vars": settings})
     except (ConnectionError, RuntimeError, ValueError) as error:
         line = str(error).splitlines()[0]
         raise ClusterError(
@@ -124,19 +125,24 @@ def existing_ray() -> Iterator[None]:
 
 def _token(folder: Path) -> Path:
     """The file with the token, made if there is none; only its owner may read it."""
-    path = folder / "ray-token"
+    path, part = folder / "ray-token", folder / "ray-token.part"
     if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(32))
+        part.unlink(missing_ok=True)
+        part.touch(mode=0o600)
+        part.write_text(secrets.token_hex(32))
+        part.replace(path)
     return path
 
 
-def _session_folder(folder: Path) -> Path:
+@contextmanager
+def _session_folder(folder: Path) -> Iterator[Path]:
     """Where Ray keeps its sockets and logs: in the folder, or in a short one if sockets could not lie so deep."""
     if len(os.fsencode(folder / "ray")) <= SOCKET_FOLDER_CHARS:
-        return folder / "ray"
-    # Not gettempdir(): on macOS that is too long as well.
-    return Path(tempfile.mkdtemp(prefix="histoseg-ray-", dir="/tmp"))
+        yield folder / "ray"
+        return
+    short = Path(tempfile.mkdtemp(prefix="histoseg-ray-", dir="/tmp"))  # gettempdir() is too long as well on macOS.
+    yield short
+    shutil.rmtree(short, ignore_errors=True)  # Not after an error, of which Ray's logs may tell more
 
 
 def _bytecode(folder: Path) -> dict[str, str]:

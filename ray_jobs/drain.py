@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 REASON = "DRAIN_NODE_REASON_PREEMPTION"
 LOOK_EVERY_S = 1.0
-NO_WORK = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")  # Ray's own, which are there all the time
+# Ray's own, which are there all the time. A run's watcher may lie on any node, also where nothing of the run is.
+NO_WORK = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::PreemptionWatcher")
 ASK_AT_MOST_S = 20  # A head that is gone, as when a whole cluster is deleted, must not keep its workers' GPUs.
 
 

@@ -177,6 +177,7 @@ def drive(asked: argparse.Namespace) -> str:
         connect=existing_ray,
         workers=asked.workers,
         cache=(HOME / "cache").resolve(),
+        notes=(HOME / "notes").resolve(),
         capacity=capacity(asked.capacity),
     )
     done = run(work, store, means)

@@ -7,9 +7,10 @@ again costs nothing where a record exists.
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoseg.errors import ConfigError, HistosegError, TrainingError
+from histoseg.errors import ConfigError, HistosegError, StorageError, TrainingError
 from histoseg.leases import leased
 from histoseg.storage import BRISK, connect
 from ray_jobs.gauges import FAILED, Show, driven, shown
@@ -50,15 +51,14 @@ class Workers:
         return ScalingConfig(num_workers=self.num_workers, use_gpu=self.use_gpu, resources_per_worker=self.resources)
 
 
-def run(
-    groups: Sequence[Group], workers: Workers, storage_path: str, resources: Mapping[str, float], owner: str
-) -> None:
+def run(groups: Sequence[Group], workers: Workers, notes: Path, resources: Mapping[str, float], owner: str) -> None:
     """Complete all groups; one that fails does not stop the others. Ray must have been started.
 
     Args:
         groups: What to do, most urgent first.
         workers: What each group gets.
-        storage_path: An absolute folder or s3:// URL for Ray's own notes, reachable from every node.
+        notes: An absolute folder of this node, on which drivers run as well, for Ray's own notes. Nobody else reads
+            them: checkpoints and records go to the store.
         resources: What the cluster has or will have.
         owner: In whose name groups are leased.
 
@@ -68,23 +68,28 @@ def run(
     """
     from ray import tune
 
-    drive = tune.with_parameters(_drive, groups=groups, workers=workers, path=storage_path, owner=owner)
+    drive = tune.with_parameters(_drive, groups=groups, workers=workers, path=str(notes), owner=owner)
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.CRITICAL)  # It misses Tune's own logs.
     with shown(FAILED) as show:
-        tuner = tune.Tuner(
-            tune.with_resources(drive, DRIVER),
-            param_space={"group": tune.grid_search(list(range(len(groups))))},
-            tune_config=tune.TuneConfig(max_concurrent_trials=num_concurrent(resources, workers), reuse_actors=True),
-            # Drivers report errors as values, so what is retried here is a lost driver.
-            run_config=tune.RunConfig(
-                name="grid",
-                storage_path=storage_path,
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=3),
-                callbacks=[_teller(groups, show)],
-            ),
+        run_config = tune.RunConfig(
+            name="grid",
+            storage_path=str(notes),
+            verbose=0,
+            # Drivers report errors as values, so what is tried again here is a lost driver, or a store that was away.
+            failure_config=tune.FailureConfig(max_failures=3),
+            callbacks=[_teller(groups, show)],
         )
-        results = tuner.fit()
+        try:
+            results = tune.Tuner(
+                tune.with_resources(drive, DRIVER),
+                param_space={"group": tune.grid_search(list(range(len(groups))))},
+                tune_config=tune.TuneConfig(
+                    max_concurrent_trials=num_concurrent(resources, workers), reuse_actors=True
+                ),
+                run_config=run_config,
+            ).fit()
+        except (OSError, tune.TuneError) as error:  # Of Ray's notes, or of what Tune asks of Ray
+            raise TrainingError(f"Ray could not run the groups: {first_line(error)}; submit again") from error
     outcomes = [_outcome(results[i]) for i in range(len(groups))]
     failed = [f"{group.id}: {error}" for group, error in zip(groups, outcomes, strict=True) if error]
     if failed:
@@ -109,7 +114,7 @@ def _teller(groups: Sequence[Group], show: Show) -> Any:
             tell(trial, error)
 
     def on_trial_error(_: Any, *, trial: Any, **__: Any) -> None:
-        tell(trial, "its driver was lost too often")
+        tell(trial, first_line(trial.get_error() or RuntimeError("its driver was lost")))
 
     show(0)
     hooks = {"on_trial_complete": on_trial_complete, "on_trial_error": on_trial_error}
@@ -156,13 +161,16 @@ def _reported(metrics: Mapping[str, Any] | None) -> str:
 def _drive(config: dict[str, Any], groups: Sequence[Group], workers: Workers, path: str, owner: str) -> None:
     """One Tune trial: a Ray Train run from start to end, while its group is leased. Reports its error, or ""."""
     from ray import tune
+    from ray.train.v2.api.exceptions import WorkerGroupError
 
     group = groups[config["group"]]
     log_to_stdout(logging.INFO)
     try:
         with leased(connect(group.store_url, BRISK), group.id, owner) as lease, driven(group.short_id):
             error = _fit(replace(group, attempt=lease.number), workers, path)
-    except Exception as failure:  # Raised, it would reach nobody: Tune would only retry it
+    except StorageError:
+        raise  # What is raised, as when the store or Ray Train's controller is away, is tried again.
+    except (HistosegError, WorkerGroupError) as failure:  # Ray Train has tried the latter often enough.
         error = first_line(failure)
     tune.report({"error": error})
 

@@ -30,6 +30,9 @@ def run_here(options: Options) -> Path:
     page = options.out / options.experiment / "index.html"
     logger.info("%s at scale %s; the result goes to %s", options.experiment, options.scale, page)
     raw = _raw(options)
+    means = Means(
+        connect=_ray, workers=options.workers, cache=(HOME / "cache").resolve(), notes=(HOME / "notes").resolve()
+    )
     with _store(options) as store:
         work = Work(
             experiment=options.experiment,
@@ -40,7 +43,7 @@ def run_here(options: Options) -> Path:
             out=options.out,
             command=options.command,
         )
-        done = run(work, store, Means(connect=_ray, workers=options.workers, cache=(HOME / "cache").resolve()))
+        done = run(work, store, means)
     print(done.report.table)
     if done.failure is not None:
         raise done.failure
@@ -78,11 +81,11 @@ def _store(options: Options) -> Iterator["Store"]:
     from histoseg.storage import connect
     from ray_jobs.local_store import local_store
 
+    is_demo = options.data in ("", DEMO)
     if options.store:
-        yield connect(options.store)
+        yield connect(f"{options.store.rstrip('/')}/{DEMO}" if is_demo else options.store)
         return
     # Each folder of raw data has objects of its own, so that demo and real data never replace each other.
-    is_demo = options.data in ("", DEMO)
     part = DEMO if is_demo else f"data-{digest(str(Path(options.data).resolve()))[:8]}"
     with local_store(HOME / "store") as server:
         logger.info("store: %s/%s, kept in %s", server.url, part, HOME / "store")

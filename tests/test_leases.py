@@ -111,3 +111,16 @@ def test_nobody_is_overtaken_because_the_store_was_down(tmp_path):
     holder.join()
     waiter.join()
     assert held == [("first", 1), ("second", 2)]
+
+
+def test_a_lease_is_asked_for_again_when_the_store_fails_at_the_put(tmp_path, monkeypatch):
+    store, put, failures = FileStore(tmp_path), FileStore.put_if_absent, iter([True, False])
+
+    def fail_once(self, key, body):
+        if next(failures, False):
+            raise StorageError("connection reset")
+        return put(self, key, body)
+
+    monkeypatch.setattr(FileStore, "put_if_absent", fail_once)
+    with leased(store, "cells", "job", TTL_S) as lease:
+        assert lease.number == 1

@@ -2,6 +2,8 @@
 
 import pickle
 import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -82,6 +84,48 @@ def test_of_many_who_put_if_absent_one_wins(store):
         thread.join()
     assert len(won) == 1
     assert store.get("record") == won[0]
+
+
+@contextmanager
+def answering(statuses):
+    """An S3 server that answers PUTs with these statuses, the last for ever; gives the variables that lead to it."""
+    left = list(statuses)
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_PUT(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(left.pop(0) if len(left) > 1 else left[0])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        yield {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("statuses", "won"), [([200], True), ([412], False), ([409, 409, 200], True), ([409, 412], False)]
+)
+def test_a_conflict_is_nobodys_victory_so_one_asks_again(statuses, won, monkeypatch):
+    """As S3's documentation of conditional writes wants it: 412 means that there is one, 409 that one must retry."""
+    with answering(statuses) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        assert connect("s3://bucket").put_if_absent("record", b"x") is won
+
+
+def test_a_conflict_that_does_not_end_is_an_error(monkeypatch):
+    monkeypatch.setattr("histoseg.storage.CONFLICT_PAUSES", 1)
+    with answering([409]) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(StorageError, match="record"):
+            connect("s3://bucket").put_if_absent("record", b"x")
 
 
 def test_a_store_travels_to_another_process(store):

@@ -45,8 +45,10 @@ def _matches(rule: dict[str, Any], peers_key: str, namespace: str, other: End, p
 
 
 def _is(peer: dict[str, Any], namespace: str, other: End) -> bool:
-    if "ipBlock" in peer:
-        return bool(other.ip) and ipaddress.ip_address(other.ip) in ipaddress.ip_network(peer["ipBlock"]["cidr"])
+    if block := peer.get("ipBlock"):
+        return (
+            bool(other.ip) and _lies_in(other.ip, [block["cidr"]]) and not _lies_in(other.ip, block.get("except", []))
+        )
     if other.ip:
         return False
     if "namespaceSelector" in peer:
@@ -62,3 +64,7 @@ def _selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
         if labels.get(rule["key"]) not in rule["values"]:
             return False
     return selector.get("matchLabels", {}).items() <= labels.items()
+
+
+def _lies_in(ip: str, ranges: list[str]) -> bool:
+    return any(ipaddress.ip_address(ip) in ipaddress.ip_network(each) for each in ranges)

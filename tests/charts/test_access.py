@@ -131,13 +131,6 @@ def test_the_exporter_serves_other_pods(rendered):
     assert some(rendered("minimal"), "Deployment") == []
 
 
-def test_rays_dashboard_is_told_where_grafana_is(rendered):
-    found = environment(container(head(rendered("monitoring"))))
-    assert found["RAY_GRAFANA_HOST"] == "http://prometheus-grafana.monitoring.svc:80"
-    assert found["RAY_PROMETHEUS_HOST"] == "http://prometheus-kube-prometheus-prometheus.monitoring.svc:9090"
-    assert not [name for name in environment(container(head(rendered("minimal")))) if name.startswith("RAY_")]
-
-
 def test_the_head_names_its_ports(rendered):
     assert {port["name"]: port["containerPort"] for port in container(head(rendered("minimal")))["ports"]} == {
         "gcs-server": 6379,

@@ -85,7 +85,10 @@ def test_the_readme_lists_every_value_as_it_is():
 def test_notes_say_how_to_go_on(scenario, helm):
     text = notes(helm, values_of(scenario))
     release = "histology-histoseg" if scenario == "raw-data" else "histoseg"
-    assert f"make submit EXP=table1 CLUSTER=<context> NAMESPACE={NAMESPACE} RELEASE={release} RESULTS=1" in text
+    place = f"CLUSTER=<context> NAMESPACE={NAMESPACE} RELEASE={release}"
+    assert f"make submit EXP=smoke DATA=demo {place}\n" in text
+    prepared = "cerberus_table2" if scenario == "raw-data" else "table1"
+    assert f"make submit EXP={prepared} SCALE=paper {place} RESULTS=1\n" in text  # what the CronJob prepares
     assert f"helm test histoseg --namespace {NAMESPACE} --logs" in text
     assert "<no value>" not in text
     assert "%!" not in text  # how Go's printf reports a mistake
@@ -105,6 +108,13 @@ def test_notes_say_how_to_go_on(scenario, helm):
 )
 def test_notes_warn(scenario, warning, helm):
     assert warning in notes(helm, values_of(scenario))
+
+
+def test_notes_warn_of_gpus_that_nobody_uses(helm):
+    warning = "WARNING  The interactive cluster holds its GPUs"
+    assert warning in notes(helm, values_of("gpu"), ("cluster.enabled=true",))
+    assert warning not in notes(helm, values_of("gpu"))
+    assert warning not in notes(helm, values_of("interactive"))
 
 
 def test_notes_of_a_sound_installation_warn_of_nothing(helm):

@@ -98,6 +98,7 @@ def test_nobody_reaches_a_submitter_or_a_test(rendered):
         ("minimal", stranger("storage"), 443, False),
         ("workload-identity", End(ip="169.254.170.23"), 80, True),
         ("minimal", End(ip="169.254.170.23"), 80, False),
+        ("minimal", End(ip="169.254.169.254"), 443, False),  # a cloud's metadata, where a node's credentials are
         ("seaweedfs", "store", 8333, True),
         ("seaweedfs", "store", 8888, False),  # the filer, which asks nobody for a key
         ("seaweedfs", INTERNET, 443, False),
@@ -138,13 +139,6 @@ def test_prometheus_reaches_the_exporter(rendered):
     assert reaches(objects, stranger("monitoring"), "exporter", 9464)
     assert not reaches(objects, stranger(), "exporter", 9464)
     assert reaches(objects, "exporter", INTERNET, 443)
-
-
-@pytest.mark.parametrize("port", [3000, 9090])  # what their pods listen at, whatever the Services say
-def test_the_dashboard_reaches_grafana_and_prometheus_where_it_was_told_of_them(port, rendered):
-    assert reaches(rendered("monitoring"), "head", stranger("monitoring"), port)
-    assert not reaches(rendered("monitoring"), "worker", stranger("monitoring"), port)
-    assert not reaches(rendered("minimal"), "head", stranger("monitoring"), port)
 
 
 def test_only_an_autoscaling_head_reaches_the_kubernetes_api(rendered):

@@ -38,7 +38,6 @@ GROUP = "workerGroups[0].name=a,workerGroups[0].replicas=2,workerGroups[0].cpus=
         ("networkPolicy.storeCidrs[0]=10.0.0.1", "at '/networkPolicy/storeCidrs/0': '10.0.0.1' does not match"),
         ("networkPolicy.storeNamespace=a.b", "at '/networkPolicy/storeNamespace': 'a.b' does not match"),
         ("networkPolicy.storePorts[0]=70000", "at '/networkPolicy/storePorts/0': maximum: got 70,000, want 65,535"),
-        ("monitoring.grafanaHost=grafana", "at '/monitoring/grafanaHost': 'grafana' does not match"),
         ("prepare.scale=Big Scale", "at '/prepare/scale': 'Big Scale' does not match"),
         ("access.researchers[0].kind=Robot", "value must be one of 'User', 'Group', 'ServiceAccount'"),
         (f"{GROUP},workerGroups[0].gpu=1", "at '/workerGroups/0': additional properties 'gpu' not allowed"),

@@ -54,6 +54,12 @@ def test_a_shipped_image_runs_as_1000_and_nothing_runs_after_that_as_another(shi
     assert shipped.all("USER") == ["1000:1000"]
 
 
+def test_torch_compile_finds_a_compiler_where_it_trains() -> None:
+    found = stages(ROOT / "dockerfiles" / "Dockerfile")
+    assert found["train"].base == "compiler"
+    assert "g++" in " ".join(found["compiler"].all("RUN"))
+
+
 def test_a_shipped_image_gets_the_packages_and_then_the_project_and_builds_nothing_itself(shipped: Stage) -> None:
     # A commit is asked for; and without a RUN that has it, a cache would give another commit's image.
     assert shipped.all("RUN") == ['test -n "${COMMIT}"']

@@ -62,7 +62,7 @@ def expand(expression: str) -> str:
 def metric_names(expression: str) -> set[str]:
     """The metrics that a query asks for."""
     without_labels = re.sub(r'\{[^{}]*\}|"[^"]*"|\b(?:by|on|without|ignoring) ?\([^()]*\)', " ", expression)
-    return set(re.findall(r"\b(?:(?:ray|histoseg|autoscaler)_\w+|up)\b", without_labels))
+    return set(re.findall(r"\b(?:(?:ray|kuberay|histoseg|autoscaler)_\w+|up)\b", without_labels))
 
 
 def our_metrics() -> set[str]:
@@ -74,7 +74,9 @@ def our_metrics() -> set[str]:
     }
 
 
-METRICS = our_metrics() | RAY_METRICS.keys() | {"up"}
+KUBERAY_METRICS = {"kuberay_job_deployment_status"}  # ray-operator/controllers/ray/metrics/ray_job_metrics.go
+
+METRICS = our_metrics() | RAY_METRICS.keys() | KUBERAY_METRICS | {"up"}
 
 
 def ray_folder() -> Path:

@@ -22,6 +22,7 @@ def titled(title):
         ("ray::IDLE", False),
         ("ray::DashboardAgent", False),
         ("ray::RuntimeEnvAgent", False),
+        ("ray::PreemptionWatcher", False),
     ],
 )
 def test_only_what_runs_for_somebody_is_work(title, busy, monkeypatch):

@@ -81,7 +81,7 @@ def after(cluster, tmp_path_factory):
     kinds = {"refused": "refuse", "stumbling": "stumble", "killed": "die_once", "good": "record"}
     groups = [group(name, store, does) for name, does in kinds.items()]
     with pytest.raises(TrainingError) as caught, logged("histoseg.grid") as lines:
-        grid.run(groups, grid.Workers(max_failures=1), str(tmp_path_factory.mktemp("notes")), grid.available({}), "job")
+        grid.run(groups, grid.Workers(max_failures=1), tmp_path_factory.mktemp("notes"), grid.available({}), "job")
     return store, str(caught.value), lines
 
 

@@ -108,14 +108,6 @@ tolerations:
 containers:
   - name: ray-head
     {{- include "histoseg.rayContainer" (list . true) | nindent 4 }}
-      {{- with .Values.monitoring.grafanaHost }}
-      - name: RAY_GRAFANA_HOST
-        value: {{ . | quote }}
-      {{- end }}
-      {{- with .Values.monitoring.prometheusHost }}
-      - name: RAY_PROMETHEUS_HOST
-        value: {{ . | quote }}
-      {{- end }}
       {{- include "histoseg.noGpus" . | nindent 6 }}
     ports:
       - name: gcs-server

@@ -13,8 +13,8 @@
 {{- if and $v.store.seaweedfs.enabled (not $v.store.existingSecret) -}}
 {{- fail "store.existingSecret is empty: SeaweedFS takes its access key from it; make one with kubectl create secret generic, as README.md shows" -}}
 {{- end -}}
-{{- if and $v.store.url (not $v.store.existingSecret) (not $v.serviceAccount.annotations) -}}
-{{- fail "store.existingSecret and serviceAccount.annotations are both empty: no pod could prove to the store who it is; name a Secret with an access key, or annotate the accounts for workload identity" -}}
+{{- if and $v.store.url (not $v.store.existingSecret) (not $v.serviceAccount.annotations) (not $v.serviceAccount.podIdentity) -}}
+{{- fail "store.existingSecret and serviceAccount.annotations are both empty: no pod could prove to the store who it is; name a Secret with an access key, annotate the accounts for AWS's workload identity, or set serviceAccount.podIdentity=true" -}}
 {{- end -}}
 {{- if and (eq $v.auth.mode "disabled") (not $v.auth.acceptUnauthenticated) -}}
 {{- fail "auth.mode is disabled: whoever reaches port 8265 of a head could run code in your pods; leave it at token, or say that you want this with auth.acceptUnauthenticated=true" -}}
