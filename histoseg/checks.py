@@ -2,10 +2,16 @@
 
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from histoseg.errors import HistosegError
-from histoseg.storage import connect
+from histoseg.storage import BRISK, connect
+
+NEEDS_RIGHT = "the key needs this right on the bucket"
+NEEDS_STORE = (
+    "no right helps; take a store with conditional puts (If-None-Match), such as AWS, SeaweedFS, Ceph or MinIO"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +25,7 @@ class Check:
 
 
 def store_checks(url: str) -> Iterator[Check]:
-    """Put, read, list and delete an object of our own; the first failure ends it."""
+    """Put, read, list and delete an object of our own, which does not stay; the first failure ends it."""
     key, body = f"doctor/{uuid.uuid4().hex}", b"histoseg"
     try:
         store = connect(url)
@@ -42,11 +48,16 @@ def store_checks(url: str) -> Iterator[Check]:
         "list": lambda: key in store.list("doctor/"),
         "delete": delete,
     }
-    for name, attempt in steps.items():
-        try:
-            ok, found = attempt(), url
-        except HistosegError as error:
-            ok, found = False, str(error)
-        yield Check(what=f"store: {name}", ok=ok, found=found, advice="the key needs this right on the bucket")
-        if not ok:
-            return
+    try:
+        for name, attempt in steps.items():
+            try:
+                ok, found = attempt(), url
+            except HistosegError as error:
+                ok, found = False, str(error)
+            advice = NEEDS_STORE if name == "put only if absent" else NEEDS_RIGHT
+            yield Check(what=f"store: {name}", ok=ok, found=found, advice=advice)
+            if not ok:
+                return
+    finally:
+        with suppress(HistosegError):
+            connect(url, BRISK).delete(key)

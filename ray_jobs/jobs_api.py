@@ -119,37 +119,74 @@ class RemoteRay:
 
     def _follow(self, client: Any, name: str, show: Callable[[str], None]) -> None:
         """Show the job's log until it ends."""
-        import aiohttp
-
-        shown, state, seen_at = 0, "", time.monotonic()
-        while state not in ENDED:
-            try:
-                shown = asyncio.run(_tail(client, name, shown, show))
-                state = self._state(client, name)
-                why = "it knows no such job any more"
-            except (ClusterError, RuntimeError, OSError, aiohttp.ClientError) as error:
-                state, why = "", str(error)
-            if state:
-                seen_at = time.monotonic()
-            elif time.monotonic() - seen_at > PATIENCE_S:
-                raise ClusterError(f"{self.address}: job {name} is lost: {why}; repeat the command")
-            time.sleep(0 if state in ENDED else LOOK_EVERY_S)
+        log = _Log(client, name, show)
+        state = self._await_end(client, name, log)
+        try:
+            log.complete(_asking(self.address, lambda: client.get_job_logs(name)))
+        except ClusterError as error:
+            show(f"job {name}: the end of its log cannot be had: {error}")
         if state != "SUCCEEDED":
             info = _asking(self.address, lambda: client.get_job_info(name))
             raise ClusterError(f"job {name} has {state.lower()}: {_cause(info.message or 'see its log above')}")
 
+    def _await_end(self, client: Any, name: str, log: "_Log") -> str:
+        """The state in which the job has ended; until then, its log is shown as it comes."""
+        away_since: float | None = None
+        while True:
+            if log.follow():
+                away_since = None
+            try:
+                state, why = self._state(client, name), "it knows no such job any more"
+            except ClusterError as error:
+                state, why = "", str(error)
+            if state in ENDED:
+                return state
+            away_since = None if state else away_since or time.monotonic()
+            if away_since and time.monotonic() - away_since > PATIENCE_S:
+                raise ClusterError(f"{self.address}: job {name} is lost: {why}; repeat the command")
+            time.sleep(LOOK_EVERY_S)
 
-async def _tail(client: Any, name: str, skip: int, show: Callable[[str], None]) -> int:
-    """Show a job's log from its `skip`-th character, until it ends or the connection does; returns how far it came."""
-    position = 0
-    stream: AsyncIterator[str] = client.tail_job_logs(name)
-    async with aclosing(stream) as chunks:  # type: ignore[type-var]  # Ray promises less than it gives
-        async for chunk in chunks:
-            fresh = chunk[max(0, skip - position) :]
-            position += len(chunk)
-            if fresh:
-                show(fresh.rstrip("\n"))
-    return max(position, skip)
+
+class _Log:
+    """A job's log, of which every connection brings all from its beginning, and each part is shown once."""
+
+    def __init__(self, client: Any, name: str, show: Callable[[str], None]) -> None:
+        self._client, self._name, self._show = client, name, show
+        self._num_shown, self._position = 0, 0  # Characters: shown in all, and brought by this connection
+        self._trouble_is_told = False
+
+    def follow(self) -> bool:
+        """Show what is new until the log ends or the connection does; whether anything was."""
+        import aiohttp
+
+        before, self._position, trouble = self._num_shown, 0, ""
+        try:
+            asyncio.run(self._read())
+        except (RuntimeError, OSError, aiohttp.ClientError) as error:
+            trouble = "" if self._position else str(error) or type(error).__name__
+        if trouble and not self._trouble_is_told:
+            self._show(f"job {self._name}: its log cannot be had, trying again: {trouble}")
+        self._trouble_is_told = bool(trouble)
+        return self._num_shown > before
+
+    def complete(self, log: str) -> None:
+        """Show what is new of the whole log."""
+        self._position = 0
+        self._take(log)
+
+    async def _read(self) -> None:
+        stream: AsyncIterator[str] = self._client.tail_job_logs(self._name)
+        async with aclosing(stream) as chunks:  # type: ignore[type-var]  # Ray promises less than it gives
+            async for chunk in chunks:
+                self._take(chunk)
+
+    def _take(self, chunk: str) -> None:
+        """Show what is new of the next part."""
+        fresh = chunk[max(0, self._num_shown - self._position) :]
+        self._position += len(chunk)
+        self._num_shown = max(self._num_shown, self._position)
+        if fresh:
+            self._show(fresh.rstrip("\n"))
 
 
 def _asking(address: str, ask: Callable[[], Any]) -> Any:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from histoseg import config
-from histoseg.errors import HistosegError, StorageError
+from histoseg.errors import HistosegError, StorageError, TrainingError
 from histoseg.leases import FencedStore, Lease
 from histoseg.runs import from_json
 from histoseg.storage import PATIENT, Store, connect
@@ -81,8 +81,10 @@ def train(group: Group) -> str:
     except StorageError:
         raise  # A store can come back, so this is worth another attempt.
     except HistosegError as error:
-        if place.world_size > 1:
-            raise  # The other ranks may wait for this one, and only Ray can end them.
+        # A loss that is no number is none on every rank. Of other errors the other ranks may know nothing and wait for
+        # this one, and only Ray can end them.
+        if place.world_size > 1 and not isinstance(error, TrainingError):
+            raise
         return f"{type(error).__name__}: {error}"
     return ""
 

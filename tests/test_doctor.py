@@ -5,6 +5,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from histoseg.errors import StorageError
+from histoseg.storage import FileStore
+
 TOKEN = "very-secret"
 
 
@@ -191,3 +194,45 @@ def test_a_context_that_is_not_there(tmp_path, capsys, monkeypatch):
     assert code == 1
     assert out.out.startswith("NOT  cluster: no kubeconfig at")
     assert "->" not in out.out  # The error says what to do.
+
+
+class Overwriting(FileStore):
+    """A store that takes no notice of If-None-Match, as some S3 servers do."""
+
+    def put_if_absent(self, key, body):
+        self.put(key, body)
+        return True
+
+
+class Unlisted(FileStore):
+    """A store whose key may not list."""
+
+    def list(self, prefix=""):
+        raise StorageError("access denied; the key may not do this here")
+
+
+@pytest.mark.parametrize(
+    ("kind", "step", "advice"),
+    [
+        (Overwriting, "put only if absent", "no right helps; take a store with conditional puts (If-None-Match), such"),
+        (Unlisted, "list", "the key needs this right on the bucket"),
+    ],
+)
+def test_what_a_store_cannot_do_is_told_and_nothing_is_left_there(kind, step, advice, tmp_path, monkeypatch):
+    from histoseg import checks
+
+    monkeypatch.setattr(checks, "connect", lambda _url, *_patience: kind(tmp_path))
+    *passed, last = checks.store_checks(f"file://{tmp_path}")
+    assert all(check.ok for check in passed)
+    assert (last.what, last.ok) == (f"store: {step}", False)
+    assert last.advice.startswith(advice)
+    assert FileStore(tmp_path).list() == []
+
+
+def test_whoever_stops_listening_leaves_nothing_there(tmp_path):
+    from histoseg.checks import store_checks
+
+    found = store_checks(f"file://{tmp_path}")
+    assert next(found).what == "store: put"
+    found.close()
+    assert FileStore(tmp_path).list() == []

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from histoseg.errors import ClusterError
-from histoseg.kube.refusals import Answer, Request, UnreachableError, one_line, refusal
+from histoseg.kube.refusals import Answer, RefusedError, Request, UnreachableError, one_line, refusal
 
 CONNECT_S, READ_S = 10.0, 30.0
 PATIENCE_S = 60.0  # How long a busy or absent server is asked again
@@ -199,7 +199,7 @@ class Cluster:
         back = {"since_seconds": seconds} if seconds else {}
         api, time_limit = self._core().read_namespaced_pod_log, (CONNECT_S, silence_s)
         options = {"container": container, "follow": True, "timestamps": True, "_request_timeout": time_limit, **back}
-        response = self._answer(request, api, pod, self.namespace, **options)
+        response = self._ask(request, lambda: _send(api, pod, self.namespace, **options))
         if not isinstance(response, Answer):
             yield from _lines(response)
         elif response.status not in (400, 404):  # 400: the container has not begun; 404: the pod is gone
@@ -221,7 +221,7 @@ class Cluster:
         """An answer's JSON, None if the object is not there (nor, of what is no object, the kind)."""
         answer = self._answer(request, api, *path, **options)
         if not isinstance(answer, Answer):
-            return json.loads(answer.data)
+            return answer
         if answer.status == 404 and not (answer.kind_is_unknown and request.name):
             return None
         raise refusal(request, answer)
@@ -231,17 +231,22 @@ class Cluster:
         answer = self._answer(request, api, *path, **options)
         if isinstance(answer, Answer):
             raise refusal(request, answer)
-        return json.loads(answer.data)
+        return answer
 
     def _answer(self, request: Request, api: Callable[..., Any], *path: Any, **options: Any) -> Any:
-        """A successful response, or what the server answered instead; one that is busy or away is asked again."""
+        """An answer's JSON, or what the server answered instead."""
+        body = self._ask(request, lambda: _send(api, *path, **options).data)
+        return body if isinstance(body, Answer) else _parsed(request, body)
+
+    def _ask(self, request: Request, send: Callable[[], Any]) -> Any:
+        """What `send` brings, or what the server answered instead; one that is busy or away is asked again."""
         from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 
         begin, pause_s = time.monotonic(), FIRST_PAUSE_S
         while True:
             try:
-                return api(*path, **{"_request_timeout": (CONNECT_S, READ_S), **options}, _preload_content=False)
+                return send()
             except ApiException as error:
                 answer = Answer.read(error.status or 0, error.body or "", str(error.reason or ""))
                 if answer.status not in BUSY:
@@ -251,11 +256,7 @@ class Cluster:
                 asked_s, cause = 0.0, f"does not answer ({one_line(str(error))})"
             left_s = self.patience_s - (time.monotonic() - begin)
             if left_s <= 0 or asked_s > left_s:
-                raise UnreachableError(
-                    f"cannot {request.what}: {request.server} {cause}; see that context {request.context!r} names the "
-                    f"right cluster and that this machine's network (VPN, proxy) reaches it, then repeat",
-                    asked_s,
-                )
+                raise UnreachableError(f"cannot {request.what}: {request.server} {cause}; {_remedy(request)}", asked_s)
             self.sleep(min(max(asked_s, pause_s), left_s))
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
@@ -306,6 +307,41 @@ def _contexts(paths: str) -> dict[str, str]:
                 f"{file} is no kubeconfig: {one_line(str(error))}; correct it, or set KUBECONFIG"
             ) from None
     return found
+
+
+def _send(api: Callable[..., Any], *path: Any, **options: Any) -> Any:
+    """A successful response, whose body is still to be read."""
+    return api(*path, **{"_request_timeout": (CONNECT_S, READ_S), **options}, _preload_content=False)
+
+
+def _parsed(request: Request, body: bytes) -> Object:
+    """The object in an answer's body.
+
+    Raises:
+        RefusedError: If there is none, as when somebody else answers for the server.
+    """
+    try:
+        found = json.loads(body)
+    except ValueError:
+        found = None
+    if not isinstance(found, Mapping):
+        said = one_line(body.decode(errors="replace"))
+        raise RefusedError(
+            f"cannot {request.what}: what {request.server} sends is no API server's answer ({said}); log in again, and "
+            f"see that context {request.context!r} names the API server itself",
+            200,
+        )
+    return found
+
+
+def _remedy(request: Request) -> str:
+    """What to do about an answer that does not come."""
+    if request.resource == "pods/log":  # The API server has it from the pod's node
+        return "the pod's node may be lost, or refuse the API server: ask who runs the cluster"
+    return (
+        f"see that context {request.context!r} names the right cluster and that this machine's network (VPN, proxy) "
+        f"reaches it, then repeat"
+    )
 
 
 def _retry_after_s(headers: Any) -> float:

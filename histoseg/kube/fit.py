@@ -7,11 +7,8 @@ from typing import Any
 
 from histoseg.checks import Check
 from histoseg.kube.api import Object
-from histoseg.kube.rayjob import quantity
-from histoseg.kube.rules.manifest import Group, Pod, at, cluster_of, is_gpu
-
-BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}  # Suffixes of Kubernetes' quantities
-DECIMAL = {"G": 10**9, "T": 10**12}
+from histoseg.kube.rayjob import num_pods, quantity
+from histoseg.kube.rules.manifest import Cluster, Group, Pod, at, cluster_of, is_gpu
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +20,8 @@ class _Node:
 
     @classmethod
     def of(cls, node: Object) -> "_Node":
-        return cls(labels=at(node, "metadata.labels") or {}, free=_gpus(at(node, "status.allocatable") or {}))
+        has = _amounts(at(node, "status.allocatable") or {}, f"node {at(node, 'metadata.name')}")
+        return cls(labels=at(node, "metadata.labels") or {}, free=_gpus(has))
 
     def take(self, group: Group, resource: str, amount: float) -> bool:
         """Give a pod of the group its GPUs, if it may come here and there are as many."""
@@ -56,14 +54,14 @@ def quota_checks(template: Mapping[str, Any], quotas: Sequence[Object]) -> Itera
     """Whether each of the namespace's quotas allows what a job asks for, if no other job ran."""
     asked = planned(template)
     for quota in quotas:
-        hard, used = at(quota, "status.hard") or at(quota, "spec.hard") or {}, at(quota, "status.used") or {}
-        known = sorted(hard.keys() & asked.keys())
-        over = [key for key in known if asked[key] > _amount(hard[key])]
-        shown = [
-            f"{key} {asked[key]:g} of {_amount(hard[key]):g} ({_amount(used.get(key, 0)):g} used)" for key in known
-        ]
+        name = f"quota {at(quota, 'metadata.name')}"
+        written = at(quota, "status.hard") or at(quota, "spec.hard") or {}
+        hard = _amounts({key: written[key] for key in sorted(written.keys() & asked.keys())}, name)
+        used = _amounts(at(quota, "status.used") or {}, name)
+        over = [key for key in hard if asked[key] > hard[key]]
+        shown = [f"{key} {asked[key]:g} of {hard[key]:g} ({used.get(key, 0):g} used)" for key in hard]
         yield Check(
-            what=f"quota {at(quota, 'metadata.name')}",
+            what=name,
             ok=not over,
             found="; ".join(shown) or "limits nothing that a job asks for",
             advice=f"ask for more {', '.join(over)}, or `helm upgrade` the release with fewer or smaller workers",
@@ -73,7 +71,7 @@ def quota_checks(template: Mapping[str, Any], quotas: Sequence[Object]) -> Itera
 def planned(template: Mapping[str, Any]) -> dict[str, float]:
     """What all pods of a job ask for together, under the names that quotas have for it."""
     cluster = cluster_of(template)
-    pods = [(cluster.head.pod, 1)] if cluster else []
+    pods = [(_head(cluster), 1)] if cluster else []
     pods += [(group.pod, count) for group, count in _worker_groups(template)]
     submitter = at(template, "spec.submitterPodTemplate.spec")
     pods += [(Pod(path="spec.submitterPodTemplate.spec", spec=submitter), 1)] if submitter else []
@@ -87,33 +85,34 @@ def planned(template: Mapping[str, Any]) -> dict[str, float]:
     return dict(total) | {name: total[f"requests.{name}"] for name in ("cpu", "memory")}
 
 
+def _head(cluster: Cluster) -> Pod:
+    """The head's pod, with the container that KubeRay adds to it for the autoscaler."""
+    pod = cluster.head.pod
+    if not cluster.autoscaling:
+        return pod
+    added = {"resources": at(cluster.spec, "autoscalerOptions.resources") or {}}
+    return Pod(path=pod.path, spec={**pod.spec, "containers": [*(pod.spec.get("containers") or []), added]})
+
+
 def _worker_groups(template: Mapping[str, Any]) -> list[tuple[Group, int]]:
     """Each worker group with the number of pods that it may come to have."""
     cluster = cluster_of(template)
-    counts = [
-        (group, int(group.spec.get("maxReplicas") or 0) * int(group.spec.get("numOfHosts") or 1))
-        for group in (cluster.workers if cluster else [])
-    ]
-    return [(group, count) for group, count in counts if not group.spec.get("suspend")]
+    return [(group, num_pods(group.spec, cluster.autoscaling)) for group in cluster.workers] if cluster else []
 
 
 def _asked(pod: Pod, kind: str) -> dict[str, float]:
     """The sum of the containers' requests, or limits."""
     total: defaultdict[str, float] = defaultdict(float)
+    where = f"{pod.path} of the job template"
     for container in pod.spec.get("containers") or []:
-        for resource, amount in (at(container, f"resources.{kind}") or {}).items():
-            total[resource] += _amount(amount)
+        for resource, amount in _amounts(at(container, f"resources.{kind}") or {}, where).items():
+            total[resource] += amount
     return dict(total)
 
 
-def _gpus(resources: Mapping[str, Any]) -> dict[str, float]:
-    return {name: _amount(amount) for name, amount in resources.items() if is_gpu(name)}
+def _amounts(resources: Mapping[str, Any], where: str) -> dict[str, float]:
+    return {name: quantity(amount, where) for name, amount in resources.items()}
 
 
-def _amount(text: Any) -> float:
-    """A quantity of anything; bytes have larger suffixes than CPUs."""
-    written = str(text)
-    for suffix, factor in (BINARY | DECIMAL).items():
-        if written.endswith(suffix):
-            return quantity(written.removesuffix(suffix)) * factor
-    return quantity(written)
+def _gpus(amounts: Mapping[str, float]) -> dict[str, float]:
+    return {name: amount for name, amount in amounts.items() if is_gpu(name)}

@@ -251,11 +251,12 @@ class _Follower:
     """One who follows a job: says what changes, passes on the log."""
 
     def __init__(self, cluster: Cluster, name: str, command: str, show: Show, pace: Pace) -> None:
+        self._patient = cluster
         self._cluster = replace(cluster, patience_s=0.0)  # It is waited here instead, where all can be said
         self._name, self._command, self._show, self._pace = name, command, show, pace
-        self._tail = Tail(self._cluster, pace.silence_s)
+        self._tail = Tail(pace.silence_s)
         self._job: Object = {}
-        self._looked_s = 0.0
+        self._looked_s = time.monotonic()
         self._said: dict[str, str] = {}  # The last words on each matter
 
     def follow(self) -> None:
@@ -264,17 +265,15 @@ class _Follower:
         Raises:
             ClusterError: If it fails or disappears, or cannot be seen for too long.
         """
-        seen_s = time.monotonic()
         while True:
             pause_s = self._pace.poll_s
             try:
                 self._look()
                 num_lines = self._pass_on_log()
-                seen_s = time.monotonic()
                 if is_terminal(self._job) and not num_lines:  # A log that has just ended may have been cut off
                     return self._judge()
             except UnreachableError as error:
-                self._bear(error, time.monotonic() - seen_s)
+                self._bear(error, time.monotonic() - self._looked_s)
                 pause_s = max(pause_s, error.retry_after_s)
             self._cluster.sleep(pause_s)
 
@@ -300,20 +299,23 @@ class _Follower:
     def _pass_on_log(self) -> int:
         """Show the submitter's new lines until its log ends, looking at the job now and then; returns their number."""
         num_lines = 0
-        with self._tolerated("read its log"):
-            pods = self._cluster.pods(f"{SUBMITTER}={self._name}")
-            for pod in sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")))[-1:]:
-                for line in self._lines(pod):
-                    num_lines += 1
-                    self._show(line)
-                    if time.monotonic() - self._looked_s >= self._pace.poll_s:
-                        self._look()
+        for line in self._new_lines():
+            num_lines += 1
+            self._show(line)
+            if time.monotonic() - self._looked_s >= self._pace.poll_s:
+                self._look()
         return num_lines
 
-    def _lines(self, pod: Object) -> Iterator[str]:
-        metadata = pod["metadata"]
-        attempt = (metadata.get("labels") or {}).get(ATTEMPT, "")
-        return self._tail.read(metadata["name"], pod["spec"]["containers"][0]["name"], attempt)
+    def _new_lines(self) -> Iterator[str]:
+        """The submitter's new lines, as far as they can be had."""
+        # Of a job that is over there is nothing else to see, and its last lines are its results.
+        cluster = self._patient if is_terminal(self._job) else self._cluster
+        with self._tolerated("read its log"):
+            pods = cluster.pods(f"{SUBMITTER}={self._name}")
+            for pod in sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")))[-1:]:
+                metadata = pod["metadata"]
+                attempt = (metadata.get("labels") or {}).get(ATTEMPT, "")
+                yield from self._tail.read(cluster, metadata["name"], pod["spec"]["containers"][0]["name"], attempt)
 
     def _judge(self) -> None:
         if not has_succeeded(self._job):
@@ -333,11 +335,13 @@ class _Follower:
 
     @contextmanager
     def _tolerated(self, what: str) -> Iterator[None]:
-        """Without a right that is only nice to have, the job is followed all the same."""
+        """Without what is only nice to have, the job is followed all the same."""
         try:
             yield
-        except RefusedError as error:
-            self._say(what, f"{self._name}: cannot {what}: {error}")
+        except (RefusedError, UnreachableError) as error:
+            self._say(what, f"{self._name}: cannot {what}: {error}", what)
+        else:
+            self._say(what, "")
 
     def _say(self, matter: str, line: str, kind: str = "") -> None:
         """Show a line unless the last one on this matter was of the same kind; "" ends the matter."""

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,7 +13,11 @@ from histoseg.kube.settings import Settings
 
 EXPERIMENT, JOB = "histoseg.io/experiment", "histoseg.io/job"  # labels
 COMMAND, RESULTS = "histoseg.io/command", "histoseg.io/results"  # annotations
-SUFFIXES = {"m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6}  # Kubernetes' decimal quantities, as far as CPUs and GPUs need them
+# Quantities, by Kubernetes' grammar (k8s.io/apimachinery, resource.Quantity); a decimal suffix is a power of ten.
+QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:[eE]([+-]?\d+)|([numkMGTPE]|[KMGTPE]i)?)")
+DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60}
+WORKERS = "the chart's workerGroups"
 
 
 def manifest(job: Job, settings: Settings, command: str) -> dict[str, Any]:
@@ -47,7 +52,7 @@ def capacity(template: Mapping[str, Any]) -> dict[str, float]:
     autoscaling = bool(cluster.get("enableInTreeAutoscaling"))
     total: dict[str, float] = {}
     for group in cluster["workerGroupSpecs"]:
-        count = _num_pods(group, autoscaling)
+        count = num_pods(group, autoscaling)
         for resource, amount in _pod_resources(group).items():
             total[resource] = total.get(resource, 0.0) + count * amount
     return {resource: amount for resource, amount in total.items() if amount}
@@ -71,7 +76,7 @@ def _require_fit(job: Job, have: Mapping[str, float]) -> None:
             )
 
 
-def _num_pods(group: Mapping[str, Any], autoscaling: bool) -> int:
+def num_pods(group: Mapping[str, Any], autoscaling: bool) -> int:
     """How many pods a group may come to have: the autoscaler goes up to its maximum, without it nobody does."""
     if group.get("suspend"):
         return 0
@@ -86,9 +91,9 @@ def _pod_resources(group: Mapping[str, Any]) -> dict[str, float]:
     limits, requests = asked.get("limits") or {}, asked.get("requests") or {}
     given = {**(group.get("rayStartParams") or {}), **_lower(group.get("resources") or {})}
     cpus = given.get("num-cpus", limits.get("cpu", requests.get("cpu", 0)))
-    kinds = [quantity(limits[key]) for key in sorted(limits) if is_gpu(key)]
+    kinds = [quantity(limits[key], WORKERS) for key in sorted(limits) if is_gpu(key)]
     gpus = given.get("num-gpus", next((amount for amount in kinds if amount), 0))  # Of several kinds only the first
-    return {"CPU": float(math.ceil(quantity(cpus))), "GPU": quantity(gpus)}
+    return {"CPU": float(math.ceil(quantity(cpus, WORKERS))), "GPU": quantity(gpus, WORKERS)}
 
 
 def _lower(resources: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,20 +102,23 @@ def _lower(resources: Mapping[str, Any]) -> dict[str, Any]:
     return {names[key]: amount for key, amount in resources.items() if names[key] in ("num-cpus", "num-gpus")}
 
 
-def quantity(text: Any) -> float:
-    """A number as Kubernetes writes it: 4, "4", "500m".
+def quantity(text: Any, where: str) -> float:
+    """A number as Kubernetes writes it: 4, "4", "500m", "16Gi", "1e3".
+
+    Args:
+        text: As it was found.
+        where: It was found, for the error.
 
     Raises:
         ClusterError: If it is none.
     """
-    written = str(text).strip().strip("\"'")
-    digits = written.rstrip("mkM")
-    try:
-        return float(digits) * SUFFIXES[written[len(digits) :]]
-    except (ValueError, KeyError):
-        raise ClusterError(
-            f"{text!r} in the chart's workerGroups is no number of CPUs or GPUs; correct the values"
-        ) from None
+    found = QUANTITY.fullmatch(str(text).strip().strip("\"'"))
+    if found is None:
+        raise ClusterError(f"{text!r} in {where} is no quantity of Kubernetes'; write it there as 4, 500m or 16Gi")
+    number, exponent, suffix = found.groups()
+    if suffix in BINARY:
+        return float(number) * BINARY[suffix]
+    return float(f"{number}e{exponent or DECIMAL[suffix or '']}")
 
 
 def _containers(group: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:

@@ -19,8 +19,7 @@ class Tail:
     follows the same Ray job from its beginning, so lines that an earlier one showed are left out, each once.
     """
 
-    def __init__(self, cluster: Cluster, silence_s: float = READ_S) -> None:
-        self._cluster = cluster
+    def __init__(self, silence_s: float = READ_S) -> None:
         self._silence_s = silence_s
         self._attempt, self._pod = "", ""
         self._before: Counter[str] = Counter()  # Lines of this attempt's earlier pods: the most that one had of each
@@ -29,10 +28,11 @@ class Tail:
         self._last, self._at_last = 0, 0  # The newest time seen, and how many lines have it
         self._heard_s = 0.0
 
-    def read(self, pod: str, container: str, attempt: str) -> Iterator[str]:
+    def read(self, cluster: Cluster, pod: str, container: str, attempt: str) -> Iterator[str]:
         """The pod's new lines as they come, until the container or the connection ends.
 
         Args:
+            cluster: Where it runs.
             pod: A submitter's name.
             container: Of that pod.
             attempt: What its pods have in common; another attempt is another Ray job, whose lines are all new.
@@ -42,7 +42,7 @@ class Tail:
             self._attempt, self._pod = attempt, pod
             self._here, self._replay = Counter(), self._before.copy()
             self._last, self._at_last = 0, 0
-        for line in self._unread(pod, container):
+        for line in self._unread(cluster, pod, container):
             self._here[line] += 1
             if self._replay[line]:
                 self._replay[line] -= 1
@@ -54,14 +54,16 @@ class Tail:
         silent_s, behind_s = time.monotonic() - self._heard_s, time.time() - self._last / 1e9
         return int(max(silent_s, behind_s)) + SLACK_S if self._last else 0
 
-    def _unread(self, pod: str, container: str) -> Iterator[str]:
+    def _unread(self, cluster: Cluster, pod: str, container: str) -> Iterator[str]:
         """The lines after the newest one seen."""
         begin, skip = self._last, self._at_last
-        for line in self._cluster.log(pod, container, self._seconds_back(), self._silence_s):
+        for line in cluster.log(pod, container, self._seconds_back(), self._silence_s):
             self._heard_s = time.monotonic()
             at, text = split_stamp(line)
             if at and (at < begin or (at == begin and skip > 0)):
                 skip -= int(at == begin)
+                continue
+            if not at and self._here[text]:  # The kubelet's own words about this log, which it has at every connection
                 continue
             if at == self._last:
                 self._at_last += 1

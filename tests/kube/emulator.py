@@ -29,6 +29,7 @@ class Fault:
 
     Attributes:
         status: 0 means that the connection is cut.
+        is_half: Whether only half of the body comes; then the connection is cut, after hang_s.
     """
 
     method: str
@@ -38,6 +39,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     times: int = 1
     hang_s: float = 0.0
+    is_half: bool = False
 
 
 @dataclass
@@ -47,11 +49,13 @@ class Log:
     Attributes:
         breaks: After how many lines each connection in turn is cut off, in the middle of the next line.
         over: Whether the container has ended; otherwise the connection stays open and silent.
+        instead: What the kubelet says in place of the log, in a line without a time.
     """
 
     lines: list[tuple[str, str]]
     breaks: list[int] = field(default_factory=list)
     over: bool = True
+    instead: str = ""
 
 
 class ApiServer(KubernetesEmulator):
@@ -120,6 +124,13 @@ class ApiServer(KubernetesEmulator):
             return _status(error.status, reason, f'{plural}.ray.io "{name}" {said}', name=name, kind=plural)
 
     async def _fail(self, fault: Fault, request: kmock.Request) -> aiohttp.web.StreamResponse:
+        if fault.is_half:
+            response = aiohttp.web.StreamResponse(status=fault.status, headers={"Content-Length": str(len(fault.body))})
+            await response.prepare(request._raw_request)
+            await response.write(fault.body[: len(fault.body) // 2].encode())
+            await asyncio.sleep(fault.hang_s)
+            request._raw_request.transport.abort()
+            return response
         await asyncio.sleep(fault.hang_s)
         if not fault.status:
             request._raw_request.transport.abort()
@@ -179,6 +190,10 @@ class ApiServer(KubernetesEmulator):
         log = self.logs[request.name]
         response = aiohttp.web.StreamResponse()
         await response.prepare(request._raw_request)
+        if log.instead:
+            await response.write(log.instead.encode())
+            await response.write_eof()
+            return response
         stop = log.breaks.pop(0) if log.breaks else None
         for i, (stamp, text) in enumerate(_recent(log.lines, int(request.params.get("sinceSeconds", 0)))):
             line = f"{stamp} {text}\n".encode()

@@ -277,6 +277,45 @@ class TestPatience:
         assert "https://it: no safe connection: SSLError" in str(refusal(request, answer))
 
 
+class TestAnswersThatAreNone:
+    @pytest.mark.parametrize("hang_s", [0.02, 2.0])  # the connection breaks, or nothing comes for longer than READ_S
+    def test_a_list_that_breaks_off_is_asked_for_again(self, hang_s, server, cluster, monkeypatch):
+        monkeypatch.setattr("histoseg.kube.api.READ_S", 0.1)
+        server.put(PODS, "a", {})
+        fault = Fault("GET", "pods", 200, '{"items": []}', hang_s=hang_s, is_half=True)
+        server.tell(lambda api: api.faults.append(fault))
+        assert len(cluster.pods("")) == 1
+        assert len(server.requests("GET", "pods")) == 2
+
+    def test_one_that_always_does_is_one_line_with_a_remedy(self, server, cluster, mistake):
+        fault = Fault("GET", "pods", 200, '{"items": []}', hang_s=0.02, is_half=True, times=10**6)
+        server.tell(lambda api: api.faults.append(fault))
+        with pytest.raises(mistake, match=r"cannot list pods .* does not answer \(.*\); see that context") as caught:
+            cluster.pods("")
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize("body", ["<html>\nLog in\n</html>", '"log in"', ""], ids=["page", "text", "nothing"])
+    @pytest.mark.parametrize("verb", ["get", "list", "create"])
+    def test_a_login_page_is_taken_for_no_answer(self, verb, body, server, cluster, mistake):
+        server.tell(lambda api: api.faults.extend(Fault(method, "", 200, body) for method in ("GET", "POST")))
+        asks = {
+            "get": lambda: cluster.rayjob("x"),
+            "list": lambda: cluster.pods(""),
+            "create": lambda: cluster.create_rayjob({"metadata": {"name": "x"}}),
+        }
+        expected = rf"cannot {verb} .*: what http://\S+ sends is no API server's answer \(.*\); log in again, and see"
+        with pytest.raises(mistake, match=expected) as caught:
+            asks[verb]()
+        assert "\n" not in str(caught.value)
+
+    def test_of_a_log_that_does_not_come_the_node_is_to_blame(self, server, cluster, mistake):
+        said = 'Get "https://10.0.0.7:10250/containerLogs": dial tcp 10.0.0.7:10250: i/o timeout'
+        fault = Fault("GET", "log", 500, status_body(500, "InternalError", said), times=10**6)
+        server.tell(lambda api: api.faults.append(fault))
+        with pytest.raises(mistake, match=r"cannot get pods/log 'pod'.* i/o timeout\); the pod's node may be lost"):
+            list(cluster.log("pod", "it"))
+
+
 class TestLog:
     def test_comes_line_by_line_with_times(self, server, cluster):
         server.tell(lambda api: api.logs.update(pod=Log(stamped("one", "two"))))

@@ -276,6 +276,43 @@ def test_quotas(lines, api):
     assert check.advice.startswith("ask for more pods, requests.nvidia.com/gpu, or")
 
 
+def test_a_quota_may_be_written_with_any_suffix(lines, api):
+    """The same 37 Gi and 11 CPUs."""
+    hard = {"limits.memory": "1Pi", "memory": "40e9", "limits.cpu": "11000m", "cpu": "1E"}
+    api.put("v1/resourcequotas", "lab", {"metadata": {"name": "lab"}, "status": {"hard": hard}})
+    check = lines()["quota lab"]
+    assert check.ok
+    assert f"limits.memory {37 * 2**30:g} of {2**50:g}" in check.found
+
+
+def test_a_quota_that_cannot_be_read_is_named(lines, api):
+    api.put("v1/resourcequotas", "lab", {"metadata": {"name": "lab"}, "status": {"hard": {"cpu": "many"}}})
+    assert lines()["quotas"].found.startswith("'many' in quota lab is no quantity")
+
+
+def test_the_autoscaler_counts_and_so_do_the_pods_that_it_may_add(lines, api):
+    """It adds 0.5 CPU and 1 Gi to the head of the example, and a third worker of 4 CPUs and 16 Gi."""
+    half = {"cpu": "500m", "memory": "1Gi"}
+    edits = {
+        "spec.rayClusterSpec.enableInTreeAutoscaling": True,
+        "spec.rayClusterSpec.autoscalerOptions": {"version": "v2", "resources": {"requests": half, "limits": half}},
+        f"{WORKER}.maxReplicas": 3,
+    }
+    api.put(CONFIG_MAPS, "histoseg-settings", config_map(edits=edits.items()))
+    hard = {"cpu": "15500m", "limits.memory": "53Gi", "pods": "5"}
+    api.put("v1/resourcequotas", "lab", {"metadata": {"name": "lab"}, "status": {"hard": hard}})
+    check = lines()["quota lab"]
+    memory = f"{54 * 2**30:g} of {53 * 2**30:g}"
+    assert check.found == f"cpu 15.5 of 15.5 (0 used); limits.memory {memory} (0 used); pods 5 of 5 (0 used)"
+    assert check.advice.startswith("ask for more limits.memory, or")
+
+
+def test_workers_that_nobody_adds_do_not_count(lines, api):
+    """Without the autoscaler there are as many as `replicas` says, whatever the maximum."""
+    api.put(CONFIG_MAPS, "histoseg-settings", config_map(edits={f"{WORKER}.maxReplicas": 9}.items()))
+    assert lines()["GPUs"].found.startswith("2 asked for")
+
+
 def queued(api, queue):
     crds = [*SETTINGS["crds"], {"name": "localqueues.kueue.x-k8s.io", "version": "v1beta2"}]
     edits = {r"metadata.labels.kueue\.x-k8s\.io/queue-name": "gpus"}

@@ -2,6 +2,7 @@ import signal
 import threading
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -24,11 +25,28 @@ from tests.kube.example import spoilt
 
 STARTING = [state(""), state("Initializing"), state("Initializing", ray_cluster={"readyWorkerReplicas": 2})]
 READY = {"readyWorkerReplicas": 2}
+NODE_LOST = 'Get "https://10.0.0.7:10250/containerLogs/team/x": dial tcp 10.0.0.7:10250: i/o timeout'
 LIVE = {"status": {"jobDeploymentStatus": "Running"}}
 
 
 def running(log, number=1, attempt=1):
     return [state("Running", "RUNNING", attempt, READY), submitter(log, number, attempt)]
+
+
+def unchanged(api, name):
+    """A look at which there is nothing new."""
+
+
+@pytest.fixture
+def later(monkeypatch):
+    """A look at which there is nothing new, 100 s after the one before: no other time passes for the follower."""
+    now = [0.0]
+    monkeypatch.setattr("histoseg.kube.follow.time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def step(api, name):
+        now[0] += 100.0
+
+    return step
 
 
 class TestSubmit:
@@ -199,13 +217,13 @@ class TestLogs:
         assert first is None
         assert all(int(seconds) > 60 for seconds in others)
 
-    def test_continues_as_far_back_as_the_silence_lasted(self, cluster):
+    def test_continues_as_far_back_as_the_silence_lasted(self):
         """A node's clock may run ahead of ours: then only what we measured counts."""
         import time
 
         from histoseg.kube.tail import SLACK_S, Tail
 
-        tail = Tail(cluster)
+        tail = Tail()
         tail._last, tail._heard_s = int((time.time() + 3600) * 1e9), time.monotonic() - 100
         assert tail._seconds_back() == 100 + SLACK_S
 
@@ -237,6 +255,48 @@ class TestLogs:
         one_lost = state("Running", "RUNNING", 1, {"readyWorkerReplicas": 1})
         shown, _ = act([*running(Log(stamped("one", "two", "three"))), one_lost, ends()])
         assert any("running, workers: 1 of 2 ready" in line for line in shown[: shown.index("three")])
+
+    def test_a_log_that_was_collected_is_said_to_be_and_ends_with_the_job(self, act):
+        log, said = Log(stamped("one")), "unable to retrieve container logs for containerd://1f2e"
+
+        def collect(api, name):
+            log.instead = said
+
+        shown, _ = act([*running(log), collect, unchanged, ends()])
+        assert self.lines(shown) == ["one", said]
+
+    def test_a_node_that_is_lost_takes_the_log_and_not_the_following(self, act, pace, later, name):
+        """For longer than an outage may last."""
+
+        def lose(api, name):
+            body = status_body(500, "InternalError", NODE_LOST)
+            api.faults.append(Fault("GET", "log", 500, body, times=10**6))
+
+        script = [*running(Log(stamped("one"))), lose, *[later] * 10, state("Running", "RUNNING"), ends()]
+        shown, outcome = act(script, pace=replace(pace, outage_s=900.0))
+        (said,) = [line for line in shown if NODE_LOST in line]
+        assert said.startswith(f"{name}: cannot read its log: cannot get pods/log")
+        assert "VPN" not in said
+        assert shown.index(said) < shown.index(f"{name}: running, workers: 0 of 2 ready") < len(shown) - 1
+        assert outcome.name == name
+
+    def test_a_log_that_is_back_is_shown_and_may_be_lost_again(self, act):
+        log = Log(stamped("one"))
+
+        def lose(api, name):
+            api.faults.append(Fault("GET", "log", 500, status_body(500, "InternalError", NODE_LOST), times=2))
+
+        def write(api, name):
+            log.lines += stamped("two", first=1)
+
+        shown, _ = act([*running(log), lose, unchanged, write, unchanged, lose, unchanged, unchanged, ends()])
+        is_lost = [NODE_LOST in line for line in shown if NODE_LOST in line or line in ("one", "two")]
+        assert is_lost == [False, True, False, True]
+
+    def test_a_server_that_is_busy_when_the_job_ends_does_not_cost_its_last_lines(self, act):
+        busy = Fault("GET", "log", 503, "busy", times=2)
+        shown, _ = act([both(submitter(Log(stamped("the table"))), ends(), lambda api, name: api.faults.append(busy))])
+        assert self.lines(shown) == ["the table"]
 
     def test_without_the_right_to_read_logs_the_job_is_followed_all_the_same(self, act, server, name):
         message = 'pods is forbidden: User "me" cannot list resource "pods"'
@@ -276,6 +336,25 @@ class TestOutages:
         assert len(said) == 1
         assert said[0].startswith(f"{name}: goes on, but cannot be seen, trying again: cannot get rayjobs.ray.io")
 
+    def test_one_counts_from_the_last_look_however_long_the_log_has_been_read(self, act, pace, later, name):
+        def fail(api, name):
+            api.faults.append(Fault("GET", f"rayjobs/{name}", 503, "etcd is away"))
+
+        script = [*running(Log(stamped(*map(str, range(20))))), *[later] * 10, fail, later, ends()]
+        shown, outcome = act(script, pace=replace(pace, outage_s=900.0))
+        assert outcome.name == name
+        assert "19" in shown
+
+    def test_of_what_the_job_waits_for_it_does_not_hide_the_job(self, act, pace, later, name):
+        def fail(api, name):
+            api.faults.append(Fault("GET", "events", 500, "events are away", times=10**6))
+
+        script = [state("Initializing"), fail, *[later] * 10, state("Running", "RUNNING"), ends()]
+        shown, outcome = act(script, pace=replace(pace, outage_s=900.0))
+        assert outcome.name == name
+        (said,) = [line for line in shown if "events are away" in line]
+        assert said.startswith(f"{name}: cannot see what it waits for: cannot list events")
+
     def test_a_long_one_ends_the_following_and_not_the_job(self, act, server, name, mistake):
         def fail(api, name):
             api.faults.append(Fault("GET", f"rayjobs/{name}", 0, times=10**6))
@@ -284,9 +363,10 @@ class TestOutages:
             act([state("Initializing"), fail])
         assert server.rayjob(name) is not None
 
-    def test_a_login_that_expires_ends_the_following_and_not_the_job(self, act, server, name, mistake):
+    @pytest.mark.parametrize(("status", "body"), [(401, "Unauthorized"), (200, "<html>Please log in</html>")])
+    def test_a_login_that_expires_ends_the_following_and_not_the_job(self, status, body, act, server, name, mistake):
         def expire(api, name):
-            api.faults.append(Fault("GET", f"rayjobs/{name}", 401, "Unauthorized"))
+            api.faults.append(Fault("GET", f"rayjobs/{name}", status, body))
 
         with pytest.raises(mistake, match=f"log in again.*; {name} goes on all the same, and `{COMMAND}` follows it"):
             act([state("Initializing"), expire])

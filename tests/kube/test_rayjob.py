@@ -155,5 +155,47 @@ class TestCapacity:
         assert capacity(group(numOfHosts=2), group(suspend=True)) == {"CPU": 16.0, "GPU": 4.0}
 
     def test_what_is_no_number(self, mistake):
-        with pytest.raises(mistake, match="'4cores' in the chart's workerGroups is no number of CPUs or GPUs"):
+        with pytest.raises(mistake, match="'4cores' in the chart's workerGroups is no quantity of Kubernetes'"):
             capacity(group(rayStartParams={"num-cpus": "4cores"}))
+
+
+class TestQuantity:
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [  # by the grammar in k8s.io/apimachinery/pkg/api/resource/quantity.go
+            (4, 4),
+            ("'4'", 4),
+            ("500m", 0.5),
+            ("250u", 250e-6),
+            ("100n", 100e-9),
+            ("+1.5", 1.5),
+            (".5", 0.5),
+            ("3.", 3),
+            ("2k", 2000),
+            ("5M", 5e6),
+            ("5G", 5e9),
+            ("5T", 5e12),
+            ("5P", 5e15),
+            ("1E", 1e18),
+            ("1e3", 1000),
+            ("1E3", 1000),
+            ("25e-1", 2.5),
+            ("1Ki", 2**10),
+            ("1.5Mi", 1.5 * 2**20),
+            ("16Gi", 2**34),
+            ("1Ti", 2**40),
+            ("1Pi", 2**50),
+            ("1Ei", 2**60),
+        ],
+    )
+    def test_is_read_as_kubernetes_does(self, text, expected):
+        from histoseg.kube.rayjob import quantity
+
+        assert quantity(text, "here") == pytest.approx(expected, rel=1e-15)
+
+    @pytest.mark.parametrize("text", ["", "4cores", "1K", "1ki", "1mi", "1 Gi", "1e", "Gi", ".", "nan", "1_000", None])
+    def test_what_is_none_is_said_with_its_place(self, text, mistake):
+        from histoseg.kube.rayjob import quantity
+
+        with pytest.raises(mistake, match="in quota lab is no quantity of Kubernetes'; write it there as 4, 500m or"):
+            quantity(text, "quota lab")

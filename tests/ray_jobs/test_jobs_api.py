@@ -1,0 +1,135 @@
+"""A job on a Ray that is there, followed through what may happen to its dashboard."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from histoseg.errors import ClusterError
+from histoseg.jobs import Job
+
+JOB = Job(experiment="table1", scale="paper", seeds=3, store="s3://bucket/prefix", workers=2)
+BROKEN = RuntimeError("WebSocket connection closed unexpectedly with close code 1006")
+AWAY = ConnectionError("Failed to connect to Ray at address: http://host:8265.")
+
+
+class Dashboard:
+    """Ray's client, as far as following needs it.
+
+    Attributes:
+        states: What each look at the job finds, the last one for ever; an error is raised.
+        connections: What each connection to the log brings: chunks, pauses in seconds, and an error if it breaks.
+            Without any left, there is none to be had.
+        log: All that the driver has written.
+    """
+
+    def __init__(self, states, connections, log=""):
+        self.states, self.connections, self.log = states, connections, log
+
+    def list_jobs(self):
+        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        if isinstance(state, Exception):
+            raise state
+        return [SimpleNamespace(submission_id=self.name, status=SimpleNamespace(value=state))] if state else []
+
+    async def tail_job_logs(self, _name):
+        for part in self.connections.pop(0) if self.connections else [BROKEN]:
+            if isinstance(part, Exception):
+                raise part
+            if isinstance(part, float):
+                await asyncio.sleep(part)
+            else:
+                yield part
+
+    def get_job_logs(self, _name):
+        if isinstance(self.log, Exception):
+            raise self.log
+        return self.log
+
+    def get_job_info(self, _name):
+        return SimpleNamespace(message="histoseg: no space left")
+
+
+@pytest.fixture
+def follow(monkeypatch):
+    """Attach to the job that a dashboard has; gives what was shown after the line that says so."""
+    from ray_jobs import jobs_api
+
+    monkeypatch.setattr(jobs_api, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(jobs_api, "PATIENCE_S", 0.5)
+
+    def do(dashboard):
+        ray = jobs_api.RemoteRay(address="http://host:8265")
+        monkeypatch.setattr(jobs_api.RemoteRay, "_client", lambda _self: dashboard)
+        dashboard.name = ray.name(JOB)
+        dashboard.states.insert(0, "RUNNING")
+        shown = []
+        ray.submit(JOB, "make submit EXP=table1 RAY_ADDRESS=http://host:8265", shown.append)
+        first, *rest = shown
+        assert first.endswith("is running already; following it")
+        return rest
+
+    return do
+
+
+def test_a_job_is_followed_to_its_end(follow):
+    log = ["one\n", "two\nthree\n"]
+    assert follow(Dashboard(["SUCCEEDED"], [log], "".join(log))) == ["one", "two\nthree"]
+
+
+def test_a_job_that_fails_says_why(follow):
+    with pytest.raises(ClusterError, match="has failed: no space left"):
+        follow(Dashboard(["FAILED"], [["one\n"]], "one\n"))
+
+
+def test_a_dashboard_that_restarts_after_a_long_log_is_waited_for(follow):
+    """Lines came for longer than the patience; then one connection breaks and one look fails."""
+    connections = [["one\n", 0.6, "two\n", BROKEN], ["one\n", "two\n", "three\n"]]
+    shown = follow(Dashboard([AWAY, "SUCCEEDED"], connections, "one\ntwo\nthree\n"))
+    assert shown == ["one", "two", "three"]
+
+
+def test_so_is_one_that_restarts_after_a_long_silence(follow):
+    connections = [["one\n", 0.6, BROKEN], ["one\n", "two\n"]]
+    assert follow(Dashboard([AWAY, "SUCCEEDED"], connections, "one\ntwo\n")) == ["one", "two"]
+
+
+def test_one_that_stays_away_is_not_waited_for_for_ever(follow):
+    with pytest.raises(ClusterError, match=r"job table1-\w+ is lost: .*Failed to connect to Ray.*; repeat the command"):
+        follow(Dashboard([AWAY], [["one\n", BROKEN]]))
+
+
+def test_not_even_if_it_still_has_the_log(follow):
+    with pytest.raises(ClusterError, match="is lost"):
+        follow(Dashboard([AWAY], [["one\n"] for _ in range(10**4)]))
+
+
+def test_a_job_that_is_forgotten_is_lost(follow):
+    with pytest.raises(ClusterError, match="is lost: it knows no such job any more; repeat the command"):
+        follow(Dashboard([""], [["one\n", BROKEN]]))
+
+
+@pytest.mark.parametrize("last", [BROKEN, ""])  # a dashboard that is told to stop closes its connections in good order
+def test_what_was_written_while_the_connection_was_broken_is_shown_at_the_end(follow, last):
+    connections = [["one\n", "tw", *([last] if last else [])]]
+    assert follow(Dashboard(["SUCCEEDED"], connections, "one\ntwo\nthe table\n")) == ["one", "tw", "o\nthe table"]
+
+
+def test_a_connection_that_breaks_again_and_again_repeats_nothing(follow):
+    connections = [["one\n", BROKEN], ["one\n", "two\n", BROKEN], ["one\n", BROKEN], ["one\n", "two\nthree\n"]]
+    states = ["RUNNING", "RUNNING", "RUNNING", "SUCCEEDED"]
+    assert follow(Dashboard(states, connections, "one\ntwo\nthree\n")) == ["one", "two", "three"]
+
+
+def test_a_log_that_cannot_be_had_is_said_once_and_the_job_followed_all_the_same(follow):
+    """As behind a proxy that lets no WebSocket through: what the dashboard says itself is enough."""
+    refused = [[OSError("400, message='Invalid response status'")] for _ in range(100)]
+    shown = follow(Dashboard(["RUNNING"] * 90 + ["SUCCEEDED"], refused, "the table\n"))
+    trouble, rest = shown
+    assert trouble.endswith("its log cannot be had, trying again: 400, message='Invalid response status'")
+    assert rest == "the table"
+
+
+def test_a_rest_of_the_log_that_cannot_be_had_does_not_change_how_the_job_ended(follow):
+    *_, last = follow(Dashboard(["SUCCEEDED"], [["one\n", BROKEN]], AWAY))
+    assert "the end of its log cannot be had: http://host:8265: Failed to connect to Ray" in last
