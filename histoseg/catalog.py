@@ -11,6 +11,12 @@ from typing import Any
 
 from histoseg.errors import ConfigError
 
+MEMBERS = {
+    "histoseg.sources": ("TASK", "entries", "read"),
+    "histoseg.methods": ("METHOD",),
+    "histoseg.experiments": ("SCALES", "SOURCES", "SPEC", "runs", "why_missing"),
+}
+
 
 def names(package: str) -> list[str]:
     """The public names in a package, sorted."""
@@ -23,11 +29,25 @@ def load(package: str, name: str) -> Any:
     """The module of that name.
 
     Raises:
-        ConfigError: If there is none; the text lists the choices.
+        ConfigError: If there is none (the text lists the choices), or it is not what its package promises.
     """
     if name not in (choices := names(package)):
         kind = package.rpartition(".")[2]
         raise ConfigError(f"no {name!r} in {kind}; choose from {', '.join(choices)}")
-    for point in entry_points(group=package, name=name):
-        return point.load()
-    return importlib.import_module(f"{package}.{name}")
+    module = _import(package, name)
+    where = module.__file__
+    if lacking := [member for member in MEMBERS[package] if not hasattr(module, member)]:
+        raise ConfigError(f"{where} has no {', '.join(lacking)}; CONTRIBUTING.md says what such a file needs")
+    if package == "histoseg.sources" and module.TASK.name != name:  # Its shards would take another source's place.
+        raise ConfigError(f"{where}: TASK.name is {module.TASK.name!r}; it must be {name!r}")
+    return module
+
+
+def _import(package: str, name: str) -> Any:
+    points = list(entry_points(group=package, name=name))
+    where = points[0].value if points else f"{importlib.import_module(package).__path__[0]}/{name}.py"
+    try:
+        return points[0].load() if points else importlib.import_module(f"{package}.{name}")
+    except Exception as error:  # It may be anybody's file, and whatever is wrong in it must not hide the others.
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{where} cannot be imported ({type(error).__name__}: {reason}); correct it") from error

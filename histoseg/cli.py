@@ -32,17 +32,14 @@ CACHE = Path(".histoseg/cache")
 @app.command("list")
 def list_names() -> None:
     """List sources, methods and experiments with their scales."""
-    print("sources")
-    for name in catalog.names("histoseg.sources"):
-        task = catalog.load("histoseg.sources", name).TASK
-        print(f"  {name:16} {task.title}: {', '.join(task.classes)}; {task.mpp} µm/px; {task.licence}")
-    print("methods")
-    for name in catalog.names("histoseg.methods"):
-        print(f"  {name:16} {_first_line(catalog.load('histoseg.methods', name))}")
-    print("experiments")
-    for name in catalog.names("histoseg.experiments"):
-        module = catalog.load("histoseg.experiments", name)
-        print(f"  {name:16} {_first_line(module)} Scales: {', '.join(module.SCALES)}.")
+    for kind, describe in (("sources", _say_task), ("methods", _first_line), ("experiments", _say_scales)):
+        print(kind)
+        for name in catalog.names(f"histoseg.{kind}"):
+            try:
+                text = describe(catalog.load(f"histoseg.{kind}", name))
+            except ConfigError as error:  # Somebody's file is faulty; the others are as good as before.
+                text = f"cannot be used: {error}"
+            print(f"  {name:16} {text}")
 
 
 @app.command("demo-data")
@@ -59,31 +56,36 @@ def demo_data(
 
 @app.command()
 def prepare(
-    sources: Annotated[list[str], typer.Argument(help="Sources to write, or `all`.")],
+    sources: Annotated[list[str], typer.Argument(help="Sources to write, or `all` that the folder holds.")],
     raw: Annotated[Path, typer.Option(help="Folder that holds the raw data sets as their authors publish them.")],
     store: StoreUrl,
     experiment: Annotated[str, typer.Option(help="Write what this experiment reads, in its layout.")] = "",
-    scale: Scale = "laptop",
-    patch_px: Annotated[int, typer.Option(help="Without an experiment: side of the patches to be trained on.")] = 768,
+    scale: Annotated[str, typer.Option(help="With an experiment: its size, laptop if not said.")] = "",
+    patch_px: Annotated[
+        int | None, typer.Option(help="Without an experiment: side of the patches to be trained on, 768 if not said.")
+    ] = None,
     option: Annotated[list[str] | None, typer.Option(help="Reader option, e.g. consensus=majority.")] = None,
     deal_anew: Annotated[list[str] | None, typer.Option(help="Source whose published folds are not kept.")] = None,
     rewrite: Annotated[bool, typer.Option(help="Write also what is there already.")] = False,
 ) -> None:
     """Turn raw data sets into shards and an index; what is there already is kept."""
-    from histoseg.config import Data
-    from histoseg.plan import data_of
     from histoseg.shards.prepare import prepare_sources
     from histoseg.shards.writer import Recipe, shard_pool
 
-    chosen = catalog.names("histoseg.sources") if sources == ["all"] else sources
-    data = data_of(experiment, scale, []) if experiment else Data(patch_px=patch_px)
+    data, known = _what_to_prepare(experiment, scale, patch_px)
+    chosen, strict = (known, False) if sources == ["all"] else (sources, True)
     recipe = Recipe(data=data, options=_pairs(option or []), rewrite=rewrite, unbound=tuple(deal_anew or []))
     target = connect(store)
     with shard_pool() as pool:
-        prepared = prepare_sources(chosen, raw, target, recipe, pool, strict=True)
+        prepared = prepare_sources(chosen, raw, target, recipe, pool, strict=strict)
     for source, index in prepared.indexes.items():
         images, patients = len(set(index.samples.image)), len(set(index.samples.patient))
         print(f"{source}: {images} images of {patients} patients in {len(index.shards)} shards")
+    if absent := [name for name in chosen if name not in {*prepared.indexes, *prepared.faulty}]:
+        print(f"not found in {raw}, so left out: {', '.join(absent)}")
+    if prepared.faulty:
+        faulty = ", ".join(prepared.faulty)
+        raise typer.Exit(_complain(f"not as published, and left out for the reasons above: {faulty}"))
     print(target.url)
 
 
@@ -102,7 +104,8 @@ def verify(store: StoreUrl) -> None:
             print(f"  {line}")
         faults += len(lines)
     if not found or faults:
-        raise typer.Exit(_complain("nothing is prepared there" if not found else f"{faults} faults"))
+        nothing = f"nothing is prepared at {store}; correct --store, or write there: histoseg prepare --help"
+        raise typer.Exit(_complain(f"{faults} faults" if found else nothing))
     print(target.url)
 
 
@@ -296,10 +299,34 @@ def _first_line(module: Any) -> str:
     return (module.__doc__ or "").partition("\n")[0]
 
 
+def _say_task(module: Any) -> str:
+    task = module.TASK
+    return f"{task.title}: {', '.join(task.classes)}; {task.mpp} µm/px; {task.licence}"
+
+
+def _say_scales(module: Any) -> str:
+    return f"{_first_line(module)} Scales: {', '.join(module.SCALES)}."
+
+
 def _pairs(texts: list[str]) -> dict[str, str]:
     if bad := [text for text in texts if "=" not in text]:
         raise ConfigError(f"option {bad[0]!r} is no name=value")
     return {name: value for name, _, value in (text.partition("=") for text in texts)}
+
+
+def _what_to_prepare(experiment: str, scale: str, patch_px: int | None) -> tuple[Any, list[str]]:
+    """How images are stored, and which sources `all` stands for."""
+    from histoseg.config import Data
+    from histoseg.plan import data_of, load_experiment
+
+    if experiment and patch_px is not None:
+        raise ConfigError(f"{experiment} says how large patches are; leave out --patch-px {patch_px} or --experiment")
+    if scale and not experiment:
+        raise ConfigError(f"--scale {scale} is the size of an experiment; name it with --experiment, or leave it out")
+    if not experiment:
+        return Data() if patch_px is None else Data(patch_px=patch_px), catalog.names("histoseg.sources")
+    scale = scale or "laptop"
+    return data_of(experiment, scale, []), list(load_experiment(experiment, scale).SOURCES)
 
 
 def _find_run(experiment: str, store: Store, scale: str, address: tuple[str, int], sets: list[str]) -> Any:

@@ -7,9 +7,13 @@ from typing import Any
 from histoseg import catalog
 from histoseg.config import AnyRun, Data
 from histoseg.errors import ConfigError
+from histoseg.reporting.fold_spec import FoldTableSpec
 from histoseg.runs import cell_id, has_field, override, pretraining_id
-from histoseg.shards.index import SourceIndex, index_key, open_index
+from histoseg.shards.index import SourceIndex, index_key, layout_options, open_index, prepare_command
+from histoseg.shards.verify import prepared_sources
 from histoseg.storage import Store
+
+TOO_FEW = "too few structures are prepared"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +64,11 @@ def load_experiment(name: str, scale: str) -> Any:
 
 def data_of(name: str, scale: str, sets: Sequence[str]) -> Data:
     """How an experiment cuts patches, which is needed before any shard is written."""
-    data: Data = load_experiment(name, scale).SCALES[scale].data
+    sizes = load_experiment(name, scale).SCALES[scale]
     for assignment in sets:
         if assignment.startswith("data."):
-            data = override(data, assignment.removeprefix("data."))
+            sizes = override(sizes, assignment)
+    data: Data = sizes.data
     return data
 
 
@@ -81,13 +86,36 @@ def make_plan(name: str, store: Store, scale: str, seeds: int, sets: Sequence[st
     runs = [_overridden(run, sets) for run in module.runs(scale, seeds, sources)]
     if not runs:
         found = ", ".join(sources) or "no sources"
-        raise ConfigError(
-            f"{name}: no cell can be had from {found} at {store.url}; prepare more of {', '.join(absent)}"
-        )
+        why = _why_none(module, sources)
+        remedy = _how_to_prepare(name, store, scale, layout, absent)
+        raise ConfigError(f"{name}: no cell can be had from {found} at {store.url}: {why}{remedy}")
+    if strange := {run.experiment for run in runs} - {name}:
+        raise ConfigError(f"{module.__file__}: its runs are of the experiment {strange.pop()!r}; it must be {name!r}")
     for assignment in sets:
         if not any(has_field(run, assignment.partition("=")[0].strip()) for run in runs):
             override(runs[0], assignment)  # raises, and says which fields there are
     return Plan(experiment=name, runs=tuple(runs), sources=sources, absent=absent)
+
+
+def _why_none(module: Any, sources: Mapping[str, SourceIndex]) -> str:
+    """Why an experiment has no run, by the places of its table."""
+    spec = module.SPEC
+    if isinstance(spec, FoldTableSpec):
+        places = [(place.row, place.column) for place in spec.places if place.row not in spec.paper_only]
+    else:
+        places = [(address.new_task, address.column) for address in spec.addresses]
+    return "; ".join(dict.fromkeys(module.why_missing(*place, sources) or TOO_FEW for place in places))
+
+
+def _how_to_prepare(name: str, store: Store, scale: str, layout: str, absent: Sequence[str]) -> str:
+    """What to do about sources that are not prepared, or not as the experiment reads them, or too small."""
+    if not absent:
+        return "; prepare them anew with more images"
+    others = [f"; {source} is prepared as {other}" for source, other in prepared_sources(store) if source in absent]
+    # Assignments are no options of `prepare`; a layout that they changed is asked for by its size.
+    is_own = layout == data_of(name, scale, ()).layout
+    options = f"--experiment {name} --scale {scale}" if is_own else layout_options(layout)
+    return f"{''.join(others)}; {name} at {scale} reads {layout}: {prepare_command(absent, store.url, options)}"
 
 
 def _overridden(run: AnyRun, sets: Sequence[str]) -> AnyRun:

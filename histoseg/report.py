@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from histoseg.config import AnyRun, FoldRun
-from histoseg.plan import Plan, load_experiment
+from histoseg.plan import TOO_FEW, Plan, load_experiment
 from histoseg.reporting import fold_page, fold_records, page, records
 from histoseg.reporting.fold_records import Division, FoldRecord
 from histoseg.reporting.fold_spec import FoldTableSpec
@@ -16,7 +16,6 @@ from histoseg.runs import record_key
 from histoseg.storage import FileStore, Store
 
 AnyRecord = TypeVar("AnyRecord")
-TOO_FEW = "too few structures are prepared"
 
 
 @dataclass(frozen=True, kw_only=True)

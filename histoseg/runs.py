@@ -83,16 +83,26 @@ def _convert(value: Any, hint: Any, path: str) -> Any:
 
 
 def override(part: Part, assignment: str) -> Part:
-    """The run, or a part of one, with one field changed: `override(run, "optim.lr=1e-3")`.
+    """The run, or the sizes of one, with a field of one of its parts changed: `override(run, "optim.lr=1e-3")`.
+
+    What a run has besides parts says which run it is, and where its record lies: that cannot be changed.
 
     Raises:
         ConfigError: If the field does not exist or cannot have that value.
     """
-    path, equals, text = assignment.partition("=")
-    if not equals:
-        raise ConfigError(f"{assignment!r} is no assignment; write it as optim.lr=1e-3")
-    changed: Part = _assign(part, path.strip().split("."), _parse(text.strip()), path.strip())
+    path, equals, text = (word.strip() for word in assignment.partition("="))
+    if not equals or (text[:1] in ("(", "[") and text[-1:] not in (")", "]")):
+        raise ConfigError(f"{assignment!r} is no assignment; write it without blanks, as data.scale=(0.8,1.2)")
+    names = path.split(".")
+    if names[0] not in (choices := _parts(part)):
+        raise ConfigError(f"{path!r} cannot be set: {names[0]!r} is not among {', '.join(choices)}")
+    changed: Part = _assign(part, names, _parse(text), path)
     return changed
+
+
+def _parts(run: Any) -> list[str]:
+    """The fields that have fields of their own."""
+    return [member.name for member in fields(run) if is_dataclass(getattr(run, member.name))]
 
 
 def has_field(run: AnyRun, path: str) -> bool:

@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
+
+from histoseg.errors import ConfigError
 
 if TYPE_CHECKING:
     from histoseg.config import Data
@@ -24,12 +26,18 @@ Kind = Literal["semantic", "instance", "patch"]
 Structure = Literal["", "gland", "lumen", "nuclei", "tissue"]
 
 IGNORE = 255  # The label of pixels that neither loss nor metric may count.
+MAP_IT = "map it in `read`, or correct the mask"
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]+")  # WebDataset splits names at the first dot, so keys have none.
 
 Curve = list[dict[str, int | float]]  # Points of a learning curve: a step or epoch, and what was measured there.
 Image = UInt8[np.ndarray, "H W 3"]
 SemanticMap = UInt8[np.ndarray, "H W"]
 InstanceMap = Int32[np.ndarray, "H W"]
+
+
+def say_labels(num_classes: int) -> str:
+    """Which labels a semantic map may have and what to do about others, for messages."""
+    return f"expected 0 to {num_classes - 1}, or {IGNORE} for not labelled; {MAP_IT}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +63,16 @@ class Task:
     kind: Kind = "semantic"
     structure: Structure = ""
     label_map_version: int = 1
+
+    def __post_init__(self) -> None:
+        for name, choices in (("kind", get_args(Kind)), ("structure", get_args(Structure))):
+            if (value := getattr(self, name)) not in choices:
+                wanted = ", ".join(map(repr, choices))
+                raise ConfigError(f"task {self.name}: {name} is {value!r}; choose from {wanted}")
+        are_names = isinstance(self.classes, tuple) and all(isinstance(name, str) for name in self.classes)
+        if not are_names or not 2 <= len(set(self.classes)) == len(self.classes) <= IGNORE:
+            rule = f"a tuple of 2 to {IGNORE} different names, as ('background', 'gland')"
+            raise ConfigError(f"task {self.name}: classes is {self.classes!r}; it must be {rule}")
 
     @property
     def num_classes(self) -> int:

@@ -291,7 +291,8 @@ def _read_foreign(path: Path) -> dict[str, Tensor]:
     try:
         content: Any = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
     except Exception as error:  # Whatever a broken or hostile file makes of the reader
-        reason = str(error).partition("\n")[0]
+        # Without torch's advice, which is to read the file unsafely.
+        reason = re.split(r"\n|\. Please", str(error).rpartition("WeightsUnpickler error:")[2].strip())[0]
         raise CheckpointError(f"{path} is no file of weights that can be read safely ({reason})") from error
     content = content.get("desc", content) if isinstance(content, dict) else content
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):

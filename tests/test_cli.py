@@ -1,15 +1,19 @@
 """The commands one after another, as a user types them, on demo data and a file store."""
 
 import json
+import pickle
 import subprocess
 import sys
 
 import pytest
 
 from histoseg import cli, plan
+from histoseg.demo import write_demo_data
 from histoseg.errors import ConfigError
+from histoseg.shards.verify import prepared_sources
 from histoseg.storage import connect
 from tests.conftest import PATCH_PX
+from tests.lab import SOURCE, write_lab, write_raw
 
 SETS = [
     f"data.patch_px={PATCH_PX}",
@@ -69,6 +73,50 @@ def test_sources_are_prepared_as_an_experiment_reads_them(demo, tmp_path):
     assert "no shards with gland" in out
 
 
+def succeed(capsys, *words):
+    """What a command prints that ends well."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(word) for word in words])
+    printed = capsys.readouterr()
+    assert not ended.value.code, printed.err
+    return printed.out
+
+
+def test_all_are_the_experiments_sources_that_the_folder_holds(capsys, tmp_path):
+    write_demo_data(tmp_path / "demo", sources=["synthetic", "consep"])
+    url = f"file://{tmp_path / 'store'}"
+    words = ["prepare", "all", "--raw", tmp_path / "demo", "--store", url, "--experiment", "smoke"]
+    out = succeed(capsys, *words)
+    assert "synthetic: 12 images of 8 patients" in out
+    assert f"not found in {tmp_path / 'demo'}, so left out: glas\n{url}\n" in out
+    assert prepared_sources(connect(url)) == [("synthetic", "64px")]  # smoke's; consep is not among its sources.
+    assert "no GlaS found" in complain(capsys, "prepare", "glas", *words[2:])  # By its name it must be there.
+
+
+def test_all_that_is_there_is_written_and_what_is_faulty_is_told(capsys, caplog, tmp_path, monkeypatch):
+    write_lab(tmp_path / "lab", {"labset": SOURCE.replace("NAME", "labset")})
+    monkeypatch.syspath_prepend(str(tmp_path / "lab"))
+    raw, url = write_raw(tmp_path / "raw", "labset"), f"file://{tmp_path / 'store'}"
+    words = ["prepare", "all", "--raw", raw, "--store", url, "--patch-px", "96"]
+    out = succeed(capsys, *words)
+    assert "labset: 6 images of 6 patients" in out
+    assert ", glas, " in out
+    (raw / "synthetic").mkdir()
+    (raw / "synthetic" / "patient01_image01.png").write_text("no mask beside it")
+    err = complain(capsys, *words)
+    assert err.splitlines()[-1] == "histoseg: not as published, and left out for the reasons above: synthetic"
+    assert "synthetic was left out, for its files are not as published: Synthetic: " in caplog.text
+
+
+def test_weights_that_cannot_be_read_safely_are_not_advertised(capsys, tmp_path):
+    """Torch's own message says how to run what is in such a file."""
+    (tmp_path / "weights.tar").write_bytes(pickle.dumps({"desc": print}, protocol=2))
+    err = complain(capsys, "import-weights", tmp_path / "weights.tar", "--out", tmp_path / "model")
+    assert "can be read safely (" in err
+    assert "weights_only" not in err
+    assert "trust" not in err
+
+
 def test_list_names_what_there_is():
     out = run("list")
     for name in ("gleason2019", "lizard", "maml", "cerberus_table4", "table1", "real-cpu"):
@@ -84,7 +132,24 @@ def test_list_names_what_there_is():
         (["report", "nope", "--store", "file:///nonexistent"], "no 'nope' in experiments; choose from cerberus, "),
         (["report", "table1", "--scale", "nope", "--store", "file:///nonexistent"], "choose from laptop"),
         (["report", "table1", "--store", "file:///nonexistent"], "no cell can be had from no sources"),
-        (["verify", "--store", "file:///nonexistent"], "nothing is prepared there"),
+        (
+            ["verify", "--store", "file:///nonexistent"],
+            "nothing is prepared at file:///nonexistent; correct",
+        ),
+        (
+            ["prepare", "glas", "--raw", ".", "--store", "file:///x", "--scale", "nonsense"],
+            "--scale nonsense is the size of an experiment; name it with --experiment",
+        ),
+        (
+            ["prepare", "glas", "--raw", ".", "--store", "file:///x", "--experiment", "smoke", "--patch-px", "256"],
+            "smoke says how large patches are; leave out --patch-px 256 or --experiment",
+        ),
+        (
+            ["prepare", "glas", "--raw", ".", "--store", "file:///x", "--deal-anew", "nobody"],
+            "nobody cannot be dealt anew: it is not among the sources, glas",
+        ),
+        (["prepare", "all", "--raw", "/nonexistent", "--store", "file:///x"], "/nonexistent is no folder"),
+        (["evaluate", "smoke", "--store", "file:///nonexistent", "--set", "data.path_px=1"], "no field 'data.path_px'"),
         (["prepare", "glas", "--raw", ".", "--store", "file:///x", "--option", "a"], "'a' is no name=value"),
     ],
 )

@@ -27,7 +27,6 @@ def test_a_run_survives_json(tiny_run, method):
         ("method.first_order=true", "method.first_order", True),
         ("data.scale=(0.9,1.1)", "data.scale", (0.9, 1.1)),
         ("model.norm=batch", "model.norm", "batch"),
-        ("seed=3", "seed", 3),
     ],
 )
 def test_override(tiny_run, assignment, path, value):
@@ -46,7 +45,14 @@ def test_override(tiny_run, assignment, path, value):
     ("assignment", "message"),
     [
         ("optim.nope=1", "'nope' is not among lr, steps"),
-        ("nope.steps=1", "'nope' is not among"),
+        ("optim.nope=1", "no field 'optim.nope'"),
+        ("nope.steps=1", "'nope' is not among method, data, model, optim, refine, eval"),
+        ("seed=5", "'seed' cannot be set: 'seed' is not among method, data"),
+        ("experiment=../foo", "'experiment' cannot be set"),
+        ("new_task=glas", "'new_task' cannot be set"),
+        ("predecessors=('a',)", "'predecessors' cannot be set"),
+        ("data.scale=(0.8,", r"'data.scale=\(0.8,' is no assignment; write it without blanks, as data.scale=\(0.8,1.2"),
+        ("1.2)", "is no assignment; write it without blanks"),
         ("optim.steps", "is no assignment"),
         ("optim=3", "is a group; set one of lr"),
         ("optim.steps.x=3", "has no fields"),
@@ -62,6 +68,13 @@ def test_override(tiny_run, assignment, path, value):
 def test_an_override_that_cannot_be_says_why(tiny_run, assignment, message):
     with pytest.raises(ConfigError, match=message):
         override(tiny_run, assignment)
+
+
+@pytest.mark.parametrize("field", ["row", "structures", "train", "test", "sources", "scale"])
+def test_what_says_which_run_it_is_cannot_be_set(tiny_fold_run, field):
+    choices = "method, data, network, optim, subtyping, subtype_optim, windows"
+    with pytest.raises(ConfigError, match=f"'{field}' cannot be set: '{field}' is not among {choices}"):
+        override(tiny_fold_run, f"{field}=x")
 
 
 def test_has_field(tiny_run):

@@ -5,17 +5,20 @@ Samples are stored by column: a million of them are 128 MB of JSON, read in seco
 
 import hashlib
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from histoseg.errors import DataError
+from histoseg.errors import ConfigError, DataError
 from histoseg.storage import Store
-from histoseg.types import EXTERNAL, FOLDS, SPLITS, Split, Task
+from histoseg.types import EXTERNAL, FOLDS, IGNORE, SPLITS, Split, Task
 
 FORMAT = 2
+MANY_LEFT_OUT = 0.5  # Of all pixels: more is then left out than learnt from.
 ALL_SPLITS: tuple[Split, ...] = (*SPLITS, *FOLDS, EXTERNAL)
 
 
@@ -120,6 +123,25 @@ class SourceIndex:
         return (f"{self.task.name}: every labelled pixel is {', '.join(seen) or 'IGNORE'}; were the masks read right?",)
 
 
+def find_doubts(index: SourceIndex) -> list[str]:
+    """What whoever prepares a source should look at: classes and splits without any image, and labels left out."""
+    samples, source, lines = index.samples, index.task.name, []
+    pixels = index.class_pixels()
+    num_pixels = sum(height * width for height, width in zip(samples.height, samples.width, strict=True))
+    left_out = 1 - int(pixels.sum()) / num_pixels
+    unlabelled = f"{left_out:.0%} of its pixels are {IGNORE}, which means not labelled"
+    if unseen := [name for name, count in zip(index.task.classes, pixels.tolist(), strict=True) if not count]:
+        also = f", and {unlabelled}" if left_out else ""
+        lines.append(f"{source}: no pixel is {', '.join(unseen)}{also}; if that is wrong, map the values in `read`")
+    elif left_out > MANY_LEFT_OUT:
+        lines.append(f"{source}: {unlabelled}; if that is wrong, map the values in `read`")
+    empty = [split for split in SPLITS if not len(index.rows(split))]
+    if 0 < len(empty) < len(SPLITS):  # Folds have none of the three.
+        patients = len(set(samples.patient))
+        lines.append(f"{source}: too few patients ({patients}) for {' and '.join(empty)}; a new task needs three")
+    return lines
+
+
 def shard_folder(source: str, layout: str) -> str:
     """Where a source's shards of a layout lie in the store."""
     return f"shards/{source}/{layout}"
@@ -128,6 +150,22 @@ def shard_folder(source: str, layout: str) -> str:
 def index_key(source: str, layout: str) -> str:
     """Where their index lies."""
     return f"{shard_folder(source, layout)}/index.json"
+
+
+def prepare_command(sources: Sequence[str], url: str, options: str) -> str:
+    """What to type to have sources written to a store; what only a person knows is in capitals."""
+    return f"`histoseg prepare {' '.join(sources)} --raw FOLDER --store {url} {options}`"
+
+
+def layout_options(layout: str) -> str:
+    """The options of `histoseg prepare` that give a layout; one with folds only an experiment that reads it gives."""
+    plain = re.fullmatch(r"(\d+)px", layout)
+    return f"--patch-px {plain[1]}" if plain else "--experiment NAME --scale SCALE"
+
+
+def rewrite_command(source: str, url: str, layout: str) -> str:
+    """What to type to have a source's shards written once more, whatever is there."""
+    return prepare_command([source], url, f"{layout_options(layout)} --rewrite")
 
 
 def encode(index: dict[str, Any]) -> bytes:
@@ -169,15 +207,13 @@ def open_index(store: Store, source: str, layout: str) -> SourceIndex:
     """
     key = index_key(source, layout)
     if store.size(key) is None:
-        raise DataError(
-            f"{store.url} has no shards of {source} laid out as {layout}; write them: `histoseg prepare {source}` with "
-            "the --experiment and --scale that need them, or with --patch-px"
-        )
+        how = prepare_command([source], store.url, layout_options(layout))
+        raise DataError(f"{store.url} has no shards of {source} laid out as {layout}; write them: {how}")
     body = store.get(key)
     try:
         return _decode(body)
-    except (ValueError, KeyError, TypeError) as error:
-        again = f"write it again with `histoseg prepare {source} --rewrite`"
+    except (ValueError, KeyError, TypeError, ConfigError) as error:
+        again = f"write it again: {rewrite_command(source, store.url, layout)}"
         raise DataError(f"{store.url}/{key} is no index of format {FORMAT} ({error}); {again}") from error
 
 

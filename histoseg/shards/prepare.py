@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from histoseg import catalog
-from histoseg.errors import DataError, MissingSourceError
+from histoseg.errors import ConfigError, DataError, MissingSourceError
 from histoseg.runs import digest
 from histoseg.shards.fingerprint import Fingerprint, SameTissue, find_same_tissue, fingerprint
 from histoseg.shards.folds import assign_folds, find_leaks, find_missing_classes
 from histoseg.shards.index import SourceIndex
+from histoseg.shards.tar import checked
 from histoseg.shards.writer import Recipe, find_entries, stamps, write_shards
 from histoseg.storage import Store
 from histoseg.types import EXTERNAL, FOLDS, Entry, Split
@@ -38,10 +39,12 @@ class Prepared:
     Attributes:
         indexes: By source.
         omissions: Which sources were left out and why, a sentence each.
+        faulty: Those of them that are there, but not as published.
     """
 
     indexes: Mapping[str, SourceIndex]
     omissions: tuple[str, ...]
+    faulty: tuple[str, ...]
 
 
 def prepare_sources(
@@ -53,8 +56,10 @@ def prepare_sources(
 
     Raises:
         DataError: If the folder holds none of them, or tissue would be in two folds.
+        ConfigError: If the folder does not exist, or the recipe asks for what cannot be.
     """
-    omissions: list[str] = []
+    _require_dealt(sources, recipe)
+    omissions: dict[str, DataError] = {}
     entries: dict[str, list[Entry]] = {}
     indexes: dict[str, SourceIndex] = {}
     for source in sources:
@@ -69,24 +74,37 @@ def prepare_sources(
         raise DataError(f"{raw} holds none of {', '.join(sources)}; `histoseg list` names the sources")
     for line in _missing_classes(indexes) if recipe.data.folds else ():
         logger.warning("%s", line)
-    return Prepared(indexes=indexes, omissions=tuple(omissions))
+    return Prepared(
+        indexes=indexes,
+        omissions=tuple(_say_omission(source, error) for source, error in omissions.items()),
+        faulty=tuple(source for source, error in omissions.items() if not isinstance(error, MissingSourceError)),
+    )
+
+
+def _require_dealt(sources: Sequence[str], recipe: Recipe) -> None:
+    """Refuse to deal anew what has no folds here."""
+    if unknown := sorted(set(recipe.unbound) - set(sources)):
+        raise ConfigError(f"{unknown[0]} cannot be dealt anew: it is not among the sources, {', '.join(sources)}")
+    if recipe.unbound and not recipe.data.folds:
+        raise ConfigError(f"{recipe.unbound[0]} cannot be dealt anew: the layout {recipe.data.layout} has no folds")
 
 
 @contextmanager
-def _leaving_out(source: str, omissions: list[str], *, strict: bool) -> Iterator[None]:
+def _leaving_out(source: str, omissions: dict[str, DataError], *, strict: bool) -> Iterator[None]:
     """Within, what is wrong with a source's files is noted and said, and the others go on."""
     try:
         yield
     except DataError as error:
         if strict:
             raise
-        is_missing = isinstance(error, MissingSourceError)
-        omissions.append(
-            f"{source} was not found: {error}"
-            if is_missing
-            else f"{source} was left out, for its files are not as published: {error}"
-        )
-        logger.warning("%s", omissions[-1])
+        omissions[source] = error
+        logger.warning("%s", _say_omission(source, error))
+
+
+def _say_omission(source: str, error: DataError) -> str:
+    if isinstance(error, MissingSourceError):
+        return f"{source} was not found: {error}"
+    return f"{source} was left out, for its files are not as published: {error}"
 
 
 def divide(
@@ -135,7 +153,7 @@ def _fingerprints(
 def _look_at(source: str, entries: Sequence[Entry]) -> list[dict[str, object]]:
     """The fingerprints of some images, for a process of its own."""
     module = catalog.load("histoseg.sources", source)
-    samples = (module.read(entry) for entry in entries)
+    samples = (checked(module.TASK, entry, module.read(entry)) for entry in entries)
     return [fingerprint(sample.image, sample.mpp).to_plain() for sample in samples]
 
 

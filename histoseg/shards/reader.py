@@ -12,8 +12,8 @@ from threading import Lock
 import numpy as np
 from jaxtyping import UInt16
 
-from histoseg.errors import DataError
-from histoseg.shards.index import Shard, SourceIndex, open_index
+from histoseg.errors import DataError, StorageError
+from histoseg.shards.index import Shard, SourceIndex, open_index, rewrite_command
 from histoseg.storage import Store
 from histoseg.types import Image, Sample, SemanticMap, Split
 
@@ -138,6 +138,13 @@ class ShardCache:
         return mapped
 
     def _fetched(self, folder: str, shard: Shard) -> Path:
+        try:
+            return self._fetch(folder, shard)
+        except OSError as error:
+            reason = error.strerror or error
+            raise StorageError(f"{self.folder}: cannot keep shards there ({reason}); name another --cache") from error
+
+    def _fetch(self, folder: str, shard: Shard) -> Path:
         path = self.folder / f"{shard.sha256}.tar"
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f"{shard.sha256}.lock").open("w") as lock:
@@ -145,13 +152,13 @@ class ShardCache:
             if not path.exists() or path.stat().st_size != shard.num_bytes:
                 arrived = path.with_suffix(".unchecked")
                 self.store.download(f"{folder}/{shard.name}", arrived)
-                check_shard(arrived, shard, f"{self.store.url}/{folder}/{shard.name}")
+                check_shard(arrived, shard, self.store.url, folder)
                 arrived.replace(path)
         return path
 
 
-def check_shard(path: Path, shard: Shard, where: str) -> None:
-    """Refuse a file that is not, byte for byte, the shard that was written.
+def check_shard(path: Path, shard: Shard, url: str, folder: str) -> None:
+    """Refuse a file that is not, byte for byte, the shard that was written to that folder of a store.
 
     Raises:
         DataError: If it is not; the file is removed.
@@ -161,9 +168,10 @@ def check_shard(path: Path, shard: Shard, where: str) -> None:
     if found != shard.sha256:
         size = path.stat().st_size
         path.unlink()
+        _, source, layout = folder.split("/")
         raise DataError(
-            f"{where} is damaged: {size} bytes with SHA-256 {found[:12]}, expected {shard.num_bytes} with "
-            f"{shard.sha256[:12]}; write it again with `histoseg prepare ... --rewrite`"
+            f"{url}/{folder}/{shard.name} is damaged: {size} bytes with SHA-256 {found[:12]}, expected "
+            f"{shard.num_bytes} with {shard.sha256[:12]}; write it again: {rewrite_command(source, url, layout)}"
         )
 
 

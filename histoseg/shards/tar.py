@@ -17,7 +17,7 @@ import numpy as np
 from histoseg.errors import DataError
 from histoseg.shards.index import Samples
 from histoseg.shards.tiles import tile_boxes
-from histoseg.types import IGNORE, InstanceMap, Kind, Sample, SemanticMap, Split, Task
+from histoseg.types import IGNORE, Entry, InstanceMap, Kind, Sample, SemanticMap, Split, Task, say_labels
 
 NO_MAP = -1
 MAX_OBJECTS = np.iinfo(np.uint16).max  # Instance maps are stored in two bytes.
@@ -94,37 +94,57 @@ def _add_member(tar: tarfile.TarFile, name: str, body: bytes) -> int:
     return tar.offset - padding
 
 
-def checked(task: Task, sample: Sample) -> Sample:
-    """The sample, if its maps fit its image and its task; its objects are numbered from 1 without gaps.
+def checked(task: Task, entry: Entry, sample: Sample) -> Sample:
+    """What was read of an entry, if it is as `Sample` promises and fits its task; objects are numbered without gaps.
 
     Raises:
-        DataError: If not; the text says which image and what was found.
+        DataError: If not; the text says which image, what was found and what to do.
     """
-    image, semantic_map, where = sample.image, sample.semantic_map, f"{task.name}: {sample.key}"
-    if image.shape[:2] != semantic_map.shape:
-        raise DataError(f"{where} has image {image.shape[:2]} but map {semantic_map.shape}")
-    if image.size == 0:
-        raise DataError(f"{where} is an empty image")
-    if not 0 < sample.mpp < 100:
-        raise DataError(f"{where} has {sample.mpp} microns per pixel; a positive number is needed")
+    where = f"{task.name}: {entry.key}"
+    if (found := (sample.key, sample.patient)) != (entry.key, entry.patient):
+        raise DataError(f"{where} was read with key and patient {found}; `read` must give those of the entry")
+    if not isinstance(sample.mpp, float | int) or not 0 < sample.mpp < 100:
+        raise DataError(f"{where} has {sample.mpp!r} microns per pixel; `read` must give a positive float")
+    _require_array(sample.image, f"{where}: image", "uint8", 3)
+    _require_array(sample.semantic_map, f"{where}: semantic_map", "uint8")
+    if sample.image.size == 0:
+        raise DataError(f"{where} is an empty image; leave it out in `entries`")
+    _require_size(sample.semantic_map, sample, f"{where}: semantic_map")
+    _require_classes(sample.semantic_map, task, where)
+    if (sample.instance_map is not None) != (task.kind == "instance"):
+        has = "has an" if sample.instance_map is not None else "lacks its"
+        raise DataError(f"{where} {has} instance map; just the tasks of kind 'instance' have one, not {task.kind!r}")
+    if sample.instance_map is None:
+        return sample
+    _require_array(sample.instance_map, f"{where}: instance_map", "int32")
+    _require_size(sample.instance_map, sample, f"{where}: instance_map")
+    return replace(sample, instance_map=_numbered(sample.instance_map, where))
+
+
+def _require_array(found: Any, what: str, dtype: str, *channels: int) -> None:
+    """Refuse what is no array of that type and of height, width and channels: its bytes would be read as such."""
+    if not isinstance(found, np.ndarray):
+        raise DataError(f"{what} is {type(found).__name__}; `read` must give a NumPy array")
+    if found.dtype != dtype or found.ndim != 2 + len(channels) or found.shape[2:] != channels:
+        wanted = ", ".join(["height", "width", *map(str, channels)])
+        raise DataError(f"{what} is {found.dtype} of shape {found.shape}; `read` must give {dtype} of ({wanted})")
+
+
+def _require_size(found: np.ndarray, sample: Sample, what: str) -> None:
+    if found.shape != sample.image.shape[:2]:
+        raise DataError(f"{what} is {found.shape} but the image {sample.image.shape[:2]}; `read` must give one size")
+
+
+def _require_classes(semantic_map: SemanticMap, task: Task, where: str) -> None:
     seen = np.flatnonzero(np.bincount(semantic_map.ravel(), minlength=IGNORE + 1))
     if bad := [int(value) for value in seen if value >= task.num_classes and value != IGNORE]:
-        raise DataError(f"{where} has class {bad[0]}, expected 0 to {task.num_classes - 1} or {IGNORE} (ignore)")
+        raise DataError(f"{where} has class {bad[0]}; {say_labels(task.num_classes)}")
     if task.kind == "patch" and len(seen) > 1:
         raise DataError(f"{where} has classes {seen.tolist()}, but images of this source have one class as a whole")
-    if (sample.instance_map is not None) != (task.kind == "instance"):
-        raise DataError(f"{where} {'has an' if sample.instance_map is not None else 'lacks its'} instance map")
-    return (
-        sample
-        if sample.instance_map is None
-        else replace(sample, instance_map=_numbered(sample.instance_map, semantic_map, where))
-    )
 
 
-def _numbered(instance_map: InstanceMap, semantic_map: SemanticMap, where: str) -> InstanceMap:
+def _numbered(instance_map: InstanceMap, where: str) -> InstanceMap:
     """The map with its objects numbered from 1 in the order of their numbers."""
-    if instance_map.shape != semantic_map.shape:
-        raise DataError(f"{where} has an instance map {instance_map.shape} but a semantic map {semantic_map.shape}")
     ids, places = np.unique(instance_map, return_inverse=True)
     if ids[0] < 0:
         raise DataError(f"{where} has an object numbered {ids[0]}; numbers begin at 1, and 0 is background")

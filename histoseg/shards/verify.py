@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from histoseg.errors import DataError, StorageError
-from histoseg.shards.index import SourceIndex, open_index
+from histoseg.shards.index import SourceIndex, open_index, rewrite_command
 from histoseg.shards.reader import check_shard
 from histoseg.shards.tar import members_of
 from histoseg.storage import Store
@@ -40,10 +40,11 @@ def _verify_shard(store: Store, index: SourceIndex, number: int, path: Path) -> 
     shard = index.shards[number]
     key = f"{index.folder}/{shard.name}"
     store.download(key, path)
-    check_shard(path, shard, f"{store.url}/{key}")
+    check_shard(path, shard, store.url, index.folder)
     with tarfile.open(path) as tar:
         members = {member.name for member in tar}
     keys = [key for key, where in zip(index.samples.key, index.samples.shard, strict=True) if where == number]
     wanted = {f"{key}.{part}" for key in keys for part in members_of(index.task.kind)}
     if members != wanted:
-        raise DataError(f"{store.url}/{key} holds other samples than the index says; prepare the source again")
+        again = rewrite_command(index.task.name, store.url, index.layout)
+        raise DataError(f"{store.url}/{key} holds other samples than the index says; write it again: {again}")

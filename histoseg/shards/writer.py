@@ -20,10 +20,10 @@ from typing import Any
 
 from histoseg import catalog
 from histoseg.config import Data
-from histoseg.errors import ConfigError, DataError, StorageError
+from histoseg.errors import ConfigError, DataError, MissingSourceError, StorageError
 from histoseg.machine import available_cpus
 from histoseg.runs import digest
-from histoseg.shards.index import FORMAT, SourceIndex, describe, index_key, open_index, shard_folder
+from histoseg.shards.index import FORMAT, SourceIndex, describe, find_doubts, index_key, open_index, shard_folder
 from histoseg.shards.resample import resample
 from histoseg.shards.splits import split_by_patient
 from histoseg.shards.tar import checked, write_tar
@@ -102,8 +102,9 @@ def write_shards(source: str, raw: Path, store: Store, recipe: Recipe, pool: Exe
     if store.size(key) is None or store.get(key) != body:
         store.put(key, body)
     index = open_index(store, source, recipe.data.layout)
-    _remove_others(store, index, {_part_key(job) for job in jobs})
-    for warning in index.warnings:
+    folder = shard_folder(source, recipe.data.layout)
+    _remove_others(store, folder, {key, *(f"{folder}/{shard.name}" for shard in index.shards), *map(_part_key, jobs)})
+    for warning in (*index.warnings, *find_doubts(index)):
         logger.warning("%s", warning)
     return index
 
@@ -115,8 +116,14 @@ def find_entries(source: str, raw: Path, options: Mapping[str, str]) -> list[Ent
     if unknown := set(options) - set(choices):
         raise ConfigError(f"{source} has no option {', '.join(sorted(unknown))}; it has {', '.join(choices) or 'none'}")
     if not raw.is_dir():
-        raise DataError(f"{raw} is no folder; give the folder that holds the raw data sets")
-    entries: list[Entry] = sorted(reader(raw, **options), key=lambda entry: entry.key)
+        raise ConfigError(f"{raw} is no folder; give the folder that holds the raw data sets")
+    found: list[Entry] = list(reader(raw, **options))
+    if not found:
+        raise MissingSourceError(f"{raw}: `entries` of {source} found nothing there, or left out all; see its file")
+    if strange := [entry for entry in found if not _is_text(entry.key) or not _is_text(entry.patient)]:
+        names = f"key {strange[0].key!r} and patient {strange[0].patient!r}"
+        raise DataError(f"{source}: an entry with {names}; `entries` must give both as texts that are not empty")
+    entries = sorted(found, key=lambda entry: entry.key)
     keys = [entry.key for entry in entries]
     if bad := [key for key in keys if not KEY_PATTERN.fullmatch(key)]:
         raise DataError(f"{source}: key {bad[0]!r} has other characters than letters, digits, _ and -")
@@ -125,12 +132,16 @@ def find_entries(source: str, raw: Path, options: Mapping[str, str]) -> list[Ent
     return entries
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
 def _plan(source: str, entries: list[Entry], raw: Path, recipe: Recipe) -> list[Job]:
     """Which entries go into which shard: fixed by the entries alone, not by the machine."""
     module = catalog.load("histoseg.sources", source)
     data, tile_px, folder = recipe.data, smallest_tile_px(recipe.data), shard_folder(source, recipe.data.layout)
     splits = recipe.folds if data.folds else split_by_patient(entries, source)
-    first = checked(module.TASK, module.read(entries[0]))
+    first = checked(module.TASK, entries[0], module.read(entries[0]))
     factor = (first.mpp / data.mpp) ** 2 if data.mpp else 1.0
     fitting = max(1, int(SHARD_BYTES / (factor * (first.image.nbytes + first.semantic_map.nbytes))))
     jobs = []
@@ -159,7 +170,10 @@ def _plan(source: str, entries: list[Entry], raw: Path, recipe: Recipe) -> list[
 
 def stamps(entry: Entry, raw: Path) -> list[list[Any]]:
     """What changes when an entry's raw file does: its name below the folder, its size, its time."""
-    stats = {role: (path, path.stat()) for role, path in sorted(entry.files.items())}
+    try:
+        stats = {role: (path, path.stat()) for role, path in sorted(entry.files.items())}
+    except OSError as error:  # A link that leads nowhere, for example
+        raise DataError(f"{error.filename}: {error.strerror}; fetch the file again, or remove its name") from error
     return [[role, os.path.relpath(path, raw), stat.st_size, stat.st_mtime_ns] for role, (path, stat) in stats.items()]
 
 
@@ -242,7 +256,7 @@ def _read(module: Any, entry: Entry, job: Job) -> Sample:
     Raises:
         DataError: If it is not what its task promises, or too small.
     """
-    sample = checked(module.TASK, module.read(entry))
+    sample = checked(module.TASK, entry, module.read(entry))
     sample = resample(sample, job.mpp) if job.mpp else sample
     if min(sample.image.shape[:2]) < job.least_px:
         size = " x ".join(map(str, sample.image.shape[:2]))
@@ -257,10 +271,8 @@ def _part_key(job: Job) -> str:
     return f"{job.folder}/parts/{job.fingerprint}.json"
 
 
-def _remove_others(store: Store, index: SourceIndex, parts: set[str]) -> None:
+def _remove_others(store: Store, folder: str, written: set[str]) -> None:
     """Delete shards and parts of earlier versions, which no index names any more."""
-    named = {f"{index.folder}/{shard.name}" for shard in index.shards} | parts
-    named.add(index_key(index.task.name, index.layout))
-    for key in store.list(f"{index.folder}/"):
-        if key not in named:
+    for key in store.list(f"{folder}/"):
+        if key not in written:
             store.delete(key)

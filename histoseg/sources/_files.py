@@ -19,7 +19,7 @@ from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
 from histoseg.errors import DataError, MissingSourceError
-from histoseg.types import EXTERNAL, FOLDS, IGNORE, Entry, Image, Sample, SemanticMap, Split, Task
+from histoseg.types import EXTERNAL, FOLDS, IGNORE, MAP_IT, Entry, Image, Sample, SemanticMap, Split, Task, say_labels
 
 logger = logging.getLogger(__name__)
 
@@ -179,9 +179,9 @@ def read_labels(path: Path) -> SemanticMap:
     if values.ndim == 3 and (values == values[:, :, :1]).all():
         values = values[:, :, 0]  # Some tools save grey masks with three equal channels.
     if values.ndim != 2:
-        raise DataError(f"{path}: an annotation of shape {values.shape}; expected one channel of class ids")
+        raise DataError(f"{path}: an annotation of shape {values.shape}; expected one channel of class ids; {MAP_IT}")
     if values.max(initial=0) > 255:
-        raise DataError(f"{path}: an annotation with value {values.max()}; expected values up to 255")
+        raise DataError(f"{path}: an annotation with value {values.max()}; expected values up to 255; {MAP_IT}")
     return values.astype(np.uint8)
 
 
@@ -283,7 +283,7 @@ def make_sample(
             )
     wrong = (semantic_map >= num_classes) & (semantic_map != IGNORE)
     if wrong.any():
-        raise DataError(f"{annotation}: class id {semantic_map[wrong].max()}; expected 0 to {num_classes - 1}")
+        raise DataError(f"{annotation}: class id {semantic_map[wrong].max()}; {say_labels(num_classes)}")
     return Sample(
         key=entry.key, patient=entry.patient, image=image, semantic_map=semantic_map, mpp=mpp, instance_map=instance_map
     )

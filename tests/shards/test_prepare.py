@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from histoseg import catalog
-from histoseg.errors import DataError
+from histoseg.config import Data
+from histoseg.errors import ConfigError, DataError
 from histoseg.shards import prepare as preparing
 from histoseg.shards.index import open_index
 from histoseg.shards.prepare import ASSIGNMENTS, prepare_sources
@@ -17,8 +18,9 @@ from histoseg.shards.reader import MetaDataset
 from histoseg.shards.verify import verify_source
 from histoseg.shards.writer import Recipe
 from histoseg.storage import connect
-from histoseg.types import EXTERNAL, FOLDS
+from histoseg.types import EXTERNAL, FOLDS, Sample
 from tests.conftest import FOLD_SOURCES
+from tests.lab import SOURCE, write_lab, write_raw
 
 
 @pytest.fixture
@@ -144,6 +146,7 @@ def test_a_source_that_is_not_there_is_left_out_with_its_reason(demo, fold_data,
     prepared = prepare_sources(["kather5k", "lizard"], raw, store, Recipe(data=fold_data), pool)
     assert set(prepared.indexes) == {"kather5k"}
     assert [text for text in prepared.omissions if text.startswith("lizard was not found")]
+    assert prepared.faulty == ()
     with pytest.raises(DataError, match="holds none of lizard"):
         prepare_sources(["lizard"], raw, store, Recipe(data=fold_data), pool)
 
@@ -153,3 +156,48 @@ def test_a_tile_too_small_for_a_patch_is_refused(demo, fold_data, store, pool):
     with pytest.raises(DataError, match=r"kather5k: .* has 150 x 150 pixels at 0.495 µm/px, but a patch needs 160"):
         prepare_sources(["kather5k"], demo, store, recipe, pool, strict=True)
     assert not [key for key in store.list("shards/") if key.endswith("index.json")]
+
+
+@pytest.mark.parametrize(
+    ("unbound", "message"),
+    [
+        ("nobody", "nobody cannot be dealt anew: it is not among the sources, synthetic"),
+        ("synthetic", "synthetic cannot be dealt anew: the layout 96px has no folds"),
+    ],
+)
+def test_what_has_no_folds_cannot_be_dealt_anew(demo, store, pool, unbound, message):
+    recipe = Recipe(data=Data(patch_px=96), unbound=(unbound,))
+    with pytest.raises(ConfigError, match=message):
+        prepare_sources(["synthetic"], demo, store, recipe, pool)
+
+
+def test_what_is_not_as_published_is_told_from_what_is_not_there(store, pool, tmp_path, monkeypatch):
+    labs = {name: SOURCE.replace("NAME", name) for name in ("laba", "labb", "labc")}
+    write_lab(tmp_path / "lab", labs)
+    monkeypatch.syspath_prepend(str(tmp_path / "lab"))
+    raw = write_raw(write_raw(tmp_path / "raw", "laba"), "labb")
+    (raw / "labb" / "lost.raw").symlink_to(raw / "nowhere")
+    prepared = prepare_sources(list(labs), raw, store, Recipe(data=Data(patch_px=96)), pool)
+    assert set(prepared.indexes) == {"laba"}
+    assert prepared.faulty == ("labb",)
+    assert [text.split(":")[0] for text in prepared.omissions] == [
+        "labc was not found",
+        "labb was left out, for its files are not as published",
+    ]
+
+
+def test_folds_are_not_dealt_by_what_is_no_image(store, pool, tmp_path, fold_data, monkeypatch):
+    """Fingerprints are made of what is read, before any shard is."""
+    write_lab(tmp_path / "lab", {"labset": SOURCE.replace("NAME", "labset").replace("3), len", "4), len")})
+    monkeypatch.syspath_prepend(str(tmp_path / "lab"))
+    monkeypatch.setattr(catalog.load("histoseg.sources", "labset"), "Sample", AnySample)
+    with pytest.raises(DataError, match=r"labset: image0: image is uint8 of shape \(40, 40, 4\)"):
+        prepare_sources(["labset"], write_raw(tmp_path / "raw", "labset"), store, Recipe(data=fold_data), pool)
+    assert not list(store.list("shards/"))
+
+
+class AnySample(Sample):
+    """A sample that does not check its fields, as none does outside of tests."""
+
+    def __init__(self, **fields):
+        vars(self).update({"instance_map": None, **fields})

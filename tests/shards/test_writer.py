@@ -9,14 +9,15 @@ import pytest
 
 from histoseg import catalog
 from histoseg.config import Data
-from histoseg.errors import ConfigError, DataError
+from histoseg.errors import ConfigError, DataError, MissingSourceError, StorageError
 from histoseg.shards import writer
 from histoseg.shards.index import index_key, open_index, shard_folder
 from histoseg.shards.reader import MetaDataset
 from histoseg.shards.verify import prepared_sources, verify_source
 from histoseg.shards.writer import Recipe, write_shards
 from histoseg.storage import connect
-from histoseg.types import SPLITS, Sample
+from histoseg.types import IGNORE, SPLITS
+from tests.lab import SOURCE, write_lab, write_raw
 
 RECIPE = Recipe(data=Data(patch_px=96))
 
@@ -30,6 +31,14 @@ def pool():
 @pytest.fixture
 def store(tmp_path):
     return connect(f"file://{tmp_path / 'store'}")
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch):
+    """A source `labset`, and the folder of its raw files."""
+    write_lab(tmp_path / "lab", {"labset": SOURCE.replace("NAME", "labset")})
+    monkeypatch.syspath_prepend(str(tmp_path / "lab"))
+    return write_raw(tmp_path / "raw", "labset")
 
 
 def all_bytes(store):
@@ -131,7 +140,8 @@ def test_a_damaged_shard_is_refused_when_read(demo, store, pool, tmp_path):
     key = f"{index.folder}/{index.shards[0].name}"
     store.put(key, store.get(key)[:-1] + b"x")
     dataset = MetaDataset.open(store, ["glas"], "96px", tmp_path / "cache")
-    with pytest.raises(DataError, match=r"is damaged.*--rewrite"):
+    again = rf"write it again: `histoseg prepare glas --raw FOLDER --store {store.url} --patch-px 96 --rewrite`"
+    with pytest.raises(DataError, match=rf"is damaged.*{again}"):
         dataset.read("glas", 0)
     assert not list((tmp_path / "cache").glob("*.tar"))
 
@@ -175,26 +185,93 @@ def test_a_source_of_one_class_is_warned_of(store, pool, monkeypatch, demo, capl
     assert index.warnings[0] in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("image_shape", "map_shape", "label", "message"),
-    [((8, 8, 3), (8, 8), 2, "has class 2"), ((0, 8, 3), (0, 8), 0, "empty image")],
-)
-def test_a_sample_that_cannot_be_is_refused(image_shape, map_shape, label, message):
-    from histoseg.shards.tar import checked
-
-    sample = Sample(
-        key="a",
-        patient="p",
-        image=np.zeros(image_shape, np.uint8),
-        semantic_map=np.full(map_shape, label, np.uint8),
-        mpp=0.5,
-    )
-    with pytest.raises(DataError, match=message):
-        checked(catalog.load("histoseg.sources", "glas").TASK, sample)
-
-
 def test_members_look_the_same_whoever_writes_them(demo, store, pool):
     index = write_shards("glas", demo, store, RECIPE, pool)
     with tarfile.open(store.path(f"{shard_folder('glas', '96px')}/{index.shards[0].name}")) as tar:
         seen = {(member.mtime, member.uid, member.gid, member.uname, member.mode) for member in tar}
     assert seen == {(0, 0, 0, "", 0o444)}
+
+
+def test_a_copied_source_does_not_take_the_place_of_another(store, pool, lab, monkeypatch):
+    """Shards lie under the file's name, and a task of another name would be that other source."""
+    index = write_shards("labset", lab, store, RECIPE, pool)
+    before = all_bytes(store)
+    module = catalog.load("histoseg.sources", "labset")
+    monkeypatch.setattr(module, "TASK", replace(module.TASK, name="synthetic"))
+    with pytest.raises(ConfigError, match=r"TASK\.name is 'synthetic'; it must be 'labset'"):
+        write_shards("labset", lab, store, RECIPE, pool)
+    assert all_bytes(store) == before
+    assert index.folder == shard_folder("labset", "96px")
+
+
+def test_what_is_there_of_other_sources_and_layouts_stays(store, pool, lab):
+    others = [f"{shard_folder(*place)}/a.tar" for place in (("glas", "96px"), ("labset", "64px"))]
+    old = f"{shard_folder('labset', '96px')}/old.tar"
+    for key in (*others, old):
+        store.put(key, b"a")
+    write_shards("labset", lab, store, RECIPE, pool)
+    assert [store.size(key) for key in (*others, old)] == [1, 1, None]
+
+
+def test_no_entry_at_all_is_a_source_that_is_not_there(store, pool, lab, monkeypatch):
+    monkeypatch.setattr(catalog.load("histoseg.sources", "labset"), "entries", lambda root: [])
+    with pytest.raises(MissingSourceError, match=rf"{lab}: `entries` of labset found nothing there"):
+        write_shards("labset", lab, store, RECIPE, pool)
+
+
+@pytest.mark.parametrize(("name", "value"), [("patient", None), ("patient", 3), ("patient", ""), ("key", 7)])
+def test_keys_and_patients_are_texts(store, pool, lab, monkeypatch, name, value):
+    module = catalog.load("histoseg.sources", "labset")
+    entries = module.entries(lab)
+    object.__setattr__(entries[2], name, value)  # Its annotations would refuse it in tests, as they do not elsewhere.
+    monkeypatch.setattr(module, "entries", lambda root: entries)
+    with pytest.raises(DataError, match=rf"labset: an entry with .*{name} {value!r}.*must give both as texts"):
+        write_shards("labset", lab, store, RECIPE, pool)
+
+
+def test_a_link_that_leads_nowhere_is_named(store, pool, lab):
+    (lab / "labset" / "lost.raw").symlink_to(lab / "nowhere")
+    with pytest.raises(DataError, match=r"labset/lost\.raw: No such file or directory; fetch the file again"):
+        write_shards("labset", lab, store, RECIPE, pool)
+
+
+def test_a_cache_that_cannot_be_written_is_named(store, pool, lab, tmp_path):
+    write_shards("labset", lab, store, RECIPE, pool)
+    (tmp_path / "file").write_text("no folder")
+    dataset = MetaDataset.open(store, ["labset"], "96px", tmp_path / "file" / "cache")
+    with pytest.raises(StorageError, match=r"file/cache: cannot keep shards there \(Not a directory\); name another"):
+        dataset.read("labset", 0)
+
+
+def test_masks_of_0_and_255_are_warned_of(store, pool, lab, monkeypatch, caplog):
+    module = catalog.load("histoseg.sources", "labset")
+    read = module.read
+
+    def as_published(entry):
+        sample = read(entry)
+        return replace(sample, semantic_map=sample.semantic_map * np.uint8(IGNORE))
+
+    monkeypatch.setattr(module, "read", as_published)
+    write_shards("labset", lab, store, RECIPE, pool)
+    # Half of each of the lab's images is class 1.
+    said = "labset: no pixel is gland, and 50% of its pixels are 255, which means not labelled; if that is wrong, map"
+    assert said in caplog.text
+
+
+def test_few_labels_and_few_patients_are_warned_of(store, pool, tmp_path, lab, monkeypatch, caplog):
+    module = catalog.load("histoseg.sources", "labset")
+    read = module.read
+
+    def sparse(entry):
+        sample = read(entry)
+        labels = np.full_like(sample.semantic_map, IGNORE)
+        labels[:10], labels[10:12] = 0, 1  # 12 of 40 rows
+        return replace(sample, semantic_map=labels)
+
+    write_shards("labset", lab, store, RECIPE, pool)
+    assert not caplog.records  # Six patients, half gland: nothing to doubt.
+    monkeypatch.setattr(module, "read", sparse)
+    write_shards("labset", write_raw(tmp_path / "few", "labset", count=2), store, RECIPE, pool)
+    assert "labset: 70% of its pixels are 255, which means not labelled" in caplog.text
+    # Two patients: the first two of train, test and val (`splits.SHARES`) have one each.
+    assert "labset: too few patients (2) for val; a new task needs three" in caplog.text

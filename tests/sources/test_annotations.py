@@ -213,7 +213,7 @@ def test_annotation_in_colour_is_refused(tmp_path):
     coloured = grey(20, 30)
     coloured[0, 0] = (255, 0, 0)
     glas_set(tmp_path, coloured)
-    with pytest.raises(DataError, match="expected one channel of class ids"):
+    with pytest.raises(DataError, match="expected one channel of class ids; map it in `read`"):
         glas.read(glas.entries(tmp_path)[0])
 
 
@@ -361,8 +361,14 @@ def test_class_id_out_of_range(tmp_path):
     image = save(tmp_path / "image.png", grey(4, 4))
     mask = save(tmp_path / "mask.png", np.full((4, 4), 3))
     entry = Entry(key="a", patient="a", files={"image": image, "annotation": mask})
-    with pytest.raises(DataError, match=r"mask.png: class id 3; expected 0 to 2"):
+    with pytest.raises(DataError, match=r"mask.png: class id 3; expected 0 to 2, or 255 for not labelled; map it"):
         synthetic.read(entry)
+
+
+def test_labels_that_a_byte_cannot_hold(tmp_path):
+    Image.fromarray(np.full((4, 4), 3000, np.uint16)).save(tmp_path / "mask.png")
+    with pytest.raises(DataError, match=r"mask\.png: .* value 3000; expected values up to 255; map it in `read`"):
+        _files.read_labels(tmp_path / "mask.png")
 
 
 def test_sixteen_bit_pixels_are_refused_and_not_clipped(tmp_path):

@@ -17,12 +17,19 @@ UNUSED = {"gleason2019": {2}, "kather5k": {4, 7}, "crc_tp": {0, 7, 8}}
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def source(request):
-    return catalog.load("histoseg.sources", request.param)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def source(name):
+    return catalog.load("histoseg.sources", name)
 
 
 @pytest.fixture(scope="module")
 def root(source, tmp_path_factory):
+    if not hasattr(source, "write_demo"):
+        pytest.skip(f"{source.TASK.name} has no write_demo, whose made-up set these tests would read")
     folder = tmp_path_factory.mktemp(source.TASK.name)
     source.write_demo(folder, np.random.default_rng(0))
     return folder
@@ -33,8 +40,8 @@ def digests(folder):
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_task_has_the_name_of_its_file(source):
-    assert source.__name__.rpartition(".")[2] == source.TASK.name
+def test_task_has_the_name_of_its_file(name, source):
+    assert source.TASK.name == name
     assert source.TASK.num_classes >= 2
 
 

@@ -1,0 +1,78 @@
+"""An experiment against what a store holds: why nothing can be run, and what to do about it."""
+
+from dataclasses import replace
+
+import pytest
+
+from histoseg import plan
+from histoseg.errors import ConfigError
+from histoseg.experiments import smoke
+from histoseg.plan import data_of, make_plan
+from histoseg.shards.index import index_key
+from histoseg.storage import connect
+from tests.synthetic import make_index
+
+
+@pytest.fixture
+def store(tmp_path):
+    return connect(f"file://{tmp_path / 'store'}")
+
+
+def hold(store, monkeypatch, layout="64px", **splits):
+    """Have sources in the store, each with an image in those splits."""
+    for source in splits:
+        store.put(index_key(source, layout), b"{}")
+    made = {source: make_index(source, names, layout) for source, names in splits.items()}
+    monkeypatch.setattr(plan, "open_index", lambda store, source, layout: made[source])
+
+
+ALL = ("train", "val", "test")
+
+
+def test_sources_in_another_layout_are_named_with_the_command_that_helps(store, monkeypatch):
+    hold(store, monkeypatch, "256px", glas=ALL)
+    with pytest.raises(ConfigError) as error:
+        make_plan("smoke", store, "laptop", 1, [])
+    command = f"`histoseg prepare synthetic glas --raw FOLDER --store {store.url} --experiment smoke --scale laptop`"
+    assert str(error.value) == (
+        f"smoke: no cell can be had from no sources at {store.url}: no shards of glas; glas is prepared as 256px; "
+        f"smoke at laptop reads 64px: {command}"
+    )
+
+
+def test_a_layout_that_assignments_changed_is_asked_for_by_its_size(store):
+    with pytest.raises(ConfigError, match=r"smoke at laptop reads 32px: `.* synthetic glas .* --patch-px 32`"):
+        make_plan("smoke", store, "laptop", 1, ["data.patch_px=32"])
+
+
+def test_too_few_patients_are_said_where_nothing_is_absent(store, monkeypatch):
+    hold(store, monkeypatch, glas=("train", "test"), synthetic=ALL)
+    with pytest.raises(ConfigError, match=r"glas at .*: too few patients \(2\) for val; prepare them anew"):
+        make_plan("smoke", store, "laptop", 1, [])
+
+
+def test_why_no_network_over_folds_can_be_trained(store):
+    with pytest.raises(ConfigError, match=r"no shards with gland; no shards with lumen; cerberus_table3 at laptop"):
+        make_plan("cerberus_table3", store, "laptop", 1, [])
+
+
+@pytest.mark.parametrize("assignment", ["new_task=glas", "column=x", "experiment=../foo", "seed=5", "scale=paper"])
+def test_what_names_a_run_cannot_be_set(store, monkeypatch, assignment):
+    hold(store, monkeypatch, glas=ALL, synthetic=ALL)
+    with pytest.raises(ConfigError, match=r"cannot be set: .* is not among method, data, model, optim, refine, eval"):
+        make_plan("smoke", store, "laptop", 1, [assignment])
+
+
+def test_a_copied_experiment_that_keeps_the_old_name_is_refused(store, monkeypatch):
+    hold(store, monkeypatch, glas=ALL, synthetic=ALL)
+    monkeypatch.setattr(smoke, "runs", replace(smoke._GRID, experiment="table1").runs)
+    with pytest.raises(ConfigError, match=r"smoke\.py: its runs are of the experiment 'table1'; it must be 'smoke'"):
+        make_plan("smoke", store, "laptop", 1, [])
+
+
+def test_a_wrong_field_of_the_data_is_named_in_full():
+    with pytest.raises(ConfigError, match=r"no field 'data\.path_px'; 'path_px' is not among patch_px, "):
+        data_of("smoke", "laptop", ["data.path_px=32"])
+    with pytest.raises(ConfigError, match=r"'data\.scale=\(0\.8,' is no assignment; write it without blanks"):
+        data_of("smoke", "laptop", ["data.scale=(0.8,", "1.2)"])
+    assert data_of("smoke", "laptop", ["data.patch_px=32", "optim.steps=1"]).patch_px == 32
