@@ -63,10 +63,14 @@ def load_experiment(name: str, scale: str) -> Any:
 
 
 def data_of(name: str, scale: str, sets: Sequence[str]) -> Data:
-    """How an experiment cuts patches, which is needed before any shard is written."""
+    """How an experiment cuts patches, which is needed before any shard is written.
+
+    Raises:
+        ConfigError: If a name, or an assignment that a scale alone can judge, cannot be.
+    """
     sizes = load_experiment(name, scale).SCALES[scale]
     for assignment in sets:
-        if assignment.startswith("data."):
+        if hasattr(sizes, assignment.partition(".")[0]):
             sizes = override(sizes, assignment)
     data: Data = sizes.data
     return data

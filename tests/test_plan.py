@@ -76,3 +76,9 @@ def test_a_wrong_field_of_the_data_is_named_in_full():
     with pytest.raises(ConfigError, match=r"'data\.scale=\(0\.8,' is no assignment; write it without blanks"):
         data_of("smoke", "laptop", ["data.scale=(0.8,", "1.2)"])
     assert data_of("smoke", "laptop", ["data.patch_px=32", "optim.steps=1"]).patch_px == 32
+
+
+def test_a_wrong_assignment_is_refused_before_anything_is_written():
+    with pytest.raises(ConfigError, match="'optim.step'.*steps"):
+        data_of("table1", "laptop", ["optim.step=3"])
+    assert data_of("table1", "laptop", ["optim.steps=3", "method.first_order=true"]) == data_of("table1", "laptop", [])
