@@ -91,13 +91,12 @@ def _complete_cell(run: Run, pretrained: Trained[UNet], dataset: MetaDataset, st
 
 def _confusions(model: UNet, run: Run, dataset: MetaDataset, split: Split, process: Process) -> list[np.ndarray]:
     """The confusion matrix of each image of a split; every rank predicts its share and gets all."""
-    samples = list(dataset.whole_images(run.new_task, split))
-    place = process.place
+    images, place = list(dataset.images(run.new_task, split).values()), process.place
+    # One at a time: together they may be more than the memory holds.
+    own = (dataset.whole_image(run.new_task, rows) for rows in images[place.rank :: place.world_size])
     num_classes = dataset.sources[run.new_task].task.num_classes
-    found = np.zeros((len(samples), num_classes, num_classes), np.int64)
-    for number, (_, _, counts) in enumerate(
-        score(model, run.new_task, samples[place.rank :: place.world_size], run.eval)
-    ):
+    found = np.zeros((len(images), num_classes, num_classes), np.int64)
+    for number, (_, _, counts) in enumerate(score(model, run.new_task, own, run.eval)):
         found[place.rank + number * place.world_size] = counts
     return list(sum_over_ranks(torch.from_numpy(found).to(process.device)).cpu().numpy())
 

@@ -142,14 +142,15 @@ def _numbers(
     if sample.instance_map is None:
         raise DataError(f"{sample.key} has no instance map; prepare its source again")
     found = segment(network, sample.image, run.windows, [structure])
-    # What nobody annotated can be neither right nor wrong.
-    predicted, true = found.instance_maps[structure] * (sample.semantic_map != IGNORE), sample.instance_map
+    # What nobody annotated can be neither right nor wrong, and belongs to no object of the truth.
+    is_known, true = sample.semantic_map != IGNORE, sample.instance_map
+    predicted = found.instance_maps[structure] * is_known
     pixels = confusion((true > 0).astype(np.uint8), (predicted > 0).astype(np.uint8), 2)
     rows = [_row(count_panoptic(true, predicted)), pixels.ravel().astype(float)]
-    rows.append(_row(count_panoptic(true, otsu_objects(sample.image, structure))))
+    rows.append(_row(count_panoptic(true, otsu_objects(sample.image, structure) * is_known)))
     by_class: Counts = (PanopticCounts(),) * (num_types - 1)
     if typed:
-        true_types = vote_types(true, sample.semantic_map, num_types)[0]
+        true_types = vote_types(true, sample.semantic_map * is_known, num_types)[0]
         left = np.unique(predicted[predicted > 0]) - 1
         by_class = count_panoptic_by_class(true, true_types, predicted, found.classes[structure][left], num_types)
     return np.concatenate([*rows, *map(_row, by_class)])

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import logging
 import math
 import time
 import warnings
@@ -39,6 +40,9 @@ from histoseg.storage import Store
 from histoseg.types import Image, Sample, Structure
 from histoseg.weights import Model
 
+logger = logging.getLogger(__name__)
+
+LARGE_PX = 10_000**2  # All of an image is in memory at once, with Cerberus' five decoders 93 bytes a pixel: then 9 GB.
 # Scanners are within 0.1 and 4; files that only state 72 or 300 dots per inch for print mean no resolution of tissue.
 CREDIBLE_MPP = (0.05, 5.0)
 DISAGREEMENT = 0.05
@@ -150,6 +154,7 @@ def look(name: str, image: Image, mpp: float, model: Model, windows: Windows) ->
     blank = np.zeros(image.shape[:2], np.uint8)
     given = Sample(key="image", patient="image", image=image, semantic_map=blank, mpp=mpp)
     shown = resample(given, model.mpp).image
+    _warn_if_large(name, shown, model)
     return Seen(
         name=name,
         segmentation=segment(model.network, shown, windows),
@@ -158,6 +163,15 @@ def look(name: str, image: Image, mpp: float, model: Model, windows: Windows) ->
         seen_px=(shown.shape[0], shown.shape[1]),
         mpp=mpp,
     )
+
+
+def _warn_if_large(name: str, shown: Image, model: Model) -> None:
+    height, width = shown.shape[:2]
+    if height * width > LARGE_PX:
+        size = f"{width} x {height} px at {model.mpp:g} microns per pixel"
+        gigabytes = 4 * sum(model.network.spec.decoders.values()) * height * width / 1e9
+        text = "%s: %s; its maps alone take %.1f GB of memory; where there is less, cut the image into regions"
+        logger.warning(text, name, size, gigabytes)
 
 
 def make_files(seen: Seen, image: Image, objects: Sequence[Found]) -> dict[str, bytes]:

@@ -60,10 +60,11 @@ def segment(
     helpers = ["gland"] if "lumen" in wanted and "gland" in network.decoders else []
     types = [f"{name}_type" for name in wanted if f"{name}_type" in network.decoders]
     maps, tissue = probabilities(network, image, windows, dict.fromkeys([*wanted, *helpers, *types]))
-    found = {name: separate(maps[name], name, len(maps[name]) == 3) for name in OBJECTS if name in maps}
+    # Each map is freed when it has served: of a slide, they are most of what is in memory.
+    found = {name: _separate(maps.pop(name), name) for name in OBJECTS if name in maps}
     if "lumen" in found and "gland" in found:
         found["lumen"] = within(found["lumen"], found["gland"])
-    votes = {name: _vote(found[name], maps.get(f"{name}_type")) for name in wanted}
+    votes = {name: _vote(found[name], maps.pop(f"{name}_type", None)) for name in wanted}
     return Segmentation(
         instance_maps={name: found[name] for name in wanted},
         classes={name: votes[name][0] for name in wanted},
@@ -71,6 +72,10 @@ def segment(
         tissue=tissue,
         tissue_px=network.spec.tissue_cells * STRIDE_PX,
     )
+
+
+def _separate(probabilities: Probabilities, structure: Structure) -> InstanceMap:
+    return separate(probabilities, structure, len(probabilities) == 3)
 
 
 def _vote(instance_map: InstanceMap, probabilities: Probabilities | None) -> tuple[np.ndarray, np.ndarray]:
@@ -98,7 +103,7 @@ def probabilities(
     inner = [_inner(side, windows, unit) for side in image.shape[:2]]
     size = [-(-side // step) * step for side, step in zip(image.shape[:2], inner, strict=True)]
     padded = _mirrored(image, size, windows.margin_px)
-    found = {name: np.empty((network.spec.decoders[name], *size), np.float32) for name in names}
+    found = {name: np.empty((network.spec.decoders[name], *image.shape[:2]), np.float32) for name in names}
     squares = np.empty((network.spec.tissue, *(side // (cells * STRIDE_PX) for side in size)), np.float32)
     places = [(top, left) for top in range(0, size[0], inner[0]) for left in range(0, size[1], inner[1])]
     at_once = max(1, PIXELS_AT_ONCE // math.prod(side + 2 * windows.margin_px for side in inner))
@@ -110,12 +115,11 @@ def probabilities(
             if not torch.isfinite(parts).all():
                 raise DataError(f"decoder {name} answers with what are no numbers; the model's weights are damaged")
             for (top, left), part in zip(corners, parts.cpu().numpy(), strict=True):
-                found[name][:, top : top + inner[0], left : left + inner[1]] = part
+                place = found[name][:, top : top + inner[0], left : left + inner[1]]
+                place[...] = part[:, : place.shape[1], : place.shape[2]]  # What lies in the image
         if network.tissue is not None:
             _put_tissue(squares, network, features, corners, (inner[0], inner[1], windows.margin_px))
-    height, width = image.shape[:2]
-    whole = {name: np.ascontiguousarray(part[:, :height, :width]) for name, part in found.items()}
-    return whole, squares if network.tissue is not None else None
+    return found, squares if network.tissue is not None else None
 
 
 def _inner(side_px: int, windows: Windows, unit_px: int) -> int:

@@ -367,3 +367,12 @@ def test_import_weights_of_no_file_leaves_nothing(capsys, tmp_path):
     assert code == 1
     assert "weights.tar: no such file" in err
     assert not (tmp_path / "model").exists()
+
+
+def test_an_image_that_takes_much_memory_is_told_beforehand(capsys, model, image, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("histoseg.predict.LARGE_PX", 80 * 60 - 1)
+    code, _, err = predict(capsys, model, tmp_path / "out", [image], "--mpp", 0.5)
+    assert code == 0, err
+    # 19 classes of five decoders, 4 bytes each, for 80 x 60 pixels: far below a tenth of a gigabyte
+    told = "slide: 80 x 60 px at 0.5 microns per pixel; its maps alone take 0.0 GB of memory; where there is less"
+    assert [text.startswith(told) for text in caplog.messages] == [True]

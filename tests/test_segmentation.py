@@ -120,3 +120,48 @@ def test_a_network_of_broken_weights_is_an_error_and_not_an_empty_result():
     network.conv_map.weight.data[0] = float("nan")
     with pytest.raises(DataError, match="decoder gland answers with what are no numbers"):
         probabilities(network, np.zeros((32, 32, 3), np.uint8), Windows(window_px=64, margin_px=16), ["gland"])
+
+
+def test_maps_are_held_once():
+    """NumPy tells tracemalloc what it allocates: the maps, and beside them what little the windows take."""
+    import tracemalloc
+
+    from histoseg.config import Network, Windows
+    from histoseg.models.cerberus import Spec, build
+    from histoseg.segmentation import probabilities
+
+    decoders = {"gland": 3, "nuclei": 3, "nuclei_type": 16}
+    network = build(Spec(network=Network(encoder="resnet18", width=4), decoders=decoders), 0).eval()
+    image = draw_image(200, 180)
+    tracemalloc.start()
+    try:
+        maps, _ = probabilities(network, image, Windows(window_px=96, margin_px=16), decoders)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.5 * sum(part.nbytes for part in maps.values())
+
+
+def test_a_map_is_freed_before_the_next_structure_is_separated(monkeypatch):
+    import weakref
+
+    from histoseg import segmentation
+    from histoseg.config import Network, Windows
+    from histoseg.models.cerberus import Spec, build
+
+    maps, alive = {}, []
+
+    def found(*given):
+        fresh = {name: one_square(10, 10, 50) for name in given[3]}
+        maps.update({name: weakref.ref(part) for name, part in fresh.items()})
+        return fresh, None
+
+    def separate(part, structure, contour):
+        alive.append([name for name, held in maps.items() if held() is not None])
+        return (part[1] > 0.5).astype(np.int32)
+
+    monkeypatch.setattr(segmentation, "probabilities", found)
+    monkeypatch.setattr(segmentation, "separate", separate)
+    network = build(Spec(network=Network(encoder="unet", width=4), decoders={"gland": 2, "nuclei": 2}), 0)
+    segmentation.segment(network, draw_image(100, 100), Windows(), ["gland", "nuclei"])
+    assert alive == [["gland", "nuclei"], ["nuclei"]]

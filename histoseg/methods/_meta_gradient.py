@@ -1,6 +1,5 @@
 """The meta-gradient of an episode, as derived at the top of `maml.py`."""
 
-from collections.abc import Iterator
 from contextlib import nullcontext
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from histoseg.losses import cross_entropy_per_image
+from histoseg.methods._parts import parts
 from histoseg.methods.maml import Maml
 from histoseg.models.tensors import device_of, to_tensors
 from histoseg.models.unet import UNet, names_for, statistics_kept
@@ -55,8 +55,8 @@ def _mean_gradient(
 ) -> tuple[float, Weights]:
     """The mean loss over patches at some weights, and its gradient, a micro-batch of `size` at a time."""
     value, total = 0.0, Weights()
-    for part, share in _parts(patches, size):
-        loss = mean_loss(model, weights, part, task) * share
+    for part in parts(patches, size):
+        loss = mean_loss(model, weights, part, task) * (len(part.tasks) / len(patches.tasks))
         slopes = _gradient(loss, weights, create_graph=keep_graph)
         value += float(loss.detach())
         total = {name: total[name] + slopes[name] if total else slopes[name] for name in slopes}
@@ -70,8 +70,8 @@ def _hessian_product(
     if not size:
         return _product(slopes, weights, vector)
     total = {name: torch.zeros_like(value) for name, value in weights.items()}
-    for part, share in _parts(episode.support, size):
-        loss = mean_loss(model, weights, part, episode.task) * share
+    for part in parts(episode.support, size):
+        loss = mean_loss(model, weights, part, episode.task) * (len(part.tasks) / len(episode.support.tasks))
         curved = _product(_gradient(loss, weights, create_graph=True), weights, vector)
         total = {name: total[name] + curved[name] for name in total}
     return total
@@ -92,17 +92,3 @@ def _product(slopes: Weights, weights: Weights, vector: Weights) -> Weights:
         materialize_grads=True,
     )
     return dict(zip(names, curved, strict=True))
-
-
-def _parts(patches: Patches, size: int) -> Iterator[tuple[Patches, float]]:
-    """Consecutive parts of at most `size` patches (all if 0), each with its share of the whole."""
-    whole = len(patches.tasks)
-    for start in range(0, whole, size or whole):
-        chosen = slice(start, start + (size or whole))
-        part = Patches(
-            images=patches.images[chosen],
-            semantic_maps=patches.semantic_maps[chosen],
-            tasks=patches.tasks[chosen],
-            keys=patches.keys[chosen],
-        )
-        yield part, len(part.tasks) / whole

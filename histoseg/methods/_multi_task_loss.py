@@ -9,14 +9,14 @@ from histoseg.loaders.mixed import TISSUE
 from histoseg.losses import weighted_cross_entropy_per_image
 from histoseg.methods.cerberus import MultiTask
 from histoseg.models.cerberus import DROPOUT, Cerberus
-from histoseg.models.tensors import device_of
+from histoseg.models.tensors import device_of, to_device
 from histoseg.types import MixedBatch, Structure
 
 
 def backward(model: Cerberus, batch: MixedBatch, method: MultiTask) -> float:
     """Add this rank's share of the gradient; return its share of the loss."""
     weights = dict(method.loss_weights)
-    features = model.encode(torch.from_numpy(batch.images).to(device_of(model), non_blocking=True))
+    features = model.encode(to_device(batch.images, device_of(model)))
     total = features[0].new_zeros((), dtype=torch.float32)
     for structure, count in batch.counts.items():
         losses = _losses(model, features, batch, structure, masked=method.masked)
@@ -30,10 +30,10 @@ def _losses(
 ) -> Float[Tensor, " B"]:
     """The loss of each of this rank's patches of a structure."""
     own, device = batch.owned(structure), features[0].device
-    classes = torch.from_numpy(batch.classes[own]).to(device, non_blocking=True).long()
-    weights = torch.from_numpy(batch.weights[own]).to(device, non_blocking=True)
+    classes = to_device(batch.classes[own], device).long()
+    weights = to_device(batch.weights[own], device)
     if structure == TISSUE:
-        kept = torch.from_numpy(draw_kept(batch.seeds[own], features[-1].shape[1])).to(device)
+        kept = to_device(draw_kept(batch.seeds[own], features[-1].shape[1]), device)
         logits = model.classify([feature[own] for feature in features], kept)
     elif masked:
         logits = model.decode(features, structure)[own]

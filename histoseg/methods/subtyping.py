@@ -53,13 +53,13 @@ class Subtyping:
         import torch
 
         from histoseg.losses import subtyping_loss
-        from histoseg.models.tensors import device_of
+        from histoseg.models.tensors import device_of, to_device
         from histoseg.ranks import world_size
 
         device = device_of(model)
-        features = model.encode(torch.from_numpy(batch.images).to(device, non_blocking=True))
+        features = model.encode(to_device(batch.images, device))
         logits = model.decode(features, DECODER).float()
-        types = torch.from_numpy(batch.types).to(device, non_blocking=True).long()
+        types = to_device(batch.types, device).long()
         # The loss is of the whole step, and each rank has it: their shares add up to one.
         loss = subtyping_loss(logits, types) / world_size()
         torch.autograd.backward(loss)

@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING
 from histoseg.config import Data
 from histoseg.errors import ConfigError
 from histoseg.loaders.batches import BatchSampler, batch_loader
+from histoseg.methods._parts import parts
 from histoseg.shards.reader import MetaDataset
-from histoseg.types import Batch, Place
+from histoseg.types import Batch, Patches, Place
 
 if TYPE_CHECKING:
     from histoseg.models.unet import UNet
+
+# What a forward of the U-Net keeps for its backward, in bytes for each pixel and channel of the first level, and how
+# much of that may be held at a time: 8 patches of 768 px at width 32 (docs/performance.md). It changes memory, not the
+# gradient, so it is no hyperparameter.
+KEPT_BYTES = 83
+KEPT_BYTES_AT_ONCE = 12 * 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,20 +54,33 @@ METHOD = Transfer
 
 
 def backward_batch(model: "UNet", batch: Batch) -> float:
-    """One forward through the body for all tasks, then each image through its own head only."""
+    """Each image through the body and its own task's head only, as many at a time as `num_at_once` allows."""
+    return sum((_backward_part(model, part, batch.global_size) for part in _parts(model, batch)), 0.0)
+
+
+def _parts(model: "UNet", batch: Batch) -> Iterator[Patches]:
+    """The batch in parts whose gradients add up to its own: whole where statistics of a batch tie its images."""
+    side_px = batch.patches.images.shape[1]
+    return parts(batch.patches, num_at_once(model.spec.width, side_px) if model.spec.norm == "group" else 0)
+
+
+def num_at_once(width: int, side_px: int) -> int:
+    """How many patches of that side a U-Net of that width goes forward with before it goes backward."""
+    return max(1, KEPT_BYTES_AT_ONCE // (KEPT_BYTES * width * side_px**2))
+
+
+def _backward_part(model: "UNet", patches: Patches, global_size: int) -> float:
     import torch
 
     from histoseg.losses import cross_entropy_per_image
     from histoseg.models.tensors import device_of, to_tensors
 
-    if not batch.patches.tasks:
-        return 0.0
-    images, semantic_maps = to_tensors(batch.patches, device_of(model))
+    images, semantic_maps = to_tensors(patches, device_of(model))
     features = model.features(images)
     losses = []
-    for task in sorted(set(batch.patches.tasks)):
-        owned = [i for i, owner in enumerate(batch.patches.tasks) if owner == task]
+    for task in sorted(set(patches.tasks)):
+        owned = [i for i, owner in enumerate(patches.tasks) if owner == task]
         losses.append(cross_entropy_per_image(model.heads[task](features[owned]), semantic_maps[owned]))
-    loss = torch.cat(losses).sum() / batch.global_size
+    loss = torch.cat(losses).sum() / global_size
     torch.autograd.backward(loss)
     return float(loss.detach())

@@ -104,13 +104,20 @@ class Cerberus(nn.Module):
         return self
 
     def compile_parts(self) -> None:
-        """Compile what is called in every step; how many patches a decoder gets changes from step to step."""
-        vars(self).update(encode=torch.compile(self.encode), decode=torch.compile(self.decode, dynamic=True))
+        """Compile what is called in every step; how many patches a decoder gets changes from step to step.
+
+        Decoders are compiled as such, where their weights are inputs of a graph that they share. `decode` would take a
+        graph for each name and each of no, one and more patches, and torch gives up after eight.
+        """
+        vars(self).update(encode=torch.compile(self.encode))
+        for decoder in self.decoders.values():
+            vars(decoder).update(forward=torch.compile(decoder.forward, dynamic=True))
 
     def interpret_parts(self) -> None:
         """Back to plain calls: whole images come in many sizes, each of which would be compiled anew."""
-        for name in ("encode", "decode"):
-            vars(self).pop(name, None)
+        vars(self).pop("encode", None)
+        for decoder in self.decoders.values():
+            vars(decoder).pop("forward", None)
 
     def _precision(self, device: torch.device) -> AbstractContextManager[object]:
         return torch.autocast(device.type, torch.bfloat16) if self.bf16 else nullcontext()

@@ -1,5 +1,6 @@
 """Patches as tensors on the model's device."""
 
+import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor, nn
@@ -14,5 +15,10 @@ def device_of(model: nn.Module) -> torch.device:
 
 def to_tensors(patches: Patches, device: torch.device) -> tuple[UInt8[Tensor, "B H W 3"], Int64[Tensor, "B H W"]]:
     """Images and semantic maps on a device; images travel as bytes and become numbers there."""
-    images = torch.from_numpy(patches.images).to(device, non_blocking=True)
-    return images, torch.from_numpy(patches.semantic_maps).to(device, non_blocking=True).long()
+    return to_device(patches.images, device), to_device(patches.semantic_maps, device).long()
+
+
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """An array as a tensor; a GPU fetches it while the CPU goes on, which it can do from pinned memory only."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

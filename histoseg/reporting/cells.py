@@ -152,17 +152,17 @@ def leaders(scores: Mapping[str, float]) -> frozenset[str]:
     return frozenset(name for name, score in scores.items() if score == max(scores.values()))
 
 
-def count_wins(spec: TableSpec, scores: Mapping[Address, float]) -> tuple[dict[str, int], int]:
-    """In how many pairs each method alone is best, and how many pairs have a score of every method."""
-    wins, num_pairs = dict.fromkeys(spec.methods, 0), 0
-    for row, column in dict.fromkeys((address.new_task, address.column) for address in spec.addresses):
-        pair = {m: scores[a] for m in spec.methods if (a := Address(row, column, m)) in scores}
-        if len(pair) < len(spec.methods):
-            continue
-        num_pairs += 1
-        if len(ahead := leaders(pair)) == 1:
-            wins[next(iter(ahead))] += 1
-    return wins, num_pairs
+def whole_pairs(spec: TableSpec, scores: Mapping[Address, float]) -> list[dict[str, float]]:
+    """The scores by method of each row and column that has one of every method: what methods can be compared on."""
+    places = dict.fromkeys((address.new_task, address.column) for address in spec.addresses)
+    pairs = ({m: scores[a] for m in spec.methods if (a := Address(*place, m)) in scores} for place in places)
+    return [pair for pair in pairs if len(pair) == len(spec.methods)]
+
+
+def count_wins(spec: TableSpec, pairs: Sequence[Mapping[str, float]]) -> dict[str, int]:
+    """In how many pairs each method alone is best."""
+    ahead = [leaders(pair) for pair in pairs]
+    return {method: sum(names == {method} for names in ahead) for method in spec.methods}
 
 
 def summarise(spec: TableSpec, cells: Mapping[Address, Cell]) -> list[str]:
@@ -170,14 +170,12 @@ def summarise(spec: TableSpec, cells: Mapping[Address, Cell]) -> list[str]:
     ours = {address: cell.mean for address, cell in cells.items() if not math.isnan(cell.mean)}
     lines = [f"{sum(bool(cell.records) for cell in cells.values())} of {len(cells)} cells are finished."]
     for whose, scores in (("Here", ours), ("In the paper", spec.paper)):
-        wins, num_pairs = count_wins(spec, scores)
-        if num_pairs:
-            ahead = ", ".join(f"{spec.methods[method]} in {count}" for method, count in wins.items())
+        if pairs := whole_pairs(spec, scores):
+            ahead = ", ".join(f"{spec.methods[method]} in {n}" for method, n in count_wins(spec, pairs).items())
             means = ", ".join(
-                f"{title} {average(score for address, score in scores.items() if address.method == method):.4f}"
-                for method, title in spec.methods.items()
+                f"{title} {average(pair[method] for pair in pairs):.4f}" for method, title in spec.methods.items()
             )
-            lines.append(f"{whose}, of {num_pairs} pairs the better method is {ahead}. Mean over cells: {means}.")
+            lines.append(f"{whose}, of {len(pairs)} pairs the better method is {ahead}. Mean over these: {means}.")
     return [*lines, *_say_overlap(spec, cells)]
 
 

@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from histoseg.errors import CheckpointError
+from histoseg.errors import CheckpointError, StorageError
+from histoseg.ranks import sum_over_ranks, world_size
 from histoseg.storage import Store
 
 logger = logging.getLogger(__name__)
@@ -90,6 +91,24 @@ class Checkpoints:
         return f"{self.folder}/step-{step:08d}.json"
 
 
+def newest_on_all_ranks(checkpoints: Checkpoints, device: torch.device) -> Checkpoint | None:
+    """The last undamaged checkpoint, once it is known that every rank has read the same one.
+
+    Raises:
+        StorageError: If ranks have read different ones, on all of them alike; to read again is worth a try.
+    """
+    found = checkpoints.newest()
+    step = 0 if found is None else found.step
+    # Numbers are equal if and only if their mean square is their squared mean.
+    total, squares = sum_over_ranks(torch.tensor([step, step**2], device=device)).tolist()
+    if squares * world_size() != total**2:
+        raise StorageError(
+            f"{checkpoints.store.url}/{checkpoints.folder}: ranks resume at different steps, this one at {step}, in "
+            f"the mean at {total / world_size():g}; some read an older checkpoint, so all must read again"
+        )
+    return found
+
+
 def tensors_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """All tensors of a model and its Adam optimiser, by dotted name, detached copies on the CPU."""
     found = {f"model.{name}": value for name, value in model.state_dict().items()}
@@ -109,13 +128,15 @@ def restore(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Chec
     for name, parameter in model.named_parameters():
         parts = [key for key in checkpoint.tensors if key.startswith("adam.") and key.split(".", 2)[2] == name]
         if parts:
-            # The step count stays where Adam made it; the moments live beside their parameter.
             optimizer.state[parameter] = {
-                (part := key.split(".", 2)[1]): checkpoint.tensors[key].to(
-                    "cpu" if part == "step" else parameter.device, copy=True
-                )
+                (part := key.split(".", 2)[1]): _as_adam_had_it(part, checkpoint.tensors[key], parameter)
                 for key in parts
             }
+
+
+def _as_adam_had_it(part: str, saved: Tensor, parameter: nn.Parameter) -> Tensor:
+    """The step count where Adam made it, on the CPU; the moments beside their parameter, in its order of memory."""
+    return saved.clone() if part == "step" else torch.empty_like(parameter).copy_(saved)
 
 
 def restore_model(model: nn.Module, checkpoint: Checkpoint) -> None:

@@ -3,9 +3,11 @@
 Each rank adds its share of the step's mean, so the sum over ranks is the gradient of the whole step.
 """
 
+import math
+
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from histoseg.models.norm import SyncedBatchNorm
 from histoseg.ranks import is_distributed, sum_over_ranks
@@ -26,7 +28,14 @@ def sum_gradients(model: nn.Module) -> None:
     flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1).float() for p in used])
     sum_over_ranks(flat)
     for parameter, part in zip(used, torch.split(flat, [p.numel() for p in used]), strict=True):
-        parameter.grad = part.view_as(parameter).to(parameter.dtype)
+        # In the parameter's own order of memory, without which Adam leaves its fast path.
+        parameter.grad = torch.empty_like(parameter).copy_(part.view_as(parameter))
+
+
+def largest_gradient(model: nn.Module) -> Tensor:
+    """The largest magnitude in any `.grad`; infinite or nan if one of them is, and 0 if there is none."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients, math.inf)
 
 
 def average_statistics(model: nn.Module) -> None:

@@ -17,9 +17,9 @@ from histoseg.models.tensors import device_of
 from histoseg.models.unet import UNet, build
 from histoseg.ranks import sum_over_ranks
 from histoseg.shards.reader import MetaDataset
-from histoseg.training.checkpoint import Checkpoint, Checkpoints, restore, tensors_of
-from histoseg.training.gradients import average_statistics, sum_gradients
-from histoseg.training.process import Process
+from histoseg.training.checkpoint import Checkpoint, Checkpoints, newest_on_all_ranks, restore, tensors_of
+from histoseg.training.gradients import average_statistics, largest_gradient, sum_gradients
+from histoseg.training.process import Process, use_precision
 from histoseg.training.progress import Progress
 from histoseg.types import Batch, Curve, MetaBatch, Method, MixedBatch, Place
 
@@ -76,7 +76,8 @@ def pretrain(run: Run, dataset: MetaDataset, checkpoints: Checkpoints, process: 
     """The U-Net of a run after all its steps, resumed from the newest checkpoint if there is one.
 
     Raises:
-        TrainingError: If a loss is not a number; the last checkpoint stays as it was.
+        TrainingError: If a loss or gradient is not a number; the last checkpoint stays as it was.
+        StorageError: If ranks read different checkpoints.
     """
     model = build(run.model, {name: index.task.num_classes for name, index in dataset.sources.items()}, run.seed)
     lesson = Lesson(label=f"pretrain {run.label}", method=run.method, data=run.data, optim=run.optim, seed=run.seed)
@@ -89,9 +90,11 @@ def train(
     """A model after all steps of a lesson, resumed from the newest checkpoint if there is one.
 
     Raises:
-        TrainingError: If a loss is not a number; the last checkpoint stays as it was.
+        TrainingError: If a loss or gradient is not a number; the last checkpoint stays as it was.
+        StorageError: If ranks read different checkpoints.
     """
     optim = lesson.optim
+    use_precision(optim.precision)
     model.to(process.device)
     model.bf16 = optim.precision == "bf16"
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=optim.lr)
@@ -127,15 +130,19 @@ def take_step(model: nn.Module, optimizer: torch.optim.Optimizer, method: Method
     """One step of the optimiser on all ranks' shares; returns the step's loss.
 
     Raises:
-        TrainingError: If the loss is not a number; nothing was changed then.
+        TrainingError: If the loss or the gradient is not a number; no weight was changed then.
     """
     optimizer.zero_grad(set_to_none=True)
-    share = method.backward(model, batch)
-    loss = float(sum_over_ranks(torch.tensor(share, dtype=torch.float64, device=device_of(model))))
-    if not math.isfinite(loss):
-        keys = ", ".join(keys_of(batch)[:8])
-        raise TrainingError(f"{where}: loss is {loss}; this rank's images: {keys}; lower the learning rate")
+    share = torch.tensor(method.backward(model, batch), dtype=torch.float64, device=device_of(model))
+    sum_over_ranks(share)
     sum_gradients(model)
+    # Both in one transfer, for which the CPU waits once.
+    loss: float
+    loss, steepest = torch.stack([share, largest_gradient(model).to(share)]).tolist()
+    if not (math.isfinite(loss) and math.isfinite(steepest)):
+        found = f"loss is {loss}" if not math.isfinite(loss) else f"loss is {loss:g}, but its gradient {steepest}"
+        keys = ", ".join(keys_of(batch)[:8])
+        raise TrainingError(f"{where}: {found}; this rank's images: {keys}; lower the learning rate")
     optimizer.step()
     average_statistics(model)
     return loss
@@ -157,7 +164,7 @@ def num_images(batch: Batch | MetaBatch | MixedBatch, place: Place) -> int:
 
 def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoints: Checkpoints) -> tuple[_Account, int]:
     """What an earlier attempt reached, read by every rank: nobody writes before all have begun to step."""
-    if (found := checkpoints.newest()) is None:
+    if (found := newest_on_all_ranks(checkpoints, device_of(model))) is None:
         return _Account(), 0
     restore(model, optimizer, found)
     logger.info("%s: resumed at step %d", checkpoints.folder, found.step)

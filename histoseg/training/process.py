@@ -5,8 +5,17 @@ from dataclasses import dataclass, field
 
 import torch
 
+from histoseg.config import Precision
 from histoseg.training.progress import Status
 from histoseg.types import Place
+
+
+def use_precision(precision: Precision) -> None:
+    """Have this process's GPU compute float32 as float32, or where bfloat16 will do, as TF32, which has as few bits.
+
+    torch computes convolutions in TF32 unless told otherwise; whatever is scored after a training is computed likewise.
+    """
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "bf16"
 
 
 def _silent(_: Status) -> None:

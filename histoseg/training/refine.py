@@ -16,10 +16,11 @@ from histoseg.errors import DataError
 from histoseg.loaders.batches import BatchSampler, batch_loader
 from histoseg.loaders.streams import number_of, stream
 from histoseg.methods.transfer import Transfer
+from histoseg.models.tensors import device_of
 from histoseg.models.unet import UNet, with_new_head
 from histoseg.shards.index import SourceIndex
 from histoseg.shards.reader import MetaDataset
-from histoseg.training.checkpoint import Checkpoint, Checkpoints, restore, tensors_of
+from histoseg.training.checkpoint import Checkpoint, Checkpoints, newest_on_all_ranks, restore, tensors_of
 from histoseg.training.loop import num_images, take_step
 from histoseg.training.process import Process
 from histoseg.training.progress import Progress
@@ -71,7 +72,8 @@ def refine(
     """Refine a copy of a pretrained model on the run's new task, resumed from the newest checkpoint if there is one.
 
     Raises:
-        TrainingError: If a loss is not a number.
+        TrainingError: If a loss or gradient is not a number.
+        StorageError: If ranks read different checkpoints.
     """
     index = dataset.sources[run.new_task]
     seed = number_of(f"{run.new_task} {run.seed}")
@@ -148,7 +150,7 @@ def _save(
 
 
 def _resume(model: UNet, optimizer: torch.optim.Optimizer, checkpoints: Checkpoints) -> tuple[_Account, int]:
-    if (found := checkpoints.newest()) is None:
+    if (found := newest_on_all_ranks(checkpoints, device_of(model))) is None:
         return _Account(), 0
     restore(model, optimizer, found)
     best = {name[5:]: value for name, value in found.tensors.items() if name.startswith("best.")}

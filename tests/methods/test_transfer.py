@@ -5,6 +5,7 @@ import torch
 from histoseg.config import Model
 from histoseg.errors import ConfigError
 from histoseg.losses import cross_entropy_per_image
+from histoseg.methods import transfer
 from histoseg.methods.transfer import Transfer
 from histoseg.models.unet import build
 from histoseg.types import Batch, Patches
@@ -60,6 +61,53 @@ def test_shares_of_a_step_add_up(model):
         total += Transfer().backward(model, Batch(patches=share, global_size=5))
     assert total == pytest.approx(loss, rel=1e-5)
     torch.testing.assert_close(gradient_of(model), whole, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_parts_of_a_batch_have_the_gradient_of_the_whole(model, monkeypatch, at_once):
+    model.double()
+    batch = Batch(patches=mixed("abcab"), global_size=5)
+    loss = Transfer().backward(model, batch)
+    whole = gradient_of(model)
+    model.zero_grad(set_to_none=True)
+    forwards = []
+    model.down[0].register_forward_hook(lambda _, inputs, __: forwards.append(len(inputs[0])))
+    monkeypatch.setattr(transfer, "KEPT_BYTES_AT_ONCE", at_once * transfer.KEPT_BYTES * 4 * 16**2)
+    assert Transfer().backward(model, batch) == pytest.approx(loss, rel=1e-12)
+    assert max(forwards) == at_once
+    torch.testing.assert_close(gradient_of(model), whole, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("norm", ["batch", "frozen"])
+def test_a_batch_whose_statistics_tie_its_images_stays_whole(monkeypatch, norm):
+    monkeypatch.setattr(transfer, "KEPT_BYTES_AT_ONCE", 1)
+    model = build(Model(width=4, norm=norm), {"a": 2, "b": 2}, 0)
+    forwards = []
+    model.down[0].register_forward_hook(lambda _, inputs, __: forwards.append(len(inputs[0])))
+    Transfer().backward(model, Batch(patches=mixed("abba"), global_size=4))
+    assert forwards == [4]
+
+
+def test_of_the_papers_patches_eight_are_in_memory_at_a_time():
+    # 83 B x 32 channels x 768² = 1.46 GiB each, of 12 GiB
+    assert transfer.num_at_once(32, 768) == 8
+
+
+def test_what_a_forward_keeps_is_what_parts_are_sized_by():
+    """Counted by autograd's own hooks: every tensor that is kept, once; a small network's kept weights do not count."""
+    model, kept = build(Model(width=32), {"a": 2}, 0), {}
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        features = model.features(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
+    assert features.requires_grad
+    assert sum(kept.values()) / (32 * 64**2) == pytest.approx(transfer.KEPT_BYTES, rel=0.1)
 
 
 def test_an_empty_batch_is_refused():

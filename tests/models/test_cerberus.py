@@ -93,9 +93,10 @@ def test_compiled_parts_can_be_left_again(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda call, **_: call)  # What it would make of it is not asked here.
     model = small()
     model.compile_parts()
-    assert {"encode", "decode"} <= set(vars(model))
+    compiled = [vars(model), *map(vars, model.decoders.values())]
+    assert [{"encode", "forward"} & set(names) for names in compiled] == [{"encode"}, {"forward"}, {"forward"}]
     model.interpret_parts()
-    assert not {"encode", "decode"} & set(vars(model))
+    assert not any({"encode", "forward"} & set(names) for names in compiled)
     assert model.encode(images(1, 32))[0].shape == (1, 4, 32, 32)
 
 
@@ -161,3 +162,32 @@ def test_compiled_parts_have_the_same_logits_and_gradients():
     # In a process of its own: the checks of shapes that tests add to every function cannot be compiled.
     done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+GRAPHS = """
+import torch
+from torch._dynamo.testing import CompileCounter
+from histoseg.config import Network
+from histoseg.models.cerberus import Spec, build
+
+torch._dynamo.config.fail_on_recompile_limit_hit = True
+counter, compile = CompileCounter(), torch.compile
+torch.compile = lambda call, **options: compile(call, backend=counter, **options)
+decoders = {"gland": 2, "lumen": 2, "nuclei": 2, "nuclei_type": 7}
+model = build(Spec(network=Network(encoder="resnet18", width=4), decoders=decoders), 0)
+model.compile_parts()
+features = [torch.rand(4, width, 32 >> i, 32 >> i) for i, width in enumerate(model.encoder.widths)]
+for name in decoders:
+    for count in (0, 1, 2, 3, 4):
+        model.decode([feature[:count] for feature in features], name)
+    print(name, counter.frame_count)
+"""
+
+
+@pytest.mark.slow
+def test_decoders_share_graphs_and_none_is_left_out():
+    """No, one and more patches are a graph each, for heads of two classes and again for one of seven: six at most."""
+    done = subprocess.run([sys.executable, "-c", GRAPHS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    graphs = dict(line.split() for line in done.stdout.splitlines())
+    assert 1 <= int(graphs["gland"]) == int(graphs["nuclei"]) < int(graphs["nuclei_type"]) <= 6, graphs

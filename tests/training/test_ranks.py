@@ -75,19 +75,54 @@ def sum_as_rank(rank, port, folder):
     norm = torch.nn.BatchNorm1d(1)
     norm.running_mean.fill_(rank)
     model["norm"] = norm
+    model["wide"] = torch.nn.Conv2d(2, 3, 3, bias=False).to(memory_format=torch.channels_last)
+    model["wide"].weight.grad = torch.ones_like(model["wide"].weight)
     model["both"].weight.grad = torch.full((1, 1), 1.0 + rank)
     if rank == 1:
         model["one"].weight.grad = torch.full((1, 1), 5.0)
     sum_gradients(model)
     average_statistics(model)
+    wide = model.pop("wide").weight
     found = {name: None if (grad := model[name].weight.grad) is None else grad.item() for name in model}
-    torch.save(found | {"mean": norm.running_mean.item()}, f"{folder}/{rank}.pt")
+    found |= {"mean": norm.running_mean.item(), "wide": wide.grad.unique().tolist()}
+    torch.save(found | {"strides": [wide.stride(), wide.grad.stride()]}, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
 def test_gradients_are_summed_and_heads_absent_everywhere_left_alone(tmp_path):
     torch.multiprocessing.spawn(sum_as_rank, (free_port(), str(tmp_path)), nprocs=2)
-    # 1 + 2 = 3; nothing + 5 = 5; nobody: still none. Mean of 0 and 1: one half.
+    # 1 + 2 = 3; nothing + 5 = 5; nobody: still none; 1 + 1 = 2. Mean of 0 and 1: one half.
     for rank in (0, 1):
         found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert found == {"both": 3.0, "one": 5.0, "none": None, "norm": None, "mean": 0.5}
+        parameter, gradient = found.pop("strides")
+        assert found == {"both": 3.0, "one": 5.0, "none": None, "norm": None, "mean": 0.5, "wide": [2.0]}
+        assert gradient == parameter == (18, 1, 6, 2)  # Channels innermost: or else Adam leaves its fast path.
+
+
+def resume_as_rank(rank, port, folder):
+    import torch.distributed as dist
+
+    from histoseg.errors import StorageError
+    from histoseg.storage import connect
+    from histoseg.training.checkpoint import Checkpoint, Checkpoints, newest_on_all_ranks
+
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    checkpoints, said = Checkpoints(connect(f"file://{folder}/store-{rank}"), "run"), []
+    checkpoints.save(Checkpoint(step=5, tensors={}, state={}))
+    for _ in range(2):
+        try:
+            said.append(str(newest_on_all_ranks(checkpoints, torch.device("cpu")).step))
+        except StorageError as error:
+            said.append(str(error))
+        if rank == 1:  # What rank 0 does not see yet, as one short read would have it
+            checkpoints.save(Checkpoint(step=10, tensors={}, state={}))
+    (Path(folder) / f"said-{rank}").write_text("\n".join(said))
+    dist.destroy_process_group()
+
+
+def test_ranks_that_would_resume_at_different_steps_all_stop(tmp_path):
+    torch.multiprocessing.spawn(resume_as_rank, (free_port(), str(tmp_path)), nprocs=2)
+    for rank, step in ((0, 5), (1, 10)):
+        first, second = (tmp_path / f"said-{rank}").read_text().splitlines()
+        assert first == "5"
+        assert f"ranks resume at different steps, this one at {step}, in the mean at 7.5;" in second

@@ -48,6 +48,13 @@ def stop_at(step):
     return Process(on_status=on_status)
 
 
+@pytest.mark.parametrize(("precision", "is_rough"), [("fp32", False), ("bf16", True)])
+def test_float32_is_float32_on_a_gpu_unless_bfloat16_would_do(predecessors, tiny_run, store, precision, is_rough):
+    optim = replace(tiny_run.optim, precision=precision, steps=0)
+    loop.pretrain(replace(tiny_run, optim=optim), predecessors, Checkpoints(store, "run"), Process())
+    assert torch.backends.cudnn.allow_tf32 is torch.backends.cuda.matmul.allow_tf32 is is_rough
+
+
 @pytest.mark.parametrize("method", ["maml", "transfer"])
 def test_resumed_pretraining_ends_with_the_same_weights(predecessors, tiny_run, store, eager, method):
     run = tiny_run if method == "maml" else replace(tiny_run, method=Transfer(batch=3))
@@ -120,6 +127,27 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(predecessors, t
     assert checkpoints.steps() == [1, 2]
 
 
+def test_a_gradient_that_is_no_number_stops_before_any_weight_is_changed(
+    predecessors, tiny_run, store, eager, monkeypatch
+):
+    backward, weights = type(tiny_run.method).backward, []
+
+    def poisoned(method, model, batch):
+        loss = backward(method, model, batch)
+        if len(weights) == 2:
+            model.down[0][0].weight.grad[0, 0, 0, 0] = float("inf")
+        weights.append((model, [parameter.detach().clone() for parameter in model.parameters()]))
+        return loss
+
+    monkeypatch.setattr(type(tiny_run.method), "backward", poisoned)
+    checkpoints = Checkpoints(store, "run")
+    with pytest.raises(TrainingError, match=r"step 3: loss is [\d.]+, but its gradient inf; this rank's images: \w+"):
+        loop.pretrain(tiny_run, predecessors, checkpoints, Process())
+    assert checkpoints.steps() == [1, 2]
+    model, before = weights[-1]
+    assert all(torch.equal(one, two) for one, two in zip(before, model.parameters(), strict=True))
+
+
 def make_checkpoint(step):
     model = build_tiny()
     optimizer = torch.optim.Adam(model.parameters())
@@ -185,6 +213,10 @@ def test_adam_resumes_exactly(store):
     twin = build_tiny()
     other = torch.optim.Adam(twin.parameters(), lr=0.01)
     restore(twin, other, checkpoints.load(1))
+    for mine, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        for part in ("exp_avg", "exp_avg_sq"):
+            # Adam makes its moments in the order of the parameter, and is slow where they have another.
+            assert other.state[theirs][part].stride() == optimizer.state[mine][part].stride() == theirs.stride()
     for _ in range(3):
         step(model, optimizer)
         step(twin, other)
