@@ -336,7 +336,8 @@ def _find_run(experiment: str, store: Store, scale: str, address: tuple[str, int
     choices = {(run.address, run.seed): run for run in plan.runs}
     if (run := choices.get(address)) is None:
         names = "; ".join(f'"{cell}"' for cell, seed in choices if seed == address[1])
-        raise ConfigError(f"{experiment} has no cell {address[0]!r}; choose --cell from {names}")
+        what = f"has no cell {address[0]!r}" if address[0] else "has several cells"
+        raise ConfigError(f"{experiment} {what}; choose --cell from {names}")
     return run
 
 

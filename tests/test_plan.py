@@ -79,6 +79,6 @@ def test_a_wrong_field_of_the_data_is_named_in_full():
 
 
 def test_a_wrong_assignment_is_refused_before_anything_is_written():
-    with pytest.raises(ConfigError, match="'optim.step'.*steps"):
+    with pytest.raises(ConfigError, match=r"'optim\.step'.*steps"):
         data_of("table1", "laptop", ["optim.step=3"])
     assert data_of("table1", "laptop", ["optim.steps=3", "method.first_order=true"]) == data_of("table1", "laptop", [])
