@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, runtime_checkable
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from histoseg.errors import ConfigError, StorageError
 
@@ -87,11 +87,12 @@ def connect(url: str, patience: Patience = USUAL) -> Store:
     Raises:
         ConfigError: If the URL is neither file:// nor s3://.
     """
-    parts = urlsplit(url)
-    if parts.scheme == "file" and parts.path and not parts.netloc:
-        return FileStore(Path(unquote(parts.path)))
-    if parts.scheme == "s3" and parts.netloc:
-        return S3Store(parts.netloc, parts.path.strip("/"), patience)
+    scheme, _, rest = url.partition("://")
+    if scheme == "file" and rest.startswith("/"):
+        return FileStore(Path(unquote(rest)))
+    bucket, _, prefix = rest.partition("/")
+    if scheme == "s3" and bucket:
+        return S3Store(bucket, prefix.strip("/"), patience)
     raise ConfigError(f"store {url!r}: write file:///absolute/folder or s3://bucket/prefix")
 
 
@@ -100,7 +101,7 @@ class FileStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.url = f"file://{root}"
+        self.url = root.absolute().as_uri()
 
     def path(self, key: str) -> Path:
         """Where the object lies; StorageError if the key would leave the store."""

@@ -133,6 +133,19 @@ def test_a_store_travels_to_another_process(store):
     assert pickle.loads(pickle.dumps(store)).get("a") == b"x"
 
 
+@pytest.mark.parametrize("name", ["plain", "with blank", "a#b", "a?b", "100%", "a%20b"])
+def test_a_folder_may_have_any_name(name, tmp_path):
+    (tmp_path / name).mkdir()
+    store = connect((tmp_path / name).as_uri())
+    store.put("a", b"x")
+    assert connect(store.url).get("a") == (tmp_path / name / "a").read_bytes() == b"x"
+
+
+def test_a_folder_is_taken_as_it_is_typed(tmp_path):
+    connect(f"file://{tmp_path}/a#b").put("a", b"x")
+    assert (tmp_path / "a#b" / "a").read_bytes() == b"x"
+
+
 @pytest.mark.parametrize("url", ["/some/folder", "s3:///x", "http://x/y", "file://host/x", "file://", ""])
 def test_other_urls_are_refused(url):
     with pytest.raises(ConfigError, match="write file:///absolute/folder or s3://bucket/prefix"):
