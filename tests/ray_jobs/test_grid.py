@@ -1,11 +1,11 @@
 import json
 import logging
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 
 from histoseg.config import Run
-from histoseg.errors import ConfigError, TrainingError
+from histoseg.errors import ConfigError, StorageError, TrainingError
 from histoseg.methods.maml import METHOD
 from histoseg.runs import to_json
 from histoseg.storage import connect
@@ -122,3 +122,27 @@ def test_a_killed_worker_is_started_again(after):
     store, _, _ = after
     assert store.size("died") == 0
     assert store.get("records/killed") == b"1"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("error", "reported"),
+    [
+        (ConfigError("lower it"), [{"error": "ConfigError: lower it"}]),
+        (StorageError("away"), []),
+        (OSError("as when Ray Train's controller ends"), []),
+    ],
+)
+def test_what_may_pass_by_itself_is_left_to_tune_to_try_again(cluster, error, reported, tmp_path, monkeypatch):
+    from ray import tune
+
+    def fail(*_):
+        raise error
+
+    told = []
+    monkeypatch.setattr(grid, "leased", fail)
+    monkeypatch.setattr(tune, "report", told.append)
+    asked = group("monuseg", connect(f"file://{tmp_path}"), "record")
+    with nullcontext() if reported else pytest.raises(type(error)):
+        grid._drive({"group": 0}, [asked], grid.Workers(), str(tmp_path), "job")
+    assert told == reported
