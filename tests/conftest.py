@@ -1,3 +1,4 @@
+import logging
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # Spinning threads of torch slow everything else on a small machine.
@@ -9,6 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 PATCH_PX = 32
+
+
+@pytest.fixture(autouse=True)
+def logger_as_before():
+    """What a test does to our logger, as a group of cells does, ends with the test."""
+    ours = logging.getLogger("histoseg")
+    level, handlers, propagate = ours.level, ours.handlers[:], ours.propagate
+    yield
+    ours.setLevel(level)
+    ours.handlers[:], ours.propagate = handlers, propagate
 
 
 @pytest.fixture(scope="session")
