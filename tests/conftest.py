@@ -5,9 +5,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # Spinning threads of torch slow 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
+import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # A shell's background job does not hear Ctrl-C; tests must.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PATCH_PX = 32
 
