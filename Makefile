@@ -9,7 +9,8 @@ WORKERS ?= 1
 ENGINE ?= docker
 TORCH ?= cuda
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-COMMIT = $(shell git rev-parse HEAD)$(shell git diff-index --quiet HEAD || echo +changes)
+CODE = histoseg ray_jobs dockerfiles pyproject.toml requirements.lock
+COMMIT = $(shell git rev-parse HEAD)$(if $(shell git status --porcelain -- $(CODE)),+changes)
 BIN := .venv/bin
 # Honoured if you keep wheels of your own (a CPU build of torch, say); torch is otherwise taken from the usual index.
 export UV_FIND_LINKS ?= $(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null)

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -173,8 +174,10 @@ def report(
     from histoseg.plan import make_plan
     from histoseg.report import write_report
 
-    target = connect(store)
-    written = write_report(make_plan(experiment, target, scale, seeds, set_ or []), target, out)
+    target, sets = connect(store), set_ or []
+    typed = ["histoseg", "report", experiment, "--store", store, "--scale", scale, "--seeds", str(seeds)]
+    command = shlex.join([*typed, *(f"--set={assignment}" for assignment in sets)])
+    written = write_report(make_plan(experiment, target, scale, seeds, sets), target, out, command=command)
     print(written.table)
     print(written.page)
 
@@ -344,8 +347,9 @@ def _find_run(experiment: str, store: Store, scale: str, address: tuple[str, int
 def _process() -> Any:
     import torch
 
-    from histoseg.training.process import Process
+    from histoseg.training.process import Process, use_precision
 
+    use_precision("fp32")  # A training sets its own; whatever is computed without one is not rounded to TF32.
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         # PyTorch 2.13's oneDNN corrupts memory in Cerberus' backward pass with more; docs/lab-notes.md.

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from histoseg import catalog
-from histoseg.config import AnyRun, Data
+from histoseg.config import AnyRun, Data, FoldRun, Run, method_name
 from histoseg.errors import ConfigError
 from histoseg.reporting.fold_spec import FoldTableSpec
 from histoseg.runs import cell_id, has_field, override, pretraining_id
 from histoseg.shards.index import SourceIndex, index_key, layout_options, open_index, prepare_command
 from histoseg.shards.verify import prepared_sources
 from histoseg.storage import Store
+from histoseg.types import FOLDS, Method
 
 TOO_FEW = "too few structures are prepared"
 
@@ -66,14 +67,48 @@ def data_of(name: str, scale: str, sets: Sequence[str]) -> Data:
     """How an experiment cuts patches, which is needed before any shard is written.
 
     Raises:
-        ConfigError: If a name, or an assignment that a scale alone can judge, cannot be.
+        ConfigError: If a name or an assignment cannot be, as far as that can be told without the sources.
     """
-    sizes = load_experiment(name, scale).SCALES[scale]
+    module = load_experiment(name, scale)
+    sizes = module.SCALES[scale]
     for assignment in sets:
         if hasattr(sizes, assignment.partition(".")[0]):
             sizes = override(sizes, assignment)
+        else:
+            _require_possible(module, assignment)
     data: Data = sizes.data
     return data
+
+
+def _require_possible(module: Any, assignment: str) -> None:
+    """Refuse what can be set in no run of an experiment's kind, with whichever method."""
+    make = _example_of_folds if isinstance(module.SPEC, FoldTableSpec) else _example_of_tasks
+    methods = [catalog.load("histoseg.methods", name).METHOD() for name in catalog.names("histoseg.methods")]
+    path = assignment.partition("=")[0].strip()
+    able = [method for method in methods if has_field(make(method), path)]
+    if path.startswith("method.") and not able:
+        choices = "; ".join(f"{method_name(one)} has {', '.join(vars(one))}" for one in methods)
+        raise ConfigError(f"no method has a field {path!r}: {choices}")
+    override(make([*able, *methods][0]), assignment)
+
+
+def _example_of_tasks(method: Method) -> Run:
+    return Run(experiment="", scale="", method=method, predecessors=("a",), new_task="b", column="")
+
+
+def _example_of_folds(method: Method) -> FoldRun:
+    return FoldRun(
+        experiment="",
+        scale="",
+        row="",
+        structures=(),
+        method=method,
+        sources=("a",),
+        train=FOLDS[:1],
+        test=FOLDS[2],
+        data=Data(folds=True),
+        subtyping=catalog.load("histoseg.methods", "subtyping").METHOD(),
+    )
 
 
 def make_plan(name: str, store: Store, scale: str, seeds: int, sets: Sequence[str]) -> Plan:

@@ -6,18 +6,20 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+CODE = ("histoseg", "ray_jobs")
 PACKAGES = ("histoseg", "torch", "ray", "numpy", "opencv-python-headless", "albumentations")
 
 
 def git_commit() -> str:
-    """The commit of the running code, with `+changes` if files differ from it.
+    """The commit of the running code, with `+changes` if a file of it is new or differs.
 
-    An image without a git folder carries its commit in HISTOSEG_COMMIT; "unknown" if there is neither.
+    Code that no repository tracks, as in an image, has its commit in HISTOSEG_COMMIT; "unknown" if there is neither.
     """
-    folder = Path(__file__).parent
+    here = Path(__file__)
     try:
-        commit = _git(folder, "rev-parse", "HEAD")
-        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+        _git(here.parent, "ls-files", "--error-unmatch", here.name)  # Else it only lies within somebody's repository.
+        commit = _git(here.parent, "rev-parse", "HEAD")
+        changed = _git(here.parents[1], "status", "--porcelain", "--untracked-files=all", "--", *CODE)
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("HISTOSEG_COMMIT", "unknown")
     return commit + ("+changes" if changed else "")

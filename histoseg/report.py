@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from histoseg.config import AnyRun, FoldRun
+from histoseg.errors import DataError
 from histoseg.plan import TOO_FEW, Plan, load_experiment
 from histoseg.reporting import fold_page, fold_records, page, records
+from histoseg.reporting.fields import mapping
 from histoseg.reporting.fold_records import Division, FoldRecord
 from histoseg.reporting.fold_spec import FoldTableSpec
 from histoseg.reporting.frame import Frame
@@ -26,14 +28,14 @@ class Written:
     page: Path
 
 
-def write_report(plan: Plan, store: Store, out: Path, *, command: str = "", omissions: Sequence[str] = ()) -> Written:
+def write_report(plan: Plan, store: Store, out: Path, *, command: str, omissions: Sequence[str] = ()) -> Written:
     """Build the report of a plan below `out`; cells without a record are shown with the reason.
 
     Args:
         plan: The cells that are wanted.
         store: Where their records lie.
         out: The report gets a folder of its own below it, named like the experiment.
-        command: What to type to get it again; by default the shortest that does.
+        command: What to type to get it again.
         omissions: What was left out and why, as far as the caller knows more than the store tells.
 
     Raises:
@@ -44,7 +46,7 @@ def write_report(plan: Plan, store: Store, out: Path, *, command: str = "", omis
     absent = omissions or [f"{name} is not in this store." for name in plan.absent]
     frame = Frame(
         stem=plan.experiment,
-        command=command or f"make submit EXP={plan.experiment} SCALE={run.scale}",
+        command=command,
         omissions=[*absent, *(warning for index in plan.sources.values() for warning in index.warnings)],
     )
     write = _write_folds if isinstance(module.SPEC, FoldTableSpec) else _write_tasks
@@ -87,11 +89,20 @@ def _write_folds(frame: Frame, module: Any, plan: Plan, store: Store, folder: Pa
 
 
 def read_records(plan: Plan, store: Store, read: Callable[[Mapping[str, Any], str], AnyRecord]) -> Iterator[AnyRecord]:
-    """The records of a plan's cells that are finished, each as `read` makes it of its values and its place."""
+    """The records of a plan's cells that are finished, each as `read` makes it of its values and its place.
+
+    Raises:
+        DataError: If one is damaged.
+    """
     finished = set(store.list(f"records/{plan.experiment}/"))
     for cell in plan.cells:
         if (key := record_key(plan.experiment, cell)) in finished:
-            yield read(json.loads(store.get(key)), f"{store.url}/{key}")
+            where = f"{store.url}/{key}"
+            try:
+                values = mapping(json.loads(store.get(key)))
+            except ValueError as error:
+                raise DataError(f"{where}: no record: {error}; delete it and evaluate the cell again") from error
+            yield read(values, where)
 
 
 def divisions_of(runs: Sequence[AnyRun]) -> dict[str, list[Division]]:

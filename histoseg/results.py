@@ -16,7 +16,7 @@ from histoseg.config import AnyRun
 from histoseg.errors import DataError
 from histoseg.provenance import git_commit, versions
 from histoseg.ranks import sum_over_ranks
-from histoseg.runs import cell_id, pretraining_id, record_key, run_folder, to_json
+from histoseg.runs import RECORD_FORMAT, cell_id, pretraining_id, record_key, run_folder, to_json
 from histoseg.shards.reader import MetaDataset
 from histoseg.shards.tiles import smallest_tile_px
 from histoseg.storage import Store
@@ -24,7 +24,6 @@ from histoseg.training.process import Process
 
 logger = logging.getLogger(__name__)
 
-RECORD_FORMAT = 1
 PANELS = 2  # Test images whose pictures are kept with a record
 PANEL_PX = 512
 

@@ -12,6 +12,8 @@ from histoseg import catalog
 from histoseg.config import AnyRun, FoldRun, Run, method_name, require
 from histoseg.errors import ConfigError
 
+RECORD_FORMAT = 1  # Raised whenever a record of the same result would have other fields.
+
 Part = TypeVar("Part")
 
 

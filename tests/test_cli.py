@@ -10,6 +10,8 @@ import pytest
 from histoseg import cli, plan
 from histoseg.demo import write_demo_data
 from histoseg.errors import ConfigError
+from histoseg.runs import record_key
+from histoseg.shards.index import open_index
 from histoseg.shards.verify import prepared_sources
 from histoseg.storage import connect
 from tests.conftest import PATCH_PX
@@ -106,6 +108,41 @@ def test_all_that_is_there_is_written_and_what_is_faulty_is_told(capsys, caplog,
     err = complain(capsys, *words)
     assert err.splitlines()[-1] == "histoseg: not as published, and left out for the reasons above: synthetic"
     assert "synthetic was left out, for its files are not as published: Synthetic: " in caplog.text
+
+
+def test_an_option_is_for_the_sources_that_have_it(capsys, tmp_path):
+    write_demo_data(tmp_path / "demo", sources=["monuseg", "gleason2019"])
+    url = f"file://{tmp_path / 'store'}"
+    words = ["prepare", "all", "--raw", tmp_path / "demo", "--store", url, "--experiment", "table1"]
+    succeed(capsys, *words, "--option", "consensus=majority")
+    options = {name: open_index(connect(url), name, layout).options for name, layout in prepared_sources(connect(url))}
+    assert options == {"monuseg": {}, "gleason2019": {"consensus": "majority"}}
+    assert "has an option colour" in complain(capsys, *words, "--option", "colour=blue")
+
+
+def test_a_damaged_record_is_named(capsys, tmp_path):
+    write_demo_data(tmp_path / "demo", sources=["synthetic", "glas"])
+    store = connect(f"file://{tmp_path / 'store'}")
+    out = ["--store", store.url, "--out", tmp_path / "results"]
+    succeed(capsys, "prepare", "all", "--raw", tmp_path / "demo", "--store", store.url, "--experiment", "smoke")
+    sets = ["--set", "optim.steps=7", "--set", "method.batch=3"]
+    succeed(capsys, "report", "smoke", *out, *sets)
+    page = (tmp_path / "results" / "smoke" / "index.html").read_text()
+    command = (
+        f"histoseg report smoke --store {store.url} --scale laptop --seeds 1 --set=optim.steps=7 --set=method.batch=3"
+    )
+    assert f"<code>{command}</code>" in page
+    key = record_key("smoke", next(iter(plan.make_plan("smoke", store, "laptop", 1, []).cells)))
+    store.put(key, b'{"format": 1')
+    assert f"histoseg: {store.url}/{key}: no record: " in complain(capsys, "report", "smoke", *out)
+
+
+def test_nothing_is_rounded_to_tf32_without_a_training():
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = True  # As torch has it
+    cli._process()
+    assert not torch.backends.cudnn.allow_tf32
 
 
 def test_weights_that_cannot_be_read_safely_are_not_advertised(capsys, tmp_path):
@@ -205,5 +242,5 @@ def test_assignments_reach_the_runs_that_have_the_field(small_store):
 
 
 def test_an_assignment_that_no_run_has_lists_the_fields(small_store):
-    with pytest.raises(ConfigError, match="'nope' is not among"):
+    with pytest.raises(ConfigError, match=r"no method has a field 'method\.nope': "):
         plan.make_plan("table1", small_store, "laptop", 1, [f"data.patch_px={PATCH_PX}", "method.nope=1"])

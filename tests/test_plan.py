@@ -82,3 +82,23 @@ def test_a_wrong_assignment_is_refused_before_anything_is_written():
     with pytest.raises(ConfigError, match=r"'optim\.step'.*steps"):
         data_of("table1", "laptop", ["optim.step=3"])
     assert data_of("table1", "laptop", ["optim.steps=3", "method.first_order=true"]) == data_of("table1", "laptop", [])
+
+
+@pytest.mark.parametrize(
+    ("experiment", "assignment", "message"),
+    [
+        ("smoke", "bogus.x=1", "'bogus' is not among method, data, model, optim, refine, eval"),
+        ("smoke", "method.first_orde=true", r"no method has a field 'method\.first_orde': .*; maml has .*first_order"),
+        ("smoke", "method.support=two", r"method\.support = 'two': must be int"),
+        ("cerberus_table4", "network.weightz=x", r"no field 'network\.weightz'; 'weightz' is not among encoder, "),
+        ("cerberus_table4", "method.batch=0", r"method\.batch = 0: must be 1 or more"),
+    ],
+)
+def test_what_no_scale_has_is_judged_without_the_sources(experiment, assignment, message):
+    with pytest.raises(ConfigError, match=message):
+        data_of(experiment, "laptop", [assignment])
+
+
+def test_what_only_methods_and_runs_have_can_be_set():
+    sets = ["method.mixed=false", "subtyping.batch=3", "network.width=4"]
+    assert data_of("cerberus_table4", "laptop", sets) == data_of("cerberus_table4", "laptop", [])

@@ -115,7 +115,7 @@ SCALES: Mapping[str, Sizes] = {
         imagenet=False,
     ),
     "paper": Sizes(),
-    # What the published code has otherwise (docs/protocols.md).
+    # What the published code has otherwise (docs/protocols-cerberus.md).
     "reference-code": Sizes(
         batch=36,
         optim=Optim(lr=1e-3, steps=90_000, drop_at=75_000, precision="bf16", compile=True),
@@ -128,10 +128,16 @@ SCALES: Mapping[str, Sizes] = {
 
 @dataclass(frozen=True, kw_only=True)
 class FoldGrid:
-    """The runs of a table whose rows are ways to train and whose numbers are means over divisions of the folds."""
+    """The runs of a table whose rows are ways to train and whose numbers are means over divisions of the folds.
+
+    Attributes:
+        sources_of: What each structure is learnt from: the first line of which anything is prepared.
+    """
 
     experiment: str
     rows: Mapping[str, Row]
+    scales: Mapping[str, Sizes] = field(default_factory=lambda: SCALES)
+    sources_of: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=lambda: SOURCES_OF)
     divisions: tuple[tuple[tuple[Split, ...], Split], ...] = DIVISIONS
 
     def runs(self, scale: str, seeds: int, sources: Mapping[str, SourceIndex]) -> list[FoldRun]:
@@ -149,7 +155,7 @@ class FoldGrid:
         split, structure, score = column.split(".")
         if row not in self.rows:
             return "the paper's number only"
-        chosen = sources_of(structure, sources)
+        chosen = self.chosen(structure, sources)
         if not chosen:
             return f"no shards with {structure}"
         if lacking := [fold for fold in FOLDS if not any(len(sources[name].rows(fold)) for name in chosen)]:
@@ -159,6 +165,11 @@ class FoldGrid:
         if score.startswith("mpq") and not any(len(sources[name].task.classes) > 2 for name in chosen):
             return "no classes of nuclei"
         return ""
+
+    def chosen(self, structure: str, sources: Mapping[str, SourceIndex]) -> tuple[str, ...]:
+        """What a structure is learnt from, of the sources that are prepared."""
+        lines = (tuple(name for name in line if name in sources) for line in self.sources_of[structure])
+        return next((line for line in lines if line), ())
 
     def _trainings(self, row: str, sources: Mapping[str, SourceIndex]) -> Iterator[tuple[Structure, ...]]:
         """The structures of each of a row's networks, as far as they are annotated in the prepared sources."""
@@ -176,8 +187,8 @@ class FoldGrid:
         division: tuple[tuple[Split, ...], Split],
         sources: Mapping[str, SourceIndex],
     ) -> FoldRun:
-        row, sizes = self.rows[name], SCALES[scale]
-        chosen = tuple(source for structure in structures for source in sources_of(structure, sources))
+        row, sizes = self.rows[name], self.scales[scale]
+        chosen = tuple(source for structure in structures for source in self.chosen(structure, sources))
         has_classes = any(
             sources[source].task.structure == "nuclei" and len(sources[source].task.classes) > 2 for source in chosen
         )
@@ -206,9 +217,3 @@ class FoldGrid:
             subtype_optim=sizes.subtype_optim,
             windows=sizes.windows,
         )
-
-
-def sources_of(structure: str, sources: Mapping[str, SourceIndex]) -> tuple[str, ...]:
-    """What a structure is learnt from, of the sources that are prepared."""
-    lines = (tuple(name for name in line if name in sources) for line in SOURCES_OF[structure])
-    return next((line for line in lines if line), ())

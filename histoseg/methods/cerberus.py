@@ -1,6 +1,6 @@
 """Cerberus: one encoder for glands, lumina, nuclei and tissue, trained on data sets that each have one of them.
 
-Graham et al. 2022, Sec. 3.2. A decoder computes and learns from its own structure's patches alone; where none is in
+Graham et al. 2023, Sec. 3.2. A decoder computes and learns from its own structure's patches alone; where none is in
 the step, on any rank, it is not run and nothing of it changes. The published code runs every decoder on every patch
 and masks the loss, so that its decoders' batch statistics see other structures' images too: `masked` does the same.
 """

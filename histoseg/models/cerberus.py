@@ -1,6 +1,6 @@
 """Cerberus: one encoder, and for each structure a decoder that adds the encoder's features on its way up.
 
-Graham et al. 2022, Sec. 3.1. What the paper leaves open is as in its published code: skips are added, not
+Graham et al. 2023, Sec. 3.1. What the paper leaves open is as in its published code: skips are added, not
 concatenated; the encoder's stem has stride 1; images enter as numbers from 0 to 1. The five tasks of the paper, with
 contours, have 26,601,689 parameters (the published count of 27.1 M holds 513,000 of a classifier that nothing uses).
 """

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from histoseg.reporting.fields import Part, count, integer, named, number, text
-
-FORMAT = 1  # Raised whenever a record of the same result would have other fields.
+from histoseg.runs import RECORD_FORMAT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +52,8 @@ def read_header(whole: Part) -> Header:
     Raises:
         DataError: If a field is missing or cannot be, or the record has another format.
     """
-    if whole.get("format", integer) != FORMAT:
-        raise whole.error("format", f"a record of format {FORMAT}; evaluate the cell again")
+    if whole.get("format", integer) != RECORD_FORMAT:
+        raise whole.error("format", f"a record of format {RECORD_FORMAT}; evaluate the cell again")
     run = whole.part("run")
     return Header(
         cell=whole.get("cell", text),

@@ -22,7 +22,7 @@ from histoseg.shards.fingerprint import Fingerprint, SameTissue, find_same_tissu
 from histoseg.shards.folds import assign_folds, find_leaks, find_missing_classes
 from histoseg.shards.index import SourceIndex
 from histoseg.shards.tar import checked
-from histoseg.shards.writer import Recipe, find_entries, stamps, write_shards
+from histoseg.shards.writer import Recipe, find_entries, option_names, stamps, write_shards
 from histoseg.storage import Store
 from histoseg.types import EXTERNAL, FOLDS, Entry, Split
 
@@ -52,24 +52,33 @@ def prepare_sources(
 ) -> Prepared:
     """Write the shards of every source that a folder holds; what is there already and whole is kept.
 
-    A source that is missing, or whose files are not as published, is left out with its reason, unless `strict`.
+    A source that is missing, or whose files are not as published, is left out with its reason, and an option is for
+    the sources that have it, unless `strict`.
 
     Raises:
         DataError: If the folder holds none of them, or tissue would be in two folds.
         ConfigError: If the folder does not exist, or the recipe asks for what cannot be.
     """
     _require_dealt(sources, recipe)
+    options = {source: _options_of(source, recipe, strict=strict) for source in sources}
+    if unknown := set(recipe.options).difference(*options.values()):
+        raise ConfigError(f"none of {', '.join(sources)} has an option {min(unknown)}")
     omissions: dict[str, DataError] = {}
     entries: dict[str, list[Entry]] = {}
+    prints: dict[str, Fingerprint] = {}
     indexes: dict[str, SourceIndex] = {}
     for source in sources:
         with _leaving_out(source, omissions, strict=strict):
-            entries[source] = find_entries(source, raw, recipe.options)
-    folds = divide(entries, raw, store, pool, recipe.unbound) if recipe.data.folds and entries else {}
+            found = find_entries(source, raw, options[source])
+            prints |= _fingerprints(source, found, raw, store, pool) if recipe.data.folds else {}
+            entries[source] = found
+    folds = divide(entries, prints, store, recipe.unbound) if recipe.data.folds and entries else {}
     for source in entries:
         own = {name.removeprefix(f"{source}/"): fold for name, fold in folds.items() if name.startswith(f"{source}/")}
         with _leaving_out(source, omissions, strict=strict):
-            indexes[source] = write_shards(source, raw, store, replace(recipe, folds=own), pool)
+            indexes[source] = write_shards(
+                source, raw, store, replace(recipe, options=options[source], folds=own), pool
+            )
     if not indexes:
         raise DataError(f"{raw} holds none of {', '.join(sources)}; `histoseg list` names the sources")
     for line in _missing_classes(indexes) if recipe.data.folds else ():
@@ -79,6 +88,12 @@ def prepare_sources(
         omissions=tuple(_say_omission(source, error) for source, error in omissions.items()),
         faulty=tuple(source for source, error in omissions.items() if not isinstance(error, MissingSourceError)),
     )
+
+
+def _options_of(source: str, recipe: Recipe, *, strict: bool) -> Mapping[str, str]:
+    """The options that a source is read with."""
+    choices = recipe.options if strict else option_names(source)
+    return {name: value for name, value in recipe.options.items() if name in choices}
 
 
 def _require_dealt(sources: Sequence[str], recipe: Recipe) -> None:
@@ -108,16 +123,22 @@ def _say_omission(source: str, error: DataError) -> str:
 
 
 def divide(
-    entries: Mapping[str, list[Entry]], raw: Path, store: Store, pool: Executor, unbound: Collection[str] = ()
+    entries: Mapping[str, list[Entry]],
+    prints: Mapping[str, Fingerprint],
+    store: Store,
+    unbound: Collection[str] = (),
 ) -> dict[str, Split]:
     """The fold of each patient, as "source/patient", checked and kept in the store.
 
-    The published folds of `unbound` sources are not kept, but for what is external.
+    Args:
+        entries: By source.
+        prints: The fingerprint of each image, as "source/key".
+        store: Where assignments are kept.
+        unbound: Sources whose published folds are not kept, but for what is external.
 
     Raises:
         DataError: If published folds contradict each other, or the check finds tissue in two folds.
     """
-    prints = {name: found for source in entries for name, found in _fingerprints(source, entries, raw, store, pool)}
     same = find_same_tissue(prints)
     for pair in same:
         logger.info("%s and %s show the same tissue (%s, %.2f): they share a fold", *_plain(pair))
@@ -136,18 +157,17 @@ def _plain(pair: SameTissue) -> tuple[str, str, str, float]:
 
 
 def _fingerprints(
-    source: str, entries: Mapping[str, list[Entry]], raw: Path, store: Store, pool: Executor
-) -> Iterator[tuple[str, Fingerprint]]:
+    source: str, chosen: Sequence[Entry], raw: Path, store: Store, pool: Executor
+) -> dict[str, Fingerprint]:
     """Each image's fingerprint as "source/key"; kept in the store as long as its files stay the same."""
-    chosen = entries[source]
     key = f"folds/fingerprints/{source}-{digest([[entry.key, stamps(entry, raw)] for entry in chosen])}.json"
     if store.size(key) is None:
         logger.info("%s: looking at %d images for tissue that other sources have too", source, len(chosen))
         parts = [chosen[start : start + IMAGES_PER_JOB] for start in range(0, len(chosen), IMAGES_PER_JOB)]
         found = [one for part in pool.map(_look_at, [source] * len(parts), parts) for one in part]
         store.put(key, json.dumps(found).encode())
-    for entry, plain in zip(chosen, json.loads(store.get(key)), strict=True):
-        yield f"{source}/{entry.key}", Fingerprint.from_plain(plain)
+    kept = zip(chosen, json.loads(store.get(key)), strict=True)
+    return {f"{source}/{entry.key}": Fingerprint.from_plain(plain) for entry, plain in kept}
 
 
 def _look_at(source: str, entries: Sequence[Entry]) -> list[dict[str, object]]:

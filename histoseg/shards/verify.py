@@ -15,7 +15,7 @@ from histoseg.storage import Store
 
 def prepared_sources(store: Store) -> list[tuple[str, str]]:
     """The sources that have an index in the store, each with its layout, sorted."""
-    found = (re.fullmatch(r"shards/(\w+)/([\w.-]+)/index.json", key) for key in store.list("shards/"))
+    found = (re.fullmatch(r"shards/([^/]+)/([^/]+)/index\.json", key) for key in store.list("shards/"))
     return sorted((match[1], match[2]) for match in found if match)
 
 

@@ -109,10 +109,15 @@ def write_shards(source: str, raw: Path, store: Store, recipe: Recipe, pool: Exe
     return index
 
 
+def option_names(source: str) -> list[str]:
+    """The options that a source's reader has."""
+    return list(inspect.signature(catalog.load("histoseg.sources", source).entries).parameters)[1:]
+
+
 def find_entries(source: str, raw: Path, options: Mapping[str, str]) -> list[Entry]:
     """The source's entries below a folder, sorted by key, options and keys checked; no pixel is read."""
     reader = catalog.load("histoseg.sources", source).entries
-    choices = list(inspect.signature(reader).parameters)[1:]
+    choices = option_names(source)
     if unknown := set(options) - set(choices):
         raise ConfigError(f"{source} has no option {', '.join(sorted(unknown))}; it has {', '.join(choices) or 'none'}")
     if not raw.is_dir():

@@ -1,5 +1,7 @@
 """The runs behind Cerberus' tables, and the paper's numbers beside them."""
 
+from dataclasses import replace
+
 import pytest
 
 from histoseg import catalog
@@ -73,10 +75,22 @@ def test_the_papers_schedule():
         assert run.method.loss_weights == ()
 
 
+def test_an_experiment_may_have_scales_and_sources_of_its_own():
+    sizes = replace(_cerberus.SCALES["laptop"], width=12)
+    grid = replace(
+        module("cerberus_table4")._GRID,
+        scales={"tiny": sizes},
+        sources_of={**_cerberus.SOURCES_OF, "nuclei": (("pannuke",),)},
+    )
+    (run, *_) = (run for run in grid.runs("tiny", 1, ALL) if run.structures == ("nuclei",))
+    assert (run.network.width, run.sources) == (12, ("pannuke",))
+
+
 def test_nuclei_are_learnt_from_lizard_or_what_stands_in_for_it():
-    assert _cerberus.sources_of("nuclei", ALL) == ("lizard", "cerberus_nuclei")
+    grid = module("cerberus_table4")._GRID
+    assert grid.chosen("nuclei", ALL) == ("lizard", "cerberus_nuclei")
     without = {name: ALL[name] for name in ("glas", "consep", "monuseg", "pannuke")}
-    assert _cerberus.sources_of("nuclei", without) == ("consep", "monuseg")
+    assert grid.chosen("nuclei", without) == ("consep", "monuseg")
     rows = {run.row: run.structures for run in module("cerberus_table4").runs("paper", 1, without)}
     assert rows["mixed"] == ("gland", "nuclei")
 

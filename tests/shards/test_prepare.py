@@ -10,6 +10,7 @@ import pytest
 
 from histoseg import catalog
 from histoseg.config import Data
+from histoseg.demo import write_demo_data
 from histoseg.errors import ConfigError, DataError
 from histoseg.shards import prepare as preparing
 from histoseg.shards.index import open_index
@@ -186,13 +187,26 @@ def test_what_is_not_as_published_is_told_from_what_is_not_there(store, pool, tm
     ]
 
 
+def test_a_source_with_a_damaged_image_is_left_out_of_the_folds(fold_data, store, pool, tmp_path):
+    """Whatever shares tissue with it; the others are prepared all the same."""
+    write_demo_data(tmp_path, sources=["glas", "kather5k"])
+    next(tmp_path.rglob("testA_1.bmp")).write_bytes(b"BM cut short")
+    prepared = prepare_sources(["glas", "kather5k"], tmp_path, store, Recipe(data=fold_data), pool)
+    assert set(prepared.indexes) == {"kather5k"}
+    assert prepared.faulty == ("glas",)
+    assert "testA_1.bmp: not a readable image" in prepared.omissions[0]
+    assert not [name for name in json.loads(store.get(ASSIGNMENTS)) if name.startswith("glas/")]
+
+
 def test_folds_are_not_dealt_by_what_is_no_image(store, pool, tmp_path, fold_data, monkeypatch):
     """Fingerprints are made of what is read, before any shard is."""
     write_lab(tmp_path / "lab", {"labset": SOURCE.replace("NAME", "labset").replace("3), len", "4), len")})
     monkeypatch.syspath_prepend(str(tmp_path / "lab"))
     monkeypatch.setattr(catalog.load("histoseg.sources", "labset"), "Sample", AnySample)
     with pytest.raises(DataError, match=r"labset: image0: image is uint8 of shape \(40, 40, 4\)"):
-        prepare_sources(["labset"], write_raw(tmp_path / "raw", "labset"), store, Recipe(data=fold_data), pool)
+        prepare_sources(
+            ["labset"], write_raw(tmp_path / "raw", "labset"), store, Recipe(data=fold_data), pool, strict=True
+        )
     assert not list(store.list("shards/"))
 
 

@@ -119,6 +119,11 @@ def test_nothing_is_published_while_a_shard_is_missing(demo, store, pool, monkey
     assert store.size(index_key("glas", "96px")) is None
 
 
+def test_a_name_with_a_hyphen_is_verified_too(store):
+    store.put("shards/my-lab/64px/index.json", b"{}")
+    assert prepared_sources(store) == [("my-lab", "64px")]
+
+
 def test_verify_finds_any_flipped_byte(demo, store, pool):
     index = write_shards("glas", demo, store, RECIPE, pool)
     assert prepared_sources(store) == [("glas", "96px")]
