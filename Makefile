@@ -9,7 +9,7 @@ WORKERS ?= 1
 ENGINE ?= docker
 TORCH ?= cuda
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-CODE = histoseg ray_jobs dockerfiles pyproject.toml requirements.lock
+CODE = histoseg ray_jobs dockerfiles pyproject.toml requirements*.lock
 COMMIT = $(shell git rev-parse HEAD)$(if $(shell git status --porcelain -- $(CODE)),+changes)
 BIN := .venv/bin
 # Honoured if you keep wheels of your own (a CPU build of torch, say); torch is otherwise taken from the usual index.

@@ -13,6 +13,7 @@ import typer
 
 from histoseg import catalog
 from histoseg.errors import ConfigError, DataError, HistosegError
+from histoseg.jobs import RELEASE
 from histoseg.storage import Store, connect
 
 app = typer.Typer(
@@ -241,7 +242,7 @@ def doctor(
     ] = "",
     cluster: Annotated[str, typer.Option(help="A context of your kubeconfig: can a job be submitted there?")] = "",
     namespace: Annotated[str, typer.Option(help="In that cluster; without it, the context's.")] = "",
-    release: Annotated[str, typer.Option(help="The chart's release in that namespace.")] = "histoseg",
+    release: Annotated[str, typer.Option(help="The chart's release in that namespace.")] = RELEASE,
     experiment: Annotated[str, typer.Option(help="Which of its runs do the store's data allow?")] = "",
     scale: Scale = "laptop",
     machine: Annotated[

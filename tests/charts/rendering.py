@@ -66,15 +66,24 @@ def values_of(scenario: str) -> Path:
     return CHART / "ci" / f"{scenario}-values.yaml"
 
 
-def arguments(values_file: Path | None, sets: tuple[str, ...]) -> list[object]:
-    chosen: list[object] = ["histoseg", CHART, "--namespace", NAMESPACE]
+def arguments(
+    values_file: Path | None, sets: tuple[str, ...], release: str = "histoseg", namespace: str = NAMESPACE
+) -> list[object]:
+    chosen: list[object] = [release, CHART, "--namespace", namespace]
     chosen += ["--values", values_file] if values_file else []
     return chosen + [word for each in sets for word in ("--set", each)]
 
 
-def render(helm: Path, values_file: Path | None = None, sets: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+def render(
+    helm: Path,
+    values_file: Path | None = None,
+    sets: tuple[str, ...] = (),
+    *,
+    release: str = "histoseg",
+    namespace: str = NAMESPACE,
+) -> list[dict[str, Any]]:
     """Every object that an installation would create, the hooks included."""
-    result = run(helm, "template", *arguments(values_file, sets))
+    result = run(helm, "template", *arguments(values_file, sets, release, namespace))
     assert result.returncode == 0, result.stderr
     return [document for document in yaml.load_all(result.stdout, Loader=yaml.CSafeLoader) if document]
 

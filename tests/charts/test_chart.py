@@ -117,6 +117,21 @@ def test_notes_warn_of_gpus_that_nobody_uses(helm):
     assert warning not in notes(helm, values_of("interactive"))
 
 
+def test_notes_tell_of_the_alert_that_fires_for_ever(helm):
+    """Only where somebody watches, and only if the budget is there."""
+    matcher = f'namespace="{NAMESPACE}", poddisruptionbudget="histoseg-head"'
+    assert matcher in notes(helm, values_of("monitoring"))
+    assert "KubePdbNotEnoughHealthyPods" not in notes(helm, values_of("monitoring"), ("head.protect=false",))
+    assert "KubePdbNotEnoughHealthyPods" not in notes(helm, values_of("minimal"))
+
+
+def test_notes_lead_to_a_jobs_dashboard(helm):
+    text = notes(helm, values_of("minimal"))
+    assert "get rayjob <job> --output jsonpath='{.status.rayClusterName}'" in text
+    assert 'port-forward "service/$cluster-head-svc" 8265:8265' in text
+    assert """get secret "$cluster" --output jsonpath='{.data.auth_token}'""" in text
+
+
 def test_notes_of_a_sound_installation_warn_of_nothing(helm):
     text = notes(helm, values_of("gpu"))
     assert "WARNING" not in text

@@ -71,7 +71,7 @@ def test_the_object_store_fits_into_shared_memory(rendered):
 def test_a_gpu_group_asks_for_its_gpus_and_a_cpu_group_sees_none(rendered):
     gpu, cpu = groups(rendered("gpu"))["gpu"], groups(rendered("minimal"))["cpu"]
     assert container(gpu)["resources"]["limits"] == {"cpu": "32", "memory": "128Gi", "nvidia.com/gpu": "4"}
-    assert "num-gpus" not in gpu["rayStartParams"]  # KubeRay takes it from the limit.
+    assert gpu["rayStartParams"]["num-gpus"] == "4"  # Said, for KubeRay takes it from the limit of few resources only.
     assert "NVIDIA_VISIBLE_DEVICES" not in environment(container(gpu))
     assert (gpu["replicas"], gpu["minReplicas"], gpu["maxReplicas"]) == (2, 2, 2)
     shm = next(each for each in gpu["template"]["spec"]["volumes"] if each["name"] == "shm")
@@ -80,14 +80,33 @@ def test_a_gpu_group_asks_for_its_gpus_and_a_cpu_group_sees_none(rendered):
     assert environment(container(cpu))["NVIDIA_VISIBLE_DEVICES"] == "void"
 
 
-def test_head_and_workers_go_where_they_are_sent(rendered):
-    objects = rendered("gpu")
-    assert head(objects)["template"]["spec"]["nodeSelector"] == {"node-pool": "system"}
-    assert head(objects)["template"]["spec"]["tolerations"][0]["key"] == "dedicated"
-    worker = groups(objects)["gpu"]["template"]["spec"]
-    assert worker["nodeSelector"] == {"node-pool": "a100"}
-    assert worker["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
-    assert not {"nodeSelector", "tolerations"} & set(groups(rendered("minimal"))["cpu"]["template"]["spec"])
+NODES = "nodeSelector.node-pool=system,tolerations[0].key=dedicated,tolerations[0].effect=NoSchedule"
+
+
+@pytest.mark.parametrize("scenario", ["gpu", "company-ca", "seaweedfs", "interactive"])
+def test_every_pod_but_workers_goes_where_it_is_sent(scenario, rendered):
+    """On a cluster whose pools are all tainted, a submitter that nothing sends anywhere would keep GPUs waiting."""
+    seen = set()
+    for where, labels, spec in pods(rendered(scenario, NODES)):
+        seen.add(labels[COMPONENT])
+        if labels[COMPONENT] != "worker":
+            assert spec["nodeSelector"] == {"node-pool": "system"}, where
+            (found,) = spec["tolerations"]
+            assert (found["key"], found["effect"]) == ("dedicated", "NoSchedule"), where
+        elif scenario == "gpu":
+            assert spec["nodeSelector"] == {"node-pool": "a100"}, where
+            assert spec["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+        else:
+            assert not {"nodeSelector", "tolerations"} & set(spec), where
+    others = {"company-ca": {"exporter", "prepare"}, "seaweedfs": {"store"}}.get(scenario, set())
+    assert seen == {"head", "worker", "submitter", "test"} | others
+
+
+def test_a_pod_that_is_sent_nowhere_goes_anywhere(rendered):
+    for where, _, spec in pods(rendered("minimal")):
+        assert not {"nodeSelector", "tolerations"} & set(spec), where
+    (store,) = [each for each in pods(rendered("seaweedfs")) if each.labels[COMPONENT] == "store"]
+    assert not {"nodeSelector", "tolerations"} & set(store.spec)
 
 
 def test_workers_are_spread_over_nodes_as_far_as_possible(rendered):
@@ -97,8 +116,16 @@ def test_workers_are_spread_over_nodes_as_far_as_possible(rendered):
     assert selected <= groups(rendered("gpu"))["gpu"]["template"]["metadata"]["labels"].items()
 
 
-@pytest.mark.parametrize(("group", "grace", "deadline"), [("spot", 30, "20"), ("on-demand", 120, "110")])
-def test_workers_drain_before_they_go_and_leave_ray_ten_seconds(group, grace, deadline, rendered):
+# Ten seconds are left for Ray to stop; of fewer than 30 a third, rounded down.
+@pytest.mark.parametrize(("grace", "deadline"), [(15, "10"), (20, "14"), (29, "20"), (30, "20"), (120, "110")])
+def test_workers_drain_before_they_go_and_leave_ray_time_to_stop(grace, deadline, rendered):
+    found = groups(rendered("spot", f"workerGroups[1].terminationGracePeriodSeconds={grace}"))["spot"]
+    assert found["template"]["spec"]["terminationGracePeriodSeconds"] == grace
+    assert container(found)["lifecycle"]["preStop"]["exec"]["command"][-1] == deadline
+
+
+@pytest.mark.parametrize(("group", "grace", "deadline"), [("spot", 15, "10"), ("on-demand", 120, "110")])
+def test_a_group_that_says_nothing_has_two_minutes_to_go(group, grace, deadline, rendered):
     found = groups(rendered("spot"))[group]
     assert found["template"]["spec"]["terminationGracePeriodSeconds"] == grace
     command = container(found)["lifecycle"]["preStop"]["exec"]["command"]

@@ -8,6 +8,7 @@ from tests.charts.network import End, passes
 from tests.charts.rendering import COMPONENT, NAMESPACE, pods, some
 
 INTERNET, INSIDE = End(ip="52.216.8.44"), End(ip="10.1.2.3")
+AGENT, AGENT_IPV6 = End(ip="169.254.170.23"), End(ip="fd00:ec2::23")  # of EKS Pod Identity, as its user guide has them
 
 
 def pod(objects, component):
@@ -96,8 +97,16 @@ def test_nobody_reaches_a_submitter_or_a_test(rendered):
         ("external-s3", stranger("storage"), 443, False),
         ("external-s3", stranger("default"), 9000, False),
         ("minimal", stranger("storage"), 443, False),
-        ("workload-identity", End(ip="169.254.170.23"), 80, True),
-        ("minimal", End(ip="169.254.170.23"), 80, False),
+        ("workload-identity", AGENT, 80, True),
+        ("workload-identity", AGENT_IPV6, 80, True),
+        ("workload-identity", AGENT, 443, False),
+        ("workload-identity", End(ip="169.254.169.254"), 80, False),  # a node's credentials are beside it
+        ("minimal", AGENT, 80, False),
+        ("minimal", AGENT_IPV6, 80, False),
+        ("irsa", AGENT, 80, False),
+        ("irsa", End(ip="10.20.0.7"), 443, True),  # the bucket's endpoint
+        ("irsa", End(ip="10.20.1.7"), 443, True),  # the token service's, which extraEgress names
+        ("irsa", INTERNET, 443, False),
         ("minimal", End(ip="169.254.169.254"), 443, False),  # a cloud's metadata, where a node's credentials are
         ("seaweedfs", "store", 8333, True),
         ("seaweedfs", "store", 8888, False),  # the filer, which asks nobody for a key
@@ -123,6 +132,7 @@ def test_a_plain_http_endpoint_without_a_port_is_at_80(rendered):
 
 def test_the_submitter_has_no_business_with_the_store(rendered):
     assert not reaches(rendered("minimal"), "submitter", INTERNET, 443)
+    assert not reaches(rendered("workload-identity"), "submitter", AGENT, 80)
     assert not reaches(rendered("seaweedfs"), "submitter", "store", 8333)
 
 

@@ -42,6 +42,26 @@ def test_settings_of_an_own_s3_service(rendered):
     }
 
 
+def test_a_companys_own_authority_is_told_to_every_pod_that_reaches_the_store(rendered):
+    seen = set()
+    for where, labels, spec in pods(rendered("company-ca")):
+        told = environment(spec["containers"][0]).get("AWS_CA_BUNDLE")
+        mounts = [each for each in spec["containers"][0]["volumeMounts"] if each["name"] == "store-ca"]
+        volumes = [each for each in spec["volumes"] if each["name"] == "store-ca"]
+        if labels[COMPONENT] in STORE_PODS:
+            seen.add(labels[COMPONENT])
+            assert told == "/etc/histoseg/ca.crt", where
+            assert mounts == [{"name": "store-ca", "mountPath": "/etc/histoseg", "readOnly": True}], where
+            source = {"name": "company-ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+            assert volumes == [{"name": "store-ca", "configMap": source}], where
+        else:
+            assert (told, mounts, volumes) == (None, [], []), where
+    assert seen == set(STORE_PODS)
+    for where, _, spec in pods(rendered("minimal")):
+        assert "AWS_CA_BUNDLE" not in environment(spec["containers"][0]), where
+        assert "store-ca" not in str(spec), where
+
+
 def test_workload_identity_is_an_annotation_of_the_accounts_that_reach_the_store(rendered):
     objects = rendered(
         "workload-identity", r"serviceAccount.annotations.eks\.amazonaws\.com/role-arn=arn:aws:iam::1:role/x"

@@ -39,7 +39,7 @@ helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name ((index . 0).Chart.Versi
 {{/* What selects this release's pods; (list $ "head"), or (list $) for all of them. */}}
 {{- define "histoseg.selector" -}}
 app.kubernetes.io/name: histoseg
-app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name | quote }}
 {{- if gt (len .) 1 }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}

@@ -38,19 +38,43 @@ service, by which workload identity works, would go there too. */}}
 {{- if .Values.store.existingSecret }}
 {{ include "histoseg.storeKeys" . }}
 {{- end }}
+{{- if .Values.store.caConfigMap }}
+- name: AWS_CA_BUNDLE
+  value: /etc/histoseg/ca.crt
+{{- end }}
 {{- end -}}
 
 {{- define "histoseg.storeKeys" -}}
 - name: AWS_ACCESS_KEY_ID
   valueFrom:
     secretKeyRef:
-      name: {{ .Values.store.existingSecret }}
-      key: {{ .Values.store.accessKeyKey }}
+      name: {{ .Values.store.existingSecret | quote }}
+      key: {{ .Values.store.accessKeyKey | quote }}
 - name: AWS_SECRET_ACCESS_KEY
   valueFrom:
     secretKeyRef:
-      name: {{ .Values.store.existingSecret }}
-      key: {{ .Values.store.secretKeyKey }}
+      name: {{ .Values.store.existingSecret | quote }}
+      key: {{ .Values.store.secretKeyKey | quote }}
+{{- end -}}
+
+{{/* The authority that AWS_CA_BUNDLE names: a folder, for a file mounted alone would never change. */}}
+{{- define "histoseg.storeCaMount" -}}
+{{- if .Values.store.caConfigMap -}}
+- name: store-ca
+  mountPath: /etc/histoseg
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{- define "histoseg.storeCaVolume" -}}
+{{- with .Values.store.caConfigMap -}}
+- name: store-ca
+  configMap:
+    name: {{ . | quote }}
+    items:
+      - key: ca.crt
+        path: ca.crt
+{{- end }}
 {{- end -}}
 
 {{/* May be empty, so it is included where `with` sees that. */}}
@@ -58,9 +82,18 @@ service, by which workload identity works, would go there too. */}}
 {{- with .Values.imagePullSecrets -}}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
+{{- end -}}
+
+{{/* Where a pod may run, as .Values say it of all but workers, and a worker group of its own. May be empty as well. */}}
+{{- define "histoseg.placement" -}}
+{{- $said := dict -}}
+{{- range $key, $value := pick . "nodeSelector" "tolerations" -}}
+{{- if $value }}{{ $_ := set $said $key $value }}{{ end -}}
+{{- end -}}
+{{- if $said }}{{ toYaml $said }}{{ end -}}
 {{- end -}}
 
 {{/* The pod of a data command; (dict "root" $ "name" … "args" (list …) "resources" (dict …) "restart" …), and optionally
@@ -72,11 +105,12 @@ automountServiceAccountToken: false
 enableServiceLinks: false
 restartPolicy: {{ .restart }}
 {{- with include "histoseg.pullSecrets" $root }}{{ . | nindent 0 }}{{ end }}
+{{- with include "histoseg.placement" $root.Values }}{{ . | nindent 0 }}{{ end }}
 securityContext:
   {{- include "histoseg.podSecurity" $root | nindent 2 }}
 containers:
   - name: {{ .name }}
-    image: {{ include "histoseg.image" (list $root $root.Values.images.data) }}
+    image: {{ include "histoseg.image" (list $root $root.Values.images.data) | quote }}
     imagePullPolicy: {{ $root.Values.images.pullPolicy }}
     command: [histoseg]
     args:
@@ -87,7 +121,7 @@ containers:
       - name: RAY_AUTH_TOKEN
         valueFrom:
           secretKeyRef:
-            name: {{ . }}
+            name: {{ . | quote }}
             key: auth_token
       {{- end }}
     {{- with .ports }}
@@ -106,6 +140,7 @@ containers:
         mountPath: /tmp
       - name: home
         mountPath: /home/histoseg
+      {{- with include "histoseg.storeCaMount" $root }}{{ . | nindent 6 }}{{ end }}
       {{- if .raw }}
       - name: raw-data
         mountPath: /data
@@ -118,10 +153,11 @@ volumes:
   - name: home
     emptyDir:
       sizeLimit: {{ $root.Values.homeSize }}
+  {{- with include "histoseg.storeCaVolume" $root }}{{ . | nindent 2 }}{{ end }}
   {{- if .raw }}
   - name: raw-data
     persistentVolumeClaim:
-      claimName: {{ $root.Values.rawData.existingClaim }}
+      claimName: {{ $root.Values.rawData.existingClaim | quote }}
       readOnly: true
   {{- end }}
 {{- end -}}

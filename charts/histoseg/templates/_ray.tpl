@@ -16,7 +16,7 @@ rayVersion: {{ include "histoseg.rayVersion" . | quote }}
 authOptions:
   mode: {{ .Values.auth.mode }}
   {{- if and (eq .Values.auth.mode "token") .Values.auth.existingSecret }}
-  secretName: {{ .Values.auth.existingSecret }}
+  secretName: {{ .Values.auth.existingSecret | quote }}
   {{- end }}
 {{- if .Values.autoscaling.enabled }}
 enableInTreeAutoscaling: true
@@ -51,15 +51,13 @@ headGroupSpec:
       {{- include "histoseg.headPod" . | nindent 6 }}
 workerGroupSpecs:
   {{- range .Values.workerGroups }}
-  - groupName: {{ .name }}
+  - groupName: {{ .name | quote }}
     replicas: {{ .replicas }}
     minReplicas: {{ include "histoseg.minReplicas" . }}
     maxReplicas: {{ include "histoseg.maxReplicas" . }}
     rayStartParams:
-      {{- if not .gpus }}
-      # Else Ray would offer the GPUs that it sees on a GPU node, though the pod was given none.
-      num-gpus: "0"
-      {{- end }}
+      # KubeRay and Ray's autoscaler know the GPUs of few resource names; and without a 0 Ray would offer what it sees.
+      num-gpus: {{ .gpus | default 0 | int | quote }}
       {{- include "histoseg.objectStore" $ | nindent 6 }}
     template:
       metadata:
@@ -94,16 +92,9 @@ serviceAccountName: {{ include "histoseg.fullname" . }}-head
 # Only the autoscaler talks to the Kubernetes API. KubeRay gives this account the Role it needs.
 automountServiceAccountToken: {{ .Values.autoscaling.enabled }}
 {{- with .Values.priorityClass.name }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
-{{- with .Values.head.nodeSelector }}
-nodeSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .Values.head.tolerations }}
-tolerations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
+{{- with include "histoseg.placement" .Values }}{{ . | nindent 0 }}{{ end }}
 {{- include "histoseg.rayPod" . }}
 containers:
   - name: ray-head
@@ -129,7 +120,7 @@ volumes:
   {{- with .Values.rawData.existingClaim }}
   - name: raw-data
     persistentVolumeClaim:
-      claimName: {{ . }}
+      claimName: {{ . | quote }}
       readOnly: true
   {{- end }}
 {{- end -}}
@@ -142,16 +133,9 @@ serviceAccountName: {{ include "histoseg.fullname" $root }}-worker
 automountServiceAccountToken: false
 terminationGracePeriodSeconds: {{ $grace }}
 {{- with $group.priorityClassName | default $root.Values.priorityClass.name }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
-{{- with $group.nodeSelector }}
-nodeSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with $group.tolerations }}
-tolerations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
+{{- with include "histoseg.placement" $group }}{{ . | nindent 0 }}{{ end }}
 topologySpreadConstraints:
   - maxSkew: 1
     topologyKey: kubernetes.io/hostname
@@ -173,8 +157,8 @@ containers:
       preStop:
         exec:
           # Kubernetes tells Ray nothing of a reclaimed node. This does, and waits for the checkpoint that follows; ten
-          # seconds are left for Ray to stop.
-          command: [python, -m, ray_jobs.drain, --deadline-s, {{ sub $grace 10 | toString | quote }}]
+          # seconds are left for Ray to stop, or a third where there are few.
+          command: [python, -m, ray_jobs.drain, --deadline-s, {{ sub $grace (min 10 (div $grace 3)) | toString | quote }}]
     resources:
       {{- $resources := dict "cpu" (toString $group.cpus) "memory" $group.memory }}
       {{- if $group.gpus }}
@@ -201,7 +185,7 @@ securityContext:
 node has is enough. Ends with the list of variables, to which the caller appends. */}}
 {{- define "histoseg.rayContainer" -}}
 {{- $root := index . 0 -}}
-image: {{ include "histoseg.image" (list $root $root.Values.images.train) }}
+image: {{ include "histoseg.image" (list $root $root.Values.images.train) | quote }}
 imagePullPolicy: {{ $root.Values.images.pullPolicy }}
 securityContext:
   {{- include "histoseg.containerSecurity" $root | nindent 2 }}
@@ -212,6 +196,7 @@ volumeMounts:
     mountPath: /tmp
   - name: home
     mountPath: /home/histoseg
+  {{- with include "histoseg.storeCaMount" $root }}{{ . | nindent 2 }}{{ end }}
   {{- if and (index . 1) $root.Values.rawData.existingClaim }}
   - name: raw-data
     mountPath: /data
@@ -240,4 +225,5 @@ env:
 - name: home
   emptyDir:
     sizeLimit: {{ $root.Values.homeSize }}
+{{- with include "histoseg.storeCaVolume" $root }}{{ . | nindent 0 }}{{ end }}
 {{- end -}}

@@ -3,7 +3,7 @@
 apiVersion: ray.io/v1
 kind: RayJob
 metadata:
-  namespace: {{ .Release.Namespace }}
+  namespace: {{ .Release.Namespace | quote }}
   labels:
     {{- include "histoseg.labels" (list . "head") | nindent 4 }}
     {{- with include "histoseg.queueLabels" . }}{{ . | nindent 4 }}{{ end }}
@@ -27,12 +27,13 @@ spec:
       automountServiceAccountToken: false
       enableServiceLinks: false
       {{- with include "histoseg.pullSecrets" . }}{{ . | nindent 6 }}{{ end }}
+      {{- with include "histoseg.placement" .Values }}{{ . | nindent 6 }}{{ end }}
       securityContext:
         {{- include "histoseg.podSecurity" . | nindent 8 }}
       # KubeRay fills in the command: submit unless it is there already, then follow the log.
       containers:
         - name: ray-job-submitter
-          image: {{ include "histoseg.image" (list . .Values.images.train) }}
+          image: {{ include "histoseg.image" (list . .Values.images.train) | quote }}
           imagePullPolicy: {{ .Values.images.pullPolicy }}
           env:
             {{- include "histoseg.noGpus" . | nindent 12 }}
@@ -58,9 +59,9 @@ spec:
 
 {{- define "histoseg.queueLabels" -}}
 {{- with .Values.kueue.queue -}}
-kueue.x-k8s.io/queue-name: {{ . }}
+kueue.x-k8s.io/queue-name: {{ . | quote }}
 {{- end }}
 {{- with .Values.kueue.priorityClass }}
-kueue.x-k8s.io/priority-class: {{ . }}
+kueue.x-k8s.io/priority-class: {{ . | quote }}
 {{- end }}
 {{- end -}}

@@ -13,6 +13,9 @@
 {{- if and $v.store.seaweedfs.enabled (not $v.store.existingSecret) -}}
 {{- fail "store.existingSecret is empty: SeaweedFS takes its access key from it; make one with kubectl create secret generic, as README.md shows" -}}
 {{- end -}}
+{{- if and $v.store.seaweedfs.enabled $v.store.caConfigMap -}}
+{{- fail "store.caConfigMap is set, but store.seaweedfs.enabled is true: that store shows no certificate; clear store.caConfigMap, or switch store.seaweedfs.enabled off" -}}
+{{- end -}}
 {{- if and $v.store.url (not $v.store.existingSecret) (not $v.serviceAccount.annotations) (not $v.serviceAccount.podIdentity) -}}
 {{- fail "store.existingSecret and serviceAccount.annotations are both empty: no pod could prove to the store who it is; name a Secret with an access key, annotate the accounts for AWS's workload identity, or set serviceAccount.podIdentity=true" -}}
 {{- end -}}
@@ -65,6 +68,9 @@
 {{- define "histoseg.refuseGroup" -}}
 {{- $autoscaling := (index . 0).Values.autoscaling.enabled -}}
 {{- $group := index . 1 -}}
+{{- if and (index . 0).Values.kueue.queue (has $group.name (list "head" "submitter")) -}}
+{{- fail (printf "workerGroups: a group is named %s and kueue.queue is set: Kueue calls a set of a job's pods head and another submitter, and each name stands for one set; rename the group" $group.name) -}}
+{{- end -}}
 {{- $replicas := int $group.replicas -}}
 {{- $min := include "histoseg.minReplicas" $group | int -}}
 {{- $max := include "histoseg.maxReplicas" $group | int -}}
