@@ -8,12 +8,14 @@ from typing import Any
 from histoseg.checks import Check
 from histoseg.kube.api import Object
 from histoseg.kube.rayjob import num_pods, quantity
-from histoseg.kube.rules.manifest import Cluster, Group, Pod, at, cluster_of, is_gpu
+from histoseg.kube.rules.manifest import Cluster, Group, Pod, at, cluster_of, is_gpu, is_gpu_for_kuberay
+
+ROUNDING = 1e-9  # 100m and twice 100m are a hair more than 300m, in floating point.
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Node:
-    """A node that takes new pods, and its GPUs that no pod of ours was given yet."""
+    """A node that takes new pods, and what it has that no pod of ours was given yet."""
 
     labels: Mapping[str, str]
     free: dict[str, float]
@@ -21,7 +23,7 @@ class _Node:
     @classmethod
     def of(cls, node: Object) -> "_Node":
         has = _amounts(at(node, "status.allocatable") or {}, f"node {at(node, 'metadata.name')}")
-        return cls(labels=at(node, "metadata.labels") or {}, free=_gpus(has))
+        return cls(labels=at(node, "metadata.labels") or {}, free=has)
 
     def take(self, group: Group, resource: str, amount: float) -> bool:
         """Give a pod of the group its GPUs, if it may come here and there are as many."""
@@ -35,10 +37,13 @@ class _Node:
 def gpu_check(template: Mapping[str, Any], nodes: Sequence[Object]) -> Check:
     """Whether the nodes could hold every GPU pod at once, if nothing else used their GPUs."""
     open_nodes = [_Node.of(node) for node in nodes if not at(node, "spec.unschedulable")]
-    there = sum(sum(node.free.values()) for node in open_nodes)
+    wanted = [(group, count, _gpus(_asked(group.pod, "limits"))) for group, count in _worker_groups(template)]
+    named = {name for _, _, gpus in wanted for name in gpus}  # Of a node's devices, others may be network cards.
+    known = [{name: x for name, x in n.free.items() if name in named or is_gpu_for_kuberay(name)} for n in open_nodes]
+    there = sum(sum(gpus.values()) for gpus in known)
     asked, placed = 0.0, 0.0
-    for group, count in _worker_groups(template):
-        for resource, amount in _gpus(_asked(group.pod, "limits")).items():
+    for group, count, gpus in wanted:
+        for resource, amount in gpus.items():
             asked += count * amount
             placed += amount * sum(any(n.take(group, resource, amount) for n in open_nodes) for _ in range(count))
     return Check(
@@ -58,7 +63,7 @@ def quota_checks(template: Mapping[str, Any], quotas: Sequence[Object]) -> Itera
         written = at(quota, "status.hard") or at(quota, "spec.hard") or {}
         hard = _amounts({key: written[key] for key in sorted(written.keys() & asked.keys())}, name)
         used = _amounts(at(quota, "status.used") or {}, name)
-        over = [key for key in hard if asked[key] > hard[key]]
+        over = [key for key in hard if asked[key] > hard[key] * (1 + ROUNDING)]
         shown = [f"{key} {asked[key]:g} of {hard[key]:g} ({used.get(key, 0):g} used)" for key in hard]
         yield Check(
             what=name,

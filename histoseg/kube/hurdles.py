@@ -49,7 +49,7 @@ def of_events(events: Sequence[Object], since: str) -> Hurdle | None:
         if reason == "FailedScheduling":
             return _unschedulable(str(event.get("involvedObject", {}).get("name") or "a pod"), said)
         if reason in ("FailedMount", "FailedAttachVolume"):
-            remedy = "create what it names, or correct rawData.existingClaim in the chart's values"
+            remedy = "create what it names, or correct the chart's values (rawData.existingClaim, store.caConfigMap)"
             return Hurdle(kind="mount", text=f"a volume cannot be mounted: {said}; {remedy}")
         if reason.startswith("Failed"):
             return _refused_pod(said)

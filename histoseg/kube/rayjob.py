@@ -8,7 +8,7 @@ from typing import Any
 
 from histoseg.errors import ClusterError
 from histoseg.jobs import MAX_NAME_CHARS, NAME, Job, results_folder
-from histoseg.kube.rules.manifest import is_gpu
+from histoseg.kube.rules.manifest import is_gpu_for_kuberay
 from histoseg.kube.settings import Settings
 
 EXPERIMENT, JOB = "histoseg.io/experiment", "histoseg.io/job"  # labels
@@ -91,14 +91,14 @@ def _pod_resources(group: Mapping[str, Any]) -> dict[str, float]:
     limits, requests = asked.get("limits") or {}, asked.get("requests") or {}
     given = {**(group.get("rayStartParams") or {}), **_lower(group.get("resources") or {})}
     cpus = given.get("num-cpus", limits.get("cpu", requests.get("cpu", 0)))
-    kinds = [quantity(limits[key], WORKERS) for key in sorted(limits) if is_gpu(key)]
+    kinds = [quantity(limits[key], WORKERS) for key in sorted(limits) if is_gpu_for_kuberay(key)]
     gpus = given.get("num-gpus", next((amount for amount in kinds if amount), 0))  # Of several kinds only the first
     return {"CPU": float(math.ceil(quantity(cpus, WORKERS))), "GPU": quantity(gpus, WORKERS)}
 
 
 def _lower(resources: Mapping[str, Any]) -> dict[str, Any]:
     """A group's `resources` under the names of `rayStartParams`; upper and lower case are the same there."""
-    names = {key: "num-gpus" if is_gpu(key.lower()) else f"num-{key.lower()}s" for key in resources}
+    names = {key: "num-gpus" if is_gpu_for_kuberay(key.lower()) else f"num-{key.lower()}s" for key in resources}
     return {names[key]: amount for key, amount in resources.items() if names[key] in ("num-cpus", "num-gpus")}
 
 

@@ -1,6 +1,7 @@
 """What an image must be, as far as its recipe tells."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,30 @@ def test_packages_are_locked_and_compiled_for_a_root_that_cannot_be_written(path
                 assert "--compile-bytecode" in command, name
                 assert "constraints requirements.lock" in command or "--constraint requirements.lock" in command, name
     assert "PYTHONDONTWRITEBYTECODE" not in path.read_text()
+
+
+def test_the_standard_library_is_compiled_but_for_its_tests_and_packages() -> None:
+    # The official image deletes every .pyc below /usr/local; lib2to3's tests hold files that no compiler takes.
+    found = stages(ROOT / "dockerfiles" / "Dockerfile")
+    (command,) = (rest for rest in found["base"].all("RUN") if "compileall" in rest)
+    words = shlex.split(command)
+    assert words[:4] == ["python3", "-m", "compileall", "-q"]
+    assert command.endswith("""'import sysconfig; print(sysconfig.get_path("stdlib"))')\"""")
+    left_out = re.compile(words[words.index("-x") + 1])
+    library = "/usr/local/lib/python3.11"
+    assert left_out.search(f"{library}/lib2to3/tests/data/bom.py")
+    assert left_out.search(f"{library}/test/badsyntax_3131.py")
+    assert left_out.search(f"{library}/site-packages/pip/__init__.py")
+    for name in ("argparse.py", "json/decoder.py", "asyncio/events.py", "unittest/mock.py"):
+        assert not left_out.search(f"{library}/{name}")
+
+
+def test_a_shipped_image_has_that_standard_library(shipped: Stage) -> None:
+    found = stages(ROOT / "dockerfiles" / "Dockerfile")
+    below = shipped
+    while below.base in found:
+        below = found[below.base]
+    assert below.name == "base"
 
 
 def test_the_data_image_has_neither_torch_nor_ray() -> None:

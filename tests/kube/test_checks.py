@@ -256,6 +256,22 @@ def test_parts_of_gpus_fit_where_such_parts_are(lines, api):
     assert lines()["GPUs"].found == "2 asked for, 2 fit on the nodes of now, which have 8"
 
 
+def test_what_is_no_gpu_is_not_counted_as_one(lines, api):
+    others = {**node("a", 4)["status"]["allocatable"], "rdma/hca": "1000"}
+    with_nodes(api, {**node("a", 4), "status": {"allocatable": others}})
+    assert lines()["GPUs"].found == "2 asked for, 2 fit on the nodes of now, which have 4"
+
+
+def test_a_quota_of_exactly_as_much_is_kept(lines, api):
+    """0.1 + 2 x 0.1 CPU, which is more than 0.3 in floating point."""
+    cpu = "spec.containers.0.resources.requests.cpu"
+    head, submitter = "spec.rayClusterSpec.headGroupSpec.template", "spec.submitterPodTemplate"
+    edits = {f"{head}.{cpu}": "100m", f"{WORKER}.template.{cpu}": "100m", f"{submitter}.{cpu}": "0"}
+    api.put(CONFIG_MAPS, "histoseg-settings", config_map(edits=edits.items()))
+    api.put("v1/resourcequotas", "lab", {"metadata": {"name": "lab"}, "status": {"hard": {"cpu": "300m"}}})
+    assert lines()["quota lab"].ok
+
+
 def test_quotas(lines, api):
     """Head 2 CPU and 4 Gi, two workers of 4 and 16, submitter 1 and 1: 11 CPU, 37 Gi, 2 GPUs, 4 pods."""
     hard = {

@@ -113,9 +113,9 @@ class TestManifest:
     ],
 )
 def test_gpus_are_what_kuberay_takes_for_them(resource, expected):
-    from histoseg.kube.rules.manifest import is_gpu
+    from histoseg.kube.rules.manifest import is_gpu_for_kuberay
 
-    assert is_gpu(resource) is expected
+    assert is_gpu_for_kuberay(resource) is expected
 
 
 class TestCapacity:
@@ -134,6 +134,12 @@ class TestCapacity:
 
     def test_start_parameters_go_before_limits(self):
         assert capacity(group(rayStartParams={"num-cpus": "6", "num-gpus": "0"})) == {"CPU": 12.0}
+
+    def test_only_they_tell_ray_of_gpus_whose_name_kuberay_does_not_know(self):
+        one = group()
+        one["template"]["spec"]["containers"][0]["resources"]["limits"] = {"cpu": 4, "nvidia.com/gpu.shared": 1}
+        assert capacity(one) == {"CPU": 8.0}
+        assert capacity({**one, "rayStartParams": {"num-gpus": "1"}}) == {"CPU": 8.0, "GPU": 2.0}
 
     def test_so_do_group_resources(self):
         assert capacity(group(resources={"CPU": "5", "GPU": 2, "spot": "1"})) == {"CPU": 10.0, "GPU": 4.0}

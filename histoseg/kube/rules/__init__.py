@@ -6,7 +6,7 @@ long after `kubectl apply` was content. These rules say it before anything is cr
 
 from collections.abc import Iterable, Iterator
 
-from histoseg.kube.rules import deletion, kueue, pods, raycluster, rayjob
+from histoseg.kube.rules import deletion, kueue, pods, raycluster, rayjob, secrets
 from histoseg.kube.rules.manifest import Document, Finding, cluster_of, is_ray, pods_of, title
 
 
@@ -29,8 +29,8 @@ def _findings(document: Document, template: bool) -> Iterator[Finding]:
         for rule in raycluster.DOCUMENT_RULES:
             yield from rule(document)
     if cluster := cluster_of(document):
-        for cluster_rule in (*raycluster.RULES, *kueue.CLUSTER_RULES, pods.autoscaler_is_restricted):
+        for cluster_rule in (*raycluster.RULES, *kueue.CLUSTER_RULES, *pods.CLUSTER_RULES, *secrets.CLUSTER_RULES):
             yield from cluster_rule(cluster)
     for pod in pods_of(document):
-        for pod_rule in pods.RULES:
+        for pod_rule in (*pods.RULES, *secrets.RULES):
             yield from pod_rule(pod)

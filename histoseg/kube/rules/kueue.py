@@ -9,7 +9,7 @@ from histoseg.kube.rules.manifest import Cluster, Document, Finding, at
 from histoseg.kube.rules.raycluster import Rule
 
 QUEUE, ELASTIC = "kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/elastic-job"
-MAX_GROUPS = 17  # A workload has at most 18 sets of pods, and the head is one.
+MAX_POD_SETS = 18  # Of a workload: spec.podSets of its CRD
 
 
 def brings_its_cluster(job: Document) -> Iterator[Finding]:
@@ -29,16 +29,20 @@ def gives_back_its_cluster(job: Document) -> Iterator[Finding]:
 
 
 def fits_a_workload(cluster: Cluster) -> Iterator[Finding]:
-    """More groups than a workload has places for, or one whose name is taken there."""
-    path = f"{cluster.path}.workerGroupSpecs"
-    if cluster.queue and len(cluster.workers) > MAX_GROUPS:
-        remedy = f"a job in a queue has at most {MAX_GROUPS} worker groups"
+    """More groups than a workload has places for, or one whose name is taken there.
+
+    The submitter's place is not the webhooks' to know: PodSets (pkg/controller/jobs/rayjob) adds it, and the workload
+    is refused. Names are compared as there, in lower case (NewPodSetReference).
+    """
+    taken = ("head", "submitter") if cluster.submitter else ("head",)
+    path, most = f"{cluster.path}.workerGroupSpecs", MAX_POD_SETS - len(taken)
+    if cluster.queue and len(cluster.workers) > most:
+        remedy = f"a job in a queue has at most {most} worker groups beside {' and '.join(taken)}"
         yield Finding(path=path, found=len(cluster.workers), remedy=remedy)
     for group in cluster.workers if cluster.queue else []:
-        if group.name == "head":
-            yield Finding(
-                path=f"{group.path}.groupName", found="head", remedy="Kueue keeps that for the head; rename it"
-            )
+        if (name := group.name.lower()) in taken:
+            remedy = f"Kueue keeps that for the {name}; rename it"
+            yield Finding(path=f"{group.path}.groupName", found=group.name, remedy=remedy)
 
 
 def scales_as_a_queue_allows(cluster: Cluster) -> Iterator[Finding]:

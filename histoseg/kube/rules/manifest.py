@@ -8,6 +8,8 @@ from typing import Any
 
 Document = Mapping[str, Any]
 POD_TEMPLATES = ("Deployment", "StatefulSet", "DaemonSet", "Job")
+# What gpuResource may be in the chart (values.schema.json): whatever a device plugin may call its GPUs or their parts.
+GPU = re.compile(r"[a-z0-9.-]+/[A-Za-z0-9._-]+")
 MIG = re.compile(r"nvidia\.com/mig-[0-9]+g\.[0-9]+gb")  # A part of a GPU: nvidia.com/mig-2g.10gb
 
 
@@ -32,14 +34,21 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Pod:
-    """A pod's spec, and where it is."""
+    """A pod's spec, where it is, and the pod's annotations."""
 
     path: str
     spec: Document
+    annotations: Document = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, tree: Document, path: str, above: str = "") -> "Pod":
+        """What lies at a path below `above`; its metadata lie beside it."""
+        annotations = at(tree, f"{path.removesuffix('spec')}metadata.annotations") or {}
+        return cls(path=above + path, spec=at(tree, path) or {}, annotations=annotations)
 
     def containers(self) -> Iterator[tuple[str, Document]]:
-        """Each container with its path, those that run first as well."""
-        for kind in ("initContainers", "containers"):
+        """Each container with its path, those that run first or come later as well."""
+        for kind in ("initContainers", "containers", "ephemeralContainers"):
             for i, container in enumerate(self.spec.get(kind) or []):
                 yield f"{self.path}.{kind}[{i}]", container
 
@@ -54,7 +63,7 @@ class Group:
 
     @property
     def pod(self) -> Pod:
-        return Pod(path=f"{self.path}.template.spec", spec=at(self.spec, "template.spec") or {})
+        return Pod.of(self.spec, "template.spec", above=f"{self.path}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +74,14 @@ class Cluster:
         path: Where its spec is.
         annotations: Those of the document that holds it.
         queue: The Kueue queue that its document waits in; "" if none.
+        submitter: Whether a pod of its own submits to it.
     """
 
     path: str
     spec: Document
     annotations: Document = field(default_factory=dict)
     queue: str = ""
+    submitter: bool = False
 
     @property
     def autoscaling(self) -> bool:
@@ -113,7 +124,12 @@ def at(tree: Document, path: str) -> Any:
 
 
 def is_gpu(resource: str) -> bool:
-    """Whether KubeRay tells Ray of a container's limit of this name as of GPUs (IsGPUResourceKey)."""
+    """Whether a Ray container's limit of this name is one of GPUs: the chart has no other devices."""
+    return GPU.fullmatch(resource) is not None
+
+
+def is_gpu_for_kuberay(resource: str) -> bool:
+    """Whether KubeRay tells Ray of such a limit by itself, where num-gpus is not given (IsGPUResourceKey)."""
     return resource.endswith("gpu") or MIG.fullmatch(resource) is not None
 
 
@@ -127,6 +143,11 @@ def is_ray(document: Document, kind: str) -> bool:
     return document.get("kind") == kind and str(document.get("apiVersion")).startswith("ray.io/")
 
 
+def has_submitter(job: Document) -> bool:
+    """Whether a RayJob is submitted by a pod of its own; the CRD's default is that it is."""
+    return at(job, "spec.submissionMode") in (None, "K8sJobMode")
+
+
 def cluster_of(document: Document) -> Cluster | None:
     """The Ray cluster that a RayCluster is or a RayJob makes; None if there is none."""
     paths = {"RayCluster": "spec", "RayJob": "spec.rayClusterSpec"}
@@ -134,7 +155,9 @@ def cluster_of(document: Document) -> Cluster | None:
     if path is None or not isinstance(spec := at(document, path), Mapping):
         return None
     queue = (at(document, "metadata.labels") or {}).get("kueue.x-k8s.io/queue-name", "")
-    return Cluster(path=path, spec=spec, annotations=at(document, "metadata.annotations") or {}, queue=queue)
+    annotations = at(document, "metadata.annotations") or {}
+    submitter = is_ray(document, "RayJob") and has_submitter(document)
+    return Cluster(path=path, spec=spec, annotations=annotations, queue=queue, submitter=submitter)
 
 
 def pods_of(document: Document) -> list[Pod]:
@@ -146,7 +169,7 @@ def pods_of(document: Document) -> list[Pod]:
         "RayJob": "spec.submitterPodTemplate.spec",
     }
     paths |= dict.fromkeys(POD_TEMPLATES, "spec.template.spec")
-    spec = at(document, paths[kind]) if kind in paths else None
-    own = [Pod(path=paths[kind], spec=spec)] if kind in paths and isinstance(spec, Mapping) else []
+    path = paths.get(kind) if kind else None
+    own = [Pod.of(document, path)] if path and isinstance(at(document, path), Mapping) else []
     cluster = cluster_of(document)
     return own + ([group.pod for group in cluster.groups] if cluster else [])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from histoseg.jobs import MAX_NAME_CHARS, NAME
-from histoseg.kube.rules.manifest import Document, Finding, at, cluster_of, is_gpu
+from histoseg.kube.rules.manifest import Document, Finding, at, cluster_of, has_submitter, is_gpu
 
 MODES = ("K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode")
 
@@ -146,7 +146,7 @@ def submitter_ends(job: Document) -> Iterator[Finding]:
 
 def submitter_is_given(job: Document) -> Iterator[Finding]:
     """KubeRay's own submitter: ours, for it has no security context, which Pod Security's `restricted` refuses."""
-    if at(job, "spec.submissionMode") in (None, "K8sJobMode") and at(job, "spec.submitterPodTemplate") is None:
+    if has_submitter(job) and at(job, "spec.submitterPodTemplate") is None:
         remedy = "give one with a security context; KubeRay's own has none"
         yield Finding(path="spec.submitterPodTemplate", found=None, remedy=remedy)
 
