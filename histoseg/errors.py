@@ -5,6 +5,7 @@ HistosegError                 every error meant for a person: one line, what, wh
 ├── DataError                 raw files, shards or an index that are not as they must be
 │   └── MissingSourceError    a folder in which a source's raw files are not to be found
 ├── StorageError              a store that cannot be reached, read or written
+│   └── StoreRefusedError     a store that says no, and would again: no right, no such bucket, not implemented
 ├── CheckpointError           a checkpoint that is damaged or belongs to another model
 ├── LeaseError                somebody else has taken over what this process works on
 ├── ClusterError              a Kubernetes or Ray cluster that refuses, or lacks what a job needs
@@ -30,6 +31,10 @@ class MissingSourceError(DataError):
 
 class StorageError(HistosegError):
     """A store that cannot be reached, read or written."""
+
+
+class StoreRefusedError(StorageError):
+    """A store that says no, and would again: no right, no such bucket, not implemented."""
 
 
 class CheckpointError(HistosegError):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from histoseg.config import require
 from histoseg.runs import digest
 
+RELEASE = "histoseg"  # The chart's usual release
 DRIVER = "ray_jobs.driver"  # The module that a cluster runs: `python -m ray_jobs.driver …`
 MAX_NAME_CHARS = 47  # KubeRay's limit for a RayJob: it appends to the name, and Kubernetes ends names at 63.
 NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")  # DNS-1035, what KubeRay demands

@@ -20,13 +20,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from histoseg.errors import LeaseError, StorageError
+from histoseg.errors import LeaseError, StorageError, StoreRefusedError
 from histoseg.storage import Store
 
 logger = logging.getLogger(__name__)
 
 TTL_S = 30.0  # Longer than a garbage collection or a slow put, shorter than anyone would wait to look.
 BEATS_PER_TTL = 5
+PATIENCE_S = 600.0  # For a store that only fails; whoever wants a lease keeps GPUs waiting.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,10 @@ def leased(store: Store, name: str, owner: str, ttl_s: float = TTL_S) -> Iterato
         name: What is leased.
         owner: Who asks. The same owner takes its own lease over at once.
         ttl_s: Seconds without a beat after which a holder counts as gone.
+
+    Raises:
+        LeaseError: If the store refuses, or only fails for `PATIENCE_S`. It is no StorageError: to try again is of no
+            use.
     """
     lease = _acquire(store, name, owner, ttl_s)
     done = threading.Event()
@@ -61,7 +66,7 @@ def leased(store: Store, name: str, owner: str, ttl_s: float = TTL_S) -> Iterato
 
 def _acquire(store: Store, name: str, owner: str, ttl_s: float) -> Lease:
     seen: tuple[int, bytes] | None = None
-    since = time.monotonic()
+    since, failing_since = time.monotonic(), None
     while True:
         try:
             number = newest(store, name)
@@ -73,15 +78,21 @@ def _acquire(store: Store, name: str, owner: str, ttl_s: float) -> Lease:
                     return following
                 if seen is None or seen[0] != number:
                     logger.info("lease %s: held by %s; waiting", name, holder.get("owner", "nobody"))
-                seen, since = (number, body), time.monotonic()
+                seen, since, failing_since = (number, body), time.monotonic(), None
             elif time.monotonic() - since >= ttl_s:
                 logger.warning("lease %s: no sign of life for %.0f s; taking it over", name, ttl_s)
                 if _put(store, following, owner):
                     return following
                 seen = None
         except StorageError as error:  # Nobody could beat meanwhile, so nobody is gone because of it.
-            logger.warning("lease %s: the store does not answer: %s", name, error)
-            seen = None
+            since = time.monotonic()
+            failing_since = failing_since or since
+            if isinstance(error, StoreRefusedError) or since - failing_since >= PATIENCE_S:
+                raise LeaseError(
+                    f"{store.url}/leases/{name}/: no lease can be had: {error}; `histoseg doctor` checks what the key "
+                    f"may do there; mend that, then submit again"
+                ) from error
+            logger.warning("lease %s: the store fails, asking again: %s", name, error)
         time.sleep(ttl_s / BEATS_PER_TTL / 2)
 
 

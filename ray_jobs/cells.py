@@ -4,7 +4,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +35,7 @@ class Means:
         notes: An absolute folder of this node for Ray's own notes.
         capacity: What the cluster will have when all its nodes are there; empty means what it has.
         owner: Who this is, for those who want the same cells.
+        job: The name under which it was submitted, which gives it an order of its own; empty means the plan's order.
     """
 
     connect: Callable[[], AbstractContextManager[None]]
@@ -43,6 +44,7 @@ class Means:
     notes: Path
     capacity: Mapping[str, float] = field(default_factory=dict)
     owner: str = field(default_factory=lambda: uuid.uuid4().hex)
+    job: str = ""
 
 
 def complete(plan: "Plan", store: "Store", means: Means) -> HistosegError | None:
@@ -69,11 +71,21 @@ def complete(plan: "Plan", store: "Store", means: Means) -> HistosegError | None
         try:
             resources = grid.available(means.capacity)
             workers = grid.Workers(num_workers=means.workers, use_gpu=resources.get("GPU", 0) >= 1)
-            grid.run(groups, workers, means.notes, resources, means.owner)
+            grid.run(in_own_order(groups, means.job), workers, means.notes, resources, means.owner)
             _require_records(wanted, store)
         except HistosegError as error:
             return error
     return None
+
+
+def in_own_order(groups: Sequence[Group], job: str) -> list[Group]:
+    """Groups as a job goes through them: each job in another order, so that several at once share the work.
+
+    In the same order, the later one would wait for lease after lease of the earlier one.
+    """
+    from histoseg.runs import digest
+
+    return sorted(groups, key=lambda group: digest([job, group.id])) if job else list(groups)
 
 
 def _recorded(store: "Store", wanted: set[str]) -> set[str]:
@@ -87,6 +99,11 @@ def _require_records(wanted: set[str], store: "Store") -> None:
             f"{len(missing)} of {len(wanted)} cells have no record, though their groups came to an end, {min(missing)} "
             "among them; did somebody delete records meanwhile? Submit again: only these are run"
         )
+
+
+def _eta(done: int, left: int, elapsed_s: float) -> str:
+    """When the rest is done if it goes as fast; "" where nothing is new, as when deleted records came again."""
+    return f"  eta {left * elapsed_s / done:.0f} s" if done > 0 else ""
 
 
 @contextmanager
@@ -106,9 +123,8 @@ def _counting(store: "Store", wanted: set[str], first: int) -> Iterator[None]:
                 logger.warning("cells: cannot be counted: %s", error)
                 continue
             if found > last:
-                pace = (found - first) / (time.monotonic() - begin)
-                eta = (len(wanted) - found) / pace
-                logger.info("cells: %d of %d recorded  eta %.0f s", found, len(wanted), eta)
+                eta = _eta(found - first, len(wanted) - found, time.monotonic() - begin)
+                logger.info("cells: %d of %d recorded%s", found, len(wanted), eta)
             last = found
 
     with shown(CELLS) as show:

@@ -6,8 +6,10 @@ leaves table, page and figures in the store. Repeating it is safe and cheap, wha
 
 import argparse
 import logging
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,6 +116,13 @@ def require_weights(plan: "Plan", store: "Store") -> None:
             find_weights(network, store)
 
 
+def fresh(folder: Path) -> Path:
+    """The folder, made or emptied."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
 def put_results(folder: Path, store: "Store", target: str) -> str:
     """Copy a report's files into the store, the page last; returns the page's URL."""
     paths = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.name == "index.html")
@@ -159,11 +168,18 @@ def drive(asked: argparse.Namespace) -> str:
     from histoseg.storage import PATIENT, connect
 
     store = connect(asked.store, PATIENT)
-    raw = None if asked.data == PREPARED else Path(asked.data)
+    raw = None if asked.data == PREPARED else Path(asked.data).resolve()
     if asked.data == DEMO:
-        raw = draw_demo(asked.experiment, asked.scale)
+        raw = draw_demo(asked.experiment, asked.scale).resolve()
     sets = tuple(asked.set.split())
-    same = Options(experiment=asked.experiment, scale=asked.scale, seeds=asked.seeds, sets=sets, store=asked.store)
+    same = Options(
+        experiment=asked.experiment,
+        scale=asked.scale,
+        seeds=asked.seeds,
+        sets=sets,
+        data=PREPARED,  # It lies in this very store by now.
+        store=asked.store,
+    )
     work = Work(
         experiment=asked.experiment,
         scale=asked.scale,
@@ -177,11 +193,14 @@ def drive(asked: argparse.Namespace) -> str:
         connect=existing_ray,
         workers=asked.workers,
         cache=(HOME / "cache").resolve(),
-        notes=(HOME / "notes").resolve(),
+        notes=(HOME / "notes" / asked.name).resolve(),
         capacity=capacity(asked.capacity),
+        job=asked.name,
     )
-    done = run(work, store, means)
-    page = put_results(done.report.page.parent, store, results_folder(asked.experiment, asked.name))
+    # Jobs on one head share its folder. Work.out stays as it is, for the page names it to those who fetch the results.
+    with chdir(fresh(HOME / "reports" / asked.name)):
+        done = run(work, store, means)
+        page = put_results(done.report.page.parent, store, results_folder(asked.experiment, asked.name))
     print(done.report.table)
     if done.failure is not None:
         raise done.failure

@@ -55,7 +55,7 @@ def run(groups: Sequence[Group], workers: Workers, notes: Path, resources: Mappi
     """Complete all groups; one that fails does not stop the others. Ray must have been started.
 
     Args:
-        groups: What to do, most urgent first.
+        groups: What to do, in this order.
         workers: What each group gets.
         notes: An absolute folder of this node, on which drivers run as well, for Ray's own notes. Nobody else reads
             them: checkpoints and records go to the store.

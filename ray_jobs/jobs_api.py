@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +19,16 @@ from typing import Any
 from histoseg.errors import ClusterError
 from histoseg.jobs import Job
 from histoseg.provenance import git_commit, versions
+from ray_jobs.options import without_password
 
 logger = logging.getLogger("histoseg.jobs")
 
 LOOK_EVERY_S = 2.0
 PATIENCE_S = 120.0  # For a dashboard that does not answer while a job is followed; the head may be restarting.
+SILENCE_S = 30.0  # Of a log, after which its connection is made anew: one that broke on the way may never tell.
 PACKAGES = ("histoseg", "ray_jobs")
 ANEW = "CANCEL=1 and then the same command run what has no record in the store now"
+THERE = ("PENDING", "RUNNING", "SUCCEEDED")
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -65,28 +68,26 @@ class RemoteRay:
         manifest = self.manifest(job, command)
         name: str = manifest["submission_id"]
         client = self._client()
-        state = self._state(client, name)
-        if state in ("FAILED", "STOPPED"):
-            show(
-                f"job {name}: an earlier attempt has {state.lower()}; it is submitted again, and goes on where that was"
-            )
-            _asking(self.address, lambda: client.delete_job(name))
-        if state == "SUCCEEDED":
+        found = self._ensure(client, manifest, show)
+        if found == "SUCCEEDED":
             show(f"job {name}: has finished already; RESULTS=1 fetches its table; {ANEW}")
             return name
-        if state in ("PENDING", "RUNNING"):
-            show(f"job {name}: is {state.lower()} already; following it")
+        if found:
+            show(f"job {name}: is {found.lower()} already; following it")
         else:
-            _asking(self.address, lambda: client.submit_job(**manifest))
-            show(f"job {name}: submitted to {self.address}")
-        self._follow(client, name, show)
+            show(f"job {name}: submitted to {without_password(self.address)}")
+        try:
+            self._follow(client, name, show)
+        except KeyboardInterrupt:
+            show(f"job {name}: left running; `{command}` follows it again, `{command} CANCEL=1` ends it")
+            raise
         return name
 
     def status(self, name: str) -> str:
         """One line on how a job stands."""
         client = self._client()
         if not self._state(client, name):
-            return f"job {name}: not submitted to {self.address}"
+            return f"job {name}: not submitted to {without_password(self.address)}"
         info = _asking(self.address, lambda: client.get_job_info(name))
         since = time.strftime("%H:%M:%S", time.localtime((info.start_time or 0) / 1000))
         return f"job {name}: {info.status.lower()}, started {since}; {info.message or ''}".rstrip("; ")
@@ -111,6 +112,27 @@ class RemoteRay:
 
         logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # It tells of every connection.
         return _asking(self.address, lambda: JobSubmissionClient(self.address))
+
+    def _ensure(self, client: Any, manifest: Mapping[str, Any], show: Callable[[str], None]) -> str:
+        """See that the job is there; returns the state it was found in, or "" if it was submitted just now."""
+        name = manifest["submission_id"]
+        state = self._state(client, name)
+        for _ in range(4):  # Somebody else may submit the same at this moment.
+            if state in THERE:
+                return state
+            try:
+                if not state:
+                    _asking(self.address, lambda: client.submit_job(**manifest))
+                    return ""
+                earlier = f"an earlier attempt has {state.lower()}"
+                show(f"job {name}: {earlier}; it is submitted again, and goes on where that was")
+                _asking(self.address, lambda: client.delete_job(name))
+                state = ""
+            except ClusterError:
+                before, state = state, self._state(client, name)
+                if state == before:
+                    raise
+        raise ClusterError(f"job {name}: somebody else submits and deletes it at this moment; repeat the command")
 
     def _state(self, client: Any, name: str) -> str:
         """What Ray says of a job, or "" if it has none of this name."""
@@ -143,7 +165,8 @@ class RemoteRay:
                 return state
             away_since = None if state else away_since or time.monotonic()
             if away_since and time.monotonic() - away_since > PATIENCE_S:
-                raise ClusterError(f"{self.address}: job {name} is lost: {why}; repeat the command")
+                where = without_password(self.address)
+                raise ClusterError(f"{where}: job {name} is lost: {why}; repeat the command")
             time.sleep(LOOK_EVERY_S)
 
 
@@ -157,13 +180,8 @@ class _Log:
 
     def follow(self) -> bool:
         """Show what is new until the log ends or the connection does; whether anything was."""
-        import aiohttp
-
-        before, self._position, trouble = self._num_shown, 0, ""
-        try:
-            asyncio.run(self._read())
-        except (RuntimeError, OSError, aiohttp.ClientError) as error:
-            trouble = "" if self._position else str(error) or type(error).__name__
+        before, self._position = self._num_shown, 0
+        trouble = asyncio.run(self._read())
         if trouble and not self._trouble_is_told:
             self._show(f"job {self._name}: its log cannot be had, trying again: {trouble}")
         self._trouble_is_told = bool(trouble)
@@ -174,10 +192,19 @@ class _Log:
         self._position = 0
         self._take(log)
 
-    async def _read(self) -> None:
+    async def _read(self) -> str:
+        """Show what a connection brings until it ends; returns why it brought nothing, or ""."""
+        import aiohttp
+
         stream: AsyncIterator[str] = self._client.tail_job_logs(self._name)
         async with aclosing(stream) as chunks:  # type: ignore[type-var]  # Ray promises less than it gives
-            async for chunk in chunks:
+            while True:
+                try:
+                    chunk = await asyncio.wait_for(anext(chunks), SILENCE_S)
+                except (StopAsyncIteration, TimeoutError):
+                    return ""
+                except (RuntimeError, OSError, aiohttp.ClientError) as error:
+                    return "" if self._position else without_password(str(error)) or type(error).__name__
                 self._take(chunk)
 
     def _take(self, chunk: str) -> None:
@@ -196,16 +223,19 @@ def _asking(address: str, ask: Callable[[], Any]) -> Any:
     try:
         return ask()
     except (RayError, RuntimeError, ValueError, OSError) as error:
-        raise ClusterError(f"{address}: {_advice(str(error))}") from error
+        raise ClusterError(without_password(f"{address}: {_advice(str(error))}")) from error
 
 
 def _advice(text: str) -> str:
     """What to do about an error of Ray's client, in one line."""
-    first = next((line.strip() for line in text.splitlines() if line.strip()), "no answer")
+    lines = [line.strip(" .") for line in text.splitlines() if line.strip(" .")] or ["no answer"]
+    first = lines[0]
     if first.startswith("Authentication failed"):
         return "it does not know this token; check RAY_AUTH_TOKEN"
     if first.startswith("Authentication required"):
         return "it asks for a token: set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH to the file that holds it"
+    if first.startswith("Request failed with status code"):
+        return f"{lines[-1]}; repeat the command"  # The last line of a traceback there, or all that was said
     return f"{first}; RAY_ADDRESS must be the dashboard's address, http://host:8265"
 
 

@@ -1,6 +1,7 @@
 """What was typed: an experiment, where it is to run, and what to do about it."""
 
 import argparse
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from histoseg.errors import ConfigError
-from histoseg.jobs import DEMO, PREPARED, Job
+from histoseg.jobs import DEMO, NAME, PREPARED, RELEASE, Job
 
-RELEASE = "histoseg"  # The chart's usual release
 Action = Literal["run", "status", "results", "cancel", "dry-run"]
 
 
@@ -54,7 +54,7 @@ class Options:
 
     @property
     def command(self) -> str:
-        """The shortest command that does the same."""
+        """The shortest command that does the same; a password in an address is left out, for others read it."""
         given = {
             "EXP": self.experiment,
             "SCALE": self.scale,
@@ -68,7 +68,7 @@ class Options:
             "CLUSTER": self.cluster,
             "NAMESPACE": self.namespace,
             "RELEASE": self.release if self.cluster and self.release != RELEASE else "",
-            "RAY_ADDRESS": self.ray_address,
+            "RAY_ADDRESS": without_password(self.ray_address),
             "SHIP": "1" if self.ship else "",
         }
         words = [f"{name}={shlex.quote(str(value))}" for name, value in given.items() if value]
@@ -100,6 +100,11 @@ class Options:
             store=f"{base}/{DEMO}" if data == DEMO else base,
             workers=self.workers,
         )
+
+
+def without_password(text: str) -> str:
+    """An address, or a text with addresses, without the user:password@ that may stand before a host."""
+    return re.sub(r"(^|(?<=://))[^/\s]*@", "", text)
 
 
 def parse(arguments: Sequence[str] | None, description: str = "") -> Options:
@@ -145,6 +150,8 @@ def _require_place(parser: argparse.ArgumentParser, options: Options) -> None:
         parser.error(f"--{options.action} is about a job on a cluster; add --cluster or --ray-address")
     if options.name and options.action not in ("status", "results", "cancel"):
         parser.error("--job names a job that is there: add --status, --results or --cancel")
+    if options.name and not NAME.fullmatch(options.name):
+        parser.error(f"--job {options.name!r} is no job's name; one looks like table1-1f0c9a2e")
     all_jobs = options.cluster and options.action == "status"
     named = options.name and not (options.ray_address and options.action == "results")
     if not (options.experiment or named or all_jobs):

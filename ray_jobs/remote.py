@@ -131,18 +131,24 @@ def fetch(store: "Store", source: str, out: Path) -> Path:
         out: The experiment gets a folder of its own below it.
 
     Raises:
-        ClusterError: If it has left nothing yet.
+        ClusterError: If it has left nothing yet, or not all.
         StorageError: If the store cannot be read from here.
     """
     from histoseg.storage import FileStore
 
     _, experiment, name = source.split("/")
-    keys = sorted(store.list(f"{source}/"), key=lambda key: key.endswith("/index.html"))
+    keys, page = store.list(f"{source}/"), f"{source}/index.html"
     if not keys:
         raise ClusterError(
             f"{store.url}/{source} is empty: job {name} has left no results yet; STATUS=1 says how it stands"
         )
+    if page not in keys:  # It is put last.
+        raise ClusterError(
+            f"{store.url}/{source} has no index.html yet: the results of job {name} are still being written; repeat "
+            f"the command, or see with STATUS=1 how it stands"
+        )
     target = FileStore((out / experiment).resolve())
-    for key in keys:
+    target.delete("index.html")  # Of an earlier job, if this ends half-way.
+    for key in sorted(keys, key=lambda key: key == page):
         target.put(key.removeprefix(f"{source}/"), store.get(key))
     return target.root / "index.html"

@@ -5,6 +5,8 @@ on Kubernetes, as the chart's settings there say), or RAY_ADDRESS=http://host:82
 Repeating it is safe and cheap, whatever ended it before.
 """
 
+import io
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -31,19 +33,30 @@ def submit(options: Options) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Submit; what goes wrong is one line on stderr and exit code 1."""
+    """Submit; what goes wrong is one line on stderr and exit code 1. A reader that goes, as `head` does, ends it."""
+    _write_whatever_comes()
     log_to_stdout()
     options = parse(arguments, (__doc__ or "").partition("\n")[0])
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        print(submit(options))
+        print(submit(options), flush=True)
     except HistosegError as error:
         sys.exit(f"histoseg: {error}")
     except KeyboardInterrupt:
-        elsewhere = bool(options.cluster or options.ray_address)
-        goes_on = "the job goes on; the same command follows it again, CANCEL=1 ends it"
-        here = "the same command goes on where this one was"
-        sys.exit(f"histoseg: interrupted; {goes_on if elsewhere else here}")
+        # Whether a job goes on elsewhere is said by those who know that there is one.
+        elsewhere = options.cluster or options.ray_address
+        again = "repeat the command" if elsewhere else "the same command goes on where this one was"
+        sys.exit(f"histoseg: interrupted; {again}")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Else Python complains when it closes stdout.
+        sys.exit(128 + signal.SIGPIPE)  # As a shell names the end of what wrote to nobody
+
+
+def _write_whatever_comes() -> None:
+    """Let no character of a log that a terminal cannot show end the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _interrupt(_signal: int, _frame: object) -> NoReturn:

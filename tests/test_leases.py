@@ -3,7 +3,8 @@ import time
 
 import pytest
 
-from histoseg.errors import LeaseError, StorageError
+from histoseg import leases
+from histoseg.errors import LeaseError, StorageError, StoreRefusedError
 from histoseg.leases import FencedStore, Lease, leased, newest
 from histoseg.storage import FileStore, connect
 
@@ -124,3 +125,38 @@ def test_a_lease_is_asked_for_again_when_the_store_fails_at_the_put(tmp_path, mo
     monkeypatch.setattr(FileStore, "put_if_absent", fail_once)
     with leased(store, "cells", "job", TTL_S) as lease:
         assert lease.number == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "patience_s", "at_once"),
+    [(StoreRefusedError("access denied"), 600.0, True), (StorageError("connection refused"), 0.2, False)],
+)
+def test_a_lease_that_can_never_be_had_is_not_waited_for_for_ever(tmp_path, monkeypatch, error, patience_s, at_once):
+    puts = []
+
+    def fail(self, key, body):
+        puts.append(key)
+        raise error
+
+    monkeypatch.setattr(leases, "PATIENCE_S", patience_s)
+    monkeypatch.setattr(FileStore, "put_if_absent", fail)
+    with pytest.raises(LeaseError, match=rf"/leases/cells/: no lease can be had: {error}; `histoseg doctor`"):
+        leased(FileStore(tmp_path), "cells", "job", TTL_S).__enter__()
+    assert (len(puts) == 1) == at_once
+
+
+def test_a_holder_that_lives_is_waited_for_through_outages_of_any_length(tmp_path, monkeypatch):
+    """Errors between signs of life do not add up."""
+    monkeypatch.setattr(leases, "PATIENCE_S", 3 * TTL_S)
+    held, leave, flaky = [], threading.Event(), Outage(tmp_path)
+    with leased(flaky, "cells", "first", TTL_S):
+        waiter = threading.Thread(target=hold, args=(flaky, "second", held, leave))
+        waiter.start()
+        for _ in range(5):
+            flaky.is_down = True
+            time.sleep(TTL_S / 2)
+            flaky.is_down = False
+            time.sleep(TTL_S / 2)
+    leave.set()
+    waiter.join()
+    assert held == [("second", 2)]

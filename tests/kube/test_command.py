@@ -84,13 +84,49 @@ def test_results_are_fetched_page_last(typed, name, tmp_path, monkeypatch):
     monkeypatch.setattr("histoseg.storage.connect", lambda url: store)
     code, _, _ = typed("--data", "demo", "--results")
     assert code.startswith(f"histoseg: {store.url}/results/smoke/{name} is empty: job {name} has left no results yet")
-    for part in ("index.html", "smoke.md", "figures/a.png"):
+    page = tmp_path / "results" / "smoke" / "index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("of an earlier job")
+    store.put(f"results/smoke/{name}/smoke.md", b"smoke.md")
+    code, _, _ = typed("--data", "demo", "--results")
+    assert (
+        f"{name} has no index.html yet: the results of job {name} are still being written; repeat the command" in code
+    )
+    assert page.read_text() == "of an earlier job"  # Nothing was fetched.
+    for part in ("index.html", "figures/a.png"):
         store.put(f"results/smoke/{name}/{part}", part.encode())
     code, printed, _ = typed("--data", "demo", "--results")
     assert code == 0
     folder = tmp_path / "results" / "smoke"
     assert printed.splitlines()[-1] == str(folder / "index.html")
     assert (folder / "figures/a.png").read_text() == "figures/a.png"
+    assert page.read_text() == "index.html"
+
+
+def test_an_interrupted_command_says_that_a_job_goes_on_only_if_there_is_one(typed, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("histoseg.kube.follow.status", interrupted)
+    assert typed("--data", "demo", "--status")[0] == "histoseg: interrupted; repeat the command"
+
+
+def test_a_fetch_that_ends_half_way_leaves_no_page_of_another_job(tmp_path, monkeypatch):
+    from histoseg.errors import StorageError
+    from histoseg.storage import FileStore
+    from ray_jobs.remote import fetch
+
+    def away(_self, key):
+        raise StorageError(f"no answer ({key})")
+
+    store, page = FileStore(tmp_path / "bucket"), tmp_path / "out" / "smoke" / "index.html"
+    store.put("results/smoke/smoke-1/index.html", b"of smoke-1")
+    fetch(store, "results/smoke/smoke-1", tmp_path / "out")
+    assert page.exists()
+    monkeypatch.setattr(FileStore, "get", away)
+    with pytest.raises(StorageError):
+        fetch(store, "results/smoke/smoke-1", tmp_path / "out")
+    assert not page.exists()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A job on a Ray that is there, followed through what may happen to its dashboard."""
 
 import asyncio
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -25,6 +26,8 @@ class Dashboard:
 
     def __init__(self, states, connections, log=""):
         self.states, self.connections, self.log = states, connections, log
+        self.done = []  # What was asked of it
+        self.refusals = {}  # The errors of what it refuses
 
     def list_jobs(self):
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
@@ -40,6 +43,17 @@ class Dashboard:
                 await asyncio.sleep(part)
             else:
                 yield part
+
+    def submit_job(self, **asked):
+        self._do("submit")
+
+    def delete_job(self, _name):
+        self._do("delete")
+
+    def _do(self, what):
+        self.done.append(what)
+        if what in self.refusals:
+            raise self.refusals.pop(what)
 
     def get_job_logs(self, _name):
         if isinstance(self.log, Exception):
@@ -57,6 +71,7 @@ def follow(monkeypatch):
 
     monkeypatch.setattr(jobs_api, "LOOK_EVERY_S", 0.01)
     monkeypatch.setattr(jobs_api, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(jobs_api, "SILENCE_S", 1.0)
 
     def do(dashboard):
         ray = jobs_api.RemoteRay(address="http://host:8265")
@@ -133,3 +148,81 @@ def test_a_log_that_cannot_be_had_is_said_once_and_the_job_followed_all_the_same
 def test_a_rest_of_the_log_that_cannot_be_had_does_not_change_how_the_job_ended(follow):
     *_, last = follow(Dashboard(["SUCCEEDED"], [["one\n", BROKEN]], AWAY))
     assert "the end of its log cannot be had: http://host:8265: Failed to connect to Ray" in last
+
+
+def test_a_log_that_falls_silent_for_ever_hides_no_end(follow):
+    """As after a VPN was cut: nobody closes the connection."""
+    connections = [["one\n", 10**6 * 1.0], [10**6 * 1.0]]
+    assert follow(Dashboard(["RUNNING", "SUCCEEDED"], connections, "one\ntwo\n")) == ["one", "two"]
+
+
+def test_whoever_stops_following_is_told_that_the_job_goes_on(follow, monkeypatch):
+    from ray_jobs import jobs_api
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jobs_api._Log, "follow", interrupted)
+    shown = []
+    ray, dashboard = jobs_api.RemoteRay(address="http://host:8265"), Dashboard(["RUNNING"], [])
+    monkeypatch.setattr(jobs_api.RemoteRay, "_client", lambda _self: dashboard)
+    dashboard.name = ray.name(JOB)
+    with pytest.raises(KeyboardInterrupt):
+        ray.submit(JOB, "make submit EXP=table1", shown.append)
+    assert shown[-1].endswith(
+        "left running; `make submit EXP=table1` follows it again, `make submit EXP=table1 CANCEL=1` ends it"
+    )
+
+
+def test_a_reader_that_goes_is_not_taken_for_a_broken_log(monkeypatch):
+    from ray_jobs.jobs_api import _Log
+
+    def show(_line):
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        _Log(Dashboard(["RUNNING"], [["one\n"]]), "x", show).follow()
+
+
+# What the dashboard answers where its agent refused, with the agent's own answer within.
+TAKEN = RuntimeError(
+    'Request failed with status code 500: Traceback (most recent call last):\n  File "job_head.py", line 418\n'
+    "RuntimeError: Request failed with status code 400: Traceback (most recent call last):\n"
+    "ValueError: Job with submission_id x already exists.\n.\n."
+)
+GONE = RuntimeError("Request failed with status code 404: Job x does not exist.")
+
+
+@pytest.fixture
+def ensure(monkeypatch):
+    """Makes sure that a dashboard, which has such states and such refusals, has a job; gives what it found and did."""
+    from ray_jobs.jobs_api import RemoteRay
+
+    def do(states, **refusals):
+        dashboard = Dashboard(states, [])
+        dashboard.name, dashboard.refusals = "x", refusals
+        found = RemoteRay(address="http://me:secret@host")._ensure(
+            dashboard, {"submission_id": "x"}, lambda _line: None
+        )
+        return found, dashboard.done
+
+    return do
+
+
+def test_of_two_who_submit_at_the_same_moment_both_follow(ensure):
+    assert ensure(["", "RUNNING"], submit=TAKEN) == ("RUNNING", ["submit"])
+    assert ensure(["FAILED", "RUNNING"], delete=TAKEN) == ("RUNNING", ["delete"])
+    assert ensure(["FAILED", ""], delete=GONE) == ("", ["delete", "submit"])
+
+
+def test_what_ray_refuses_is_its_own_words_in_one_line(ensure):
+    says = "http://host: ValueError: Job with submission_id x already exists; repeat the command"
+    with pytest.raises(ClusterError, match=rf"^{re.escape(says)}$"):
+        ensure([""], submit=TAKEN)
+
+
+def test_the_address_is_doubted_where_nobody_answers_and_its_password_not_shown(ensure):
+    away = ConnectionError("Failed to connect to Ray at address: http://me:secret@host.")
+    says = "http://host: Failed to connect to Ray at address: http://host; RAY_ADDRESS must be the dashboard's address"
+    with pytest.raises(ClusterError, match=rf"^{re.escape(says)}"):
+        ensure([""], submit=away)

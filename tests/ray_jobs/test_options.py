@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from histoseg.errors import ConfigError
-from ray_jobs.options import Options, parse
+from ray_jobs.options import Options, parse, without_password
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +35,14 @@ def test_the_command_can_be_pasted_into_a_shell():
         "RAY_ADDRESS": "http://h:1",
         "SHIP": "1",
     }
+
+
+@pytest.mark.parametrize("address", ["http://me:secret@h:8265", "me:secret@h:8265"])
+def test_a_password_in_the_address_is_not_shown(address):
+    """The command is written into the job, where everybody reads it."""
+    assert "RAY_ADDRESS=" in options(ray_address=address).command
+    assert "secret" not in options(ray_address=address).command
+    assert without_password("cannot reach http://a:b@h/x?y, but http://c") == "cannot reach http://h/x?y, but http://c"
 
 
 def test_a_cluster_takes_its_own_store_unless_one_is_named():
@@ -67,6 +75,7 @@ def test_files_of_this_machine_are_refused_on_a_cluster(field):
         (["--experiment", "table1", "--cluster", "a", "--status", "--cancel"], "not allowed with argument"),
         (["--experiment", "table1", "--cluster", "a", "--job", "b"], "--job names a job that is there"),
         (["--ray-address", "a", "--job", "b", "--results"], "name an experiment"),
+        (["--ray-address", "a", "--job", "a/b", "--status"], "--job 'a/b' is no job's name; one looks like table1-"),
         (["--experiment", "table1", "--workers", "0"], "'0' is no whole number above 0"),
     ],
 )
