@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from histoseg.errors import HistosegError
+from histoseg.errors import HistosegError, StoreRefusedError
 from histoseg.storage import BRISK, connect
 
-NEEDS_RIGHT = "the key needs this right on the bucket"
+NEEDS_RIGHT = "correct the URL, or get this right: for the key on a bucket, for this user on a folder"
 NEEDS_STORE = (
     "no right helps; take a store with conditional puts (If-None-Match), such as AWS, SeaweedFS, Ceph or MinIO"
 )
@@ -50,11 +50,13 @@ def store_checks(url: str) -> Iterator[Check]:
     }
     try:
         for name, attempt in steps.items():
+            advice = NEEDS_STORE if name == "put only if absent" else NEEDS_RIGHT
             try:
                 ok, found = attempt(), url
-            except HistosegError as error:
+            except StoreRefusedError as error:
                 ok, found = False, str(error)
-            advice = NEEDS_STORE if name == "put only if absent" else NEEDS_RIGHT
+            except HistosegError as error:  # It says what to do
+                ok, found, advice = False, str(error), ""
             yield Check(what=f"store: {name}", ok=ok, found=found, advice=advice)
             if not ok:
                 return

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from histoseg.checks import Check, store_checks
 from histoseg.errors import HistosegError
+from histoseg.jobs import RELEASE
 from histoseg.machine import available_cpus
 from histoseg.provenance import versions
 
@@ -40,7 +41,7 @@ class Places:
     dashboard: str = ""
     cluster: str = ""
     namespace: str = ""
-    release: str = "histoseg"
+    release: str = RELEASE
     experiment: str = ""
     scale: str = "laptop"
 
@@ -112,10 +113,14 @@ def dashboard_checks(url: str, token: str) -> Iterator[Check]:
             found=f"{url}: {status} without one",
             advice="whoever reaches it can run code there; set auth.mode: token in the chart's values",
         )
-        what = "dashboard: takes our token"
+        what, token = "dashboard: takes our token", token.strip()
         if not token:
             found = "not checked: RAY_AUTH_TOKEN is not set; its value is `auth_token` in the cluster's Secret"
             yield Check(what=what, ok=True, found=found)
+            return
+        if not (token.isascii() and token.isprintable()):  # Of such a one, the error would quote all of it
+            found = "RAY_AUTH_TOKEN has a letter that cannot be sent"
+            yield Check(what=what, ok=False, found=found, advice="take `auth_token` from this cluster's Secret")
             return
         status = _status(url, "/api/version", token)
         advice = "RAY_AUTH_TOKEN is of another cluster; take `auth_token` from this cluster's Secret"

@@ -7,7 +7,7 @@ A put is atomic in both: a reader sees the old object, the new one or none, neve
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, runtime_checkable
 from urllib.parse import unquote
 
-from histoseg.errors import ConfigError, StorageError
+from histoseg.errors import ConfigError, StorageError, StoreRefusedError
 
 if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+    from botocore.response import StreamingBody
     from mypy_boto3_s3.client import S3Client
 
 MULTIPART_BYTES = 64 * 2**20  # Above this, a put goes up in parts, several at a time.
@@ -37,6 +39,8 @@ class Patience:
 
 
 CONFLICT_PAUSES = 5  # 3 s in all
+LONGEST_PAUSE_S = 10.0  # Between two readings of a body that was cut
+REFUSING = (401, 403, 501)  # Statuses that mean no, also the next time
 USUAL = Patience()
 PATIENT = Patience(attempts=18)  # Two minutes: a job that has got so far does not give up at once.
 BRISK = Patience(attempts=2, read_timeout_s=5.0)  # For what is soon asked again anyway
@@ -134,16 +138,16 @@ class FileStore:
             with tempfile.TemporaryDirectory(dir=_made(path.parent), prefix=".new-") as folder:
                 part = Path(folder) / "part"
                 _fill(part, body)
-                os.link(part, path)
-        except FileExistsError:
-            return False
+                return _link(part, path)
         except OSError as error:
-            raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
-        return True
+            raise _failure("write", path, error) from error
 
     def size(self, key: str) -> int | None:
         path = self.path(key)
-        return path.stat().st_size if path.is_file() else None
+        try:
+            return path.stat().st_size if path.is_file() else None
+        except OSError as error:
+            raise _failure("read", path, error) from error
 
     def list(self, prefix: str = "") -> list[str]:
         found = (Path(folder) / name for folder, _, names in os.walk(self.root) for name in names)
@@ -152,15 +156,22 @@ class FileStore:
         return sorted(key for key in visible if key.startswith(prefix))
 
     def delete(self, key: str) -> None:
-        self.path(key).unlink(missing_ok=True)
+        path = self.path(key)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise _failure("delete", path, error) from error
 
     @contextmanager
     def _reading(self, key: str) -> Iterator[BinaryIO]:
+        path = self.path(key)
         try:
-            with self.path(key).open("rb") as file:
+            with path.open("rb") as file:
                 yield file
         except FileNotFoundError:
             raise StorageError(f"{self.url} has no object {key!r}") from None
+        except OSError as error:
+            raise _failure("read", path, error) from error
 
 
 class S3Store:
@@ -192,16 +203,17 @@ class S3Store:
         )
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
         # A session of its own: boto3's shared one would keep the credentials that were set when it was first used.
-        return boto3.session.Session().client("s3", region_name=region, config=config)
+        try:
+            return boto3.session.Session().client("s3", region_name=region, config=config)
+        except ValueError as error:  # of an endpoint such as host:8333
+            raise ConfigError(f"{self.url}: {error}; write http://host:port in {_endpoint_variable()}") from None
 
     def get(self, key: str) -> bytes:
-        with self._asking(key):
-            return self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"].read()
+        return self._read(key, lambda: self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"])
 
     def get_range(self, key: str, offset: int, num_bytes: int) -> bytes:
-        span = f"bytes={offset}-{offset + num_bytes - 1}"
-        with self._asking(key):
-            return self._client.get_object(Bucket=self.bucket, Key=self.prefix + key, Range=span)["Body"].read()
+        span, full_key = f"bytes={offset}-{offset + num_bytes - 1}", self.prefix + key
+        return self._read(key, lambda: self._client.get_object(Bucket=self.bucket, Key=full_key, Range=span)["Body"])
 
     def download(self, key: str, path: Path) -> None:
         with self._asking(key), _whole_file(path) as part:
@@ -259,22 +271,56 @@ class S3Store:
         with self._asking(key):
             self._client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
 
+    def _read(self, key: str, ask: Callable[[], "StreamingBody"]) -> bytes:
+        """A body in full, asked for again if it was cut: botocore repeats requests, but not reading what they bring."""
+        from botocore import exceptions
+
+        cut = (
+            exceptions.ResponseStreamingError,
+            exceptions.IncompleteReadError,
+            exceptions.ReadTimeoutError,
+            exceptions.ConnectionClosedError,
+        )
+        with self._asking(key):
+            cuts = 0
+            while True:
+                body = ask()
+                try:
+                    return body.read()
+                except cut:
+                    cuts += 1
+                    if cuts == self.patience.attempts:
+                        raise
+                time.sleep(min(2**cuts / 10, LONGEST_PAUSE_S))
+
     @contextmanager
     def _asking(self, key: str) -> Iterator[None]:
         """Turn what boto3 raises into one line that says what to look at."""
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError
 
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "AWS"
-        where = f"{self.url} at {endpoint}"
+        where = f"{self.url} at {os.environ.get(_endpoint_variable()) or 'AWS'}"
         try:
             yield
-        except ClientError as error:
-            code = error.response.get("Error", {}).get("Code", "")
-            raise StorageError(f"{where}: {_S3_CODES.get(code, str(error))} (object {key!r})") from error
-        except (BotoCoreError, Boto3Error) as error:
+        except (BotoCoreError, Boto3Error, ClientError) as error:
+            answer = error if isinstance(error, ClientError) else error.__context__  # An upload's is wrapped
+            if isinstance(answer, ClientError):
+                code = answer.response.get("Error", {}).get("Code", "")
+                kind = StoreRefusedError if _is_refused(answer, code) else StorageError
+                raise kind(f"{where}: {_S3_CODES.get(code, str(answer))} (object {key!r})") from error
             advice = "check AWS_ENDPOINT_URL and the credentials in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"
             raise StorageError(f"{where}: {error}; {advice}") from error
+
+
+def _endpoint_variable() -> str:
+    """The variable that says where S3 is."""
+    return "AWS_ENDPOINT_URL_S3" if os.environ.get("AWS_ENDPOINT_URL_S3") else "AWS_ENDPOINT_URL"
+
+
+def _is_refused(answer: "ClientError", code: str) -> bool:
+    """Whether the same question would get the same answer, so that asking again is of no use."""
+    status = answer.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status in REFUSING or code == "NoSuchBucket"
 
 
 _S3_CODES = {
@@ -286,6 +332,14 @@ _S3_CODES = {
     "InvalidAccessKeyId": "the access key is unknown; check AWS_ACCESS_KEY_ID",
     "SignatureDoesNotMatch": "the secret key is wrong; check AWS_SECRET_ACCESS_KEY",
 }
+
+
+def _failure(what: str, path: Path, error: OSError, more: str = "") -> StorageError:
+    """What a file system said, as one line."""
+    # The latter two are of a file where a folder must be.
+    for_good = isinstance(error, PermissionError | NotADirectoryError | FileExistsError)
+    kind = StoreRefusedError if for_good else StorageError
+    return kind(f"cannot {what} {path}: {error.strerror or error}{more}")
 
 
 def _made(folder: Path) -> Path:
@@ -302,7 +356,16 @@ def _whole_file(path: Path) -> Iterator[Path]:
             yield part
             part.replace(path)
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror or error}; nothing was left half-written") from error
+        raise _failure("write", path, error, "; nothing was left half-written") from error
+
+
+def _link(part: Path, path: Path) -> bool:
+    """Give a file a second name, unless something has it; whether it got it."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _fill(part: Path, body: bytes | Path) -> None:

@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from histoseg.errors import StorageError
+from histoseg.errors import StoreRefusedError
 from histoseg.storage import FileStore
 
 TOKEN = "very-secret"
@@ -78,6 +78,15 @@ def test_the_token_of_another_cluster(dashboard):
     found = bad(dashboard, "of-another")
     assert list(found) == ["dashboard: takes our token"]
     assert "403 with it" in found["dashboard: takes our token"]
+
+
+@pytest.mark.parametrize("token", [f"{TOKEN}\r", f" {TOKEN}\n"])
+def test_what_an_editor_leaves_at_a_tokens_end_is_no_part_of_it(token, dashboard):
+    assert bad(dashboard, token) == {}
+
+
+def test_a_token_that_cannot_be_sent_is_not_shown(dashboard):
+    assert list(bad(dashboard, f"{TOKEN}\n{TOKEN}")) == ["dashboard: takes our token"]
 
 
 def test_a_head_that_is_ill(dashboard, monkeypatch):
@@ -208,14 +217,14 @@ class Unlisted(FileStore):
     """A store whose key may not list."""
 
     def list(self, prefix=""):
-        raise StorageError("access denied; the key may not do this here")
+        raise StoreRefusedError("access denied; the key may not do this here")
 
 
 @pytest.mark.parametrize(
     ("kind", "step", "advice"),
     [
         (Overwriting, "put only if absent", "no right helps; take a store with conditional puts (If-None-Match), such"),
-        (Unlisted, "list", "the key needs this right on the bucket"),
+        (Unlisted, "list", "correct the URL, or get this right: for the key on a bucket"),
     ],
 )
 def test_what_a_store_cannot_do_is_told_and_nothing_is_left_there(kind, step, advice, tmp_path, monkeypatch):
@@ -236,3 +245,19 @@ def test_whoever_stops_listening_leaves_nothing_there(tmp_path):
     assert next(found).what == "store: put"
     found.close()
     assert FileStore(tmp_path).list() == []
+
+
+@pytest.mark.parametrize(
+    ("url", "found", "is_of_rights"),
+    [
+        ("file:///etc/passwd/x", "cannot write /etc/passwd/x/", True),
+        ("s3://b/p", "s3://b/p: Invalid endpoint: host:8333; write http://host:port in AWS_ENDPOINT_URL", False),
+    ],
+)
+def test_a_store_that_cannot_be_is_one_line(url, found, is_of_rights, monkeypatch):
+    from histoseg.checks import NEEDS_RIGHT, store_checks
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "host:8333")
+    (check,) = store_checks(url)
+    assert check.found.startswith(found)
+    assert check.advice == (NEEDS_RIGHT if is_of_rights else "")

@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from histoseg.errors import ConfigError, StorageError
-from histoseg.storage import MULTIPART_BYTES, connect
+from histoseg.errors import ConfigError, StorageError, StoreRefusedError
+from histoseg.storage import BRISK, MULTIPART_BYTES, connect
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +87,12 @@ def test_of_many_who_put_if_absent_one_wins(store):
 
 
 @contextmanager
-def answering(statuses):
-    """An S3 server that answers PUTs with these statuses, the last for ever; gives the variables that lead to it."""
-    left = list(statuses)
+def answering(statuses, cuts=0):
+    """An S3 server that answers PUTs with these statuses, the last for ever; gives the variables that lead to it.
+
+    Of what is read, `cuts` times only half arrives.
+    """
+    left, bodies = list(statuses), [b"01234"] * cuts + [b"0123456789"]
 
     class Answer(BaseHTTPRequestHandler):
         def do_PUT(self):
@@ -97,6 +100,12 @@ def answering(statuses):
             self.send_response(left.pop(0) if len(left) > 1 else left[0])
             self.send_header("Content-Length", "0")
             self.end_headers()
+
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "10")
+            self.end_headers()
+            self.wfile.write(bodies.pop(0))
 
         def log_message(self, *_):
             pass
@@ -126,6 +135,45 @@ def test_a_conflict_that_does_not_end_is_an_error(monkeypatch):
             monkeypatch.setenv(name, value)
         with pytest.raises(StorageError, match="record"):
             connect("s3://bucket").put_if_absent("record", b"x")
+
+
+@pytest.mark.parametrize(
+    "read", [lambda store: store.get("a"), lambda store: store.get_range("a", 0, 10)], ids=["all", "part"]
+)
+def test_a_body_that_is_cut_is_asked_for_again(read, monkeypatch):
+    with answering([200], cuts=1) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        assert read(connect("s3://bucket", BRISK)) == b"0123456789"
+
+
+def test_but_not_for_ever(monkeypatch):
+    with answering([200], cuts=2) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(StorageError, match="check AWS_ENDPOINT_URL"):
+            connect("s3://bucket", BRISK).get("a")
+
+
+@pytest.mark.parametrize(("status", "is_for_good"), [(401, True), (403, True), (501, True), (400, False), (503, False)])
+@pytest.mark.parametrize("kind", ["bytes", "file"])
+def test_a_no_that_will_stay_one_is_told_from_what_passes(status, is_for_good, kind, tmp_path, monkeypatch):
+    (tmp_path / "body").write_bytes(b"x")
+    with answering([status]) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(StorageError, match="s3://bucket at http") as caught:
+            connect("s3://bucket", BRISK).put("a", b"x" if kind == "bytes" else tmp_path / "body")
+    assert isinstance(caught.value, StoreRefusedError) is is_for_good
+
+
+@pytest.mark.parametrize("ask", ["get", "delete", "put", "put_if_absent"])
+def test_what_a_file_system_refuses_is_one_line(ask, tmp_path):
+    (tmp_path / "file").write_bytes(b"x")
+    store = connect(f"file://{tmp_path}/file")
+    words = [b"x"] if ask.startswith("put") else []
+    with pytest.raises(StoreRefusedError, match=r"cannot .*/file/a: (Not a directory|File exists)"):
+        getattr(store, ask)("a", *words)
 
 
 def test_a_store_travels_to_another_process(store):
@@ -158,13 +206,13 @@ def test_a_key_cannot_leave_the_store(tmp_path):
 
 
 def test_a_wrong_bucket_or_key_or_endpoint_says_what_to_do(s3_url, monkeypatch):
-    with pytest.raises(StorageError, match="no such bucket"):
+    with pytest.raises(StoreRefusedError, match="no such bucket"):
         connect("s3://another-bucket").list()
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    with pytest.raises(StorageError, match="check AWS_SECRET_ACCESS_KEY"):
+    with pytest.raises(StoreRefusedError, match="check AWS_SECRET_ACCESS_KEY"):
         connect(s3_url).get("a")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "wrong")
-    with pytest.raises(StorageError, match="check AWS_ACCESS_KEY_ID"):
+    with pytest.raises(StoreRefusedError, match="check AWS_ACCESS_KEY_ID"):
         connect(s3_url).get("a")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")

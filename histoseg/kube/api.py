@@ -5,21 +5,28 @@ asked again for a minute; whatever else goes wrong is one line.
 """
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from histoseg.errors import ClusterError
-from histoseg.kube.refusals import Answer, RefusedError, Request, UnreachableError, one_line, refusal
+from histoseg.kube.kubeconfig import fault, find_context, keep_token_clean, kubeconfig_paths, overheard, quotable
+from histoseg.kube.refusals import (
+    Answer,
+    RefusedError,
+    Request,
+    UnreachableError,
+    one_line,
+    refusal,
+    remedy,
+    unsendable,
+)
 
 CONNECT_S, READ_S = 10.0, 30.0
 PATIENCE_S = 60.0  # How long a busy or absent server is asked again
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
-BUSY = (429, 500, 502, 503, 504)
 RAY, RAY_VERSION = "ray.io", "v1"
 KUEUE_VERSION = "v1beta2"  # what Kueue 0.19 stores
 MAX_LINE_BYTES = 1 << 20
@@ -34,6 +41,7 @@ class Cluster:
     Attributes:
         client: Of the `kubernetes` package.
         role: The Role whose holders may do all that is asked here; named when a right is missing.
+        plugin: The command by which the kubeconfig logs in; empty if it has none.
         sleep: Waits between two attempts.
     """
 
@@ -41,6 +49,7 @@ class Cluster:
     context: str
     namespace: str
     role: str = "histoseg-researcher"
+    plugin: str = ""
     patience_s: float = PATIENCE_S
     sleep: Callable[[float], None] = time.sleep
 
@@ -60,19 +69,28 @@ class Cluster:
             from kubernetes import client, config
         except ImportError as error:
             raise ClusterError(f"{error}: a cluster needs more packages; pip install 'histoseg[cluster]'") from None
-        paths = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
-        contexts = _contexts(paths)
-        if context not in contexts:
-            there = ", ".join(sorted(contexts)) or "none"
-            raise ClusterError(f"no context {context!r} in {paths}; there are: {there}; choose one with CLUSTER=")
+        paths = kubeconfig_paths()
+        found = find_context(paths, context)
         configuration = client.Configuration()
         configuration.retries = False  # urllib3's own would wait as long as a server likes, and go after redirects
         try:
-            load: Callable[..., Any] = config.new_client_from_config
-            made = load(paths, context=context, client_configuration=configuration)
-        except (config.ConfigException, OSError) as error:
-            raise ClusterError(f"{paths}: context {context!r} cannot be used: {one_line(str(error))}") from error
-        return cls(client=made, context=context, namespace=namespace or contexts[context] or "default", role=role)
+            load: Callable[..., None] = config.load_kube_config
+            with overheard() as said:
+                load(paths, context=context, client_configuration=configuration)
+            keep_token_clean(configuration)
+            made = client.ApiClient(configuration)
+        except Exception as error:  # Whatever the client makes of a file that people and tools write
+            raise ClusterError(
+                f"{paths}: context {context!r} cannot be used: {fault(error)}; correct it, or log in again"
+            ) from None
+        if found.plugin and not (configuration.api_key or configuration.cert_file):
+            raise ClusterError(
+                f"{paths}: {found.plugin!r}, which logs context {context!r} in, gives no credentials "
+                f"({quotable(' '.join(said))}); install it or log in with it, then try `kubectl --context {context} "
+                f"get pods`"
+            )
+        namespace = namespace or found.namespace or "default"
+        return cls(client=made, context=context, namespace=namespace, role=role, plugin=found.plugin)
 
     def close(self) -> None:
         """End all connections."""
@@ -86,8 +104,11 @@ class Cluster:
 
     def version(self) -> str:
         """The server's version, such as v1.33.2."""
-        found: str = self._json(self._request("get", "version", namespace=""), self._version().get_code)["gitVersion"]
-        return found
+        request = self._request("get", "version", namespace="")
+        found = self._json(request, self._version().get_code)
+        if "gitVersion" not in found:
+            raise _foreign(request, json.dumps(found))
+        return str(found["gitVersion"])
 
     def resources(self, group: str, version: str) -> set[str]:
         """Plurals (and plural/subresource) that the server has of a group; empty if it does not know the group."""
@@ -214,7 +235,8 @@ class Cluster:
         return RAY, RAY_VERSION, self.namespace, "rayjobs"
 
     def _request(self, verb: str, resource: str, **more: str) -> Request:
-        place = {"namespace": self.namespace, "context": self.context, "server": self.server, "role": self.role}
+        place = {"namespace": self.namespace, "context": self.context, "server": self.server}
+        place |= {"role": self.role, "plugin": self.plugin}
         return Request(verb=verb, resource=resource, **{**place, **more})
 
     def _find(self, request: Request, api: Callable[..., Any], *path: Any, **options: Any) -> Any | None:
@@ -245,18 +267,21 @@ class Cluster:
 
         begin, pause_s = time.monotonic(), FIRST_PAUSE_S
         while True:
+            asked_s = 0.0
             try:
                 return send()
             except ApiException as error:
                 answer = Answer.read(error.status or 0, error.body or "", str(error.reason or ""))
-                if answer.status not in BUSY:
+                if not answer.may_pass:
                     return answer
-                asked_s, cause = _retry_after_s(error.headers), f"answers {answer.status} ({answer.message})"
+                asked_s, cause = _retry_after_s(error.headers), _cause(request, answer)
             except HTTPError as error:
-                asked_s, cause = 0.0, f"does not answer ({one_line(str(error))})"
+                cause = _cause(request, Answer.read(0, "", str(error)))
+            except ValueError as error:  # Its text may be the token
+                raise RefusedError(unsendable(request, type(error).__name__), 0) from None
             left_s = self.patience_s - (time.monotonic() - begin)
             if left_s <= 0 or asked_s > left_s:
-                raise UnreachableError(f"cannot {request.what}: {request.server} {cause}; {_remedy(request)}", asked_s)
+                raise UnreachableError(f"cannot {request.what}: {request.server} {cause}", asked_s)
             self.sleep(min(max(asked_s, pause_s), left_s))
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
@@ -287,28 +312,6 @@ def _items(found: Object) -> list[Object]:
     return list(found.get("items") or [])
 
 
-def _contexts(paths: str) -> dict[str, str]:
-    """Every context of the kubeconfig and its namespace; of equal names the first counts, as for kubectl."""
-    import yaml
-
-    files = [file for file in map(Path, paths.split(os.pathsep)) if file.expanduser().is_file()]
-    if not files:
-        raise ClusterError(
-            f"no kubeconfig at {paths}; set KUBECONFIG to one, or let the tool of whoever runs the cluster write it"
-        )
-    found: dict[str, str] = {}
-    for file in files:
-        try:
-            parsed = yaml.safe_load(file.expanduser().read_text()) or {}
-            for entry in parsed.get("contexts") or []:
-                found.setdefault(entry["name"], (entry.get("context") or {}).get("namespace") or "")
-        except (yaml.YAMLError, OSError, KeyError, AttributeError, TypeError) as error:
-            raise ClusterError(
-                f"{file} is no kubeconfig: {one_line(str(error))}; correct it, or set KUBECONFIG"
-            ) from None
-    return found
-
-
 def _send(api: Callable[..., Any], *path: Any, **options: Any) -> Any:
     """A successful response, whose body is still to be read."""
     return api(*path, **{"_request_timeout": (CONNECT_S, READ_S), **options}, _preload_content=False)
@@ -325,23 +328,23 @@ def _parsed(request: Request, body: bytes) -> Object:
     except ValueError:
         found = None
     if not isinstance(found, Mapping):
-        said = one_line(body.decode(errors="replace"))
-        raise RefusedError(
-            f"cannot {request.what}: what {request.server} sends is no API server's answer ({said}); log in again, and "
-            f"see that context {request.context!r} names the API server itself",
-            200,
-        )
+        raise _foreign(request, body.decode(errors="replace"))
     return found
 
 
-def _remedy(request: Request) -> str:
-    """What to do about an answer that does not come."""
-    if request.resource == "pods/log":  # The API server has it from the pod's node
-        return "the pod's node may be lost, or refuse the API server: ask who runs the cluster"
-    return (
-        f"see that context {request.context!r} names the right cluster and that this machine's network (VPN, proxy) "
-        f"reaches it, then repeat"
+def _foreign(request: Request, said: str) -> RefusedError:
+    """The error of an answer that comes from something else."""
+    return RefusedError(
+        f"cannot {request.what}: what {request.server} sends is no API server's answer ({one_line(said)}); log in "
+        f"again, and see that context {request.context!r} names the API server itself",
+        200,
     )
+
+
+def _cause(request: Request, answer: Answer) -> str:
+    """Why there is no answer of use, and what to do."""
+    said = f"answers {answer.status} ({answer.message})" if answer.status else f"does not answer ({answer.message})"
+    return f"{said}; {remedy(request, answer)}"
 
 
 def _retry_after_s(headers: Any) -> float:

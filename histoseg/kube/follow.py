@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Any
 
 import yaml
@@ -188,14 +189,28 @@ def _ensure(cluster: Cluster, made: Mapping[str, Any], show: Show, pace: Pace) -
         elif is_terminal(found) and not has_succeeded(found):
             _require_ours(found)
             show(f"{name}: an earlier one {describe(found)}; submitting anew, what it finished lies in the store")
-            cluster.delete_rayjob(name, found["metadata"]["uid"])
+            _delete(cluster, found)
         else:
             _require_ours(found)
             _require_same(found, made, name)
             show(f"{name}: is there already ({describe(found)}); attached to it{_aside(found, made)}")
             return False
-        _await_deletion(cluster, found, pace)
+        try:
+            _await_deletion(cluster, found, pace)
+        except KeyboardInterrupt:
+            command = made["metadata"]["annotations"][COMMAND]
+            show(f"{name}: the earlier one is deleted, and no new one is created yet; `{command}` creates it")
+            raise
     raise ClusterError(f"{name}: somebody else creates and deletes it at this moment; repeat the command")
+
+
+def _delete(cluster: Cluster, found: Object) -> None:
+    """Delete this very object; if there is another one of its name by now, that is left to the next look."""
+    try:
+        cluster.delete_rayjob(found["metadata"]["name"], found["metadata"]["uid"])
+    except RefusedError as error:
+        if error.status != HTTPStatus.CONFLICT:
+            raise
 
 
 def _await_deletion(cluster: Cluster, old: Object, pace: Pace) -> None:

@@ -1,6 +1,7 @@
 """What a Kubernetes API server's refusals mean, each as one line with a remedy."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,9 @@ from typing import Any
 from histoseg.errors import ClusterError
 
 MAX_QUOTED_CHARS = 300  # Admission webhooks answer with pages of text.
+BUSY = (429, 500, 502, 503, 504)
+# OpenSSL's words for a certificate or key that either side does not take; a connection that breaks has others
+BAD_CERTIFICATE = re.compile(r"certificate|unknown ca|PEM|X509|private key", re.IGNORECASE)
 
 
 class RefusedError(ClusterError):
@@ -39,6 +43,7 @@ class Request:
         context: Of the kubeconfig.
         server: The API server's URL.
         role: The Role that would allow it.
+        plugin: The command by which the kubeconfig logs in; empty if it has none.
     """
 
     verb: str
@@ -50,6 +55,7 @@ class Request:
     context: str
     server: str
     role: str
+    plugin: str = ""
 
     @property
     def what(self) -> str:
@@ -66,7 +72,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """An answer that is not a success: its HTTP status, and what Kubernetes' Status object said, if it sent one."""
+    """An answer that is not a success: its HTTP status, 0 if none came, and what its Status object said, if any."""
 
     status: int
     message: str
@@ -76,6 +82,7 @@ class Answer:
     @classmethod
     def read(cls, status: int, body: str, reason: str = "") -> "Answer":
         """From a body that is a Status object, or text of something before the API server."""
+        reason = one_line(reason)
         try:
             found = json.loads(body)
         except ValueError:
@@ -88,6 +95,11 @@ class Answer:
             reason=str(found.get("reason") or ""),
             details=found.get("details") or {},
         )
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same question may be answered in a while."""
+        return self.status in BUSY or (self.status == 0 and not BAD_CERTIFICATE.search(self.message))
 
     @property
     def kind_is_unknown(self) -> bool:
@@ -107,6 +119,28 @@ def refusal(request: Request, answer: Answer) -> RefusedError:
     return RefusedError(explain.get(answer.status, _other)(request, answer), answer.status)
 
 
+def remedy(request: Request, answer: Answer) -> str:
+    """What to do about an answer that did not come for too long, or was only that the server cannot."""
+    if request.resource == "pods/log":  # The API server has it from the pod's node
+        return "the pod's node may be lost, or refuse the API server: ask who runs the cluster"
+    if "failed calling webhook" in answer.message:
+        return "ask who runs the cluster: the webhook that it names is down"
+    if answer.reason:  # It is the API server itself that says so
+        return "ask who runs the cluster, or repeat later"
+    return (
+        f"see that context {request.context!r} names the right cluster and that this machine's network (VPN, proxy) "
+        f"reaches it, then repeat"
+    )
+
+
+def unsendable(request: Request, kind: str) -> str:
+    """What is said of a request that cannot even be written, for a reason of this kind."""
+    return (
+        f"cannot {request.what}: the request cannot be written ({kind}); see that the token of context "
+        f"{request.context!r} in the kubeconfig is one line of plain letters, or log in again"
+    )
+
+
 def _handshake(request: Request, answer: Answer) -> str:
     return (
         f"{request.server}: no safe connection: {answer.message}; correct certificate-authority and the client's "
@@ -115,14 +149,17 @@ def _handshake(request: Request, answer: Answer) -> str:
 
 
 def _unknown_user(request: Request, answer: Answer) -> str:
+    by = f" with {request.plugin!r}" if request.plugin else ""
     return (
-        f"{request.server} does not accept the credentials of context {request.context!r} (401: {answer.message}); "
-        f"log in again, then try `kubectl --context {request.context} get pods`"
+        f"{request.server} does not accept the credentials of context {request.context!r} ({answer.status}: "
+        f"{answer.message}); log in again{by}, then try `kubectl --context {request.context} get pods`"
     )
 
 
 def _forbidden(request: Request, answer: Answer) -> str:
     said = answer.message
+    if 'User "system:anonymous"' in said:  # Its credentials, if any, counted for nothing
+        return _unknown_user(request, answer)
     if "exceeded quota" in said:
         return f"cannot {request.what}: {said}; wait until other jobs have ended, or ask for a larger quota"
     if "being terminated" in said:

@@ -9,12 +9,12 @@ from typing import Any
 import yaml
 
 from histoseg.errors import ClusterError
+from histoseg.jobs import RELEASE
 from histoseg.kube.api import Cluster
 from histoseg.kube.refusals import one_line
 
 logger = logging.getLogger(__name__)
 
-RELEASE = "histoseg"  # The release's usual name
 CHART = "histoseg"
 MAX_FULLNAME_CHARS = 40  # As in the chart's helper `histoseg.fullname`
 

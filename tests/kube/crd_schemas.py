@@ -1,7 +1,7 @@
 """Custom resources against the schemas of their CRDs, as an API server would check them on creation.
 
-The CRDs are not in this repository. They are read from the folder that HISTOSEG_CRDS names, else from shared/crds
-beside the repository; reading one takes seconds, so what is needed of it is kept as JSON.
+The CRDs are not in this repository. They are read from the folder that HISTOSEG_CRDS names, or from one beside the
+checkout; reading one takes seconds, so what is needed of it is kept as JSON.
 """
 
 import copy
@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = Path(os.environ.get("HISTOSEG_CRDS") or Path(__file__).parents[3] / "shared" / "crds")
+from tests.beside import beside
+
+FOLDER = beside("HISTOSEG_CRDS", "crds")
 TRANSITION = "self == oldSelf"  # Of updates; nothing is old on creation.
 MANAGERS = ("ray.io/kuberay-operator", "kueue.x-k8s.io/multikueue")
 DELETION_RULES = "deletionRules"

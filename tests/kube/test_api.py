@@ -1,4 +1,7 @@
+import socket
+import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -166,6 +169,15 @@ class TestRefusals:
         assert len(server.requests("POST", "rayjobs")) == 1  # none of these is worth a second try
         assert server.rayjob("x") is None
 
+    def test_of_nobody_in_particular_the_credentials_are_to_blame(self, server, cluster, mistake):
+        """Credentials that an API server knows nothing of may leave somebody anonymous."""
+        message = RBAC.replace('"me"', '"system:anonymous"')
+        server.tell(lambda api: api.faults.append(Fault("GET", "x", 403, status_body(403, "Forbidden", message))))
+        with pytest.raises(
+            mistake, match=r"credentials of context 'lab' \(403: .*\); log in again with 'kubelogin', then"
+        ):
+            replace(cluster, plugin="kubelogin").rayjob("x")
+
     def test_of_a_manifest_names_the_first_field(self, server, cluster, mistake):
         body = status_body(422, "Invalid", "RayJob is invalid: many things", name="x", **INVALID)
         server.tell(lambda api: api.faults.append(Fault("POST", "rayjobs", 422, body)))
@@ -218,8 +230,6 @@ class TestPatience:
         assert len(server.requests("GET", "rayjobs/x")) == 3
 
     def test_as_late_as_it_asks_for(self, server, cluster):
-        from dataclasses import replace
-
         waited = []
         server.put(RAYJOBS, "x", {"spec": {}})
         fault = Fault("GET", "rayjobs/x", 429, "busy", {"Retry-After": "7"})
@@ -228,8 +238,6 @@ class TestPatience:
         assert waited == [7.0]
 
     def test_waits_get_longer(self, server, cluster):
-        from dataclasses import replace
-
         waited = []
         server.put(RAYJOBS, "x", {"spec": {}})
         server.tell(lambda api: api.faults.append(Fault("GET", "rayjobs/x", 503, "busy", times=7)))
@@ -258,8 +266,6 @@ class TestPatience:
         assert time.monotonic() - begin < 1.5
 
     def test_no_server(self, kubeconfig, mistake):
-        from dataclasses import replace
-
         from histoseg.kube.api import Cluster
 
         kubeconfig.write_text(kubeconfig_text("http://127.0.0.1:9"))
@@ -269,12 +275,59 @@ class TestPatience:
         ):
             cluster.version()
 
-    def test_a_certificate_that_is_not_trusted_is_no_reason_to_wait(self, mistake):
+    def test_a_webhook_that_is_down_is_no_matter_of_the_network(self, server, cluster, mistake):
+        said = 'failed calling webhook "mrayjob.kb.io": no endpoints available for service "kueue-webhook-service"'
+        body = status_body(500, "InternalError", f"Internal error occurred: {said}")
+        server.tell(lambda api: api.faults.append(Fault("POST", "rayjobs", 500, body, times=10**6)))
+        with pytest.raises(mistake, match=r"mrayjob.* ask who runs the cluster: the webhook that it names is down$"):
+            cluster.create_rayjob({"metadata": {"name": "x"}})
+
+    def test_nor_is_what_the_server_itself_says(self, server, cluster, mistake):
+        body = status_body(503, "ServiceUnavailable", "the server is currently unable to handle the request")
+        server.tell(lambda api: api.faults.append(Fault("GET", "rayjobs/x", 503, body, times=10**6)))
+        with pytest.raises(mistake, match=r"unable to handle the request\); ask who runs the cluster, or repeat later"):
+            cluster.rayjob("x")
+
+    def test_a_handshake_that_breaks_off_is_an_absent_server(self, kubeconfig):
+        """As at a balancer of which no server is up."""
+        from histoseg.kube.api import Cluster
+        from histoseg.kube.refusals import UnreachableError
+
+        def hang_up(listener):
+            with listener.accept()[0] as connection:
+                connection.recv(1 << 16)
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = threading.Thread(target=hang_up, args=(listener,), daemon=True)
+            thread.start()
+            kubeconfig.write_text(kubeconfig_text(f"https://127.0.0.1:{listener.getsockname()[1]}"))
+            cluster = replace(Cluster.connect("lab"), patience_s=0.0)
+            with pytest.raises(UnreachableError, match=r"does not answer \(SSLError .*EOF.*\); see that") as caught:
+                cluster.version()
+            thread.join(10)
+        assert "\n" not in str(caught.value)
+        cluster.close()
+
+    @pytest.mark.parametrize(
+        ("said", "may_pass"),
+        [  # OpenSSL 3's words
+            (
+                "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate (_ssl.c:1006)",
+                False,
+            ),
+            ("[SSL: SSLV3_ALERT_BAD_CERTIFICATE] sslv3 alert bad certificate (_ssl.c:2580)", False),
+            ("[SSL: TLSV1_ALERT_UNKNOWN_CA] tlsv1 alert unknown ca (_ssl.c:1006)", False),
+            ("[SSL] PEM lib (_ssl.c:3900)", False),
+            ("[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred in violation of protocol (_ssl.c:1006)", True),
+        ],
+    )
+    def test_only_a_certificate_is_no_reason_to_wait(self, said, may_pass):
         from histoseg.kube.refusals import Answer, Request, refusal
 
         request = Request(verb="get", resource="version", context="lab", server="https://it", role="r")
-        answer = Answer.read(0, "", "SSLError certificate verify failed")  # as kubernetes.client.rest raises it
-        assert "https://it: no safe connection: SSLError" in str(refusal(request, answer))
+        answer = Answer.read(0, "", f"SSLError\n{said}")  # as kubernetes.client.rest raises it
+        assert answer.may_pass is may_pass
+        assert f"https://it: no safe connection: SSLError {said}" in str(refusal(request, answer))
 
 
 class TestAnswersThatAreNone:
@@ -307,6 +360,11 @@ class TestAnswersThatAreNone:
         with pytest.raises(mistake, match=expected) as caught:
             asks[verb]()
         assert "\n" not in str(caught.value)
+
+    def test_of_another_server_the_json_is_none(self, server, cluster, mistake):
+        server.tell(lambda api: api.faults.append(Fault("GET", "/version/", 200, '{"etcdserver": "3.5"}')))
+        with pytest.raises(mistake, match=r'is no API server.s answer \({"etcdserver": "3.5"}\); log in again'):
+            cluster.version()
 
     def test_of_a_log_that_does_not_come_the_node_is_to_blame(self, server, cluster, mistake):
         said = 'Get "https://10.0.0.7:10250/containerLogs": dial tcp 10.0.0.7:10250: i/o timeout'

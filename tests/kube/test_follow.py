@@ -143,6 +143,39 @@ class TestAgain:
         assert (verbs["DELETE"], verbs["POST"]) == (1, 2)
         assert server.rayjob(name)["metadata"]["uid"] == "uid-2"
 
+    def test_another_who_replaces_it_first_is_joined(self, act, server, cluster, name, mistake, monkeypatch):
+        """Between our look at the failed one and our deletion of it."""
+        from histoseg.kube.api import Cluster
+
+        with pytest.raises(mistake):
+            act([ends("Failed", "FAILED", reason="AppFailed")])
+        delete = Cluster.delete_rayjob
+
+        def late(self, name, uid):
+            new = {"uid": "uid-9"}
+            server.tell(lambda api: api.objects[RAYJOBS, "team", name].patch({"metadata": new, **LIVE}))
+            return delete(self, name, uid)
+
+        monkeypatch.setattr(Cluster, "delete_rayjob", late)
+        server.tell(lambda api: api.running.update({"uid-9": [state("Running", "RUNNING"), ends()]}))
+        shown, outcome = act()
+        assert shown[1].startswith(f"{name}: is there already (running")
+        assert not outcome.created
+
+    def test_ctrl_c_before_the_new_one_is_there_says_so(self, act, server, name, mistake):
+        def interrupt(request):
+            if server.api._stored(request)["metadata"].get("deletionTimestamp"):
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+        with pytest.raises(mistake):
+            act([ends("Failed", "FAILED", reason="AppFailed")])
+        server.tell(lambda api: setattr(api, "_advance", interrupt))
+        shown = []
+        with pytest.raises(KeyboardInterrupt):
+            act(shown=shown)
+        assert shown[-1] == f"{name}: the earlier one is deleted, and no new one is created yet; `{COMMAND}` creates it"
+        assert len(server.requests("POST", "rayjobs")) == 1
+
     def test_one_that_is_being_deleted_is_awaited(self, act, server, cluster, name):
         act([ends()])
         cluster.delete_rayjob(name, "uid-1")
