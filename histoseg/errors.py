@@ -7,7 +7,7 @@ HistosegError                 every error meant for a person: one line, what, wh
 ├── StorageError              a store that cannot be reached, read or written
 │   └── StoreRefusedError     a store that says no, and would again: no right, no such bucket, not implemented
 ├── CheckpointError           a checkpoint that is damaged or belongs to another model
-├── LeaseError                somebody else has taken over what this process works on
+├── LeaseError                somebody else has taken over what this process works on, or no lease can be had
 ├── ClusterError              a Kubernetes or Ray cluster that refuses, or lacks what a job needs
 └── TrainingError             a training that cannot go on (a loss that is not a number)
 """
@@ -42,7 +42,7 @@ class CheckpointError(HistosegError):
 
 
 class LeaseError(HistosegError):
-    """Somebody else has taken over what this process works on."""
+    """Somebody else has taken over what this process works on, or no lease can be had on it."""
 
 
 class ClusterError(HistosegError):

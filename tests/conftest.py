@@ -1,4 +1,3 @@
-import logging
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # Spinning threads of torch slow everything else on a small machine.
@@ -10,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.isolation import environment_as_before, process_as_before
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # A shell's background job does not hear Ctrl-C; tests must.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -17,13 +18,17 @@ PATCH_PX = 32
 
 
 @pytest.fixture(autouse=True)
-def logger_as_before():
-    """What a test does to our logger, as a group of cells does, ends with the test."""
-    ours = logging.getLogger("histoseg")
-    level, handlers, propagate = ours.level, ours.handlers[:], ours.propagate
-    yield
-    ours.setLevel(level)
-    ours.handlers[:], ours.propagate = handlers, propagate
+def as_before():
+    """What a test does to this process, as a group of cells does to our logger, ends with the test."""
+    with process_as_before():
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call():
+    """So does what it does to the environment; variables of fixtures, which may be a module's, are theirs to undo."""
+    with environment_as_before():
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -50,9 +50,10 @@ def test_a_record_says_what_was_seen(tiny_fold_run, store, tmp_path):
         images = dataset.images(source, "fold3")
         found = [one for one in record["images"] if one["structure"] == structure and one["split"] == "fold3"]
         assert {one["key"] for one in found} == set(images)
-        objects = sum(len(np.unique(dataset.whole_image(source, rows).instance_map)) - 1 for rows in images.values())
-        assert scores[structure]["num_objects"] == objects
-        assert all(one["counts"]["tp"] + one["counts"]["fn"] >= 0 for one in found)
+        maps = {key: dataset.whole_image(source, rows).instance_map for key, rows in images.items()}
+        objects = {key: len(np.unique(instance_map)) - 1 for key, instance_map in maps.items()}
+        assert {one["key"]: one["counts"]["tp"] + one["counts"]["fn"] for one in found} == objects
+        assert scores[structure]["num_objects"] == sum(objects.values())
     assert {panel["structure"] for panel in record["panels"]} == {"gland", "lumen", "nuclei"}
     assert all(store.size(panel[name]) for panel in record["panels"] for name in ("image", "truth", "prediction"))
 

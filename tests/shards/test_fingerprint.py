@@ -1,7 +1,5 @@
 import json
-import os
 from itertools import count
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,10 +8,15 @@ from jaxtyping import TypeCheckError
 
 from histoseg.shards.fingerprint import Fingerprint, find_plain, find_same_tissue, fingerprint
 from histoseg.sources import _drawing, consep, glas, monuseg
+from tests.beside import real_data
 
-BESIDE = Path(__file__).parents[2].parent / "shared" / "data" / "real"
-REAL = Path(os.environ.get("HISTOSEG_REAL_DATA", BESIDE))
+REAL = real_data()
 MPP = 0.5
+REAL_KEYS = {
+    glas: ("testA_1", "testA_5", "testB_1", "testB_6", "train_13", "train_18", "train_22", "train_5"),
+    consep: ("test_1", "train_3"),
+    monuseg: ("TCGA-21-5784-01Z-00-DX1", "TCGA-69-7764-01A-01-TS1", "TCGA-AR-A1AK-01Z-00-DX1"),
+}
 
 
 def draw(rng, size=(500, 640)):
@@ -163,7 +166,10 @@ def test_what_is_no_image_is_refused():
 @pytest.mark.skipif(not REAL.is_dir(), reason="set HISTOSEG_REAL_DATA to a folder with the raw data sets")
 def test_real_tissue_is_found_by_its_parts_and_copies_and_by_nothing_else():
     rng = np.random.default_rng(6)
-    samples = [module.read(entry) for module in (glas, consep, monuseg) for entry in module.entries(REAL)[::5]]
+    samples = []
+    for module, keys in REAL_KEYS.items():
+        entries = {entry.key: entry for entry in module.entries(REAL)}
+        samples += [module.read(entries[key]) for key in keys]
     prints = {f"a/{i}": fingerprint(sample.image, sample.mpp) for i, sample in enumerate(samples)}
     copies = {f"b/{i}": fingerprint(encode(zoom(s.image, 0.5)), 2 * s.mpp) for i, s in enumerate(samples)}
     assert find_same_tissue(prints) == []

@@ -1,0 +1,31 @@
+"""metrics.jsonl: one line for each step that was told, also of a training that was interrupted."""
+
+import json
+
+import pytest
+
+from histoseg.runs import override
+from histoseg.storage import connect
+from histoseg.training import loop, progress
+from histoseg.training.checkpoint import Checkpoints
+from histoseg.training.process import Process
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """Save and speak at every step."""
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(progress, "LOG_EVERY_S", 0.0)
+
+
+def told(store):
+    return [json.loads(line)["step"] for line in store.get("run/metrics.jsonl").splitlines()]
+
+
+def test_steps_taken_again_are_told_once(dataset, tiny_run, tmp_path, eager):
+    store = connect(f"file://{tmp_path / 'runs'}")
+    loop.pretrain(override(tiny_run, "optim.steps=3"), dataset, Checkpoints(store, "run"), Process())
+    assert told(store) == [1, 2, 3]
+    store.delete("run/step-00000003.json")  # A kill before it was written; the lines may be newer than the checkpoint.
+    loop.pretrain(tiny_run, dataset, Checkpoints(store, "run"), Process())
+    assert told(store) == [1, 2, 3, 4]

@@ -1,0 +1,26 @@
+"""The learning rate that a training takes its steps with."""
+
+from dataclasses import replace
+
+import pytest
+
+from histoseg.config import Optim
+from histoseg.methods.transfer import Transfer
+from histoseg.storage import connect
+from histoseg.training import loop
+from histoseg.training.checkpoint import Checkpoints
+from histoseg.training.process import Process
+
+
+@pytest.mark.parametrize(("drop_at", "rates"), [(2, [1e-3, 1e-3, 1e-4, 1e-4]), (0, [1e-3] * 4)])
+def test_steps_after_the_drop_have_a_tenth(dataset, tiny_run, tmp_path, monkeypatch, drop_at, rates):
+    taken, take_step = [], loop.take_step
+
+    def noted(model, optimizer, *rest):
+        taken.append(optimizer.param_groups[0]["lr"])
+        return take_step(model, optimizer, *rest)
+
+    monkeypatch.setattr(loop, "take_step", noted)
+    run = replace(tiny_run, method=Transfer(batch=1), optim=Optim(lr=1e-3, steps=4, drop_at=drop_at))
+    loop.pretrain(run, dataset, Checkpoints(connect(f"file://{tmp_path}"), "run"), Process())
+    assert taken == pytest.approx(rates)
