@@ -220,7 +220,7 @@ def predict(
     options = Options(mpp=mpp, windows=Windows(window_px=window_px, margin_px=margin_px), overwrite=overwrite)
     require_distinct(images)
     loaded = load_model(model)
-    loaded.network.to(_process().device)
+    loaded.network.to(_device())
     print(f"{len(images)} images with {loaded.origin}; results go to {out}", flush=True)
     failed = []
     for path in images:
@@ -345,16 +345,24 @@ def _find_run(experiment: str, store: Store, scale: str, address: tuple[str, int
     return run
 
 
-def _process() -> Any:
+def _device() -> Any:
     import torch
 
-    from histoseg.training.process import Process, use_precision
+    from histoseg.training.process import use_precision
 
     use_precision("fp32")  # A training sets its own; whatever is computed without one is not rounded to TF32.
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _process() -> Any:
+    """This process, to train in."""
+    import torch
+
+    from histoseg.training.process import Process
+
+    device = _device()
     if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-        # PyTorch 2.13's oneDNN corrupts memory in Cerberus' backward pass with more; docs/lab-notes.md.
-        torch.set_num_threads(1)
+        torch.set_num_threads(1)  # As all trainings here were tested; with more, see the crash in docs/lab-notes.md.
     return Process(device=device)
 
 

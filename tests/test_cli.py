@@ -141,7 +141,7 @@ def test_nothing_is_rounded_to_tf32_without_a_training():
     import torch
 
     torch.backends.cudnn.allow_tf32 = True  # As torch has it
-    cli._process()
+    cli._device()
     assert not torch.backends.cudnn.allow_tf32
 
 

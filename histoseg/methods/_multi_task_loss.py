@@ -18,27 +18,43 @@ def backward(model: Cerberus, batch: MixedBatch, method: MultiTask) -> float:
     weights = dict(method.loss_weights)
     features = model.encode(to_device(batch.images, device_of(model)))
     total = features[0].new_zeros((), dtype=torch.float32)
+    parts = _by_structure(features, batch)
     for structure, count in batch.counts.items():
-        losses = _losses(model, features, batch, structure, masked=method.masked)
-        total = total + weights.get(structure, 1.0) * losses.sum() / count
+        if method.masked and structure != TISSUE:
+            logits = model.decode(features, structure)[batch.owned(structure)]
+        else:
+            logits = _logits(model, parts[structure], batch, structure)
+        total = total + weights.get(structure, 1.0) * _losses(logits, batch, structure).sum() / count
     torch.autograd.backward(total)
     return float(total.detach())
 
 
-def _losses(
-    model: Cerberus, features: list[Tensor], batch: MixedBatch, structure: Structure, *, masked: bool
-) -> Float[Tensor, " B"]:
+def _by_structure(features: list[Tensor], batch: MixedBatch) -> dict[Structure, list[Tensor]]:
+    """The features of each structure's patches; of none, if this rank has no patch of it.
+
+    Split, for the gradient of a slice is as large as all features: zeros but for its own.
+    """
+    names = tuple(dict.fromkeys((*batch.structures, *batch.counts)))
+    sizes = [batch.structures.count(name) for name in names]
+    levels = [torch.split(feature, sizes) for feature in features]
+    return {name: [level[i] for level in levels] for i, name in enumerate(names)}
+
+
+def _logits(
+    model: Cerberus, features: list[Tensor], batch: MixedBatch, structure: Structure
+) -> Float[Tensor, "B C P Q"]:
+    """What the head of a structure says of its own patches, whose features these are."""
+    if structure != TISSUE:
+        return model.decode(features, structure)
+    kept = draw_kept(batch.seeds[batch.owned(structure)], features[-1].shape[1])
+    return model.classify(features, to_device(kept, features[-1].device))
+
+
+def _losses(logits: Float[Tensor, "B C P Q"], batch: MixedBatch, structure: Structure) -> Float[Tensor, " B"]:
     """The loss of each of this rank's patches of a structure."""
-    own, device = batch.owned(structure), features[0].device
-    classes = to_device(batch.classes[own], device).long()
-    weights = to_device(batch.weights[own], device)
-    if structure == TISSUE:
-        kept = to_device(draw_kept(batch.seeds[own], features[-1].shape[1]), device)
-        logits = model.classify([feature[own] for feature in features], kept)
-    elif masked:
-        logits = model.decode(features, structure)[own]
-    else:
-        logits = model.decode([feature[own] for feature in features], structure)
+    own = batch.owned(structure)
+    classes = to_device(batch.classes[own], logits.device).long()
+    weights = to_device(batch.weights[own], logits.device)
     return weighted_cross_entropy_per_image(logits.float(), classes, weights)
 
 

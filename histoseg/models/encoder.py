@@ -7,7 +7,9 @@ published Cerberus; torchvision's has 2. Its `fc` layer, which nothing would use
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import cast
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -73,23 +75,31 @@ class _Residual(nn.Module):
         sizes = [(before, inner, 3, stride), (inner, after, 3, 1)]
         if inner != after:
             sizes = [(before, inner, 1, 1), (inner, inner, 3, stride), (inner, after, 1, 1)]
-        self.depth = len(sizes)
+        self.depth, self.stride = len(sizes), stride
         for i, (channels, wider, kernel, step) in enumerate(sizes, start=1):
             self.add_module(f"conv{i}", nn.Conv2d(channels, wider, kernel, step, kernel // 2, bias=False))
             self.add_module(f"bn{i}", SyncedBatchNorm(wider))
         self.downsample = (
-            nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), SyncedBatchNorm(after))
+            nn.Sequential(nn.Conv2d(before, after, 1, bias=False), SyncedBatchNorm(after))
             if stride > 1 or before != after
             else None
         )
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D I J"]:
         """The input plus what the convolutions add to it."""
-        shortcut = x if self.downsample is None else self.downsample(x)
+        shortcut = x if self.downsample is None else self._shortcut(self.downsample, x)
         for i in range(1, self.depth + 1):
             x = self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(x))
             x = nn.functional.relu(x) if i < self.depth else x
         return nn.functional.relu(x + shortcut)
+
+    def _shortcut(self, downsample: nn.Sequential, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D I J"]:
+        convolution, norm = downsample
+        if torch.is_grad_enabled():
+            # oneDNN's gradient of a 1×1 convolution with a stride corrupts memory, see docs/lab-notes.md.
+            return cast(Tensor, norm(convolution(x[:, :, :: self.stride, :: self.stride])))
+        # The same, rounded as in the published networks.
+        return cast(Tensor, norm(nn.functional.conv2d(x, convolution.get_parameter("weight"), stride=self.stride)))
 
 
 class PlainEncoder(nn.Module):

@@ -1,5 +1,8 @@
 """Patches as tensors on the model's device."""
 
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
@@ -19,6 +22,24 @@ def to_tensors(patches: Patches, device: torch.device) -> tuple[UInt8[Tensor, "B
 
 
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:
-    """An array as a tensor; a GPU fetches it while the CPU goes on, which it can do from pinned memory only."""
+    """An array as a tensor; a GPU fetches it while the CPU goes on, which it can do from pinned memory only.
+
+    To pin an array copies it, unless `pinned` has done so. Such an array must be kept until the GPU was waited for.
+    """
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def pinned(batch: Any) -> Any:
+    """The same batch with copies of its arrays in pinned memory: half of `to_device`, for another thread to do."""
+    if isinstance(batch, np.ndarray):
+        return _pin(batch)
+    if isinstance(batch, tuple):
+        return tuple(pinned(part) for part in batch)
+    if is_dataclass(batch) and not isinstance(batch, type):
+        return replace(batch, **{part.name: pinned(getattr(batch, part.name)) for part in fields(batch)})
+    return batch
+
+
+def _pin(array: np.ndarray) -> np.ndarray:
+    return torch.from_numpy(array).pin_memory().numpy()

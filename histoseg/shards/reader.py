@@ -122,7 +122,7 @@ class ShardCache:
         self.store = store
         self.folder = folder
         self._open: dict[str, np.ndarray] = {}
-        self._lock = Lock()
+        self._locks: dict[str, Lock] = {}
 
     def open(self, folder: str, shard: Shard) -> np.ndarray:
         """All bytes of a shard, uint8, without reading them yet.
@@ -130,12 +130,16 @@ class ShardCache:
         Raises:
             DataError: If what the store holds is not what the index describes.
         """
-        with self._lock:
-            if (mapped := self._open.get(shard.sha256)) is None:
-                # As a plain array: each slice of a memmap would be one too, at several times the cost.
-                mapped = np.memmap(self._fetched(folder, shard), dtype=np.uint8, mode="r").view(np.ndarray)
-                self._open[shard.sha256] = mapped
-        return mapped
+        if shard.sha256 not in self._open:
+            # A lock for each shard: one thread fetches it, while others fetch and read others.
+            with self._locks.setdefault(shard.sha256, Lock()):
+                if shard.sha256 not in self._open:
+                    self._open[shard.sha256] = self._mapped(folder, shard)
+        return self._open[shard.sha256]
+
+    def _mapped(self, folder: str, shard: Shard) -> np.ndarray:
+        # As a plain array: each slice of a memmap would be one too, at several times the cost.
+        return np.memmap(self._fetched(folder, shard), dtype=np.uint8, mode="r").view(np.ndarray)
 
     def _fetched(self, folder: str, shard: Shard) -> Path:
         try:

@@ -7,7 +7,8 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +90,41 @@ class Checkpoints:
 
     def _state_key(self, step: int) -> str:
         return f"{self.folder}/step-{step:08d}.json"
+
+
+class Saving:
+    """Writes checkpoints on a thread of its own, one at a time, so that a training goes on while the store takes them.
+
+    What goes wrong with one is raised by the next call, or by the end of this context, which waits for the last one.
+    """
+
+    def __init__(self, write: Callable[[Checkpoint], None]) -> None:
+        self._write = write
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="saving")
+        self._last: Future[None] | None = None
+
+    def begin(self, checkpoint: Checkpoint) -> None:
+        """Have a checkpoint written, once the one before is."""
+        self.wait()
+        self._last = self._thread.submit(self._write, checkpoint)
+
+    def check(self) -> None:
+        """Raise what went wrong, if something has."""
+        if self._last is not None and self._last.done():
+            self._last.result()
+
+    def wait(self) -> None:
+        """Return when all is written."""
+        if self._last is not None:
+            self._last.result()
+
+    def __enter__(self) -> "Saving":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._thread.shutdown()
+        if kind is None:  # Otherwise the training has failed already, and that is what it ends with.
+            self.check()
 
 
 def newest_on_all_ranks(checkpoints: Checkpoints, device: torch.device) -> Checkpoint | None:

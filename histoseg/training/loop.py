@@ -12,12 +12,13 @@ from torch import nn
 
 from histoseg.config import Data, Optim, Run
 from histoseg.errors import TrainingError
+from histoseg.loaders.prefetch import prefetch
 from histoseg.models.cerberus import Cerberus
-from histoseg.models.tensors import device_of
+from histoseg.models.tensors import device_of, pinned
 from histoseg.models.unet import UNet, build
 from histoseg.ranks import sum_over_ranks
 from histoseg.shards.reader import MetaDataset
-from histoseg.training.checkpoint import Checkpoint, Checkpoints, newest_on_all_ranks, restore, tensors_of
+from histoseg.training.checkpoint import Checkpoint, Checkpoints, Saving, newest_on_all_ranks, restore, tensors_of
 from histoseg.training.gradients import average_statistics, largest_gradient, sum_gradients
 from histoseg.training.process import Process, use_precision
 from histoseg.training.progress import Progress
@@ -103,27 +104,42 @@ def train(
         model.compile_parts()
     progress = Progress(lesson.label, optim.steps, process.on_status)
     progress.resume(checkpoints.store, checkpoints.folder, first_step)
-    batches = lesson.method.batches(dataset, lesson.data, seed=lesson.seed, place=process.place, first_step=first_step)
+    batches = _batches(lesson, dataset, process, first_step)
+
+    def write(checkpoint: Checkpoint) -> None:
+        checkpoints.save(checkpoint)
+        progress.put(checkpoints.store, checkpoints.folder)
+
     begin = saved = time.monotonic()
-    save_every_s = CHECKPOINT_EVERY_S
+    reclaimed = False
     model.train()
-    for step in range(first_step + 1, optim.steps + 1):
-        batch, waited_s = _timed_next(batches)
-        optimizer.param_groups[0]["lr"] = optim.lr_at(step)
-        loss = take_step(model, optimizer, lesson.method, batch, f"step {step}")
-        if save_every_s == CHECKPOINT_EVERY_S and step % ASK_EVERY_STEPS == 0 and process.is_reclaimed():
-            logger.warning("%s: a machine is about to be taken away; saving step %d", lesson.label, step)
-            save_every_s, saved = RECLAIMED_CHECKPOINT_EVERY_S, -math.inf
-        if process.leads:
-            account.add(step, loss, optim.steps)
-            progress.step(step, loss, num_images(batch, process.place), waited_s)
-            if step == optim.steps or time.monotonic() - saved >= save_every_s:
-                state = {**asdict(account), "seconds": account.seconds + time.monotonic() - begin}
-                checkpoints.save(Checkpoint(step=step, tensors=tensors_of(model, optimizer), state=state))
-                progress.put(checkpoints.store, checkpoints.folder)
-                saved = time.monotonic()
+    with Saving(write) as saving:
+        for step in range(first_step + 1, optim.steps + 1):
+            batch, waited_s = _timed_next(batches)
+            optimizer.param_groups[0]["lr"] = optim.lr_at(step)
+            loss = take_step(model, optimizer, lesson.method, batch, f"step {step}")
+            if not reclaimed and step % ASK_EVERY_STEPS == 0 and process.is_reclaimed():
+                logger.warning("%s: a machine is about to be taken away; saving step %d", lesson.label, step)
+                reclaimed, saved = True, -math.inf
+            if process.leads:
+                saving.check()
+                account.add(step, loss, optim.steps)
+                progress.step(step, loss, num_images(batch, process.place), waited_s)
+                save_every_s = RECLAIMED_CHECKPOINT_EVERY_S if reclaimed else CHECKPOINT_EVERY_S
+                if step == optim.steps or time.monotonic() - saved >= save_every_s:
+                    state = {**asdict(account), "seconds": account.seconds + time.monotonic() - begin}
+                    saving.begin(Checkpoint(step=step, tensors=tensors_of(model, optimizer), state=state))
+                    if reclaimed:
+                        saving.wait()  # The machine may be gone before the next step.
+                    saved = time.monotonic()
     model.interpret_parts()
     return Trained(model=model, curve=account.curve, seconds=account.seconds + time.monotonic() - begin)
+
+
+def _batches(lesson: Lesson, dataset: MetaDataset, process: Process, first_step: int) -> Iterator[Any]:
+    """This rank's share of each step, from where its device takes it fastest."""
+    batches = lesson.method.batches(dataset, lesson.data, seed=lesson.seed, place=process.place, first_step=first_step)
+    return prefetch(batches, pinned, threads=1, ahead=1) if process.device.type == "cuda" else batches
 
 
 def take_step(model: nn.Module, optimizer: torch.optim.Optimizer, method: Method, batch: Any, where: str) -> float:
@@ -136,7 +152,7 @@ def take_step(model: nn.Module, optimizer: torch.optim.Optimizer, method: Method
     share = torch.tensor(method.backward(model, batch), dtype=torch.float64, device=device_of(model))
     sum_over_ranks(share)
     sum_gradients(model)
-    # Both in one transfer, for which the CPU waits once.
+    # Both in one transfer. The CPU waits for it, as `backward` has waited for its losses.
     loss: float
     loss, steepest = torch.stack([share, largest_gradient(model).to(share)]).tolist()
     if not (math.isfinite(loss) and math.isfinite(steepest)):

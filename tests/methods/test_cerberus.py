@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from histoseg.config import Network
 from histoseg.errors import ConfigError, DataError
@@ -102,6 +103,39 @@ def test_shares_of_ranks_add_up_however_patches_are_dealt():
     assert split_loss == pytest.approx(loss, rel=1e-6)
     for name, value in wanted.items():
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_counts_may_come_in_any_order():
+    model = network().eval()
+    counts = {"nuclei": 2, "lumen": 4, "gland": 1}  # Lumen: other ranks' patches alone.
+    drawn = batch(["gland", "nuclei", "nuclei"], counts=counts)
+    loss, wanted = gradients(model, MultiTask(batch=3), drawn)
+    other_loss, found = gradients(model, MultiTask(batch=3), replace(drawn, counts=dict(sorted(counts.items()))))
+    assert other_loss == pytest.approx(loss, rel=1e-6)
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6)
+
+
+class Operations(TorchDispatchMode):
+    """Notes what torch computes."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.append(str(function))
+        return function(*args, **(kwargs or {}))
+
+
+def test_features_are_split_among_structures_not_sliced():
+    """The gradient of a slice is as large as all features, once for each structure and level."""
+    decoders = {"gland": 2, "lumen": 2, "nuclei": 2}
+    model = build(Spec(network=Network(encoder="unet", width=4), decoders=decoders), 0)
+    with Operations() as seen:
+        MultiTask(batch=3).backward(model, batch(["gland", "lumen", "nuclei"]))
+    assert any("convolution_backward" in name for name in seen.names)
+    assert not [name for name in seen.names if "slice_backward" in name]
 
 
 def test_masked_decoders_see_all_patches_and_learn_the_same_in_evaluation():
