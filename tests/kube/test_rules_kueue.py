@@ -1,9 +1,8 @@
-"""The rules of Kueue (tests/kube/test_rules.py)."""
+"""The rules of Kueue."""
 
 import pytest
 
-from tests.kube.example import GONE, pod, ray_cluster, ray_job, spoilt
-from tests.kube.test_rules import (
+from tests.kube.broken import (
     AUTOSCALED,
     CLUSTER,
     OWN_MODE,
@@ -16,6 +15,7 @@ from tests.kube.test_rules import (
     names,
     told,
 )
+from tests.kube.example import GONE, pod, ray_cluster, ray_job, spoilt
 
 MODE = "spec.submissionMode"
 HTTP = {**OWN_MODE, MODE: "HTTPMode"}  # Nothing submits but the operator

@@ -1,9 +1,8 @@
-"""The rules of Pod Security; every value is as its page allows or forbids it (tests/kube/test_rules.py)."""
+"""The rules of Pod Security; every value is as its page allows or forbids it."""
 
 import pytest
 
-from tests.kube.example import GONE, pod, ray_job, security, spoilt
-from tests.kube.test_rules import (
+from tests.kube.broken import (
     AUTOSCALED,
     CLUSTER,
     HEAD_POD,
@@ -15,6 +14,7 @@ from tests.kube.test_rules import (
     names,
     told,
 )
+from tests.kube.example import GONE, pod, ray_job, security, spoilt
 
 SHOWN_POD = f"{SHOWN_WORKER}.template.spec"
 CONTAINER = f"{WORKER_POD}.containers.0"

@@ -1,9 +1,8 @@
-"""The rules of a Ray cluster, in a RayJob or of its own (tests/kube/test_rules.py)."""
+"""The rules of a Ray cluster, in a RayJob or of its own."""
 
 import pytest
 
-from tests.kube.example import GONE, pod, ray_cluster, ray_job, spoilt
-from tests.kube.test_rules import (
+from tests.kube.broken import (
     AUTOSCALED,
     CLUSTER,
     HEAD_POD,
@@ -16,6 +15,7 @@ from tests.kube.test_rules import (
     names,
     told,
 )
+from tests.kube.example import GONE, pod, ray_cluster, ray_job, spoilt
 
 JOBS = {
     "groups_have_containers": [

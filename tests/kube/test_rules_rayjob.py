@@ -1,9 +1,8 @@
-"""The rules of a RayJob, and of what it deletes when it is over (tests/kube/test_rules.py)."""
+"""The rules of a RayJob, and of what it deletes when it is over."""
 
 import pytest
 
-from tests.kube.example import GONE, ray_job, spoilt
-from tests.kube.test_rules import (
+from tests.kube.broken import (
     AUTOSCALED,
     CLUSTER,
     HEAD_POD,
@@ -14,6 +13,7 @@ from tests.kube.test_rules import (
     names,
     told,
 )
+from tests.kube.example import GONE, ray_job, spoilt
 
 
 def deletion(policy, seconds=0, state="SUCCEEDED"):

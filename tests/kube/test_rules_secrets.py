@@ -1,9 +1,8 @@
-"""The rules of secrets (tests/kube/test_rules.py)."""
+"""The rules of secrets."""
 
 import pytest
 
-from tests.kube.example import ray_job, security, spoilt
-from tests.kube.test_rules import (
+from tests.kube.broken import (
     AUTOSCALED,
     CLUSTER,
     SHOWN_CONTAINER,
@@ -14,6 +13,7 @@ from tests.kube.test_rules import (
     names,
     told,
 )
+from tests.kube.example import ray_job, security, spoilt
 
 JOBS = {
     "hides_secrets": [
