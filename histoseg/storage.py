@@ -297,7 +297,7 @@ class S3Store:
     def _asking(self, key: str) -> Iterator[None]:
         """Turn what boto3 raises into one line that says what to look at."""
         from boto3.exceptions import Boto3Error
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import BotoCoreError, ClientError, SSLError
 
         where = f"{self.url} at {os.environ.get(_endpoint_variable()) or 'AWS'}"
         try:
@@ -309,6 +309,8 @@ class S3Store:
                 kind = StoreRefusedError if _is_refused(answer, code) else StorageError
                 raise kind(f"{where}: {_S3_CODES.get(code, str(answer))} (object {key!r})") from error
             advice = "check AWS_ENDPOINT_URL and the credentials in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"
+            if isinstance(error, SSLError):
+                advice = "AWS_CA_BUNDLE must be the file of who signed its certificate; in pods store.caConfigMap is it"
             raise StorageError(f"{where}: {error}; {advice}") from error
 
 

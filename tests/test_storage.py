@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from botocore.exceptions import SSLError
 
 from histoseg.errors import ConfigError, StorageError, StoreRefusedError
 from histoseg.storage import BRISK, MULTIPART_BYTES, connect
@@ -218,6 +219,16 @@ def test_a_wrong_bucket_or_key_or_endpoint_says_what_to_do(s3_url, monkeypatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(StorageError, match="check AWS_ENDPOINT_URL"):
         connect(s3_url).get("a")
+
+
+def test_a_certificate_of_an_authority_of_ones_own_says_where_to_name_it(monkeypatch):
+    def refuse(**_):
+        raise SSLError(endpoint_url="https://s3.lab", error="certificate verify failed: self-signed certificate")
+
+    store = connect("s3://bucket/prefix")
+    monkeypatch.setattr(store._client, "get_object", refuse)
+    with pytest.raises(StorageError, match=r"certificate verify failed.*AWS_CA_BUNDLE.*store\.caConfigMap"):
+        store.get("a")
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):

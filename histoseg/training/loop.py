@@ -27,7 +27,7 @@ from histoseg.types import Batch, Curve, MetaBatch, Method, MixedBatch, Place
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_EVERY_S = 60.0
-RECLAIMED_CHECKPOINT_EVERY_S = 10.0  # Once a machine is about to be taken away, which clouds tell 30 to 120 s before
+RECLAIMED_CHECKPOINT_EVERY_S = 10.0  # Once a machine is about to be taken away, which clouds tell 15 to 120 s before
 ASK_EVERY_STEPS = 10  # Whether it is; all ranks wait for the answer, for some milliseconds.
 CURVE_POINTS = 200
 Network = TypeVar("Network", UNet, Cerberus)
