@@ -6,6 +6,7 @@ References are restated from the definition of what HoVer-Net and Cerberus publi
 object in the whole map and sorts the classes of its pixels, `remap_label` writes each object into a new map.
 """
 
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import cv2
@@ -76,7 +77,7 @@ def run() -> list[Finding]:
     check_equality(find_objects(instance_map, type_map, NUM_TYPES), by_object(instance_map, type_map))
     np.testing.assert_array_equal(renumber(instance_map), renumber_by_object(instance_map))
     num_objects = len(np.unique(instance_map)) - 1
-    found = {
+    found: dict[str, Callable[[], object]] = {
         "histoseg": partial(find_objects, instance_map, type_map, NUM_TYPES),
         "object by object": partial(by_object, instance_map, type_map),
     }
@@ -90,7 +91,7 @@ def run() -> list[Finding]:
     ]
 
 
-def timed(part: str, calls: dict[str, partial[object]], goal: float) -> list[Finding]:
+def timed(part: str, calls: Mapping[str, Callable[[], object]], goal: float) -> list[Finding]:
     times = interleaved(calls, NUM_ROUNDS)
     print(f"\n{part}: identical")
     print_times(times)

@@ -58,8 +58,8 @@ def pairwise(true: np.ndarray, pred: np.ndarray) -> tuple[np.ndarray, np.ndarray
                 total = int((true_mask + pred_masks[j]).sum())
                 shared[i, j] = (true_mask * pred_masks[j]).sum()
                 union[i, j] = total - shared[i, j]
-    areas = (np.array([mask.sum() for mask in masks], float) for masks in (true_masks, pred_masks))
-    return shared, union, *areas
+    true_areas, pred_areas = (np.array([mask.sum() for mask in masks], float) for masks in (true_masks, pred_masks))
+    return shared, union, true_areas, pred_areas
 
 
 def pq_by_masks(true: np.ndarray, pred: np.ndarray) -> tuple[float, float, float]:

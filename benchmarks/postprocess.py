@@ -19,6 +19,7 @@ from skimage.segmentation import watershed
 
 from histoseg.postprocess import separate
 from histoseg.targets import instance_target
+from histoseg.types import Structure
 
 GLANDS_PX, NUM_GLAND_ROWS, NUM_GLAND_ROUNDS, GLAND_GOAL = 2000, 13, 3, 10.0
 NUCLEI_PX, NUM_NUCLEI_ROWS, NUM_NUCLEI_ROUNDS, NUCLEI_GOAL = 1000, 45, 9, 1.5
@@ -38,12 +39,12 @@ def draw_map(rng: np.random.Generator, size_px: int, num_rows: int, hole: float)
     return drawn
 
 
-def predict(instance_map: np.ndarray, structure: str, rng: np.random.Generator) -> np.ndarray:
+def predict(instance_map: np.ndarray, structure: Structure, rng: np.random.Generator) -> np.ndarray:
     """Probabilities as a decoder would give them: the target, blurred and with noise."""
     classes = instance_target(instance_map, structure, contour=True).classes
     logits = [cv2.GaussianBlur((classes == i).astype(np.float32), (0, 0), 1.0) * 8 for i in range(3)]
     odds = np.exp(np.stack(logits) + rng.normal(0, 0.3, (3, *classes.shape)))
-    return (odds / odds.sum(axis=0)).astype(np.float32)
+    return np.asarray(odds / odds.sum(axis=0), np.float32)
 
 
 def without_small(mask: np.ndarray, min_px: int) -> np.ndarray:
@@ -70,7 +71,8 @@ def nuclei(probabilities: np.ndarray) -> np.ndarray:
     element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
     is_nucleus = without_small(cv2.erode((inner + contour > 0.5).astype(np.uint8), element) > 0, 8)
     seeds = ndimage.binary_fill_holes(without_small(inner > 0.5, 4))
-    return np.asarray(watershed(-inner, ndimage.label(seeds)[0], mask=is_nucleus))
+    labels = watershed(-inner, ndimage.label(seeds)[0], mask=is_nucleus)  # type: ignore[no-untyped-call]
+    return np.asarray(labels)
 
 
 def check_equality(ours: np.ndarray, theirs: np.ndarray) -> None:

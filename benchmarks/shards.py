@@ -61,6 +61,8 @@ def make_job(folder: Path, num_images: int) -> Job:
         number=0,
         entries=tuple(entries),
         tile_px=2000,
+        mpp=0.0,
+        least_px=0,
         fingerprint="benchmark",
     )
 

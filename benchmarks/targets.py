@@ -6,6 +6,7 @@ The reference is restated from the definition: of each object a mask of the whol
 eroded object the distances within its box and ten pixels around it, in a stack of maps of which the two lowest count.
 """
 
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import cv2
@@ -100,7 +101,7 @@ def run() -> list[Finding]:
     return findings + timed(f"pieces of 256 objects, {SIDE_PX}²", pieces)
 
 
-def timed(part: str, calls: dict[str, partial[object]]) -> list[Finding]:
+def timed(part: str, calls: Mapping[str, Callable[[], object]]) -> list[Finding]:
     times = interleaved(calls, NUM_ROUNDS)
     print(f"\n{part}: equal")
     print_times(times)
