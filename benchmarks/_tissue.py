@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from histoseg.sources import _drawing, _files, synthetic
+from histoseg.demo import drawing as _drawing
+from histoseg.sources import _files, synthetic
 from histoseg.types import Image, SemanticMap
 
 SIDE_PX = 1000  # As MoNuSeg's images have (Kumar et al. 2017, Sec. II-A).

@@ -15,8 +15,8 @@ import numpy as np
 from _timing import Finding, compare, interleaved, one_thread, print_times, table
 from _tissue import draw_tissue
 
-from histoseg.config import Data
 from histoseg.loaders.augment import AffineCrop, Augment
+from histoseg.runs.config import Data
 from histoseg.types import Image, SemanticMap
 
 DATA = Data()

@@ -19,16 +19,16 @@ import numpy as np
 import torch
 from _timing import Finding, compare, interleaved, one_thread, print_times, table
 
-from histoseg import catalog
-from histoseg.config import Network
 from histoseg.experiments._cerberus import SCALES
-from histoseg.losses import weighted_cross_entropy_per_image
 from histoseg.methods.cerberus import MultiTask
-from histoseg.models.cerberus import Cerberus, Spec, build
+from histoseg.models.cerberus.network import Cerberus, Spec, build
+from histoseg.models.losses import weighted_cross_entropy_per_image
+from histoseg.runs import catalog
+from histoseg.runs.config import Network
 from histoseg.shards.prepare import prepare_sources
 from histoseg.shards.reader import MetaDataset
 from histoseg.shards.writer import Recipe
-from histoseg.storage import connect
+from histoseg.store.objects import connect
 from histoseg.types import MixedBatch, Place, Structure
 
 STRUCTURES: tuple[Structure, ...] = ("gland", "lumen", "nuclei")

@@ -20,14 +20,14 @@ from typing import Any, TypeVar
 import numpy as np
 from _timing import Finding, forget_peak, one_thread, resident_bytes, table
 
-from histoseg import catalog
 from histoseg.experiments import table1
 from histoseg.loaders.batches import BatchSampler
 from histoseg.loaders.episodes import EpisodeSampler, Pool, pool_of
-from histoseg.plan import Plan
+from histoseg.pipeline.plan import Plan
+from histoseg.runs import catalog
 from histoseg.shards.index import SourceIndex, describe, index_key, open_index
 from histoseg.shards.reader import MetaDataset, ShardCache
-from histoseg.storage import Store, connect
+from histoseg.store.objects import Store, connect
 from histoseg.types import SPLITS, Place
 
 NUM_SAMPLES, NUM_SHARDS, NUM_CELLS = 1_000_000, 1000, 1000

@@ -23,13 +23,13 @@ import numpy as np
 from _timing import Finding, compare, interleaved, missing, one_thread, print_times, table
 from _tissue import write_raw
 
-from histoseg.config import Data
 from histoseg.errors import HistosegError
 from histoseg.loaders.augment import Augment
 from histoseg.loaders.prefetch import PatchCutter, PatchPlan
+from histoseg.runs.config import Data
 from histoseg.shards.reader import MetaDataset, ShardCache
 from histoseg.shards.writer import Recipe, write_shards
-from histoseg.storage import Store, connect
+from histoseg.store.objects import Store, connect
 
 SOURCE, NUM_IMAGES, NUM_ROUNDS = "synthetic", 12, 7
 NUM_DRAWN = {768: 12, 96: 200}  # Patches a round, about a quarter of a second.

@@ -29,12 +29,12 @@ from _timing import (
 )
 from torch import Tensor
 
-from histoseg.config import Model
-from histoseg.losses import cross_entropy_per_image
 from histoseg.methods._meta_gradient import mean_loss
 from histoseg.methods.maml import Maml
+from histoseg.models.losses import cross_entropy_per_image
 from histoseg.models.tensors import to_tensors
-from histoseg.models.unet import UNet, build
+from histoseg.models.unet.network import UNet, build
+from histoseg.runs.config import Model
 from histoseg.types import Episode, Patches
 
 TASK, NUM_IMAGES, NUM_CLASSES = "task", 4, 3

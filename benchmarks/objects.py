@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from _timing import Finding, compare, interleaved, one_thread, print_times, table
 
-from histoseg.objects import Objects, find_objects, renumber
+from histoseg.maps.objects import Objects, find_objects, renumber
 
 SIDE_PX, NUM_ROWS, NUM_TYPES, NUM_ROUNDS = 1000, 45, 7, 5  # 45² are 2,025 nuclei.
 GOAL, GOAL_RENUMBER = 12.0, 50.0

@@ -17,8 +17,8 @@ from scipy import ndimage
 from skimage.morphology import remove_small_objects
 from skimage.segmentation import watershed
 
-from histoseg.postprocess import separate
-from histoseg.targets import instance_target
+from histoseg.models.cerberus.postprocess import separate
+from histoseg.models.cerberus.targets import instance_target
 from histoseg.types import Structure
 
 GLANDS_PX, NUM_GLAND_ROWS, NUM_GLAND_ROUNDS, GLAND_GOAL = 2000, 13, 3, 10.0

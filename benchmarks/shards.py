@@ -22,7 +22,7 @@ from _tissue import draw_tissue
 from histoseg.errors import HistosegError
 from histoseg.shards.writer import Job, write_shard
 from histoseg.sources import synthetic
-from histoseg.storage import Store, connect
+from histoseg.store.objects import Store, connect
 from histoseg.types import Entry, Sample
 
 NUM_IMAGES, NUM_ROUNDS = 20, 5  # 80 MB: a shard has up to 256 MiB.

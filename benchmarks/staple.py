@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from _timing import Finding, compare, interleaved, missing, one_thread, print_times, table
 
-from histoseg.consensus import staple
+from histoseg.maps.consensus import staple
 from histoseg.types import IGNORE
 
 NUM_RATERS = 6

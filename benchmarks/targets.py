@@ -14,7 +14,7 @@ import numpy as np
 from _timing import Finding, compare, interleaved, one_thread, print_times, table
 from scipy import ndimage
 
-from histoseg.targets import ELEMENT_PX, instance_target, split_pieces
+from histoseg.models.cerberus.targets import ELEMENT_PX, instance_target, split_pieces
 from histoseg.types import Structure
 
 SIDE_PX, NUM_ROUNDS = 448, 9

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from histoseg import catalog
 from histoseg.errors import ConfigError, DataError, HistosegError
-from histoseg.jobs import RELEASE
-from histoseg.storage import Store, connect
+from histoseg.runs import catalog
+from histoseg.runs.job import RELEASE
+from histoseg.store.objects import Store, connect
 
 app = typer.Typer(
     help="Many small annotated histology data sets as one sharded meta-dataset, and meta-learning on it.",
@@ -50,7 +50,7 @@ def demo_data(
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws other images.")] = 0,
 ) -> None:
     """Draw small H&E-looking images and write them in each source's native layout."""
-    from histoseg.demo import write_demo_data
+    from histoseg.demo.write import write_demo_data
 
     write_demo_data(folder, seed)
     print(folder)
@@ -134,9 +134,9 @@ def _on_cell(action: Callable[[Any, Store, Path], None]) -> Callable[..., None]:
 @_on_cell
 def train(run: Any, store: Store, cache: Path) -> None:
     """Train the model that a cell shares with others, or resume it; prints where it lies."""
-    from histoseg import crossval, evaluate
-    from histoseg.config import FoldRun
-    from histoseg.results import folder_of, open_dataset
+    from histoseg.pipeline import crossval, evaluate
+    from histoseg.records.write import folder_of, open_dataset
+    from histoseg.runs.config import FoldRun
 
     dataset = open_dataset([run], store, cache)
     start = crossval.train_network if isinstance(run, FoldRun) else evaluate.pretrain_group
@@ -148,8 +148,8 @@ def train(run: Any, store: Store, cache: Path) -> None:
 @_on_cell
 def evaluate(run: Any, store: Store, cache: Path) -> None:
     """Train a cell's model if need be, score it on test images, write the record."""
-    from histoseg import crossval, evaluate
-    from histoseg.config import FoldRun
+    from histoseg.pipeline import crossval, evaluate
+    from histoseg.runs.config import FoldRun
 
     complete = crossval.complete if isinstance(run, FoldRun) else evaluate.complete
     for key in complete([run], store, cache, _process()):
@@ -172,8 +172,8 @@ def report(
     out: Annotated[Path, typer.Option(help="Folder for the table, the pictures and the page.")] = Path("results"),
 ) -> None:
     """Build the table, its pictures and its page from the records in the store."""
-    from histoseg.plan import make_plan
-    from histoseg.report import write_report
+    from histoseg.pipeline.plan import make_plan
+    from histoseg.report.write import write_report
 
     target, sets = connect(store), set_ or []
     typed = ["histoseg", "report", experiment, "--store", store, "--scale", scale, "--seeds", str(seeds)]
@@ -189,8 +189,8 @@ def import_weights(
     out: Annotated[Path, typer.Option(help="Folder for the model, as `predict` takes it.")],
 ) -> None:
     """Turn the published Cerberus checkpoint into a model; nothing in the file is executed."""
-    from histoseg.storage import FileStore
-    from histoseg.weights import import_published, save_model
+    from histoseg.models.weights import import_published, save_model
+    from histoseg.store.objects import FileStore
 
     model = import_published(weights)
     save_model(model, FileStore(out), "")
@@ -212,10 +212,10 @@ def predict(
     overwrite: Annotated[bool, typer.Option(help="Segment again what is there already.")] = False,
 ) -> None:
     """Find glands, lumina, nuclei and classes of tissue in whole images; what is there already is kept."""
-    from histoseg.config import Windows
-    from histoseg.predict import Options, predict_image, require_distinct
-    from histoseg.storage import FileStore
-    from histoseg.weights import load_model
+    from histoseg.inference.predict import Options, predict_image, require_distinct
+    from histoseg.models.weights import load_model
+    from histoseg.runs.config import Windows
+    from histoseg.store.objects import FileStore
 
     options = Options(mpp=mpp, windows=Windows(window_px=window_px, margin_px=margin_px), overwrite=overwrite)
     require_distinct(images)
@@ -250,7 +250,7 @@ def doctor(
     ] = None,
 ) -> None:
     """Check before anything is spent: this machine, a store, a dashboard, a cluster."""
-    from histoseg.doctor import Places, all_checks
+    from histoseg.doctor.run import Places, all_checks
 
     places = Places(
         store=store,
@@ -278,7 +278,7 @@ def exporter(
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two readings of the store.")] = 30.0,
 ) -> None:
     """Serve what the records say to Prometheus, until SIGTERM."""
-    from histoseg.exporter import serve
+    from histoseg.records.exporter import serve
 
     serve(connect(store), host, port, every)
 
@@ -320,8 +320,8 @@ def _pairs(texts: list[str]) -> dict[str, str]:
 
 def _what_to_prepare(experiment: str, scale: str, patch_px: int | None) -> tuple[Any, list[str]]:
     """How images are stored, and which sources `all` stands for."""
-    from histoseg.config import Data
-    from histoseg.plan import data_of, load_experiment
+    from histoseg.pipeline.plan import data_of, load_experiment
+    from histoseg.runs.config import Data
 
     if experiment and patch_px is not None:
         raise ConfigError(f"{experiment} says how large patches are; leave out --patch-px {patch_px} or --experiment")
@@ -334,7 +334,7 @@ def _what_to_prepare(experiment: str, scale: str, patch_px: int | None) -> tuple
 
 
 def _find_run(experiment: str, store: Store, scale: str, address: tuple[str, int], sets: list[str]) -> Any:
-    from histoseg.plan import make_plan
+    from histoseg.pipeline.plan import make_plan
 
     plan = make_plan(experiment, store, scale, address[1] + 1, sets)
     choices = {(run.address, run.seed): run for run in plan.runs}

@@ -1,9 +1,14 @@
-"""What this process may use of the machine, which in a container is less than what the machine has."""
+"""This machine and this code: how many cores a process may use, which versions and which commit run."""
 
 import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")  # cgroup v2: "<quota> <period>" in microseconds, or "max <period>"
+CODE = ("histoseg", "ray_jobs")
+PACKAGES = ("histoseg", "torch", "ray", "numpy", "opencv-python-headless", "albumentations")
 
 
 def available_cpus() -> int:
@@ -14,3 +19,34 @@ def available_cpus() -> int:
     except (OSError, ValueError):
         return affinity
     return affinity if quota == "max" else max(1, min(affinity, int(quota) // int(period)))
+
+
+def git_commit() -> str:
+    """The commit of the running code, with `+changes` if a file of it is new or differs.
+
+    Code that no repository tracks, as in an image, has its commit in HISTOSEG_COMMIT; "unknown" if there is neither.
+    """
+    here = Path(__file__)
+    try:
+        _git(here.parent, "ls-files", "--error-unmatch", here.name)  # Else it only lies within somebody's repository.
+        commit = _git(here.parent, "rev-parse", "HEAD")
+        changed = _git(here.parents[1], "status", "--porcelain", "--untracked-files=all", "--", *CODE)
+    except (OSError, subprocess.CalledProcessError):
+        return os.environ.get("HISTOSEG_COMMIT", "unknown")
+    return commit + ("+changes" if changed else "")
+
+
+def versions() -> dict[str, str]:
+    """The versions that can change a number."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=30)
+    return done.stdout.strip()

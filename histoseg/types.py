@@ -12,7 +12,7 @@ from jaxtyping import Float32, Int32, UInt8
 from histoseg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from histoseg.config import Data
+    from histoseg.runs.config import Data
     from histoseg.shards.reader import MetaDataset
 
 # Either the three splits of a source on its own, or the folds of all sources together and what lies outside of them.
@@ -158,8 +158,8 @@ class MixedBatch:
 
     Attributes:
         images: RGB as stored.
-        classes: What the decoder of each patch's structure learns, see `histoseg.targets`; for tissue, the class of the
-            whole patch as a map of one pixel.
+        classes: What the decoder of each patch's structure learns, see `histoseg.models.cerberus.targets`; for tissue,
+            the class of the whole patch as a map of one pixel.
         weights: What each pixel counts; 0 where nothing is known.
         types: The class of each pixel's object; IGNORE where it is not known.
         structures: The structure that each patch is annotated with.

@@ -16,8 +16,8 @@ from ray_jobs.gauges import CELLS, Show, shown
 from ray_jobs.train import Group
 
 if TYPE_CHECKING:
-    from histoseg.plan import Plan
-    from histoseg.storage import Store
+    from histoseg.pipeline.plan import Plan
+    from histoseg.store.objects import Store
 
 logger = logging.getLogger("histoseg.cells")
 
@@ -49,7 +49,7 @@ class Means:
 
 def complete(plan: "Plan", store: "Store", means: Means) -> HistosegError | None:
     """Run what has no record yet; an error comes back, so that the cells that are finished are still reported."""
-    from histoseg.runs import cell_id, record_key, to_json
+    from histoseg.runs.names import cell_id, record_key, to_json
     from ray_jobs import grid
 
     wanted = {record_key(plan.experiment, cell) for cell in plan.cells}
@@ -83,7 +83,7 @@ def in_own_order(groups: Sequence[Group], job: str) -> list[Group]:
 
     In the same order, the later one would wait for lease after lease of the earlier one.
     """
-    from histoseg.runs import digest
+    from histoseg.runs.names import digest
 
     return sorted(groups, key=lambda group: digest([job, group.id])) if job else list(groups)
 

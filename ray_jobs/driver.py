@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from histoseg.errors import ConfigError, DataError, HistosegError
-from histoseg.jobs import DEMO, PREPARED, results_folder
+from histoseg.runs.job import DEMO, PREPARED, results_folder
 from ray_jobs.cells import Means, complete
 from ray_jobs.cluster import existing_ray
 from ray_jobs.options import Options
 
 if TYPE_CHECKING:
-    from histoseg.config import Data
-    from histoseg.plan import Plan
-    from histoseg.report import Written
-    from histoseg.storage import Store
+    from histoseg.pipeline.plan import Plan
+    from histoseg.report.write import Written
+    from histoseg.runs.config import Data
+    from histoseg.store.objects import Store
 
 logger = logging.getLogger("histoseg.driver")
 
@@ -65,8 +65,8 @@ def run(work: Work, store: "Store", means: Means) -> Done:
     Raises:
         HistosegError: With one line that says what is wrong; what was finished stays finished.
     """
-    from histoseg.plan import data_of, make_plan
-    from histoseg.report import write_report
+    from histoseg.pipeline.plan import data_of, make_plan
+    from histoseg.report.write import write_report
 
     data = data_of(work.experiment, work.scale, work.sets)
     omissions = prepare(work, store, data) if work.raw is not None else []
@@ -79,8 +79,8 @@ def run(work: Work, store: "Store", means: Means) -> Done:
 
 def draw_demo(experiment: str, scale: str) -> Path:
     """The folder of demo data, which has what an experiment reads."""
-    from histoseg.demo import write_demo_data
-    from histoseg.plan import load_experiment
+    from histoseg.demo.write import write_demo_data
+    from histoseg.pipeline.plan import load_experiment
 
     write_demo_data(HOME / DEMO, sources=load_experiment(experiment, scale).SOURCES)
     return HOME / DEMO
@@ -92,7 +92,7 @@ def prepare(work: Work, store: "Store", data: "Data") -> list[str]:
     Raises:
         DataError: If there is no such folder, it holds no source, or tissue would be in two folds.
     """
-    from histoseg.plan import load_experiment
+    from histoseg.pipeline.plan import load_experiment
     from histoseg.shards.prepare import prepare_sources
     from histoseg.shards.writer import Recipe, shard_pool
 
@@ -106,11 +106,11 @@ def prepare(work: Work, store: "Store", data: "Data") -> list[str]:
 
 def require_weights(plan: "Plan", store: "Store") -> None:
     """Have all weights that runs start from in the store before anything is spent on one of them."""
-    from histoseg.config import FoldRun
+    from histoseg.runs.config import FoldRun
 
     networks = {run.network for run in plan.runs if isinstance(run, FoldRun) and run.network.weights}
     if networks:
-        from histoseg.weights import find_weights
+        from histoseg.models.weights import find_weights
 
         for network in networks:
             find_weights(network, store)
@@ -132,7 +132,7 @@ def put_results(folder: Path, store: "Store", target: str) -> str:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The options of a command line, as `histoseg.jobs.Job.entrypoint` writes it."""
+    """The options of a command line, as `histoseg.runs.job.Job.entrypoint` writes it."""
     parser = argparse.ArgumentParser(prog="ray_jobs.driver", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--name", required=True, help="the job's name, under which results are left in the store")
     parser.add_argument("--experiment", required=True, help="a name from `histoseg list`")
@@ -165,7 +165,7 @@ def drive(asked: argparse.Namespace) -> str:
     Raises:
         HistosegError: With one line that says what is wrong; the cells that are finished are reported all the same.
     """
-    from histoseg.storage import PATIENT, connect
+    from histoseg.store.objects import PATIENT, connect
 
     store = connect(asked.store, PATIENT)
     raw = None if asked.data == PREPARED else Path(asked.data).resolve()

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoseg.errors import ConfigError, HistosegError, StorageError, TrainingError
-from histoseg.leases import leased
-from histoseg.storage import BRISK, connect
+from histoseg.store.leases import leased
+from histoseg.store.objects import BRISK, connect
 from ray_jobs.gauges import FAILED, Show, driven, shown
 from ray_jobs.train import Group, log_to_stdout, train
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from histoseg.errors import ClusterError
-from histoseg.jobs import Job
-from histoseg.provenance import git_commit, versions
+from histoseg.machine import git_commit, versions
+from histoseg.runs.job import Job
 from ray_jobs.options import without_password
 
-logger = logging.getLogger("histoseg.jobs")
+logger = logging.getLogger("histoseg.runs.job")
 
 LOOK_EVERY_S = 2.0
 PATIENCE_S = 120.0  # For a dashboard that does not answer while a job is followed; the head may be restarting.

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.jobs import DEMO, PREPARED
+from histoseg.runs.job import DEMO, PREPARED
 from ray_jobs.cells import Means
 from ray_jobs.driver import HOME, Work, draw_demo, run
 from ray_jobs.options import Options
 
 if TYPE_CHECKING:
-    from histoseg.storage import Store
+    from histoseg.store.objects import Store
 
 logger = logging.getLogger("histoseg.submit")
 
@@ -24,7 +24,7 @@ def run_here(options: Options) -> Path:
     Raises:
         HistosegError: With one line that says what is wrong; what was finished stays finished.
     """
-    from histoseg.plan import data_of
+    from histoseg.pipeline.plan import data_of
 
     data_of(options.experiment, options.scale, options.sets)  # Refuses what cannot be before anything is drawn.
     page = options.out / options.experiment / "index.html"
@@ -67,7 +67,7 @@ def put_weights_given(options: Options, store: "Store") -> list[str]:
     """Put the weights that were given into the store; returns the assignments that make runs start from them."""
     if options.imagenet is None and options.start is None:
         return []
-    from histoseg.weights import import_imagenet, put_weights
+    from histoseg.models.weights import import_imagenet, put_weights
 
     if options.imagenet is not None:
         logger.info("%s: ImageNet's weights of %s", options.imagenet, import_imagenet(options.imagenet, store))
@@ -77,8 +77,8 @@ def put_weights_given(options: Options, store: "Store") -> list[str]:
 @contextmanager
 def _store(options: Options) -> Iterator["Store"]:
     """The store of the job: the one that was named, or an S3 server for as long as the job lasts."""
-    from histoseg.runs import digest
-    from histoseg.storage import connect
+    from histoseg.runs.names import digest
+    from histoseg.store.objects import connect
     from ray_jobs.local_store import local_store
 
     is_demo = options.data in ("", DEMO)

@@ -57,7 +57,7 @@ class LocalStore:
     """A running server.
 
     Attributes:
-        url: What `histoseg.storage.connect` takes.
+        url: What `histoseg.store.objects.connect` takes.
         environment: The variables by which any S3 client finds the server.
         pid: The process group the server runs in.
     """

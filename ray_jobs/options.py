@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from histoseg.errors import ConfigError
-from histoseg.jobs import DEMO, NAME, PREPARED, RELEASE, Job
+from histoseg.runs.job import DEMO, NAME, PREPARED, RELEASE, Job
 
 Action = Literal["run", "status", "results", "cancel", "dry-run"]
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from histoseg.errors import ClusterError
-from histoseg.jobs import Job, results_folder
+from histoseg.runs.job import Job, results_folder
 from ray_jobs.options import Options
 
 if TYPE_CHECKING:
     from histoseg.kube.api import Cluster
     from histoseg.kube.settings import Settings
-    from histoseg.storage import Store
+    from histoseg.store.objects import Store
 
 
 def act(options: Options) -> str:
@@ -23,7 +23,7 @@ def act(options: Options) -> str:
         HistosegError: With one line that says what is wrong and what to do.
     """
     if options.experiment:
-        from histoseg.plan import data_of
+        from histoseg.pipeline.plan import data_of
 
         data_of(options.experiment, options.scale, options.sets)  # Refuses what cannot be before anything is sent.
     return _on_kubernetes(options) if options.cluster else _on_ray(options)
@@ -41,7 +41,7 @@ def _on_kubernetes(options: Options) -> str:
 def _act_on_kubernetes(options: Options, cluster: "Cluster") -> str:
     from histoseg.kube import follow
     from histoseg.kube.settings import Settings
-    from histoseg.storage import connect
+    from histoseg.store.objects import connect
 
     if not (options.experiment or options.name):
         return follow.status(cluster)
@@ -93,7 +93,7 @@ def _reach_store_as(settings: "Settings") -> None:
 
 
 def _on_ray(options: Options) -> str:
-    from histoseg.storage import connect
+    from histoseg.store.objects import connect
     from ray_jobs.jobs_api import RemoteRay
 
     ray = RemoteRay(address=options.ray_address, ship=options.ship)
@@ -134,7 +134,7 @@ def fetch(store: "Store", source: str, out: Path) -> Path:
         ClusterError: If it has left nothing yet, or not all.
         StorageError: If the store cannot be read from here.
     """
-    from histoseg.storage import FileStore
+    from histoseg.store.objects import FileStore
 
     _, experiment, name = source.split("/")
     keys, page = store.list(f"{source}/"), f"{source}/index.html"

@@ -1,7 +1,7 @@
 """What one Ray Train worker does: complete the runs of a group, and say how far it is.
 
-Checkpoints and records are written to the store by `histoseg.evaluate.complete`; Ray is handed none of them. So a
-worker that is killed or restarted, on whatever machine, goes on from what the store holds.
+Checkpoints and records are written to the store by `histoseg.pipeline`; Ray is handed none of them. So a worker that is
+killed or restarted, on whatever machine, goes on from what the store holds.
 """
 
 import importlib
@@ -15,16 +15,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from histoseg import config
 from histoseg.errors import HistosegError, StorageError, TrainingError
-from histoseg.leases import FencedStore, Lease
-from histoseg.runs import from_json
-from histoseg.storage import PATIENT, Store, connect
+from histoseg.runs import config
+from histoseg.runs.names import from_json
+from histoseg.store.leases import FencedStore, Lease
+from histoseg.store.objects import PATIENT, Store, connect
 from histoseg.types import Place
 from ray_jobs.gauges import trained
 
 # What completes the runs of a group: by the kind of its runs.
-COMPLETE = {config.Run: "histoseg.evaluate.complete", config.FoldRun: "histoseg.crossval.complete"}
+COMPLETE = {config.Run: "histoseg.pipeline.evaluate.complete", config.FoldRun: "histoseg.pipeline.crossval.complete"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Group:
 
     Attributes:
         id: The pretraining's id; also the name of the Ray Train run.
-        runs: A JSON list of what `histoseg.runs.to_json` gives.
+        runs: A JSON list of what `histoseg.runs.names.to_json` gives.
         store_url: Where shards are read and records are written.
         cache: An absolute folder on each worker's machine for downloaded shards.
         attempt: The number of the lease under which the group is worked on; 0 means that it is not leased.

@@ -34,7 +34,7 @@ def pytest_runtest_call():
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
     """A folder with every source's demo data."""
-    from histoseg.demo import write_demo_data
+    from histoseg.demo.write import write_demo_data
 
     folder = tmp_path_factory.mktemp("raw") / "demo"
     write_demo_data(folder)
@@ -44,9 +44,9 @@ def demo(tmp_path_factory):
 @pytest.fixture(scope="session")
 def prepared_url(demo, tmp_path_factory):
     """A file store with shards of some sources, for patches of PATCH_PX."""
-    from histoseg.config import Data
+    from histoseg.runs.config import Data
     from histoseg.shards.writer import Recipe, write_shards
-    from histoseg.storage import connect
+    from histoseg.store.objects import connect
 
     store = connect(f"file://{tmp_path_factory.mktemp('store')}")
     with ThreadPoolExecutor(1) as pool:
@@ -58,7 +58,7 @@ def prepared_url(demo, tmp_path_factory):
 @pytest.fixture
 def prepared(prepared_url):
     """That store, to be read only."""
-    from histoseg.storage import connect
+    from histoseg.store.objects import connect
 
     return connect(prepared_url)
 
@@ -89,7 +89,7 @@ def folds_url(demo, fold_data, tmp_path_factory):
     """A file store with one source of each structure, divided into folds."""
     from histoseg.shards.prepare import prepare_sources
     from histoseg.shards.writer import Recipe
-    from histoseg.storage import connect
+    from histoseg.store.objects import connect
 
     store = connect(f"file://{tmp_path_factory.mktemp('folds')}")
     with ThreadPoolExecutor(1) as pool:
@@ -103,7 +103,7 @@ def fold_dataset(folds_url, fold_data, tmp_path):
     from dataclasses import replace
 
     from histoseg.shards.reader import MetaDataset
-    from histoseg.storage import connect
+    from histoseg.store.objects import connect
 
     opened = MetaDataset.open(connect(folds_url), FOLD_SOURCES, fold_data.layout, tmp_path / "cache")
     return replace(opened, training=("fold1",))
@@ -112,9 +112,9 @@ def fold_dataset(folds_url, fold_data, tmp_path):
 @pytest.fixture
 def tiny_fold_run(fold_data):
     """A Cerberus that takes seconds: four steps, then two of subtyping."""
-    from histoseg.config import FoldRun, Network, Optim, Windows
     from histoseg.methods.cerberus import MultiTask
     from histoseg.methods.subtyping import Subtyping
+    from histoseg.runs.config import FoldRun, Network, Optim, Windows
 
     return FoldRun(
         experiment="cerberus_table2",
@@ -137,8 +137,8 @@ def tiny_fold_run(fold_data):
 @pytest.fixture
 def tiny_run():
     """A run that takes seconds: two steps of pretraining, two epochs of refining."""
-    from histoseg.config import Data, Eval, Model, Optim, Refine, Run
     from histoseg.methods.maml import Maml
+    from histoseg.runs.config import Data, Eval, Model, Optim, Refine, Run
 
     return Run(
         experiment="table1",

@@ -30,7 +30,7 @@ def gradient_of(model):
 
 def make_index(name, splits=("train", "val", "test"), layout="96px"):
     """An index of a source with one sample in each of some splits."""
-    from histoseg import catalog
+    from histoseg.runs import catalog
     from histoseg.shards.index import Samples, Shard, SourceIndex
 
     task = catalog.load("histoseg.sources", name).TASK

@@ -7,13 +7,14 @@ import sys
 
 import pytest
 
-from histoseg import cli, plan
-from histoseg.demo import write_demo_data
+from histoseg import cli
+from histoseg.demo.write import write_demo_data
 from histoseg.errors import ConfigError
-from histoseg.runs import record_key
+from histoseg.pipeline import plan
+from histoseg.runs.names import record_key
 from histoseg.shards.index import open_index
 from histoseg.shards.verify import prepared_sources
-from histoseg.storage import connect
+from histoseg.store.objects import connect
 from tests.conftest import PATCH_PX
 from tests.lab import SOURCE, write_lab, write_raw
 
@@ -215,7 +216,7 @@ def test_doctor_tries_the_store(tmp_path):
 
 
 def test_doctor_names_what_is_wrong_with_a_store(monkeypatch):
-    from histoseg.checks import store_checks
+    from histoseg.doctor.checks import store_checks
 
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")

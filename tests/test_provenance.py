@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from histoseg import provenance
+from histoseg import machine as provenance
 
 AUTHOR = ("-c", "user.name=a", "-c", "user.email=a@example.org")
 

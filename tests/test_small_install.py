@@ -18,15 +18,15 @@ class Lacking:
 sys.meta_path.insert(0, Lacking())
 """
 PLANS = """
-from histoseg import catalog
-from histoseg.plan import data_of
+from histoseg.runs import catalog
+from histoseg.pipeline.plan import data_of
 
 for name in catalog.names("histoseg.experiments"):
     for scale in catalog.load("histoseg.experiments", name).SCALES:
         print(name, scale, data_of(name, scale, []).layout)
 """
 NO_IMAGES = """
-from histoseg import catalog
+from histoseg.runs import catalog
 from histoseg.errors import ConfigError
 
 for name in catalog.names("histoseg.methods"):
@@ -91,4 +91,4 @@ def test_hyperparameters_are_checked(python):
 
 
 def test_the_exporter_can_be_imported(python):
-    python("-c", "import histoseg.exporter")
+    python("-c", "import histoseg.records.exporter")

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from histoseg.config import Data, Encoder, FoldRun, Network, Optim, Windows
 from histoseg.methods.cerberus import MultiTask
 from histoseg.methods.subtyping import Subtyping
+from histoseg.runs.config import Data, Encoder, FoldRun, Network, Optim, Windows
 from histoseg.shards.index import SourceIndex
 from histoseg.types import FOLDS, Split, Structure
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from histoseg.config import Data, Eval, Model, Optim, Refine, Run
+from histoseg.runs.config import Data, Eval, Model, Optim, Refine, Run
 from histoseg.shards.index import SourceIndex
 from histoseg.types import SPLITS, Method
 

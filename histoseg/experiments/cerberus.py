@@ -2,7 +2,7 @@
 
 from histoseg.experiments._cerberus import ALL, SCALES, SEGMENTATION, SOURCES, FoldGrid, Row
 from histoseg.experiments._cerberus_spec import ON_SCORES, ON_WEIGHTS, SPLITS
-from histoseg.reporting.fold_spec import FoldTableSpec
+from histoseg.report.fold_spec import FoldTableSpec
 
 ROWS = {"cerberus_plus": Row(title="Cerberus+", trainings=(ALL,), imagenet=True, contour=True, subtyping=True)}
 SPEC = FoldTableSpec(

@@ -3,7 +3,7 @@
 from histoseg.experiments._cerberus import ALL, SCALES, SOURCES, FoldGrid, Row
 from histoseg.experiments._cerberus_paper import CITATION, TABLE3
 from histoseg.experiments._cerberus_spec import NOTES, blocks
-from histoseg.reporting.fold_spec import FoldTableSpec
+from histoseg.report.fold_spec import FoldTableSpec
 
 ROWS = {
     "unet": Row(title="U-Net", trainings=(("gland",), ("lumen",)), mixed=False, encoder="unet"),

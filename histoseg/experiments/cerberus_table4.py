@@ -3,7 +3,7 @@
 from histoseg.experiments._cerberus import ALL, SCALES, SEGMENTATION, SINGLE, SOURCES, FoldGrid, Row
 from histoseg.experiments._cerberus_paper import CITATION, TABLE4
 from histoseg.experiments._cerberus_spec import NOTES, blocks
-from histoseg.reporting.fold_spec import FoldTableSpec
+from histoseg.report.fold_spec import FoldTableSpec
 
 TOGETHER = (SEGMENTATION,)
 ROWS = {

@@ -3,7 +3,7 @@
 from histoseg.experiments._cerberus import ALL, SCALES, SOURCES, FoldGrid, Row
 from histoseg.experiments._cerberus_paper import CITATION, TABLE5
 from histoseg.experiments._cerberus_spec import NOTES
-from histoseg.reporting.fold_spec import FoldTableSpec
+from histoseg.report.fold_spec import FoldTableSpec
 
 ROWS = {
     "in_stl": Row(title="ImageNet, single task", trainings=(("tissue",),), mixed=False, imagenet=True),

@@ -1,10 +1,10 @@
 """Two cells on drawn images, from raw files to a page in about a minute: to see that everything is in place."""
 
-from histoseg.config import Data, Eval, Model, Optim, Refine
 from histoseg.experiments._grid import LeaveOneTaskOut, Sizes
 from histoseg.methods.maml import Maml
 from histoseg.methods.transfer import Transfer
-from histoseg.reporting.cells import TableSpec
+from histoseg.report.cells import TableSpec
+from histoseg.runs.config import Data, Eval, Model, Optim, Refine
 
 SOURCES = ("synthetic", "glas")
 SPEC = TableSpec(

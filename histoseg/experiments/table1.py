@@ -3,13 +3,13 @@
 A pretrained model depends on its method and predecessor tasks alone, so 16 pretrainings serve the 32 cells.
 """
 
-from histoseg.config import Data, Eval, Model, Optim, Refine
 from histoseg.experiments._grid import ALL_OTHERS, LeaveOneTaskOut, Sizes
 from histoseg.experiments._table1_paper import CITATION, MIOU
 from histoseg.methods.maml import Maml
 from histoseg.methods.transfer import Transfer
-from histoseg.reporting.cells import TableSpec
-from histoseg.reporting.records import Address
+from histoseg.report.cells import TableSpec
+from histoseg.report.records import Address
+from histoseg.runs.config import Data, Eval, Model, Optim, Refine
 
 NEW_TASKS = {
     "breastpathq": "BreastPathQ",

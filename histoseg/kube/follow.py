@@ -15,7 +15,6 @@ from typing import Any
 import yaml
 
 from histoseg.errors import ClusterError
-from histoseg.jobs import Job
 from histoseg.kube import rules
 from histoseg.kube.api import READ_S, Cluster, Object
 from histoseg.kube.rayjob import COMMAND, JOB, RESULTS, images, manifest
@@ -34,6 +33,7 @@ from histoseg.kube.state import (
     table,
 )
 from histoseg.kube.tail import Tail
+from histoseg.runs.job import Job
 
 Show = Callable[[str], object]
 MEANS = re.compile(r" --(workers|capacity) \S+")  # What changes no result of an entrypoint

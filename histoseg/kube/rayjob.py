@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from histoseg.errors import ClusterError
-from histoseg.jobs import MAX_NAME_CHARS, NAME, Job, results_folder
 from histoseg.kube.rules.manifest import is_gpu_for_kuberay
 from histoseg.kube.settings import Settings
+from histoseg.runs.job import MAX_NAME_CHARS, NAME, Job, results_folder
 
 EXPERIMENT, JOB = "histoseg.io/experiment", "histoseg.io/job"  # labels
 COMMAND, RESULTS = "histoseg.io/command", "histoseg.io/results"  # annotations

@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 
 from histoseg.errors import ClusterError
-from histoseg.jobs import RELEASE
 from histoseg.kube.api import Cluster
 from histoseg.kube.refusals import one_line
+from histoseg.runs.job import RELEASE
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
-from histoseg.config import Data
+from histoseg.runs.config import Data
 from histoseg.types import Image
 
 # The published Cerberus blurs by a kernel of 1, 3 or 5 pixels, by a median of 1, 3 or 5, or adds noise up to 12.75 of

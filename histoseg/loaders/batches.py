@@ -9,10 +9,10 @@ from itertools import count
 
 import numpy as np
 
-from histoseg.config import Data
 from histoseg.errors import DataError
 from histoseg.loaders.prefetch import PatchCutter, PatchPlan, prefetch
-from histoseg.loaders.streams import stream
+from histoseg.runs.config import Data
+from histoseg.seeds import stream
 from histoseg.shards.reader import MetaDataset
 from histoseg.types import Batch, Place
 

@@ -12,12 +12,12 @@ from threading import local
 import cv2
 import numpy as np
 
-from histoseg.config import Data
 from histoseg.errors import DataError
 from histoseg.loaders.prefetch import PatchPlan, prefetch
-from histoseg.loaders.streams import stream
+from histoseg.models.cerberus.targets import Target, instance_target
+from histoseg.runs.config import Data
+from histoseg.seeds import stream
 from histoseg.shards.reader import MetaDataset
-from histoseg.targets import Target, instance_target
 from histoseg.types import IGNORE, MixedBatch, Place, Structure
 
 TISSUE_SHARE = 0.3  # Sec. 3.2.1: super tasks "are selected with probabilities of 0.7 and 0.3"

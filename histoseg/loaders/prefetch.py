@@ -13,8 +13,8 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-from histoseg.config import Data
 from histoseg.machine import available_cpus
+from histoseg.runs.config import Data
 from histoseg.shards.reader import MetaDataset
 from histoseg.types import Patches
 

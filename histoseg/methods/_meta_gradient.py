@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from histoseg.losses import cross_entropy_per_image
 from histoseg.methods._parts import parts
 from histoseg.methods.maml import Maml
+from histoseg.models.losses import cross_entropy_per_image
 from histoseg.models.tensors import device_of, to_tensors
-from histoseg.models.unet import UNet, names_for, statistics_kept
+from histoseg.models.unet.network import UNet, names_for, statistics_kept
 from histoseg.types import Episode, Patches
 
 Weights = dict[str, Tensor]

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from histoseg.config import Data
 from histoseg.errors import ConfigError
 from histoseg.loaders.mixed import TISSUE, MixedSampler, mixed_loader, pools_of
+from histoseg.runs.config import Data
 from histoseg.shards.reader import MetaDataset
 from histoseg.types import MixedBatch, Place
 
 if TYPE_CHECKING:
-    from histoseg.models.cerberus import Cerberus
+    from histoseg.models.cerberus.network import Cerberus
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,15 +15,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from histoseg.config import Data
 from histoseg.errors import ConfigError
 from histoseg.loaders.episodes import EpisodeSampler, episode_loader, pool_of
+from histoseg.runs.config import Data
 from histoseg.shards.reader import MetaDataset
 from histoseg.types import Episode, MetaBatch, Place
 
 if TYPE_CHECKING:
     from histoseg.methods._meta_gradient import Weights
-    from histoseg.models.unet import UNet
+    from histoseg.models.unet.network import UNet
 
 
 @dataclass(frozen=True, kw_only=True)

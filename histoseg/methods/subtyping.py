@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from histoseg.config import Data
 from histoseg.errors import ConfigError, DataError
 from histoseg.loaders.mixed import MixedSampler, mixed_loader, pools_of
+from histoseg.runs.config import Data
 from histoseg.shards.reader import MetaDataset
 from histoseg.types import MixedBatch, Place
 
 if TYPE_CHECKING:
-    from histoseg.models.cerberus import Cerberus
+    from histoseg.models.cerberus.network import Cerberus
 
 DECODER = "nuclei_type"
 
@@ -52,9 +52,9 @@ class Subtyping:
         """Add this rank's share of the gradient; return its share of the loss."""
         import torch
 
-        from histoseg.losses import subtyping_loss
+        from histoseg.distributed import world_size
+        from histoseg.models.losses import subtyping_loss
         from histoseg.models.tensors import device_of, to_device
-        from histoseg.ranks import world_size
 
         device = device_of(model)
         features = model.encode(to_device(batch.images, device))

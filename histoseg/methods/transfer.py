@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from histoseg.config import Data
 from histoseg.errors import ConfigError
 from histoseg.loaders.batches import BatchSampler, batch_loader
 from histoseg.methods._parts import parts
+from histoseg.runs.config import Data
 from histoseg.shards.reader import MetaDataset
 from histoseg.types import Batch, Patches, Place
 
 if TYPE_CHECKING:
-    from histoseg.models.unet import UNet
+    from histoseg.models.unet.network import UNet
 
 # What a forward of the U-Net keeps for its backward, in bytes for each pixel and channel of the first level, and how
 # much of that may be held at a time: 8 patches of 768 px at width 32 (docs/performance.md). It changes memory, not the
@@ -72,7 +72,7 @@ def num_at_once(width: int, side_px: int) -> int:
 def _backward_part(model: "UNet", patches: Patches, global_size: int) -> float:
     import torch
 
-    from histoseg.losses import cross_entropy_per_image
+    from histoseg.models.losses import cross_entropy_per_image
     from histoseg.models.tensors import device_of, to_tensors
 
     images, semantic_maps = to_tensors(patches, device_of(model))

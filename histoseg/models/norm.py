@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
-from histoseg.ranks import differentiable_sum, is_distributed
+from histoseg.distributed import differentiable_sum, is_distributed
 
 
 class SyncedBatchNorm(nn.BatchNorm2d):

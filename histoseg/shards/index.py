@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.storage import Store
+from histoseg.store.objects import Store
 from histoseg.types import EXTERNAL, FOLDS, IGNORE, SPLITS, Split, Task
 
 FORMAT = 2

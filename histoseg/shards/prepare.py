@@ -15,15 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from histoseg import catalog
 from histoseg.errors import ConfigError, DataError, MissingSourceError
-from histoseg.runs import digest
+from histoseg.runs import catalog
+from histoseg.runs.names import digest
 from histoseg.shards.fingerprint import Fingerprint, SameTissue, find_same_tissue, fingerprint
 from histoseg.shards.folds import assign_folds, find_leaks, find_missing_classes
 from histoseg.shards.index import SourceIndex
 from histoseg.shards.tar import checked
 from histoseg.shards.writer import Recipe, find_entries, option_names, stamps, write_shards
-from histoseg.storage import Store
+from histoseg.store.objects import Store
 from histoseg.types import EXTERNAL, FOLDS, Entry, Split
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from jaxtyping import UInt16
 
 from histoseg.errors import DataError, StorageError
 from histoseg.shards.index import Shard, SourceIndex, open_index, rewrite_command
-from histoseg.storage import Store
+from histoseg.store.objects import Store
 from histoseg.types import Image, Sample, SemanticMap, Split
 
 logger = logging.getLogger(__name__)

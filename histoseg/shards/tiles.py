@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from itertools import pairwise
 
-from histoseg.config import Data
+from histoseg.runs.config import Data
 
 
 def smallest_tile_px(data: Data) -> int:

@@ -10,7 +10,7 @@ from histoseg.errors import DataError, StorageError
 from histoseg.shards.index import SourceIndex, open_index, rewrite_command
 from histoseg.shards.reader import check_shard
 from histoseg.shards.tar import members_of
-from histoseg.storage import Store
+from histoseg.store.objects import Store
 
 
 def prepared_sources(store: Store) -> list[tuple[str, str]]:

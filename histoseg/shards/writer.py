@@ -18,17 +18,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from histoseg import catalog
-from histoseg.config import Data
 from histoseg.errors import ConfigError, DataError, MissingSourceError, StorageError
 from histoseg.machine import available_cpus
-from histoseg.runs import digest
+from histoseg.runs import catalog
+from histoseg.runs.config import Data
+from histoseg.runs.names import digest
 from histoseg.shards.index import FORMAT, SourceIndex, describe, find_doubts, index_key, open_index, shard_folder
 from histoseg.shards.resample import resample
 from histoseg.shards.splits import split_by_patient
 from histoseg.shards.tar import checked, write_tar
 from histoseg.shards.tiles import smallest_tile_px
-from histoseg.storage import Store
+from histoseg.store.objects import Store
 from histoseg.types import EXTERNAL, FOLDS, KEY_PATTERN, SPLITS, Entry, Sample, Split, Task
 
 logger = logging.getLogger(__name__)

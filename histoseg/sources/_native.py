@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
+from histoseg.demo import mucosa as _mucosa
 from histoseg.errors import DataError
-from histoseg.sources import _files, _mat, _mucosa
+from histoseg.sources import _files, _mat
 from histoseg.types import Entry, Sample, Split, Task
 
 FOLDER = "cerberus_native"

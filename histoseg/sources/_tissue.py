@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from histoseg.demo import tissue as _tissue_drawing
 from histoseg.errors import ConfigError, DataError
-from histoseg.sources import _files, _tissue_drawing
+from histoseg.sources import _files
 from histoseg.types import Entry, Sample, Task
 
 logger = logging.getLogger(__name__)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from histoseg.demo import drawing as _drawing
 from histoseg.errors import ConfigError, DataError
-from histoseg.sources import _drawing, _files, _mat
+from histoseg.sources import _files, _mat
 from histoseg.types import Entry, Image, Sample, SemanticMap, Task
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from histoseg.sources import _files, _mucosa
+from histoseg.demo import mucosa as _mucosa
+from histoseg.sources import _files
 from histoseg.types import Entry, Sample, Task
 
 TASK = Task(

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from histoseg.demo import drawing as _drawing
 from histoseg.errors import ConfigError
-from histoseg.sources import _drawing, _files
+from histoseg.sources import _files
 from histoseg.types import Entry, Sample, Task
 
 TASK = Task(

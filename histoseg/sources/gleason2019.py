@@ -10,9 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from histoseg import consensus as rater_consensus
+from histoseg.demo import drawing as _drawing
 from histoseg.errors import ConfigError, DataError
-from histoseg.sources import _drawing, _files
+from histoseg.maps import consensus as rater_consensus
+from histoseg.sources import _files
 from histoseg.types import Entry, Image, Sample, SemanticMap, Task
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from histoseg.sources import _files, _mat, _mucosa
+from histoseg.demo import mucosa as _mucosa
+from histoseg.sources import _files, _mat
 from histoseg.types import EXTERNAL, Entry, Sample, Task
 
 TASK = Task(

@@ -9,8 +9,9 @@ from xml.etree.ElementTree import Element
 import cv2
 import numpy as np
 
+from histoseg.demo import drawing as _drawing
 from histoseg.errors import DataError
-from histoseg.sources import _drawing, _files
+from histoseg.sources import _files
 from histoseg.types import Entry, InstanceMap, Sample, Task
 
 logger = logging.getLogger(__name__)

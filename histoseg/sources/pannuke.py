@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from histoseg.demo import drawing as _drawing
 from histoseg.errors import ConfigError, DataError
-from histoseg.sources import _drawing, _files
+from histoseg.sources import _files
 from histoseg.types import FOLDS, IGNORE, Entry, Image, InstanceMap, Sample, SemanticMap, Split, Task
 
 TASK = Task(

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from histoseg.sources import _drawing, _files
+from histoseg.demo import drawing as _drawing
+from histoseg.sources import _files
 from histoseg.types import Entry, Image, Sample, SemanticMap, Task
 
 TASK = Task(

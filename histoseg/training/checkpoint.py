@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from histoseg.distributed import sum_over_ranks, world_size
 from histoseg.errors import CheckpointError, StorageError
-from histoseg.ranks import sum_over_ranks, world_size
-from histoseg.storage import Store
+from histoseg.store.objects import Store
 
 logger = logging.getLogger(__name__)
 

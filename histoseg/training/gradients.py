@@ -9,8 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from histoseg.distributed import is_distributed, sum_over_ranks
 from histoseg.models.norm import SyncedBatchNorm
-from histoseg.ranks import is_distributed, sum_over_ranks
 
 
 def sum_gradients(model: nn.Module) -> None:

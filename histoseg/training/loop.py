@@ -10,13 +10,13 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import nn
 
-from histoseg.config import Data, Optim, Run
+from histoseg.distributed import sum_over_ranks
 from histoseg.errors import TrainingError
 from histoseg.loaders.prefetch import prefetch
-from histoseg.models.cerberus import Cerberus
+from histoseg.models.cerberus.network import Cerberus
 from histoseg.models.tensors import device_of, pinned
-from histoseg.models.unet import UNet, build
-from histoseg.ranks import sum_over_ranks
+from histoseg.models.unet.network import UNet, build
+from histoseg.runs.config import Data, Optim, Run
 from histoseg.shards.reader import MetaDataset
 from histoseg.training.checkpoint import Checkpoint, Checkpoints, Saving, newest_on_all_ranks, restore, tensors_of
 from histoseg.training.gradients import average_statistics, largest_gradient, sum_gradients

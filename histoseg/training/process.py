@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from histoseg.config import Precision
+from histoseg.runs.config import Precision
 from histoseg.training.progress import Status
 from histoseg.types import Place
 

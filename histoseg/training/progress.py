@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from histoseg.storage import Store
+from histoseg.store.objects import Store
 
 logger = logging.getLogger(__name__)
 

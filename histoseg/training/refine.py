@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from histoseg.config import Run
 from histoseg.errors import DataError
 from histoseg.loaders.batches import BatchSampler, batch_loader
-from histoseg.loaders.streams import number_of, stream
 from histoseg.methods.transfer import Transfer
 from histoseg.models.tensors import device_of
-from histoseg.models.unet import UNet, with_new_head
+from histoseg.models.unet.network import UNet, with_new_head
+from histoseg.runs.config import Run
+from histoseg.seeds import number_of, stream
 from histoseg.shards.index import SourceIndex
 from histoseg.shards.reader import MetaDataset
 from histoseg.training.checkpoint import Checkpoint, Checkpoints, newest_on_all_ranks, restore, tensors_of

@@ -143,7 +143,7 @@ def test_a_pods_variables_lead_to_the_store(s3_server, rendered):
     held = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret, "AWS_ENDPOINT_URL_S3": url}
     known = {name: held.get(name, value) for name, value in named.items()} | {"PATH": os.environ["PATH"]}
     code = """
-from histoseg.storage import connect
+from histoseg.store.objects import connect
 store = connect("s3://histoseg")
 store.put("a", b"by boto3")
 print(store.get("a").decode())

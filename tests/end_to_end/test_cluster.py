@@ -87,7 +87,7 @@ def node_of(ray, output, line):
 @pytest.fixture(scope="module")
 def disturbed(cluster, tmp_path_factory):
     """A node was drained and killed, another killed while the store was away, then the driver was killed."""
-    from histoseg.storage import connect
+    from histoseg.store.objects import connect
 
     server, ray = cluster
     folder = tmp_path_factory.mktemp("submitter")
@@ -175,10 +175,10 @@ def test_a_killed_driver_is_told_in_one_line(disturbed):
 
 
 def test_the_table_is_that_of_an_undisturbed_run(disturbed, tmp_path):
-    from histoseg.evaluate import complete
-    from histoseg.plan import make_plan
-    from histoseg.runs import record_key
-    from histoseg.storage import connect
+    from histoseg.pipeline.evaluate import complete
+    from histoseg.pipeline.plan import make_plan
+    from histoseg.runs.names import record_key
+    from histoseg.store.objects import connect
     from histoseg.training.process import Process
 
     store, quiet = connect(f"{STORE}/demo"), connect(f"file://{tmp_path}/quiet")

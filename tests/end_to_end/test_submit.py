@@ -64,7 +64,7 @@ def gone(processes, within_s):
 
 def read_records(folder):
     """All records, through a server on the job's own folder; how often each object was ever written is not kept."""
-    from histoseg.storage import connect
+    from histoseg.store.objects import connect
     from ray_jobs.local_store import local_store
 
     with local_store(folder / ".histoseg" / "store") as server:
@@ -177,8 +177,8 @@ def test_what_cannot_be_is_one_clear_line(start, tmp_path, words, message):
 
 
 def test_what_is_not_found_is_named_and_the_rest_is_used(demo, tmp_path):
-    from histoseg.config import Data
-    from histoseg.storage import connect
+    from histoseg.runs.config import Data
+    from histoseg.store.objects import connect
 
     work = Work(
         experiment="table1",

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from histoseg import catalog
-from histoseg.config import FoldRun
 from histoseg.experiments import _cerberus, _cerberus_paper
-from histoseg.runs import from_json, pretraining_id, to_json
+from histoseg.runs import catalog
+from histoseg.runs.config import FoldRun
+from histoseg.runs.names import from_json, pretraining_id, to_json
 from histoseg.types import FOLDS
 from tests.synthetic import make_index
 

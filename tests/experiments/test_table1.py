@@ -1,8 +1,8 @@
 import pytest
 
-from histoseg.config import method_name
 from histoseg.experiments import table1
-from histoseg.runs import from_json, pretraining_id, to_json
+from histoseg.runs.config import method_name
+from histoseg.runs.names import from_json, pretraining_id, to_json
 from tests.synthetic import make_index
 
 ALL = {name: make_index(name) for name in table1.SOURCES}

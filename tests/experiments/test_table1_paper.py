@@ -27,6 +27,6 @@ def test_no_task_is_its_own_predecessor(pairs):
 
 
 def test_it_is_no_experiment_itself():
-    from histoseg import catalog
+    from histoseg.runs import catalog
 
     assert not any("paper" in name for name in catalog.names("histoseg.experiments"))

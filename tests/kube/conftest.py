@@ -86,7 +86,7 @@ def settings(data):
 @pytest.fixture
 def job():
     """What the tests ask for."""
-    from histoseg.jobs import Job
+    from histoseg.runs.job import Job
 
     return Job(experiment="table1", scale="paper", seeds=3, store="s3://bucket/prefix", workers=2)
 

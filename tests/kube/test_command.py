@@ -33,7 +33,7 @@ def typed(server, kubeconfig, data, capsys, monkeypatch, tmp_path):
 
 @pytest.fixture
 def name(settings):
-    from histoseg.jobs import Job
+    from histoseg.runs.job import Job
 
     return Job(experiment="smoke", store="s3://bucket/prefix/demo", data="demo").name(settings.image)
 
@@ -78,10 +78,10 @@ def test_submit_follow_status_cancel(typed, server, name, pace, monkeypatch):
 
 
 def test_results_are_fetched_page_last(typed, name, tmp_path, monkeypatch):
-    from histoseg.storage import connect
+    from histoseg.store.objects import connect
 
     store = connect(f"file://{tmp_path}/bucket")
-    monkeypatch.setattr("histoseg.storage.connect", lambda url: store)
+    monkeypatch.setattr("histoseg.store.objects.connect", lambda url: store)
     code, _, _ = typed("--data", "demo", "--results")
     assert code.startswith(f"histoseg: {store.url}/results/smoke/{name} is empty: job {name} has left no results yet")
     page = tmp_path / "results" / "smoke" / "index.html"
@@ -113,7 +113,7 @@ def test_an_interrupted_command_says_that_a_job_goes_on_only_if_there_is_one(typ
 
 def test_a_fetch_that_ends_half_way_leaves_no_page_of_another_job(tmp_path, monkeypatch):
     from histoseg.errors import StorageError
-    from histoseg.storage import FileStore
+    from histoseg.store.objects import FileStore
     from ray_jobs.remote import fetch
 
     def away(_self, key):

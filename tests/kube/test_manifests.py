@@ -98,9 +98,9 @@ GROUPS = ("ray.io/", "monitoring.coreos.com/", "kueue.x-k8s.io/")
 
 def submitted(objects):
     """The RayJob that `make submit` would create with what the chart installed."""
-    from histoseg.jobs import Job
     from histoseg.kube.rayjob import manifest
     from histoseg.kube.settings import Settings
+    from histoseg.runs.job import Job
 
     settings = Settings.parse(one(objects, "ConfigMap", "settings")["data"], "here", "histoseg")
     job = Job(experiment="table1", scale="paper", seeds=3, store=settings.store.url)

@@ -61,8 +61,8 @@ class TestManifest:
         assert len(names) == 2
 
     def test_the_longest_names_are_still_kubernetes_names(self, job, settings):
-        from histoseg.jobs import NAME
         from histoseg.kube.rayjob import manifest
+        from histoseg.runs.job import NAME
 
         made = manifest(replace(job, experiment="Cerberus_table2_" * 5), settings, COMMAND)
         name = made["metadata"]["name"]

@@ -73,13 +73,13 @@ class TestAGpuOfAnyName:
         assert "worker group gpu has GPUs" in line
 
     def test_is_looked_for_on_the_nodes(self, name, rendered):  # noqa: F811
-        from histoseg.kube.fit import gpu_check
+        from histoseg.doctor.fit import gpu_check
 
         check = gpu_check(spoilt(template(rendered, name), ANYWHERE), [node(name)])
         assert check.found == "8 asked for, 4 fit on the nodes of now, which have 6"
 
     def test_counts_against_a_quota(self, name, rendered):  # noqa: F811
-        from histoseg.kube.fit import quota_checks
+        from histoseg.doctor.fit import quota_checks
 
         quota = {"metadata": {"name": "lab"}, "status": {"hard": {f"requests.{name}": "7"}}}
         (check,) = quota_checks(template(rendered, name), [quota])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from histoseg.config import Data
 from histoseg.loaders.augment import Augment
+from histoseg.runs.config import Data
 
 STILL = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
 

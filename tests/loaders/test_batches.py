@@ -4,9 +4,9 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from histoseg.config import Data
 from histoseg.errors import DataError
 from histoseg.loaders.batches import BatchSampler, batch_loader
+from histoseg.runs.config import Data
 from histoseg.types import Place
 
 ROWS = {"a": np.arange(5), "b": np.arange(100, 140), "c": np.arange(200, 207)}

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from histoseg.config import Data
 from histoseg.errors import ConfigError, DataError
 from histoseg.loaders.episodes import EpisodeSampler, Pool, episode_loader, pool_of
+from histoseg.runs.config import Data
 from histoseg.types import Place
 
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from histoseg.config import Network
 from histoseg.errors import ConfigError, DataError
 from histoseg.methods._multi_task_loss import draw_kept
 from histoseg.methods.cerberus import MultiTask
 from histoseg.methods.subtyping import Subtyping, typed_sources
-from histoseg.models.cerberus import Spec, build
+from histoseg.models.cerberus.network import Spec, build
+from histoseg.runs.config import Network
 from histoseg.types import MixedBatch, Place
 
 

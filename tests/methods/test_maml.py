@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from histoseg.config import Model
 from histoseg.errors import ConfigError
 from histoseg.methods._meta_gradient import mean_loss
 from histoseg.methods.maml import Maml
-from histoseg.models.unet import build
+from histoseg.models.unet.network import build
+from histoseg.runs.config import Model
 from histoseg.types import MetaBatch
 from tests.synthetic import gradient_of, make_episode
 

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from histoseg.config import Model
 from histoseg.errors import ConfigError
-from histoseg.losses import cross_entropy_per_image
 from histoseg.methods import transfer
 from histoseg.methods.transfer import Transfer
-from histoseg.models.unet import build
+from histoseg.models.losses import cross_entropy_per_image
+from histoseg.models.unet.network import build
+from histoseg.runs.config import Model
 from histoseg.types import Batch, Patches
 from tests.synthetic import gradient_of, make_patches
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from histoseg.storage import connect
+from histoseg.store.objects import connect
 from tests.monitoring.dashboards import ROOT, panel_queries
 from tests.monitoring.prometheus import NEEDS_PROMETHEUS, prometheus
 from tests.monitoring.ray_with_gauges import HOLD
-from tests.reporting.fold_records import make_fold_record
-from tests.reporting.records import make_record
+from tests.report.fold_records import make_fold_record
+from tests.report.records import make_record
 
 LABELS = {"namespace": "lab", "ray_io_cluster": "table1"}
 NEEDS_GPU = "Ray's agent exports it for NVIDIA GPUs only"
@@ -44,8 +44,8 @@ def ray_with_gauges():
 @contextmanager
 def exporter(folder):
     """The exporter in this process, on a SeaweedFS with a record of each kind; gives the address to scrape."""
-    from histoseg.exporter import Records, listening
-    from histoseg.results import put_record
+    from histoseg.records.exporter import Records, listening
+    from histoseg.records.write import put_record
     from ray_jobs.local_store import local_store
 
     with local_store(folder) as served:

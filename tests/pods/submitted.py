@@ -84,9 +84,9 @@ class Submitted:
 
 def job_of(chart: list[dict[str, Any]]) -> dict[str, Any]:
     """The RayJob that `make submit EXP=smoke` makes of this chart; long enough to be interrupted."""
-    from histoseg.jobs import DEMO, Job
     from histoseg.kube.rayjob import manifest
     from histoseg.kube.settings import Settings
+    from histoseg.runs.job import DEMO, Job
 
     settings = Settings.parse(one(chart, "ConfigMap", "settings")["data"], "the rendered chart", "histoseg")
     asked = Job(experiment="smoke", sets=("optim.steps=800",), data=DEMO, store=f"s3://{BUCKET}/{PREFIX}")

@@ -1,4 +1,4 @@
-"""What workers run in these tests in place of `histoseg.evaluate.complete`, found by them through PYTHONPATH."""
+"""What workers run in these tests in place of `histoseg.pipeline`, found by them through PYTHONPATH."""
 
 import os
 import signal

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import pytest
 
 from histoseg.errors import TrainingError
-from histoseg.storage import connect
+from histoseg.store.objects import connect
 from ray_jobs import cells
 from ray_jobs.cells import _require_records, in_own_order
 from ray_jobs.train import Group

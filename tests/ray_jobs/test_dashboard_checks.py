@@ -4,7 +4,7 @@ import pytest
 @pytest.mark.slow
 def test_ray_itself_asks_for_its_token(cluster):
     """The statuses that doctor expects are those of a real dashboard."""
-    from histoseg.doctor import dashboard_checks
+    from histoseg.doctor.run import dashboard_checks
 
     token = cluster.token_path.read_text().strip()
     found = list(dashboard_checks(cluster.dashboard_url, token))

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from histoseg.storage import connect
+from histoseg.store.objects import connect
 from ray_jobs import driver
 
 

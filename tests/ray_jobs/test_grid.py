@@ -4,11 +4,11 @@ from contextlib import contextmanager, nullcontext
 
 import pytest
 
-from histoseg.config import Run
 from histoseg.errors import ConfigError, StorageError, TrainingError
 from histoseg.methods.maml import METHOD
-from histoseg.runs import to_json
-from histoseg.storage import connect
+from histoseg.runs.config import Run
+from histoseg.runs.names import to_json
+from histoseg.store.objects import connect
 from ray_jobs import grid
 from ray_jobs.train import Group
 

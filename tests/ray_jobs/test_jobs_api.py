@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from histoseg.errors import ClusterError
-from histoseg.jobs import Job
+from histoseg.runs.job import Job
 
 JOB = Job(experiment="table1", scale="paper", seeds=3, store="s3://bucket/prefix", workers=2)
 BROKEN = RuntimeError("WebSocket connection closed unexpectedly with close code 1006")

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from histoseg.errors import ConfigError, StorageError
-from histoseg.storage import connect
+from histoseg.store.objects import connect
 from ray_jobs import local_store as module
 from ray_jobs.local_store import local_store
 

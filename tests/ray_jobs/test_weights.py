@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from histoseg.config import Network
 from histoseg.errors import CheckpointError, StorageError
-from histoseg.models.cerberus import Spec, build
-from histoseg.plan import Plan
-from histoseg.storage import FileStore, connect
-from histoseg.weights import Model, save_model
+from histoseg.models.cerberus.network import Spec, build
+from histoseg.models.weights import Model, save_model
+from histoseg.pipeline.plan import Plan
+from histoseg.runs.config import Network
+from histoseg.store.objects import FileStore, connect
 from ray_jobs.driver import require_weights
 from ray_jobs.local_job import put_weights_given
 from ray_jobs.options import parse
@@ -35,7 +35,7 @@ def plan_of(run):
 
 
 def test_a_model_to_start_from_becomes_part_of_every_run(store, model, tiny_fold_run):
-    from histoseg.runs import override
+    from histoseg.runs.names import override
 
     (assignment,) = put_weights_given(options("--start", model), store)
     run = override(tiny_fold_run, assignment)
@@ -45,7 +45,7 @@ def test_a_model_to_start_from_becomes_part_of_every_run(store, model, tiny_fold
 
 
 def test_weights_that_are_not_there_end_the_job_before_it_begins(store, tiny_fold_run):
-    from histoseg.runs import override
+    from histoseg.runs.names import override
 
     run = override(tiny_fold_run, "network.weights='0123456789abcdef'")
     with pytest.raises(StorageError, match="has no weights 0123456789abcdef; give them once more as START=folder"):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
+from histoseg.demo import drawing as _drawing
 from histoseg.shards.fingerprint import Fingerprint, find_plain, find_same_tissue, fingerprint
-from histoseg.sources import _drawing, consep, glas, monuseg
+from histoseg.sources import consep, glas, monuseg
 from tests.beside import real_data
 
 REAL = real_data()

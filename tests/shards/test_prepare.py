@@ -8,17 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from histoseg import catalog
-from histoseg.config import Data
-from histoseg.demo import write_demo_data
+from histoseg.demo.write import write_demo_data
 from histoseg.errors import ConfigError, DataError
+from histoseg.runs import catalog
+from histoseg.runs.config import Data
 from histoseg.shards import prepare as preparing
 from histoseg.shards.index import open_index
 from histoseg.shards.prepare import ASSIGNMENTS, prepare_sources
 from histoseg.shards.reader import MetaDataset
 from histoseg.shards.verify import verify_source
 from histoseg.shards.writer import Recipe
-from histoseg.storage import connect
+from histoseg.store.objects import connect
 from histoseg.types import EXTERNAL, FOLDS, Sample
 from tests.conftest import FOLD_SOURCES
 from tests.lab import SOURCE, write_lab, write_raw

@@ -8,7 +8,7 @@ import pytest
 
 from histoseg.shards.index import Shard
 from histoseg.shards.reader import ShardCache
-from histoseg.storage import FileStore
+from histoseg.store.objects import FileStore
 
 FOLDER = "shards/glas/96px"
 LONG_S = 10.0  # Only a test that fails waits so long.

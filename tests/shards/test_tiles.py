@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from histoseg.config import Data
+from histoseg.runs.config import Data
 from histoseg.shards.tiles import smallest_tile_px, tile_boxes, tile_edges
 
 

@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from histoseg import catalog
-from histoseg.config import Data
 from histoseg.errors import ConfigError, DataError, MissingSourceError, StorageError
+from histoseg.runs import catalog
+from histoseg.runs.config import Data
 from histoseg.shards import writer
 from histoseg.shards.index import index_key, open_index, shard_folder
 from histoseg.shards.reader import MetaDataset
 from histoseg.shards.verify import prepared_sources, verify_source
 from histoseg.shards.writer import Recipe, write_shards
-from histoseg.storage import connect
+from histoseg.store.objects import connect
 from histoseg.types import IGNORE, SPLITS
 from tests.lab import SOURCE, write_lab, write_raw
 

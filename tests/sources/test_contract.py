@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from histoseg import catalog
 from histoseg.errors import DataError, MissingSourceError
+from histoseg.runs import catalog
 from histoseg.types import EXTERNAL, FOLDS, IGNORE, KEY_PATTERN
 
 NAMES = catalog.names("histoseg.sources")

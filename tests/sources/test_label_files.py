@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from histoseg.demo import mucosa as _mucosa
 from histoseg.errors import DataError, MissingSourceError
-from histoseg.sources import _mat, _mucosa, crag, lizard
+from histoseg.sources import _mat, crag, lizard
 from histoseg.types import EXTERNAL
 from tests.sources.raw_files import OBJECTS, grey, save, save_mat
 

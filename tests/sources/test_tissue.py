@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from histoseg.demo import tissue as _tissue_drawing
 from histoseg.errors import ConfigError, DataError, MissingSourceError
-from histoseg.sources import _tissue, _tissue_drawing, crc_tp, kather5k, nct_crc_he
+from histoseg.sources import _tissue, crc_tp, kather5k, nct_crc_he
 from histoseg.types import EXTERNAL
 from tests.sources.raw_files import grey, save
 

@@ -14,11 +14,11 @@ def train_as_rank(rank, world_size, port, job):
     """Train and subtype as a run does; leave weights and curves in a file."""
     import torch.distributed as dist
 
-    from histoseg import crossval
-    from histoseg.models.cerberus import build
-    from histoseg.results import open_dataset
-    from histoseg.runs import from_json
-    from histoseg.storage import connect
+    from histoseg.models.cerberus.network import build
+    from histoseg.pipeline import crossval
+    from histoseg.records.write import open_dataset
+    from histoseg.runs.names import from_json
+    from histoseg.store.objects import connect
     from histoseg.training.checkpoint import Checkpoints
     from histoseg.training.process import Process
     from histoseg.types import Place
@@ -55,7 +55,7 @@ def test_ranks_have_the_gradients_and_statistics_of_one_process(folds_url, tiny_
     Compared are Adam's first moments, which are sums of gradients. Weights are no measure: the bias of a convolution
     before batch normalisation has no gradient but rounding, of which Adam makes whole steps. So steps are tiny.
     """
-    from histoseg.runs import to_json
+    from histoseg.runs.names import to_json
 
     optim = replace(tiny_fold_run.optim, lr=1e-7, steps=6)
     method = replace(tiny_fold_run.method, mixed=mixed)

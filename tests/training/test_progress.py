@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from histoseg.runs import override
-from histoseg.storage import connect
+from histoseg.runs.names import override
+from histoseg.store.objects import connect
 from histoseg.training import loop, progress
 from histoseg.training.checkpoint import Checkpoints
 from histoseg.training.process import Process

@@ -21,9 +21,9 @@ def train_as_rank(rank, world_size, port, job):
     """Pretrain, and leave the weights and the step-by-step loss in a file."""
     import torch.distributed as dist
 
-    from histoseg.runs import from_json
+    from histoseg.runs.names import from_json
     from histoseg.shards.reader import MetaDataset
-    from histoseg.storage import connect
+    from histoseg.store.objects import connect
     from histoseg.training.checkpoint import Checkpoints
     from histoseg.training.loop import pretrain
     from histoseg.training.process import Process
@@ -48,7 +48,7 @@ def train_as_rank(rank, world_size, port, job):
 def test_ranks_end_with_the_weights_of_one_process(prepared_url, tiny_run, tmp_path, method):
     from histoseg.methods.maml import Maml
     from histoseg.methods.transfer import Transfer
-    from histoseg.runs import to_json
+    from histoseg.runs.names import to_json
 
     # Five episodes or images over two ranks: uneven shares, and steps in which a rank has no image of some task.
     chosen = Maml(support=1, query=1, episodes=3, inner_lr=0.1) if method == "maml" else Transfer(batch=5)
@@ -103,7 +103,7 @@ def resume_as_rank(rank, port, folder):
     import torch.distributed as dist
 
     from histoseg.errors import StorageError
-    from histoseg.storage import connect
+    from histoseg.store.objects import connect
     from histoseg.training.checkpoint import Checkpoint, Checkpoints, newest_on_all_ranks
 
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)

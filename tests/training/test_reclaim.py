@@ -2,8 +2,8 @@
 
 import pytest
 
-from histoseg.runs import override
-from histoseg.storage import connect
+from histoseg.runs.names import override
+from histoseg.store.objects import connect
 from histoseg.training import loop
 from histoseg.training.checkpoint import Checkpoints
 from histoseg.training.process import Process

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from histoseg.config import Refine
-from histoseg.models.unet import build
-from histoseg.storage import connect
+from histoseg.models.unet.network import build
+from histoseg.runs.config import Refine
+from histoseg.store.objects import connect
 from histoseg.training.checkpoint import Checkpoints
 from histoseg.training.process import Process
 from histoseg.training.refine import refine, training_rows

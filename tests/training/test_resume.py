@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from histoseg import evaluate
 from histoseg.errors import CheckpointError, DataError, TrainingError
 from histoseg.methods.transfer import Transfer
-from histoseg.models.unet import build
-from histoseg.results import open_dataset
+from histoseg.models.unet.network import build
+from histoseg.pipeline import evaluate
+from histoseg.records.write import open_dataset
 from histoseg.shards.reader import MetaDataset
-from histoseg.storage import connect
+from histoseg.store.objects import connect
 from histoseg.training import loop, progress
 from histoseg.training.checkpoint import Checkpoint, Checkpoints, restore, tensors_of
 from histoseg.training.process import Process
@@ -155,7 +155,7 @@ def make_checkpoint(step):
 
 
 def build_tiny():
-    from histoseg.config import Model
+    from histoseg.runs.config import Model
 
     return build(Model(width=4), {"a": 2}, 0)
 
@@ -188,7 +188,7 @@ def test_tensors_without_their_json_are_no_checkpoint(store):
 
 
 def test_a_checkpoint_of_another_model_is_refused_by_name(store):
-    from histoseg.config import Model
+    from histoseg.runs.config import Model
 
     checkpoints = Checkpoints(store, "run")
     checkpoints.save(make_checkpoint(5))

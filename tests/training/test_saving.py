@@ -6,7 +6,7 @@ import time
 import pytest
 
 from histoseg.errors import StorageError
-from histoseg.storage import FileStore
+from histoseg.store.objects import FileStore
 from histoseg.training import loop
 from histoseg.training.checkpoint import Checkpoint, Checkpoints, Saving
 from histoseg.training.process import Process

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from histoseg.config import Optim
 from histoseg.methods.transfer import Transfer
-from histoseg.storage import connect
+from histoseg.runs.config import Optim
+from histoseg.store.objects import connect
 from histoseg.training import loop
 from histoseg.training.checkpoint import Checkpoints
 from histoseg.training.process import Process

@@ -7,8 +7,8 @@ ray-operator/controllers/ray/utils/validation.go.
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from histoseg.jobs import MAX_NAME_CHARS, NAME
 from histoseg.kube.rules.manifest import Document, Finding, at, cluster_of, has_submitter, is_gpu
+from histoseg.runs.job import MAX_NAME_CHARS, NAME
 
 MODES = ("K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode")
 

@@ -1,0 +1,1 @@
+"""What `histoseg doctor` checks."""

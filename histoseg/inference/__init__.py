@@ -1,0 +1,1 @@
+"""Whole images: windows, segmentation, exports, overlays."""

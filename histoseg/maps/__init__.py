@@ -1,0 +1,1 @@
+"""Arithmetic on label maps and objects: no torch, no I/O."""

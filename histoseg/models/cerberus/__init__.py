@@ -1,0 +1,1 @@
+"""Cerberus: network, targets, post-processing."""

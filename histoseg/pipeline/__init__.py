@@ -1,0 +1,1 @@
+"""An experiment against a store: which runs there are, and how one is completed."""

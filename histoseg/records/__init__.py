@@ -1,0 +1,1 @@
+"""Result records: their schema, how they are written and read."""

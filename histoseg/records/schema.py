@@ -1,0 +1,156 @@
+"""The result record of one run: one definition for writing and for reading.
+
+A record is one JSON object. It is written once and never changed, so a table can be built from it again at any time.
+Undefined scores are nan in Python and null in JSON.
+"""
+
+import math
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer
+
+FORMAT = 2  # Raised when a record of the same result would have other fields.
+
+
+def _nan_for_null(value: object) -> object:
+    return math.nan if value is None else value
+
+
+def _null_for_nan(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+Number = Annotated[float, BeforeValidator(_nan_for_null), PlainSerializer(_null_for_nan, return_type=float | None)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Point(_Part):
+    """A point of a learning curve: the mean loss up to a step, and the validation score there if there is one."""
+
+    step: int
+    loss: Number
+    score: Number = math.nan
+
+
+class StageRecord(_Part):
+    """One stage of a run.
+
+    Attributes:
+        stage: The stage's unique name, which runs that share the training share.
+        label: What the stage does: "pretrain", "refine", "train", "subtype".
+        best_step: The step whose weights were kept; the last one unless a validation score chose another.
+        seconds: Wall time of the training over all attempts.
+    """
+
+    stage: str
+    label: str
+    curve: tuple[Point, ...] = ()
+    best_step: int = 0
+    seconds: float = 0.0
+
+
+class Counts(_Part):
+    """Objects of an image: matched, predicted without a match, missed, and the sum of the matches' IoU."""
+
+    tp: int = Field(ge=0)
+    fp: int = Field(ge=0)
+    fn: int = Field(ge=0)
+    sum_iou: float
+
+    @property
+    def pq(self) -> float:
+        """Panoptic quality (Kirillov et al. 2019, Eq. 1); nan if neither map has an object."""
+        weight = self.tp + (self.fp + self.fn) / 2
+        return self.sum_iou / weight if weight else math.nan
+
+
+class ScoredImage(_Part):
+    """One whole image against its truth.
+
+    Attributes:
+        split: The split or fold the image belongs to.
+        structure: What was scored; empty for semantic classes.
+        confusion: Pixels, rows true and columns predicted.
+        objects: Counts of all objects, their classes ignored; None for semantic classes.
+        otsu: The same for the objects of Otsu's threshold.
+        by_class: Counts of each class of objects from 1 on; empty if no classes are annotated.
+    """
+
+    split: str
+    source: str
+    key: str
+    patient: str
+    structure: str = ""
+    confusion: tuple[tuple[int, ...], ...] = ()
+    objects: Counts | None = None
+    otsu: Counts | None = None
+    by_class: tuple[Counts, ...] = ()
+
+
+class Panel(_Part):
+    """Pictures of one scored image, as store keys of RGB PNG files.
+
+    Attributes:
+        structure: What is shown; empty for semantic classes.
+        score: The score of this image alone: PQ of objects, or mIoU over present classes.
+        legend: The colour (#RRGGBB) of each class in the pictures; empty if the pictures show outlines.
+    """
+
+    source: str
+    key: str
+    structure: str = ""
+    score: Number = math.nan
+    image: str
+    truth: str
+    prediction: str
+    legend: dict[str, str] = {}
+
+
+class Record(_Part):
+    """One finished run.
+
+    Attributes:
+        name: The run's unique name.
+        row, column: Where the run stands in the experiment's table; a run without a column fills every column of its
+            row that is the name of one of its scores.
+        replicate: What tells this run from others of the same place: seed, and division of the folds if there are any.
+        run: The whole configuration as plain values.
+        sources: Every source that was trained or scored on.
+        origins: Whether each source is "raw" (real images) or "demo" (drawn by the program).
+        scores: By name, for example "miou_pooled" or "test.gland.pq".
+        per_class: By name, the score of each class.
+        sizes: How many images, objects or pixels were scored, by name.
+        model: The store folder of the network that was scored.
+        seconds: Wall time by phase: the label of each stage, and "evaluate".
+    """
+
+    format: int = FORMAT
+    name: str
+    experiment: str
+    scale: str
+    row: str
+    column: str = ""
+    replicate: str
+    seed: int = Field(ge=0)
+    run: dict[str, JsonValue]
+    sources: tuple[str, ...]
+    checksums: dict[str, str]
+    origins: dict[str, str]
+    stages: tuple[StageRecord, ...]
+    scores: dict[str, Number]
+    per_class: dict[str, dict[str, Number]] = {}
+    sizes: dict[str, int] = {}
+    images: tuple[ScoredImage, ...] = ()
+    panels: tuple[Panel, ...] = ()
+    model: str = ""
+    git_commit: str
+    versions: dict[str, str]
+    device: str
+    world_size: int = Field(ge=1)
+    attempt: int = 0
+    finished_at: str
+    seconds: dict[str, float]
+    gpu_seconds: float

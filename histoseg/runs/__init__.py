@@ -1,0 +1,1 @@
+"""Runs as values: configuration, names, jobs, and how names find modules."""

@@ -1,0 +1,277 @@
+import csv
+import io
+import json
+import math
+from itertools import combinations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image as PillowImage
+
+CLASSES = {"nuclei_type": ("background", "round", "long"), "tissue": ("nothing", "muscle", "fat")}
+CANVAS_PX = 40
+
+
+@pytest.fixture(scope="module")
+def exports():
+    from histoseg.inference import export as exports
+
+    return exports
+
+
+def make_seen(exports, maps, kinds, *, scale=1.0, mpp=0.5, **changes):
+    """A segmentation of those maps, in an image that has `scale` times as many pixels along each side."""
+    from histoseg.inference.segment import Segmentation
+
+    height, width = next(iter(maps.values())).shape
+    segmentation = Segmentation(
+        instance_maps=maps,
+        classes={name: np.array(kinds[name], np.uint8) for name in maps},
+        class_probabilities={name: np.full(len(kinds[name]), 0.75) for name in maps},
+        tissue=changes.pop("tissue", None),
+        tissue_px=16,
+    )
+    return exports.Seen(
+        name="slide",
+        segmentation=segmentation,
+        classes=changes.pop("classes", CLASSES),
+        image_px=(round(height * scale), round(width * scale)),
+        seen_px=(height, width),
+        mpp=mpp,
+    )
+
+
+@pytest.fixture
+def maps():
+    """A gland with a nucleus within, and a nucleus of one pixel whose id leaves a gap."""
+    gland, nuclei = np.zeros((2, CANVAS_PX, CANVAS_PX), np.int32)
+    gland[4:24, 2:32] = 1
+    nuclei[10:14, 10:16] = 1
+    nuclei[30, 35] = 3
+    return {"gland": gland, "nuclei": nuclei}
+
+
+KINDS = {"gland": [0], "nuclei": [2, 0]}
+
+
+def test_objects_are_told_in_the_pixels_of_the_image(exports, maps):
+    seen = make_seen(exports, maps, KINDS, scale=2, mpp=0.25)
+    gland, long, dot = exports.list_objects(seen)
+    assert (gland.structure, gland.id, gland.class_name, gland.class_probability) == ("gland", 1, "", None)
+    assert gland.box == (4, 8, 64, 48)  # Columns 2 to 32 and rows 4 to 24, twice
+    assert gland.centroid == pytest.approx((34, 28))  # Their middle
+    assert gland.area_um2 == pytest.approx(20 * 30 * 0.5**2)  # Pixels of 0.5 µm were segmented.
+    assert (long.id, long.class_name, long.class_probability) == (1, "long", 0.75)
+    assert (dot.id, dot.class_name, dot.class_probability) == (3, "", None)
+    assert dot.centroid == pytest.approx((71, 61))  # The middle of column 35 and row 30, twice
+    # A diamond through the middles of the pixel's sides: half its area.
+    assert sorted(map(tuple, dot.ring.tolist())) == [(70, 61), (71, 60), (71, 62), (72, 61)]
+
+
+def test_the_table_can_be_read_back(exports, maps):
+    rows = list(csv.DictReader(io.StringIO(exports.to_table(exports.list_objects(make_seen(exports, maps, KINDS))))))
+    assert tuple(rows[0]) == exports.COLUMNS
+    assert [row["structure"] for row in rows] == ["gland", "nuclei", "nuclei"]
+    assert [row["class"] for row in rows] == ["", "long", ""]
+    assert [row["class_probability"] for row in rows] == ["", "0.7500", ""]
+    assert float(rows[0]["area_um2"]) == 150  # 600 pixels of 0.25 µm²
+    assert [rows[0][f"{side}_px"] for side in ("left", "top", "right", "bottom")] == ["2.00", "4.00", "32.00", "24.00"]
+
+
+def test_without_objects_there_is_a_header(exports):
+    assert exports.to_table([]).strip() == ",".join(exports.COLUMNS)
+    assert exports.to_geojson([], {}, "slide") == {"type": "FeatureCollection", "features": []}
+
+
+def test_geojson_is_as_qupath_reads_it(exports, maps):
+    seen = make_seen(exports, maps, KINDS)
+    colours = exports.choose_colours(seen)
+    collection = exports.to_geojson(exports.list_objects(seen), colours, "slide")
+    again = json.loads(json.dumps(collection, allow_nan=False))
+    assert again == collection
+    gland, long, dot = collection["features"]
+    assert gland["properties"]["objectType"] == "annotation"
+    assert gland["properties"]["classification"]["name"] == "gland"
+    assert gland["properties"]["measurements"] == {"Area µm^2": 150.0}
+    assert long["properties"]["objectType"] == "detection"
+    assert long["properties"]["classification"]["name"] == "long"
+    assert long["properties"]["measurements"] == {"Area µm^2": 6.0, "Class probability": 0.75}
+    assert dot["properties"]["classification"]["name"] == "nucleus"
+    for feature in collection["features"]:
+        (ring,) = feature["geometry"]["coordinates"]
+        assert len(ring) >= 4
+        assert ring[0] == ring[-1]
+        assert all(
+            isinstance(value, int) and 0 <= value <= 255 for value in feature["properties"]["classification"]["color"]
+        )
+
+
+def test_ids_are_the_same_each_time_and_differ_between_objects(exports, maps):
+    seen = make_seen(exports, maps, KINDS)
+    objects, colours = exports.list_objects(seen), exports.choose_colours(seen)
+    collections = [exports.to_geojson(objects, colours, name) for name in ("slide", "slide", "other")]
+    first, again, other = ([feature["id"] for feature in found["features"]] for found in collections)
+    assert first == again
+    assert len({*first, *other}) == 6
+
+
+def area_within(ring):
+    """Gauss's formula; positive as GeoJSON wants outer rings."""
+    return sum(x * v - u * y for (x, y), (u, v) in zip(ring, np.roll(ring, -1, axis=0), strict=True)) / 2
+
+
+def side_of(a, b, c):
+    return np.sign((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
+
+
+def cross(first, second):
+    """Whether two segments share any point, one of them beginning on the other included."""
+    (a, b), (c, d) = first, second
+    sides = side_of(a, b, c), side_of(a, b, d), side_of(c, d, a), side_of(c, d, b)
+    if sides[0] != sides[1] and sides[2] != sides[3]:
+        return True
+    between = [(a, b, c), (a, b, d), (c, d, a), (c, d, b)]
+    return any(
+        side == 0 and (np.minimum(p, q) <= r).all() and (r <= np.maximum(p, q)).all()
+        for side, (p, q, r) in zip(sides, between, strict=True)
+    )
+
+
+@given(
+    st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=5, max_size=5).filter(
+        lambda rows: any(map(any, rows))
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_an_outline_never_meets_itself(exports, rows):
+    mask = np.array(rows)
+    ring = exports.outline(mask)
+    assert len(ring) >= 4
+    edges = list(zip(ring, np.roll(ring, -1, axis=0), strict=True))
+    for (i, first), (j, second) in combinations(enumerate(edges), 2):
+        if j - i not in (1, len(edges) - 1):
+            assert not cross(first, second)
+    assert area_within(ring) > 0
+    assert ring.min() >= 0
+    assert (ring <= [mask.shape[1], mask.shape[0]]).all()
+
+
+def test_an_outline_encloses_the_area_of_its_pixels(exports):
+    mask = cv2.circle(np.zeros((60, 60), np.uint8), (30, 28), 20, 1, cv2.FILLED) > 0
+    ring = exports.outline(mask)
+    # Each corner outward cuts an eighth of a pixel, each inward adds one; there are four more outward.
+    assert area_within(ring) == pytest.approx(mask.sum() - 0.5)
+    assert len(ring) < 100
+
+
+def test_the_outline_of_several_pieces_is_that_of_the_largest(exports):
+    mask = np.zeros((10, 10), bool)
+    mask[0:2, 0:2] = mask[2:8, 2:8] = True  # They touch by a corner.
+    ring = exports.outline(mask)
+    assert area_within(ring) == pytest.approx(36 - 0.5)
+    assert ring.min() == 2
+
+
+def test_every_class_has_a_colour_of_its_own_up_to_eight(exports):
+    from histoseg.models.weights import PUBLISHED_CLASSES
+
+    maps = {name: np.zeros((4, 4), np.int32) for name in ("gland", "nuclei")}
+    kinds = {"gland": [], "nuclei": []}
+    colours = exports.choose_colours(make_seen(exports, maps, kinds, classes=PUBLISHED_CLASSES))
+    told = [colour for (_, name), colour in colours.items() if name]
+    assert len(told) == len(set(told)) == 8  # Six of nuclei, two of glands
+    assert colours["nuclei", ""] not in told
+
+
+def test_tissue_is_a_grid_whose_shares_count_area(exports):
+    maps = {"nuclei": np.zeros((24, 40), np.int32)}
+    tissue = np.full((3, 3, 4), 0.1, np.float32)  # One row and column more than the image has
+    for row, column, kind in [(0, 0, 1), (0, 1, 1), (0, 2, 2), (1, 0, 0), (1, 1, 0), (1, 2, 2)]:
+        tissue[kind, row, column] = 0.8
+    grid = exports.to_grid(make_seen(exports, maps, {"nuclei": []}, scale=0.5, mpp=1.0, tissue=tissue))
+    assert grid["class_map"] == [[1, 1, 2], [0, 0, 2]]
+    assert grid["side_px"] == [8, 8]
+    assert grid["side_um"] == 8
+    assert grid["probabilities"][0][2] == pytest.approx([0.1, 0.1, 0.8])
+    # Of 24 × 40 pixels the squares have 16 and 8 rows, and 16, 16 and 8 columns.
+    area = {"nothing": 8 * 32, "muscle": 16 * 32, "fat": 24 * 8}
+    assert grid["shares"] == {name: round(px / 960, 4) for name, px in area.items()}
+    assert exports.to_grid(make_seen(exports, maps, {"nuclei": []})) is None
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 0.5])
+def test_a_map_has_the_size_of_the_image(exports, maps, scale):
+    own = exports.own_map(make_seen(exports, maps, KINDS, scale=scale), "gland")
+    assert own.shape == (CANVAS_PX * scale, CANVAS_PX * scale)
+    expected = np.zeros(own.shape, np.int32)
+    expected[int(4 * scale) : int(24 * scale), int(2 * scale) : int(32 * scale)] = 1
+    np.testing.assert_array_equal(own, expected)
+
+
+@pytest.mark.parametrize(("largest", "ending"), [(0, "png"), (65535, "png"), (65536, "tif"), (2**31 - 1, "tif")])
+def test_an_instance_map_keeps_its_numbers(exports, largest, ending):
+    instance_map = np.zeros((5, 7), np.int32)
+    instance_map[2, 3] = largest
+    found, body = exports.encode_map(instance_map)
+    assert found == ending
+    with PillowImage.open(io.BytesIO(body)) as image:
+        np.testing.assert_array_equal(np.array(image).astype(np.int64), instance_map)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((3, 3), np.int32), np.zeros(3, bool)])
+def test_an_outline_needs_a_mask(exports, wrong):
+    from beartype.roar import BeartypeException
+    from jaxtyping import TypeCheckError
+
+    with pytest.raises((BeartypeException, TypeCheckError)):
+        exports.outline(wrong)
+
+
+@pytest.fixture(scope="module")
+def overlay():
+    from histoseg.inference import overlay
+
+    return overlay
+
+
+def draw(exports, overlay, seen, grey=200):
+    image = np.full((*seen.image_px, 3), grey, np.uint8)
+    objects, colours = exports.list_objects(seen), exports.choose_colours(seen)
+    return overlay.draw_overlay(image, seen, objects, colours), colours
+
+
+def rgb(colour):
+    return tuple(bytes.fromhex(colour[1:]))
+
+
+def test_the_overlay_draws_each_class_in_its_colour_where_it_is(exports, overlay, maps):
+    picture, colours = draw(exports, overlay, make_seen(exports, maps, KINDS, mpp=0.5))
+    assert picture.shape[0] > 2 * CANVAS_PX  # At 0.5 µm it is shown at twice its size, with a legend below.
+    assert picture.shape[1] == overlay.MIN_WIDTH_PX
+    assert tuple(picture[2 * 14, 2 * 2]) == rgb(colours["gland", ""])
+    assert tuple(picture[2 * 12, 2 * 10]) == rgb(colours["nuclei", "long"])
+    assert tuple(picture[2 * 8, 2 * 20]) == (200, 200, 200)  # Within the gland nothing is painted.
+    legend = picture[2 * CANVAS_PX :].reshape(-1, 3)
+    for kind in (("gland", ""), ("nuclei", "long"), ("nuclei", "round")):
+        assert (legend == rgb(colours[kind])).all(axis=1).any()
+
+
+def test_the_overlay_frames_tissue_but_not_background(exports, overlay):
+    tissue = np.zeros((3, 1, 2), np.float32)
+    tissue[1, 0, 0], tissue[0, 0, 1] = 1, 1
+    maps = {"nuclei": np.zeros((16, 32), np.int32)}
+    picture, _ = draw(exports, overlay, make_seen(exports, maps, {"nuclei": []}, tissue=tissue, mpp=0.25))
+    colour = rgb(exports.tissue_colour(1))
+    assert tuple(picture[2, 8]) == colour
+    assert tuple(picture[8, 8]) == (200, 200, 200)
+    assert (picture[:16, 16:32] == 200).all()
+
+
+def test_large_images_are_not_zoomed(exports, overlay):
+    maps = {"nuclei": np.zeros((4, overlay.MAX_ZOOMED_PX + 1), np.int32)}
+    picture, _ = draw(exports, overlay, make_seen(exports, maps, {"nuclei": []}))
+    assert picture.shape[1] == overlay.MAX_ZOOMED_PX + 1
+    assert math.isclose(picture[0, 0, 0], 200)

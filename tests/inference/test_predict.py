@@ -1,0 +1,379 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from histoseg import cli
+
+WINDOWS = ["--window-px", "96", "--margin-px", "16"]
+FILES = ["gland.png", "lumen.png", "nuclei.png", "objects.csv", "objects.geojson", "overlay.png", "tissue.json"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """The folder of a small model with random numbers."""
+    from histoseg.models.cerberus.network import Spec, build
+    from histoseg.models.weights import PUBLISHED_CLASSES, Model, save_model
+    from histoseg.runs.config import Network
+    from histoseg.store.objects import FileStore
+
+    decoders = {"gland": 3, "lumen": 3, "nuclei": 3, "nuclei_type": 7, "gland_type": 3}
+    network = build(Spec(network=Network(encoder="unet", width=8), decoders=decoders, tissue=9, tissue_cells=2), 0)
+    folder = tmp_path_factory.mktemp("model")
+    save_model(Model(network=network, classes=PUBLISHED_CLASSES, mpp=0.5, origin="a test"), FileStore(folder), "")
+    return folder
+
+
+def draw_pixels(height=60, width=80):
+    pixels = np.random.default_rng(0).integers(0, 256, (height // 4, width // 4, 3)).astype(np.uint8)
+    return pixels.repeat(4, axis=0).repeat(4, axis=1)
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / "slide.png"
+    PillowImage.fromarray(draw_pixels()).save(path)
+    return path
+
+
+def run(capsys, *words):
+    """Exit code, output and errors of a command."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(word) for word in words])
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err
+    return ended.value.code or 0, said.out, said.err
+
+
+def predict(capsys, model, out, images, *words):
+    return run(capsys, "predict", *images, "--model", model, "--out", out, *WINDOWS, *words)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_everything_is_written_and_again_the_same(capsys, model, image, tmp_path):
+    code, out, err = predict(capsys, model, tmp_path / "out", [image], "--mpp", 0.5)
+    assert code == 0, err
+    first, line, last = out.splitlines()
+    assert first == f"1 images with a test; results go to {tmp_path / 'out'}"
+    assert line.startswith("slide.png: ")
+    assert last == str(tmp_path / "out")
+    written = contents(tmp_path / "out" / "slide")
+    assert sorted(written) == sorted([*FILES, "summary.json"])
+    summary = json.loads(written["summary.json"])
+    assert summary["image"] == "slide.png"
+    assert summary["size_px"] == [80, 60]
+    assert summary["files"] == FILES
+    assert summary["model"]["origin"] == "a test"
+    assert summary["model"]["sha256"] == json.loads((model / "model.json").read_text())["sha256"]
+    assert summary["histoseg"]
+    assert sum(summary["tissue"].values()) == pytest.approx(1, abs=1e-3)
+    rows = len(written["objects.csv"].splitlines()) - 1
+    assert rows == sum(counts["all"] for counts in summary["counts"].values())
+    assert rows == len(json.loads(written["objects.geojson"])["features"])
+    with PillowImage.open(tmp_path / "out" / "slide" / "nuclei.png") as labels:
+        assert labels.size == (80, 60)
+        assert labels.mode == "I;16"
+    predict(capsys, model, tmp_path / "again", [image], "--mpp", 0.5)
+    assert contents(tmp_path / "again" / "slide") == written
+
+
+def test_what_is_there_is_kept_until_something_changes(capsys, model, image, tmp_path):
+    def line(*words):
+        code, out, err = predict(capsys, model, tmp_path / "out", [image], *words)
+        assert code == 0, err
+        return out.splitlines()[1]
+
+    assert "already there" not in line("--mpp", 0.5)
+    assert line("--mpp", 0.5) == "slide.png: already there"
+    assert "already there" not in line("--mpp", 0.5, "--overwrite")
+    assert "already there" not in line("--mpp", 0.25)
+    assert line("--mpp", 0.25) == "slide.png: already there"
+    assert "already there" not in line("--mpp", 0.25, "--margin-px", 24, "--window-px", 112)
+    PillowImage.fromarray(255 - draw_pixels()).save(image)
+    assert "already there" not in line("--mpp", 0.25)
+    (tmp_path / "out" / "slide" / "nuclei.png").unlink()
+    assert "already there" not in line("--mpp", 0.25)
+    (tmp_path / "out" / "slide" / "summary.json").write_text("[]")
+    assert "already there" not in line("--mpp", 0.25)
+
+
+def test_a_summary_is_never_beside_files_of_another_run(model, image, tmp_path, monkeypatch):
+    from histoseg.errors import StorageError
+    from histoseg.inference.predict import Options, predict_image
+    from histoseg.models.weights import load_model
+    from histoseg.store.objects import FileStore
+
+    store, loaded = FileStore(tmp_path / "out"), load_model(model)
+    predict_image(image, loaded, store, Options(mpp=0.5))
+    assert "slide/summary.json" in store.list()
+
+    def full(key, body):
+        raise StorageError("no space left")
+
+    monkeypatch.setattr(store, "put", full)
+    with pytest.raises(StorageError, match="no space left"):
+        predict_image(image, loaded, store, Options(mpp=0.4))
+    assert "slide/summary.json" not in store.list()
+
+
+def test_files_of_structures_that_a_model_has_not_are_removed(model, image, tmp_path):
+    from histoseg.inference.predict import Options, predict_image
+    from histoseg.models.cerberus.network import Spec, build
+    from histoseg.models.weights import Model, load_model
+    from histoseg.runs.config import Network
+    from histoseg.store.objects import FileStore
+
+    store = FileStore(tmp_path / "out")
+    predict_image(image, load_model(model), store, Options(mpp=0.5))
+    network = build(Spec(network=Network(encoder="unet", width=4), decoders={"lumen": 2}), 0).eval()
+    predict_image(image, Model(network=network, classes={}, mpp=0.5, origin=""), store, Options(mpp=0.5))
+    names = [key.removeprefix("slide/") for key in store.list()]
+    assert names == ["lumen.png", "objects.csv", "objects.geojson", "overlay.png", "summary.json"]
+
+
+def test_bad_images_do_not_keep_others_from_being_done(capsys, model, image, tmp_path):
+    (tmp_path / "text.png").write_text("hello")
+    whole = image.read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    images = [tmp_path / "text.png", tmp_path / "missing.png", tmp_path / "cut.png", tmp_path, image]
+    code, out, err = predict(capsys, model, tmp_path / "out", images, "--mpp", 0.5)
+    assert code == 1
+    assert f"{tmp_path / 'text.png'}: not a readable image" in err
+    assert f"{tmp_path / 'missing.png'}: cannot be read (No such file" in err
+    assert f"{tmp_path / 'cut.png'}: not a readable image" in err
+    assert err.splitlines()[-1].startswith("histoseg: 4 of 5 images failed: ")
+    assert err.count("\n") == 5
+    assert "slide.png: " in out
+    assert (tmp_path / "out" / "slide" / "summary.json").exists()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["slide"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--mpp", "0"], "--mpp 0: must be within 0.05 and 5"),
+        (["--mpp", "-1"], "--mpp -1: must be within"),
+        (["--mpp", "nan"], "--mpp nan: must be within"),
+        (["--mpp", "500"], "--mpp 500: must be within"),
+        (["--mpp", "0.5", "--window-px", "100"], "windows.window_px = 100"),
+        (["--mpp", "0.5", "--margin-px", "200"], "windows.window_px = 96"),
+        (["--mpp", "0.5", "--model", "/nonexistent"], "holds no model.json"),
+        ([], "does not say how large a pixel is; give --mpp"),
+    ],
+)
+def test_what_cannot_be_is_one_clear_line(capsys, model, image, tmp_path, words, message):
+    code, _, err = predict(capsys, model, tmp_path / "out", [image], *words)
+    assert code == 1
+    assert message in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_images_of_one_name_are_refused_before_anything_is_done(capsys, model, image, tmp_path):
+    twin = tmp_path / "other" / "slide.tif"
+    code, out, err = predict(capsys, model, tmp_path / "out", [image, twin], "--mpp", 0.5)
+    assert (code, out) == (1, "")
+    assert f"{image} and {twin} would both be written to slide/" in err
+
+
+def save(path, mpp=None, **options):
+    dots = {} if mpp is None else {"dpi": (25400 / mpp, 25400 / mpp)}
+    PillowImage.fromarray(draw_pixels(8, 8)).save(path, **dots, **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "mpp", "expected"),
+    [
+        ("a.png", 0.5, 0.5),
+        ("a.tif", 0.5, 0.5),
+        ("a.tif", 0.2527, 0.2527),
+        ("a.png", 25400 / 72, None),  # For print
+        ("a.tif", 25400 / 300, None),
+        ("a.png", 0.04, None),
+        ("a.jpg", 0.5, None),  # JPEG's dots per inch end at 65535, that is 0.39 µm.
+        ("a.png", None, None),
+        ("a.tif", None, None),
+    ],
+)
+def test_a_file_tells_its_resolution_where_it_is_credible(tmp_path, name, mpp, expected):
+    from histoseg.inference.predict import stored_mpp
+
+    found = stored_mpp(save(tmp_path / name, mpp))
+    assert found == (None if expected is None else pytest.approx(expected, rel=1e-3))
+
+
+def test_a_tiff_may_count_per_centimetre(tmp_path):
+    from histoseg.inference.predict import stored_mpp
+
+    tags = ImageFileDirectory_v2()
+    tags[282], tags[283], tags[296] = 40000.0, 40000.0, 3  # 10,000 µm / 40,000
+    assert stored_mpp(save(tmp_path / "a.tif", tiffinfo=tags)) == pytest.approx(0.25)
+
+
+def test_pixels_that_are_not_square_have_no_resolution(tmp_path):
+    from histoseg.inference.predict import stored_mpp
+
+    assert stored_mpp(save(tmp_path / "a.png", dpi=(50800, 25400))) is None
+
+
+def test_a_given_resolution_must_agree_with_the_file(tmp_path):
+    from histoseg.errors import DataError
+    from histoseg.inference.predict import find_mpp
+
+    path = save(tmp_path / "a.png", 0.5)
+    assert find_mpp(path, None) == pytest.approx(0.5, rel=1e-3)
+    assert find_mpp(path, 0.52) == 0.52
+    with pytest.raises(DataError, match=r"--mpp 0.25, but the file says 0.5 microns per pixel"):
+        find_mpp(path, 0.25)
+
+
+def test_an_image_is_seen_at_the_resolution_of_the_model(model, monkeypatch):
+    from histoseg.inference import predict
+    from histoseg.models.weights import load_model
+    from histoseg.runs.config import Windows
+
+    loaded, sizes = load_model(model), []
+    segment = predict.segment
+
+    def watched(network, image, windows):
+        sizes.append(image.shape[:2])
+        return segment(network, image, windows)
+
+    monkeypatch.setattr(predict, "segment", watched)
+    for mpp, expected in [(0.25, (30, 40)), (1.0, (120, 160)), (0.505, (60, 80))]:  # 1 % off is not resampled.
+        seen = predict.look("slide", draw_pixels(), mpp, loaded, Windows(window_px=96, margin_px=16))
+        assert sizes[-1] == seen.seen_px == expected
+        assert seen.image_px == (60, 80)
+
+
+def squares(network, image, windows):
+    """Stands for the network: a nucleus is what is dark, at least 3 pixels wide."""
+    import cv2
+
+    from histoseg.inference.segment import Segmentation
+
+    dark = cv2.morphologyEx((image[..., 0] < 100).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    nuclei = cv2.connectedComponents(dark, ltype=cv2.CV_32S)[1]
+    count = int(nuclei.max())
+    maps = {name: np.zeros(nuclei.shape, np.int32) for name in ("gland", "lumen")} | {"nuclei": nuclei}
+    return Segmentation(
+        instance_maps=maps,
+        classes={name: np.full(count if name == "nuclei" else 0, 2, np.uint8) for name in maps},
+        class_probabilities={name: np.ones(count if name == "nuclei" else 0) for name in maps},
+        tissue=None,
+        tissue_px=32,
+    )
+
+
+def test_places_are_right_whatever_the_resolution(capsys, model, tmp_path, monkeypatch):
+    """The same tissue at 0.25 and at 0.5 µm: the same areas and places in microns."""
+    from histoseg.inference import predict as module
+
+    monkeypatch.setattr(module, "segment", squares)
+    pixels = np.full((80, 80, 3), 255, np.uint8)
+    pixels[10:30, 40:60] = pixels[50:56, 8:20] = 0
+    PillowImage.fromarray(pixels).save(tmp_path / "fine.png")
+    PillowImage.fromarray(pixels[::2, ::2]).save(tmp_path / "coarse.png")
+    for name, mpp in [("fine", 0.25), ("coarse", 0.5)]:
+        code, out, _ = predict(capsys, model, tmp_path / "out", [tmp_path / f"{name}.png"], "--mpp", mpp)
+        assert code == 0
+        assert f"{name}.png: no gland, no lumen, 2 nuclei in " in out
+        folder = tmp_path / "out" / name
+        features = json.loads((folder / "objects.geojson").read_text())["features"]
+        areas = [feature["properties"]["measurements"]["Area µm^2"] for feature in features]
+        assert areas == pytest.approx([25, 4.5])  # 20 · 20 and 6 · 12 pixels of 0.0625 µm²
+        ring = np.array(features[0]["geometry"]["coordinates"][0]) * mpp
+        assert ring.min(axis=0) == pytest.approx([10, 2.5])
+        assert ring.max(axis=0) == pytest.approx([15, 7.5])
+        with PillowImage.open(folder / "nuclei.png") as labels:
+            found = np.array(labels)
+        assert found.shape == ((80, 80) if name == "fine" else (40, 40))
+        np.testing.assert_array_equal(found > 0, (pixels if name == "fine" else pixels[::2, ::2])[..., 0] == 0)
+        summary = json.loads((folder / "summary.json").read_text())
+        assert summary["counts"]["nuclei"]["classes"]["epithelial"] == 2
+        assert summary["counts"]["nuclei"]["not_in_map"] == 0
+
+
+def test_objects_too_small_for_the_map_are_counted(model, tmp_path, monkeypatch):
+    """At 2 µm per pixel the image has a sixteenth of the pixels that are segmented."""
+    from histoseg.inference import export as exports
+    from histoseg.inference import predict
+    from histoseg.inference.segment import Segmentation
+    from histoseg.models.weights import load_model
+    from histoseg.runs.config import Windows
+
+    nuclei = np.zeros((80, 80), np.int32)
+    nuclei[0, 0], nuclei[40:60, 40:60] = 1, 2  # The first is not in the middle of a pixel of the image.
+    found = Segmentation(
+        instance_maps={"nuclei": nuclei},
+        classes={"nuclei": np.zeros(2, np.uint8)},
+        class_probabilities={"nuclei": np.zeros(2)},
+        tissue=None,
+        tissue_px=32,
+    )
+    monkeypatch.setattr(predict, "segment", lambda *_: found)
+    loaded = load_model(model)
+    seen = predict.look("slide", draw_pixels(20, 20), 2.0, loaded, Windows())
+    counts = predict.summarise(seen, exports.list_objects(seen), loaded)["counts"]["nuclei"]
+    assert counts["all"] == 2
+    assert counts["not_in_map"] == 1
+    assert counts["classes"][""] == 2
+    assert math.isclose(exports.list_objects(seen)[0].area_um2, 0.25)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 200)])
+def test_odd_sizes(capsys, model, tmp_path, size):
+    PillowImage.fromarray(np.full((*size, 3), 128, np.uint8)).save(tmp_path / "odd.tif")
+    code, _, err = predict(capsys, model, tmp_path / "out", [tmp_path / "odd.tif"], "--mpp", 0.5)
+    assert code == 0, err
+
+
+def test_images_of_other_modes_are_taken_as_rgb(capsys, model, tmp_path):
+    PillowImage.fromarray(draw_pixels()).convert("RGBA").save(tmp_path / "rgba.png")
+    PillowImage.fromarray(draw_pixels()).convert("P").save(tmp_path / "palette.png")
+    PillowImage.fromarray(draw_pixels()).save(tmp_path / "photo.jpg")
+    images = [tmp_path / name for name in ("rgba.png", "palette.png", "photo.jpg")]
+    code, out, err = predict(capsys, model, tmp_path / "out", images, "--mpp", 0.5)
+    assert code == 0, err
+    assert len(out.splitlines()) == 5
+
+
+def test_import_weights_makes_a_model_that_predict_takes(capsys, tmp_path):
+    import torch
+
+    from histoseg.models.cerberus.network import Spec, build
+    from histoseg.models.weights import load_model, published_name
+
+    tensors = {
+        published_name(name): value for name, value in build(Spec(decoders={"nuclei": 2}), 0).state_dict().items()
+    }
+    torch.save({"desc": tensors}, tmp_path / "weights.tar")
+    code, out, err = run(capsys, "import-weights", tmp_path / "weights.tar", "--out", tmp_path / "model")
+    assert code == 0, err
+    count, heads, last = out.splitlines()
+    assert count == "22,678,242 parameters"  # Encoder 21,284,672, 1×1 131,072, decoder 1,255,872, two classes 6,626
+    assert heads == "1 heads with so many classes: nuclei 2"
+    assert last == str(tmp_path / "model")
+    assert load_model(tmp_path / "model").mpp == 0.5
+
+
+def test_import_weights_of_no_file_leaves_nothing(capsys, tmp_path):
+    code, _, err = run(capsys, "import-weights", tmp_path / "weights.tar", "--out", tmp_path / "model")
+    assert code == 1
+    assert "weights.tar: no such file" in err
+    assert not (tmp_path / "model").exists()
+
+
+def test_an_image_that_takes_much_memory_is_told_beforehand(capsys, model, image, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("histoseg.inference.predict.LARGE_PX", 80 * 60 - 1)
+    code, _, err = predict(capsys, model, tmp_path / "out", [image], "--mpp", 0.5)
+    assert code == 0, err
+    # 19 classes of five decoders, 4 bytes each, for 80 x 60 pixels: far below a tenth of a gigabyte
+    told = "slide: 80 x 60 px at 0.5 microns per pixel; its maps alone take 0.0 GB of memory; where there is less"
+    assert [text.startswith(told) for text in caplog.messages] == [True]

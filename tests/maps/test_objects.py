@@ -1,0 +1,171 @@
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+
+@pytest.fixture(scope="module")
+def objects():
+    from histoseg.maps import objects
+
+    return objects
+
+
+def int32(rows):
+    return np.array(rows, np.int32)
+
+
+def uint8(rows):
+    return np.array(rows, np.uint8)
+
+
+@st.composite
+def maps_with_types(draw):
+    shape = draw(array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=12))
+    instance_map = draw(arrays(np.int32, shape, elements=st.sampled_from([0, 1, 2, 5, 2**31 - 1])))
+    return instance_map, draw(arrays(np.uint8, shape, elements=st.integers(0, 3)))
+
+
+def found_by_definition(instance_map, type_map):
+    """Object by object on the whole map: box, centroid, area, class, share, and OpenCV's first contour."""
+    for label in np.unique(instance_map[instance_map > 0]):
+        mask = instance_map == label
+        rows, columns = np.nonzero(mask)
+        box = (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
+        votes = [int((type_map[mask] == i).sum()) for i in range(4)]
+        winner = votes.index(max(votes[1:]), 1) if any(votes[1:]) else 0
+        contour = cv2.findContours(mask.astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[0][0][:, 0]
+        yield label, box, (columns.mean(), rows.mean()), mask.sum(), winner, votes[winner] / mask.sum(), contour
+
+
+def test_objects_of_a_map_by_hand(objects):
+    instance_map = int32(
+        [
+            [0, 9, 9, 9, 0],
+            [0, 9, 9, 9, 0],
+            [4, 0, 0, 0, 4],
+        ]
+    )
+    type_map = uint8([[0, 0, 0, 0, 0], [0, 0, 2, 1, 0], [3, 0, 0, 0, 0]])
+    found = objects.find_objects(instance_map, type_map, 4)
+    assert len(found) == 2
+    assert found.ids.tolist() == [4, 9]
+    assert found.boxes.tolist() == [[2, 0, 3, 5], [0, 1, 2, 4]]
+    assert found.centroids.tolist() == [[2.0, 2.0], [2.0, 0.5]]
+    assert found.areas.tolist() == [2, 6]
+    # Object 4 has a pixel of class 3 and one of background; 9 has one of class 1, one of class 2, four of background.
+    assert found.classes.tolist() == [3, 1]
+    assert found.probabilities == pytest.approx([1 / 2, 1 / 6])
+    assert found.contours[0].tolist() == [[0, 2], [0, 3], [5, 3], [5, 2]]  # Two lone pixels: the box.
+    assert sorted(found.contours[1].tolist()) == [[1, 0], [1, 1], [3, 0], [3, 1]]
+
+
+@settings(deadline=None, max_examples=200)
+@given(maps=maps_with_types())
+def test_objects_equal_those_found_one_by_one(maps):
+    from histoseg.maps.objects import find_objects, vote_types
+
+    found = find_objects(*maps, 4)
+    expected = list(found_by_definition(*maps))
+    assert found.ids.tolist() == [label for label, *_ in expected]
+    for i, (_, box, centroid, area, winner, share, contour) in enumerate(expected):
+        assert tuple(found.boxes[i]) == box
+        assert found.centroids[i] == pytest.approx(centroid)
+        assert (found.areas[i], found.classes[i]) == (area, winner)
+        assert found.probabilities[i] == pytest.approx(share)
+        top, left, bottom, right = box
+        corners = [[left, top], [left, bottom], [right, bottom], [right, top]]
+        assert found.contours[i].tolist() == (contour.tolist() if len(contour) >= 3 else corners)
+    classes, shares = vote_types(*maps, 4)
+    np.testing.assert_array_equal(classes, found.classes)
+    np.testing.assert_array_equal(shares, found.probabilities)
+
+
+def test_every_object_is_kept_and_has_a_contour_with_an_area(objects):
+    # Pixel, line and pair of corners: the published code drops all three.
+    instance_map = int32([[1, 0, 2, 2, 2], [0, 0, 0, 0, 0], [3, 0, 0, 0, 0], [0, 3, 0, 0, 0]])
+    found = objects.find_objects(instance_map)
+    assert found.ids.tolist() == [1, 2, 3]
+    assert [cv2.contourArea(contour) for contour in found.contours] == [1, 3, 4]
+
+
+def test_a_map_without_background_keeps_its_first_object(objects):
+    assert objects.find_objects(int32([[1, 1], [2, 2]])).ids.tolist() == [1, 2]
+
+
+def test_without_types_no_class_is_known(objects):
+    found = objects.find_objects(int32([[1, 1], [2, 2]]))
+    assert found.classes.tolist() == [0, 0]
+    assert found.probabilities.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (4, 5)])
+def test_objects_of_an_empty_map(objects, shape):
+    found = objects.find_objects(np.zeros(shape, np.int32), np.zeros(shape, np.uint8), 4)
+    assert len(found) == 0
+    assert found.boxes.shape == (0, 4)
+    assert found.contours == ()
+    assert objects.renumber(np.zeros(shape, np.int32)).shape == shape
+
+
+def test_a_tie_goes_to_the_lowest_class_and_background_wins_only_alone(objects):
+    instance_map = int32([[1, 1, 1, 1], [2, 2, 2, 2], [3, 3, 3, 3]])
+    type_map = uint8([[2, 1, 1, 2], [0, 0, 0, 3], [0, 0, 0, 0]])
+    classes, shares = objects.vote_types(instance_map, type_map, 4)
+    assert classes.tolist() == [1, 3, 0]
+    assert shares.tolist() == [0.5, 0.25, 1.0]
+
+
+@settings(deadline=None)
+@given(maps=maps_with_types())
+def test_renumbering_keeps_objects_and_their_order(maps):
+    from histoseg.maps.objects import renumber
+
+    instance_map, _ = maps
+    ids = np.unique(instance_map[instance_map > 0])
+    expected = np.zeros_like(instance_map)
+    for i, label in enumerate(ids):
+        expected[instance_map == label] = i + 1
+    np.testing.assert_array_equal(renumber(instance_map), expected)
+
+
+def test_renumbering_a_view_that_is_not_contiguous(objects):
+    instance_map = int32([[0, 8, 0, 3], [9, 8, 0, 3]])
+    assert objects.renumber(instance_map.T[::-1]).tolist() == [[1, 1], [0, 0], [2, 2], [0, 3]]
+
+
+def test_renaming_objects_changes_only_their_order(objects):
+    rng = np.random.default_rng(0)
+    instance_map = np.kron(rng.integers(0, 6, (8, 8), dtype=np.int32), np.ones((4, 4), np.int32))
+    type_map = rng.integers(0, 4, instance_map.shape, dtype=np.uint8)
+    order = rng.permutation(5)
+    before = objects.find_objects(instance_map, type_map, 4)
+    after = objects.find_objects(int32([0, *(order + 1)])[instance_map], type_map, 4)
+    for name in ("boxes", "centroids", "areas", "classes", "probabilities"):
+        np.testing.assert_array_equal(getattr(after, name)[order], getattr(before, name))
+    for i in range(5):
+        np.testing.assert_array_equal(after.contours[order[i]], before.contours[i])
+
+
+def test_bad_ids_and_types_are_refused(objects):
+    with pytest.raises(ValueError, match="id -3 is negative"):
+        objects.find_objects(int32([[0, -3]]))
+    with pytest.raises(ValueError, match="type_map holds 4; types are 0 to 3"):
+        objects.vote_types(int32([[0, 1]]), uint8([[0, 4]]), 4)
+    with pytest.raises(ValueError, match="num_types = 0"):
+        objects.find_objects(int32([[0, 1]]), uint8([[0, 0]]), 0)
+
+
+def test_another_shape_or_dtype_is_refused(objects):
+    from jaxtyping import TypeCheckError
+
+    right = np.zeros((3, 4), np.int32)
+    for wrong in (right.astype(np.int64), right[0]):
+        for call in (objects.find_objects, objects.renumber):
+            with pytest.raises(TypeCheckError):
+                call(wrong)
+    for wrong in (np.zeros((3, 5), np.uint8), np.zeros((3, 4), np.int32)):
+        with pytest.raises((TypeCheckError, ValueError)):
+            objects.vote_types(right, wrong, 4)

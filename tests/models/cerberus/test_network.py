@@ -1,0 +1,226 @@
+"""Cerberus: the published counts (docs/protocols.md), what is frozen stays, and what the seed decides."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from histoseg.models.cerberus.network import Spec, build
+from histoseg.runs.config import Network
+
+FIVE = {"gland": 3, "lumen": 3, "nuclei": 3, "nuclei_type": 7}
+
+
+def count(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def small(**changes):
+    spec = {"network": Network(encoder="resnet18", width=4), "decoders": {"gland": 2, "nuclei": 3}, "tissue": 9}
+    return build(Spec(**(spec | changes)), 0)
+
+
+def images(batch, side, seed=0):
+    return torch.randint(
+        0, 256, (batch, side, side, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+    )
+
+
+def test_the_five_tasks_have_as_many_parameters_as_published():
+    """Each number is that of the published code's module; 27,114,689 there holds 513,000 of an unused classifier."""
+    model = build(Spec(decoders=FIVE, tissue=9), 0)
+    assert count(model.encoder) == 21_284_672
+    assert count(model.conv_map) == 131_072
+    assert count(model.decoders["gland"]) == 1_262_595
+    assert count(model.decoders["nuclei_type"]) == 1_262_983
+    assert count(model.tissue) == 135_177
+    assert count(model) == 26_601_689 == 27_114_689 - 513_000
+
+
+def test_two_classes_and_six_heads_too():
+    assert (
+        count(build(Spec(decoders=dict.fromkeys(("gland", "lumen", "nuclei"), 2) | {"t": 7}, tissue=9), 0))
+        == 26_601_398
+    )
+    assert count(build(Spec(decoders={**FIVE, "gland_type": 3}, tissue=9), 0)) == 27_864_284
+
+
+def test_other_encoders():
+    """torchvision's ResNet18 has 11,689,512 parameters, of which fc 513,000; its ResNet50 25,557,032, fc 2,049,000."""
+    assert count(build(Spec(network=Network(encoder="resnet18")), 0).encoder) == 11_689_512 - 513_000
+    assert count(build(Spec(network=Network(encoder="resnet50")), 0).encoder) == 25_557_032 - 2_049_000
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "resnet34", "resnet50", "unet"])
+def test_every_decoder_answers_at_full_size(encoder):
+    model = small(network=Network(encoder=encoder, width=4), tissue_cells=3)
+    logits = model(images(2, 80))
+    assert {name: tuple(value.shape) for name, value in logits.items()} == {
+        "gland": (2, 2, 80, 80),
+        "nuclei": (2, 3, 80, 80),
+        "tissue": (2, 9, 1, 1),
+    }
+
+
+def test_features_halve_from_full_size():
+    sizes = [tuple(feature.shape[2:]) for feature in small().encode(images(1, 96))]
+    assert sizes == [(96, 96), (48, 48), (24, 24), (12, 12), (6, 6)]
+
+
+def test_a_rank_without_patches_computes_nothing_and_fails_at_nothing():
+    model = small()
+    logits = model.decode(model.encode(images(0, 64)), "gland")
+    assert logits.shape == (0, 2, 64, 64)
+    logits.sum().backward()
+
+
+def test_an_encoder_does_not_depend_on_which_decoders_there_are():
+    one, two = small(decoders={"gland": 2}), small(decoders={"lumen": 2, "gland": 2})
+    assert torch.equal(one.encoder.conv1.weight, two.encoder.conv1.weight)
+    assert torch.equal(one.decoders["gland"].head[1].weight, two.decoders["gland"].head[1].weight)
+
+
+def test_the_global_random_state_is_left_alone():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        before = torch.random.get_rng_state()
+        small()
+        assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_compiled_parts_can_be_left_again(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda call, **_: call)  # What it would make of it is not asked here.
+    model = small()
+    model.compile_parts()
+    compiled = [vars(model), *map(vars, model.decoders.values())]
+    assert [{"encode", "forward"} & set(names) for names in compiled] == [{"encode"}, {"forward"}, {"forward"}]
+    model.interpret_parts()
+    assert not any({"encode", "forward"} & set(names) for names in compiled)
+    assert model.encode(images(1, 32))[0].shape == (1, 4, 32, 32)
+
+
+def test_frozen_parts_stay_out_of_training():
+    model = small()
+    model.freeze_all_but("gland")
+    model.train()
+    assert model.decoders["gland"].training
+    assert not any(part.training for part in (model.encoder, model.decoders["nuclei"], model.tissue))
+    trained = {name.split(".")[1] for name, value in model.named_parameters() if value.requires_grad}
+    assert trained == {"gland"}
+
+
+def test_without_a_head_for_tissue_there_is_no_class_of_tissue():
+    model = small(tissue=0)
+    assert "tissue" not in model(images(1, 64))
+    with pytest.raises(ValueError, match="no head for tissue"):
+        model.classify(model.encode(images(1, 64)))
+
+
+def test_bf16_computes_in_half_and_answers_in_single_precision():
+    model = small()
+    model.eval()
+    exact = model.decode(model.encode(images(1, 64)), "gland")
+    model.bf16 = True
+    rough = model.decode(model.encode(images(1, 64)), "gland")
+    assert rough.dtype == torch.float32
+    assert not torch.equal(rough, exact)
+    assert (rough - exact).abs().max() < 0.1 * exact.abs().max()  # bfloat16 has 8 bits; errors add up over 30 layers.
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros(1, 64, 64, 3), torch.zeros(1, 3, 64, 64, dtype=torch.uint8)])
+def test_images_of_another_kind_are_refused(wrong):
+    with pytest.raises(Exception, match=r"(?i)type-check|jaxtyping"):
+        small().encode(wrong)
+
+
+TRAINED = """
+import torch
+from histoseg.runs.config import Network
+from histoseg.models.cerberus.network import Spec, build
+
+model = build(Spec(network=Network(encoder="resnet18", width=8), decoders={"gland": 2}), 0)
+images = torch.randint(0, 256, (8, 128, 128, 3), dtype=torch.uint8)
+for threads in (1, 1, 2, 2):
+    torch.set_num_threads(threads)
+    sum(feature.square().mean() for feature in model.encode(images)).backward()
+print("trained")
+"""
+
+
+def test_narrow_networks_train_without_a_crash():
+    """With the stride in the shortcut's convolution, oneDNN's backward pass ends this process."""
+    done = subprocess.run([sys.executable, "-c", TRAINED], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "trained\n"), done.stderr
+
+
+def test_a_shortcut_has_the_numbers_of_a_convolution_with_a_stride():
+    """Which is how the published networks have it; torch's convolution with that stride is the reference."""
+    model = small().double().eval()
+    seen = []
+    shortcut = model.encoder.layer2[0].downsample
+    shortcut[0].register_forward_hook(lambda _, __, output: seen.append(output))
+    features = model.encode(images(2, 64))
+    wanted = torch.nn.functional.conv2d(features[1], shortcut[0].weight, stride=2)
+    torch.testing.assert_close(seen[0], wanted)
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+
+
+COMPILED = """
+import torch
+from histoseg.runs.config import Network
+from histoseg.models.cerberus.network import Spec, build
+
+found = []
+for compiled in (False, True):
+    model = build(Spec(network=Network(encoder="resnet18", width=4), decoders={"gland": 2}), 0)
+    if compiled:
+        model.compile_parts()
+    images = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for count in (2, 3):  # How many patches a decoder gets changes from step to step.
+        features = model.encode(images)
+        logits = model.decode([feature[:count] for feature in features], "gland")
+        model.zero_grad()
+        logits.square().mean().backward()
+        found.append((logits.detach(), model.encoder.conv1.weight.grad.clone()))
+for plain, fast in zip(found[:2], found[2:]):
+    torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-4)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler; install g++")
+def test_compiled_parts_have_the_same_logits_and_gradients():
+    # In a process of its own: the checks of shapes that tests add to every function cannot be compiled.
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+GRAPHS = """
+import torch
+from torch._dynamo.testing import CompileCounter
+from histoseg.runs.config import Network
+from histoseg.models.cerberus.network import Spec, build
+
+torch._dynamo.config.fail_on_recompile_limit_hit = True
+counter, compile = CompileCounter(), torch.compile
+torch.compile = lambda call, **options: compile(call, backend=counter, **options)
+decoders = {"gland": 2, "lumen": 2, "nuclei": 2, "nuclei_type": 7}
+model = build(Spec(network=Network(encoder="resnet18", width=4), decoders=decoders), 0)
+model.compile_parts()
+features = [torch.rand(4, width, 32 >> i, 32 >> i) for i, width in enumerate(model.encoder.widths)]
+for name in decoders:
+    for count in (0, 1, 2, 3, 4):
+        model.decode([feature[:count] for feature in features], name)
+    print(name, counter.frame_count)
+"""
+
+
+@pytest.mark.slow
+def test_decoders_share_graphs_and_none_is_left_out():
+    """No, one and more patches are a graph each, for heads of two classes and again for one of seven: six at most."""
+    done = subprocess.run([sys.executable, "-c", GRAPHS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    graphs = dict(line.split() for line in done.stdout.splitlines())
+    assert 1 <= int(graphs["gland"]) == int(graphs["nuclei"]) < int(graphs["nuclei_type"]) <= 6, graphs

@@ -1,0 +1,245 @@
+"""The same promises for files and for a real S3 server."""
+
+import pickle
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from botocore.exceptions import SSLError
+
+from histoseg.errors import ConfigError, StorageError, StoreRefusedError
+from histoseg.store.objects import BRISK, MULTIPART_BYTES, connect
+
+
+@pytest.fixture(scope="module")
+def s3_url(tmp_path_factory):
+    from ray_jobs.local_store import local_store
+
+    with local_store(tmp_path_factory.mktemp("s3")) as server:
+        yield f"{server.url}/some/prefix"
+
+
+@pytest.fixture(params=["file", "s3"])
+def store(request, tmp_path):
+    if request.param == "file":
+        return connect(f"file://{tmp_path}/store")
+    return connect(f"{request.getfixturevalue('s3_url')}/{request.node.name.partition('[')[0]}")
+
+
+def test_what_is_put_comes_back(store, tmp_path):
+    store.put("a/b", b"0123456789")
+    assert store.get("a/b") == b"0123456789"
+    assert store.get_range("a/b", 3, 4) == b"3456"
+    assert store.size("a/b") == 10
+    store.download("a/b", tmp_path / "down" / "copy")
+    assert (tmp_path / "down" / "copy").read_bytes() == b"0123456789"
+    store.put("a/b", b"new")
+    assert store.get("a/b") == b"new"
+
+
+def test_files_are_put_too_in_parts_if_large(store, tmp_path):
+    path = tmp_path / "large"
+    body = bytes(range(256)) * (MULTIPART_BYTES // 256) + b"end"
+    path.write_bytes(body)
+    store.put("large", path)
+    assert store.size("large") == len(body)
+    assert store.get_range("large", len(body) - 5, 5) == b"\xfe\xffend"
+
+
+def test_listing_is_sorted_and_by_prefix(store):
+    for key in ("b/2", "a/1", "b/1", "ba"):
+        store.put(key, b"x")
+    assert store.list() == ["a/1", "b/1", "b/2", "ba"]
+    assert store.list("b/") == ["b/1", "b/2"]
+    assert store.list("nothing/") == []
+
+
+def test_deleting_is_idempotent(store):
+    store.put("a", b"x")
+    store.delete("a")
+    store.delete("a")
+    assert store.size("a") is None
+
+
+def test_an_absent_object_says_so(store, tmp_path):
+    assert store.size("nope") is None
+    with pytest.raises(StorageError, match=r"no.* object.*nope"):
+        store.get("nope")
+    with pytest.raises(StorageError):
+        store.download("nope", tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+def test_of_many_who_put_if_absent_one_wins(store):
+    won = []
+
+    def attempt(name):
+        if store.put_if_absent("record", name):
+            won.append(name)
+
+    threads = [threading.Thread(target=attempt, args=(b"%d" % i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+    assert store.get("record") == won[0]
+
+
+@contextmanager
+def answering(statuses, cuts=0):
+    """An S3 server that answers PUTs with these statuses, the last for ever; gives the variables that lead to it.
+
+    Of what is read, `cuts` times only half arrives.
+    """
+    left, bodies = list(statuses), [b"01234"] * cuts + [b"0123456789"]
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_PUT(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(left.pop(0) if len(left) > 1 else left[0])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "10")
+            self.end_headers()
+            self.wfile.write(bodies.pop(0))
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        yield {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("statuses", "won"), [([200], True), ([412], False), ([409, 409, 200], True), ([409, 412], False)]
+)
+def test_a_conflict_is_nobodys_victory_so_one_asks_again(statuses, won, monkeypatch):
+    """As S3's documentation of conditional writes wants it: 412 means that there is one, 409 that one must retry."""
+    with answering(statuses) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        assert connect("s3://bucket").put_if_absent("record", b"x") is won
+
+
+def test_a_conflict_that_does_not_end_is_an_error(monkeypatch):
+    monkeypatch.setattr("histoseg.store.objects.CONFLICT_PAUSES", 1)
+    with answering([409]) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(StorageError, match="record"):
+            connect("s3://bucket").put_if_absent("record", b"x")
+
+
+@pytest.mark.parametrize(
+    "read", [lambda store: store.get("a"), lambda store: store.get_range("a", 0, 10)], ids=["all", "part"]
+)
+def test_a_body_that_is_cut_is_asked_for_again(read, monkeypatch):
+    with answering([200], cuts=1) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        assert read(connect("s3://bucket", BRISK)) == b"0123456789"
+
+
+def test_but_not_for_ever(monkeypatch):
+    with answering([200], cuts=2) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(StorageError, match="check AWS_ENDPOINT_URL"):
+            connect("s3://bucket", BRISK).get("a")
+
+
+@pytest.mark.parametrize(("status", "is_for_good"), [(401, True), (403, True), (501, True), (400, False), (503, False)])
+@pytest.mark.parametrize("kind", ["bytes", "file"])
+def test_a_no_that_will_stay_one_is_told_from_what_passes(status, is_for_good, kind, tmp_path, monkeypatch):
+    (tmp_path / "body").write_bytes(b"x")
+    with answering([status]) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(StorageError, match="s3://bucket at http") as caught:
+            connect("s3://bucket", BRISK).put("a", b"x" if kind == "bytes" else tmp_path / "body")
+    assert isinstance(caught.value, StoreRefusedError) is is_for_good
+
+
+@pytest.mark.parametrize("ask", ["get", "delete", "put", "put_if_absent"])
+def test_what_a_file_system_refuses_is_one_line(ask, tmp_path):
+    (tmp_path / "file").write_bytes(b"x")
+    store = connect(f"file://{tmp_path}/file")
+    words = [b"x"] if ask.startswith("put") else []
+    with pytest.raises(StoreRefusedError, match=r"cannot .*/file/a: (Not a directory|File exists)"):
+        getattr(store, ask)("a", *words)
+
+
+def test_a_store_travels_to_another_process(store):
+    store.put("a", b"x")
+    assert pickle.loads(pickle.dumps(store)).get("a") == b"x"
+
+
+@pytest.mark.parametrize("name", ["plain", "with blank", "a#b", "a?b", "100%", "a%20b"])
+def test_a_folder_may_have_any_name(name, tmp_path):
+    (tmp_path / name).mkdir()
+    store = connect((tmp_path / name).as_uri())
+    store.put("a", b"x")
+    assert connect(store.url).get("a") == (tmp_path / name / "a").read_bytes() == b"x"
+
+
+def test_a_folder_is_taken_as_it_is_typed(tmp_path):
+    connect(f"file://{tmp_path}/a#b").put("a", b"x")
+    assert (tmp_path / "a#b" / "a").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("url", ["/some/folder", "s3:///x", "http://x/y", "file://host/x", "file://", ""])
+def test_other_urls_are_refused(url):
+    with pytest.raises(ConfigError, match="write file:///absolute/folder or s3://bucket/prefix"):
+        connect(url)
+
+
+def test_a_key_cannot_leave_the_store(tmp_path):
+    with pytest.raises(StorageError, match="leaves the store"):
+        connect(f"file://{tmp_path}/store").get("../outside")
+
+
+def test_a_wrong_bucket_or_key_or_endpoint_says_what_to_do(s3_url, monkeypatch):
+    with pytest.raises(StoreRefusedError, match="no such bucket"):
+        connect("s3://another-bucket").list()
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    with pytest.raises(StoreRefusedError, match="check AWS_SECRET_ACCESS_KEY"):
+        connect(s3_url).get("a")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "wrong")
+    with pytest.raises(StoreRefusedError, match="check AWS_ACCESS_KEY_ID"):
+        connect(s3_url).get("a")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(StorageError, match="check AWS_ENDPOINT_URL"):
+        connect(s3_url).get("a")
+
+
+def test_a_certificate_of_an_authority_of_ones_own_says_where_to_name_it(monkeypatch):
+    def refuse(**_):
+        raise SSLError(endpoint_url="https://s3.lab", error="certificate verify failed: self-signed certificate")
+
+    store = connect("s3://bucket/prefix")
+    monkeypatch.setattr(store._client, "get_object", refuse)
+    with pytest.raises(StorageError, match=r"certificate verify failed.*AWS_CA_BUNDLE.*store\.caConfigMap"):
+        store.get("a")
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
+    store = connect(f"file://{tmp_path}/store")
+    store.put("a", b"old")
+    monkeypatch.setattr(
+        "histoseg.store.objects.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left"))
+    )
+    with pytest.raises(StorageError, match=r"cannot write .*/a: No space left"):
+        store.put("a", b"new")
+    with pytest.raises(StorageError, match=r"cannot write .*/b: No space left"):
+        store.put_if_absent("b", b"new")
+    assert store.get("a") == b"old"
+    assert store.list() == ["a"]
