@@ -7,9 +7,9 @@ from importlib.metadata import requires
 from itertools import groupby
 
 from histoseg.doctor.checks import Check
+from histoseg.doctor.fit import gpu_check, quota_checks
 from histoseg.errors import ClusterError
 from histoseg.kube.api import Cluster
-from histoseg.doctor.fit import gpu_check, quota_checks
 from histoseg.kube.rules import faults
 from histoseg.kube.rules.manifest import at
 from histoseg.kube.settings import Crd, Settings, fullname
