@@ -14,7 +14,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from histoseg.models.norm import SyncedBatchNorm
-from histoseg.runs.config import Encoder, Network
 
 LEVELS = 5
 
@@ -27,16 +26,16 @@ class Shape:
     bottleneck: bool = False
 
 
-SHAPES: dict[Encoder, Shape] = {  # He et al. 2016, Table 1
+SHAPES: dict[str, Shape] = {  # He et al. 2016, Table 1
     "resnet18": Shape(blocks=(2, 2, 2, 2)),
     "resnet34": Shape(blocks=(3, 4, 6, 3)),
     "resnet50": Shape(blocks=(3, 4, 6, 3), bottleneck=True),
 }
 
 
-def build_encoder(network: Network) -> "ResNet | PlainEncoder":
+def build_encoder(encoder: str, width: int) -> "ResNet | PlainEncoder":
     """The encoder of that name; its `widths` are the channels at each size, largest size first."""
-    return PlainEncoder(network.width) if network.encoder == "unet" else ResNet(SHAPES[network.encoder], network.width)
+    return PlainEncoder(width) if encoder == "unet" else ResNet(SHAPES[encoder], width)
 
 
 class ResNet(nn.Module):

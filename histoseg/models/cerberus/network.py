@@ -16,23 +16,25 @@ from torch import Tensor, nn
 
 from histoseg.models.cerberus.encoder import build_encoder, conv_block
 from histoseg.models.norm import SyncedBatchNorm
-from histoseg.runs.config import Network
 
 DROPOUT = 0.3  # Sec. 3.1, between the fully connected layers of patch classification
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spec:
+class CerberusParts:
     """All that a Cerberus is built from.
 
     Attributes:
+        encoder: One of the encoders of `histoseg.models.cerberus.encoder`.
+        width: Channels of the first features.
         decoders: How many classes the decoder of that name predicts: "gland", "lumen" and "nuclei" separate objects,
             "nuclei_type" and "gland_type" say of which class they are.
         tissue: Classes of tissue; 0 means that the network has no head for it.
         tissue_cells: Side of the square of the encoder's smallest features that one class of tissue is predicted for.
     """
 
-    network: Network = field(default_factory=Network)
+    encoder: str = "resnet34"
+    width: int = 64
     decoders: Mapping[str, int] = field(default_factory=dict)
     tissue: int = 0
     tissue_cells: int = 9  # 144 pixels at a sixteenth
@@ -41,12 +43,12 @@ class Spec:
 class Cerberus(nn.Module):
     """The network. `encode` once, then `decode` for each decoder that is wanted."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: CerberusParts) -> None:
         super().__init__()
         self.spec = spec
         self.bf16 = False
         self.trains_only = ""
-        self.encoder = build_encoder(spec.network)
+        self.encoder = build_encoder(spec.encoder, spec.width)
         *skips, bottom = self.encoder.widths
         self.conv_map = nn.Conv2d(bottom, skips[-1], 1, bias=False)
         self.decoders = nn.ModuleDict({name: Decoder(skips, count) for name, count in spec.decoders.items()})
@@ -166,7 +168,7 @@ class TissueHead(nn.Module):
         return logits
 
 
-def build(spec: Spec, seed: int) -> Cerberus:
+def build(spec: CerberusParts, seed: int) -> Cerberus:
     """A new network, the same for the same seed; the global random state is left alone.
 
     Each part is drawn from a stream of its own name, so the encoder does not depend on which decoders there are.

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from histoseg.runs.config import Model, Norm
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision's constants; the published code normalises with them.
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -22,15 +21,15 @@ LEVELS = 4
 class UNet(nn.Module):
     """Logits of one task from RGB images; `heads` holds a 1×1 convolution per task."""
 
-    def __init__(self, spec: Model, num_classes: Mapping[str, int]) -> None:
+    def __init__(self, width: int, norm: str, num_classes: Mapping[str, int]) -> None:
         super().__init__()
-        self.spec = spec
+        self.width, self.norm = width, norm
         self.bf16 = False
-        widths = [spec.width * 2**level for level in range(LEVELS + 1)]
-        self.down = nn.ModuleList(_block(before, after, spec.norm) for before, after in pairwise([3, *widths]))
+        widths = [width * 2**level for level in range(LEVELS + 1)]
+        self.down = nn.ModuleList(_block(before, after, norm) for before, after in pairwise([3, *widths]))
         self.up = nn.ModuleList(nn.ConvTranspose2d(after, before, 2, stride=2) for before, after in pairwise(widths))
-        self.merge = nn.ModuleList(_block(2 * before, before, spec.norm) for before in widths[:-1])
-        self.heads = nn.ModuleDict({task: nn.Conv2d(spec.width, count, 1) for task, count in num_classes.items()})
+        self.merge = nn.ModuleList(_block(2 * before, before, norm) for before in widths[:-1])
+        self.heads = nn.ModuleDict({task: nn.Conv2d(width, count, 1) for task, count in num_classes.items()})
 
     def forward(self, images: UInt8[Tensor, "B H W 3"], task: str) -> Float[Tensor, "B C H W"]:
         """Logits of one task for images as stored; height and width must be multiples of 16."""
@@ -76,11 +75,11 @@ def normalise(images: UInt8[Tensor, "B H W 3"]) -> Float[Tensor, "B 3 H W"]:
     return (images.permute(0, 3, 1, 2).float() / 255 - mean) / std
 
 
-def build(spec: Model, num_classes: Mapping[str, int], seed: int) -> UNet:
+def build(width: int, norm: str, num_classes: Mapping[str, int], seed: int) -> UNet:
     """A new network, the same for the same seed; the global random state is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = UNet(spec, num_classes)
+        model = UNet(width, norm, num_classes)
     # Convolutions are fastest with the channels innermost, on CPU and GPU alike.
     for parameter in model.parameters():
         if parameter.dim() == 4:
@@ -88,9 +87,9 @@ def build(spec: Model, num_classes: Mapping[str, int], seed: int) -> UNet:
     return model
 
 
-def with_new_head(model: UNet, task: str, num_classes: int, seed: int) -> UNet:
-    """A copy of the body with one fresh head: where refining on a new task begins."""
-    fresh = build(model.spec, {task: num_classes}, seed)
+def with_new_heads(model: UNet, num_classes: Mapping[str, int], seed: int) -> UNet:
+    """A copy of the body with fresh heads: where refining on a new task begins."""
+    fresh = build(model.width, model.norm, num_classes, seed)
     body = {name: value for name, value in model.state_dict().items() if not name.startswith("heads.")}
     fresh.load_state_dict(body, strict=False)
     return fresh
@@ -102,14 +101,14 @@ def names_for(model: nn.Module, tasks: Iterable[str]) -> list[str]:
     return [name for name, _ in model.named_parameters() if not name.startswith("heads.") or name.startswith(heads)]
 
 
-def _block(before: int, after: int, norm: Norm) -> nn.Sequential:
+def _block(before: int, after: int, norm: str) -> nn.Sequential:
     layers: list[nn.Module] = []
     for inputs in (before, after):
         layers += [nn.Conv2d(inputs, after, 3, padding=1, bias=False), _norm(norm, after), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
 
-def _norm(norm: Norm, channels: int) -> nn.Module:
+def _norm(norm: str, channels: int) -> nn.Module:
     if norm == "group":
         return nn.GroupNorm(min(32, channels // 4), channels)  # 32 groups as in Wu & He 2018, fewer when narrow
     return nn.BatchNorm2d(channels) if norm == "batch" else LaggingBatchNorm(channels)
