@@ -20,7 +20,7 @@ import torch
 from _timing import Finding, compare, interleaved, one_thread, print_times, table
 
 from histoseg.experiments._cerberus import SCALES
-from histoseg.methods.cerberus import MultiTask
+from histoseg.methods.multitask import MultiTask
 from histoseg.models.cerberus.network import Cerberus, Spec, build
 from histoseg.models.losses import weighted_cross_entropy_per_image
 from histoseg.runs import catalog

@@ -1,6 +1,5 @@
 """The command `histoseg`: the steps of an experiment one at a time, in one process, without Ray."""
 
-import json
 import logging
 import os
 import shlex
@@ -133,32 +132,28 @@ def _on_cell(action: Callable[[Any, Store, Path], None]) -> Callable[..., None]:
 @app.command("train")
 @_on_cell
 def train(run: Any, store: Store, cache: Path) -> None:
-    """Train the model that a cell shares with others, or resume it; prints where it lies."""
-    from histoseg.pipeline import crossval, evaluate
-    from histoseg.records.write import folder_of, open_dataset
-    from histoseg.runs.config import FoldRun
+    """Train the first stage of a cell, which it shares with others, or resume it; prints where the network lies."""
+    from histoseg.pipeline.complete import open_dataset
+    from histoseg.pipeline.stage import train_stage
+    from histoseg.runs.names import stage_name
+    from histoseg.store.keys import model_folder
 
     dataset = open_dataset([run], store, cache)
-    start = crossval.train_network if isinstance(run, FoldRun) else evaluate.pretrain_group
-    start(run, dataset, store, _process())
-    print(f"{store.url}/{folder_of(run, dataset)}")
+    train_stage(run, 0, None, dataset, store, _process())
+    print(f"{store.url}/{model_folder(stage_name(run, 0, dataset.checksums))}")
 
 
 @app.command("evaluate")
 @_on_cell
 def evaluate(run: Any, store: Store, cache: Path) -> None:
-    """Train a cell's model if need be, score it on test images, write the record."""
-    from histoseg.pipeline import crossval, evaluate
-    from histoseg.runs.config import FoldRun
+    """Train a cell's stages if need be, score the network on whole images, write the record."""
+    from histoseg.pipeline.complete import complete
+    from histoseg.records.schema import Record
 
-    complete = crossval.complete if isinstance(run, FoldRun) else evaluate.complete
     for key in complete([run], store, cache, _process()):
-        scores = json.loads(store.get(key))["scores"]
-        if isinstance(run, FoldRun):
-            for structure, found in scores["test"].items():
-                print(f"{structure}: {', '.join(f'{k} {v}' for k, v in found.items() if isinstance(v, float))}")
-        else:
-            print(f"mIoU {scores['miou_pooled']:.3f}; the most frequent class: {scores['majority_miou_pooled']:.3f}")
+        record = Record.model_validate_json(store.get(key))
+        for name, score in record.scores.items():
+            print(f"{name} {score:.3f}")
         print(f"{store.url}/{key}")
 
 

@@ -1,19 +1,15 @@
 """The values that travel between layers. They hold NumPy arrays; only models and methods know torch."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
 from histoseg.errors import ConfigError
-
-if TYPE_CHECKING:
-    from histoseg.runs.config import Data
-    from histoseg.shards.reader import MetaDataset
 
 # Either the three splits of a source on its own, or the folds of all sources together and what lies outside of them.
 Split = Literal["train", "val", "test", "fold1", "fold2", "fold3", "external"]
@@ -151,6 +147,24 @@ class Batch:
     patches: Patches
     global_size: int
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The stored samples that the patches were cut from."""
+        return self.patches.keys
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What to predict for one structure in one patch.
+
+    Attributes:
+        classes: 0 background, 1 inside an object; with contours, 2 around an object's border.
+        weights: What each pixel's loss is multiplied by, at least 1.
+    """
+
+    classes: UInt8[np.ndarray, "H W"]
+    weights: Float32[np.ndarray, "H W"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class MixedBatch:
@@ -204,6 +218,20 @@ class MetaBatch:
     episodes: tuple[Episode, ...]
     global_size: int
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The stored samples that the patches were cut from."""
+        return tuple(key for one in self.episodes for key in (*one.support.keys, *one.query.keys))
+
+
+class StepBatch(Protocol):
+    """This rank's share of a step, whatever the method."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The stored samples that the patches were cut from."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
@@ -211,21 +239,3 @@ class Place:
 
     rank: int = 0
     world_size: int = 1
-
-
-@runtime_checkable
-class Method(Protocol):
-    """How a model learns from predecessor tasks. A frozen dataclass whose fields are its hyperparameters."""
-
-    def batches(
-        self, dataset: "MetaDataset", data: "Data", *, seed: int, place: Place, first_step: int
-    ) -> Iterator[Any]:
-        """The steps this rank computes on, from `first_step` on and without end."""
-        ...
-
-    def backward(self, model: Any, batch: Any) -> float:
-        """Add this rank's share of the step's gradient to `.grad`; return its share of the loss.
-
-        Summed over ranks, both are those of the whole step.
-        """
-        ...

@@ -49,7 +49,8 @@ class Means:
 
 def complete(plan: "Plan", store: "Store", means: Means) -> HistosegError | None:
     """Run what has no record yet; an error comes back, so that the cells that are finished are still reported."""
-    from histoseg.runs.names import cell_id, record_key, to_json
+    from histoseg.runs.names import run_name, to_json
+    from histoseg.store.keys import record_key
     from ray_jobs import grid
 
     wanted = {record_key(plan.experiment, cell) for cell in plan.cells}
@@ -63,7 +64,7 @@ def complete(plan: "Plan", store: "Store", means: Means) -> HistosegError | None
             cache=str(means.cache),
         )
         for pretraining, runs in plan.groups.items()
-        if any(record_key(run.experiment, cell_id(run, plan.checksums)) not in recorded for run in runs)
+        if any(record_key(run.experiment, run_name(run, plan.checksums)) not in recorded for run in runs)
     ]
     if not groups:
         return None
@@ -83,7 +84,7 @@ def in_own_order(groups: Sequence[Group], job: str) -> list[Group]:
 
     In the same order, the later one would wait for lease after lease of the earlier one.
     """
-    from histoseg.runs.names import digest
+    from histoseg.runs.plain import digest
 
     return sorted(groups, key=lambda group: digest([job, group.id])) if job else list(groups)
 

@@ -106,14 +106,8 @@ def prepare(work: Work, store: "Store", data: "Data") -> list[str]:
 
 def require_weights(plan: "Plan", store: "Store") -> None:
     """Have all weights that runs start from in the store before anything is spent on one of them."""
-    from histoseg.runs.config import FoldRun
-
-    networks = {run.network for run in plan.runs if isinstance(run, FoldRun) and run.network.weights}
-    if networks:
-        from histoseg.models.weights import find_weights
-
-        for network in networks:
-            find_weights(network, store)
+    for network in {run.network for run in plan.runs}:
+        network.fetch(store)
 
 
 def fresh(folder: Path) -> Path:

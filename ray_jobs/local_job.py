@@ -77,7 +77,7 @@ def put_weights_given(options: Options, store: "Store") -> list[str]:
 @contextmanager
 def _store(options: Options) -> Iterator["Store"]:
     """The store of the job: the one that was named, or an S3 server for as long as the job lasts."""
-    from histoseg.runs.names import digest
+    from histoseg.runs.plain import digest
     from histoseg.store.objects import connect
     from ray_jobs.local_store import local_store
 

@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from histoseg.errors import HistosegError, StorageError, TrainingError
-from histoseg.runs import config
+from histoseg.runs.config import public_name
 from histoseg.runs.names import from_json
 from histoseg.store.leases import FencedStore, Lease
 from histoseg.store.objects import PATIENT, Store, connect
 from histoseg.types import Place
 from ray_jobs.gauges import trained
 
-# What completes the runs of a group: by the kind of its runs.
-COMPLETE = {config.Run: "histoseg.pipeline.evaluate.complete", config.FoldRun: "histoseg.pipeline.crossval.complete"}
+COMPLETE = "histoseg.pipeline.complete.complete"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +36,7 @@ class Group:
         store_url: Where shards are read and records are written.
         cache: An absolute folder on each worker's machine for downloaded shards.
         attempt: The number of the lease under which the group is worked on; 0 means that it is not leased.
-        complete: The dotted path of the function that does the work; empty means the one for such runs.
+        complete: The dotted path of the function that does the work.
     """
 
     id: str
@@ -45,7 +44,7 @@ class Group:
     store_url: str
     cache: str
     attempt: int = 0
-    complete: str = ""
+    complete: str = COMPLETE
 
     @property
     def short_id(self) -> str:
@@ -72,11 +71,11 @@ def train(group: Group) -> str:
     if group.attempt:
         store = FencedStore(store, Lease(name=group.id, number=group.attempt))
     process = Process(place=place, device=get_device(), attempt=group.attempt, is_reclaimed=_reclaim_notice())
-    method = config.method_name(runs[0].method)
+    method = public_name(runs[0].stages[0].method)
     shown = trained(group.short_id, method) if process.leads else nullcontext(process.on_status)
     try:
         with shown as on_status:
-            complete = _load(group.complete or COMPLETE[type(runs[0])])
+            complete = _load(group.complete)
             complete(runs, store, Path(group.cache), replace(process, on_status=on_status))
     except StorageError:
         raise  # A store can come back, so this is worth another attempt.

@@ -1,13 +1,15 @@
 """The runs behind Cerberus' tables: each row is a way to train, over three divisions of the folds."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from histoseg.methods.cerberus import MultiTask
+from histoseg.experiments._available import Sources
+from histoseg.methods.multitask import MultiTask
 from histoseg.methods.subtyping import Subtyping
-from histoseg.runs.config import Data, Encoder, FoldRun, Network, Optim, Windows
-from histoseg.shards.index import SourceIndex
-from histoseg.types import FOLDS, Split, Structure
+from histoseg.models.cerberus import CerberusSpec, Encoder
+from histoseg.runs.config import Data, Optim, Run, Select, Stage
+from histoseg.scoring.objects import Objects
+from histoseg.types import EXTERNAL, FOLDS, Split, Structure
 
 # A division trains on one fold, as the paper's published code does, and is scored on the third; the second is the
 # paper's for choosing a model, and as nothing is chosen here, it is left alone.
@@ -64,7 +66,7 @@ class Sizes:
     subtype_optim: Optim = field(
         default_factory=lambda: Optim(lr=1e-3, steps=32_000, drop_at=16_000, precision="bf16", compile=True)
     )
-    windows: Windows = field(default_factory=lambda: Windows(window_px=1024, margin_px=152))
+    evaluator: Objects = field(default_factory=Objects)
     imagenet: bool = True
     loss_weights: tuple[tuple[str, float], ...] = ()
     masked: bool = False
@@ -101,7 +103,7 @@ SCALES: Mapping[str, Sizes] = {
         batch=12,
         optim=Optim(lr=3e-3, steps=480, drop_at=360),  # with half, a network of four tasks finds few glands
         subtype_optim=Optim(lr=3e-3, steps=60),
-        windows=Windows(window_px=384, margin_px=32),
+        evaluator=Objects(window_px=384, margin_px=32),
         imagenet=False,
     ),
     # Real images on a few cores, long enough to learn from them.
@@ -111,7 +113,7 @@ SCALES: Mapping[str, Sizes] = {
         batch=8,
         optim=Optim(lr=2e-3, steps=400, drop_at=320),
         subtype_optim=Optim(lr=2e-3, steps=100),
-        windows=Windows(window_px=640, margin_px=64),
+        evaluator=Objects(window_px=640, margin_px=64),
         imagenet=False,
     ),
     "paper": Sizes(),
@@ -121,7 +123,7 @@ SCALES: Mapping[str, Sizes] = {
         optim=Optim(lr=1e-3, steps=90_000, drop_at=75_000, precision="bf16", compile=True),
         loss_weights=(("lumen", 1.5), ("gland", 1.4), ("nuclei", 1.0), ("tissue", 0.4)),
         masked=True,
-        windows=Windows(window_px=448, margin_px=152),
+        evaluator=Objects(window_px=448, margin_px=152),
     ),
 }
 
@@ -140,7 +142,7 @@ class FoldGrid:
     sources_of: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=lambda: SOURCES_OF)
     divisions: tuple[tuple[tuple[Split, ...], Split], ...] = DIVISIONS
 
-    def runs(self, scale: str, seeds: int, sources: Mapping[str, SourceIndex]) -> list[FoldRun]:
+    def runs(self, scale: str, seeds: int, sources: Sources) -> list[Run]:
         """Every run that the prepared sources allow, for seeds 0 to `seeds` - 1."""
         return [
             self._run(scale, seed, name, structures, division, sources)
@@ -150,7 +152,7 @@ class FoldGrid:
             for division in self.divisions
         ]
 
-    def why_missing(self, row: str, column: str, sources: Mapping[str, SourceIndex]) -> str:
+    def why_missing(self, row: str, column: str, sources: Sources) -> str:
         """Why a number cannot be had from these sources; empty if it can. Columns are split.structure.score."""
         split, structure, score = column.split(".")
         if row not in self.rows:
@@ -158,20 +160,20 @@ class FoldGrid:
         chosen = self.chosen(structure, sources)
         if not chosen:
             return f"no shards with {structure}"
-        if lacking := [fold for fold in FOLDS if not any(len(sources[name].rows(fold)) for name in chosen)]:
+        if lacking := [fold for fold in FOLDS if not any(fold in sources[name].splits for name in chosen)]:
             return f"too few patients for {' and '.join(lacking)}"
-        if split == "external" and not any(len(sources[name].rows("external")) for name in chosen):
+        if split == "external" and not any(EXTERNAL in sources[name].splits for name in chosen):
             return "no external test set"
         if score.startswith("mpq") and not any(len(sources[name].task.classes) > 2 for name in chosen):
             return "no classes of nuclei"
         return ""
 
-    def chosen(self, structure: str, sources: Mapping[str, SourceIndex]) -> tuple[str, ...]:
+    def chosen(self, structure: str, sources: Sources) -> tuple[str, ...]:
         """What a structure is learnt from, of the sources that are prepared."""
         lines = (tuple(name for name in line if name in sources) for line in self.sources_of[structure])
         return next((line for line in lines if line), ())
 
-    def _trainings(self, row: str, sources: Mapping[str, SourceIndex]) -> Iterator[tuple[Structure, ...]]:
+    def _trainings(self, row: str, sources: Sources) -> Iterator[tuple[Structure, ...]]:
         """The structures of each of a row's networks, as far as they are annotated in the prepared sources."""
         for structures in self.rows[row].trainings:
             found = tuple(s for s in structures if not self.why_missing(row, f"test.{s}.pq", sources))
@@ -185,35 +187,49 @@ class FoldGrid:
         name: str,
         structures: tuple[Structure, ...],
         division: tuple[tuple[Split, ...], Split],
-        sources: Mapping[str, SourceIndex],
-    ) -> FoldRun:
+        sources: Sources,
+    ) -> Run:
         row, sizes = self.rows[name], self.scales[scale]
         chosen = tuple(source for structure in structures for source in self.chosen(structure, sources))
-        has_classes = any(
-            sources[source].task.structure == "nuclei" and len(sources[source].task.classes) > 2 for source in chosen
+        train, test = division
+        method = MultiTask(batch=sizes.batch, mixed=row.mixed, loss_weights=sizes.loss_weights, masked=sizes.masked)
+        learn = Stage(label="train", method=method, select=Select(sources=chosen, splits=train), optim=sizes.optim)
+        typed = typed_sources(chosen, sources) if row.subtyping else ()
+        subtype = (
+            [
+                Stage(
+                    label="subtype",
+                    method=Subtyping(batch=sizes.batch),
+                    select=Select(sources=typed, splits=train),
+                    optim=sizes.subtype_optim,
+                )
+            ]
+            if typed
+            else []
         )
-        return FoldRun(
+        return Run(
             experiment=self.experiment,
             scale=scale,
             row=name,
-            structures=structures,
-            method=MultiTask(
-                batch=sizes.batch,
-                mixed=row.mixed,
-                contour=row.contour,
-                loss_weights=sizes.loss_weights,
-                masked=sizes.masked,
-            ),
-            sources=chosen,
-            train=division[0],
-            test=division[1],
+            part="+".join(structures) if len(row.trainings) > 1 else "",
+            division=f"{'+'.join(train)} to {test}",
             seed=seed,
             data=sizes.data,
-            network=Network(
-                encoder=row.encoder, width=sizes.width, weights="imagenet" if row.imagenet and sizes.imagenet else ""
+            network=CerberusSpec(
+                encoder=row.encoder,
+                width=sizes.width,
+                weights="imagenet" if row.imagenet and sizes.imagenet else "",
+                contour=row.contour,
             ),
-            optim=sizes.optim,
-            subtyping=Subtyping(batch=sizes.batch) if row.subtyping and has_classes else None,
-            subtype_optim=sizes.subtype_optim,
-            windows=sizes.windows,
+            stages=(learn, *subtype),
+            score=Select(sources=chosen, splits=(test, EXTERNAL)),
+            evaluator=sizes.evaluator,
         )
+
+
+def typed_sources(chosen: Sequence[str], sources: Sources) -> tuple[str, ...]:
+    """The sources that annotate classes of nuclei: the first that does, and those with the same classes."""
+    nuclei = {name: sources[name].task.classes for name in chosen if sources[name].task.structure == "nuclei"}
+    typed = {name: classes for name, classes in nuclei.items() if len(classes) > 2}
+    first = next(iter(typed.values()), ())
+    return tuple(name for name, classes in typed.items() if classes == first)

@@ -3,8 +3,10 @@
 from histoseg.experiments._grid import LeaveOneTaskOut, Sizes
 from histoseg.methods.maml import Maml
 from histoseg.methods.transfer import Transfer
+from histoseg.models.unet import UNetSpec
 from histoseg.report.cells import TableSpec
-from histoseg.runs.config import Data, Eval, Model, Optim, Refine
+from histoseg.runs.config import Data, Optim
+from histoseg.scoring.pixels import Pixels
 
 SOURCES = ("synthetic", "glas")
 SPEC = TableSpec(
@@ -17,10 +19,11 @@ SCALES = {
     "laptop": Sizes(
         methods={"maml": Maml(support=1, query=1, episodes=2), "transfer": Transfer(batch=4)},
         data=Data(patch_px=64),
-        model=Model(width=4),
+        network=UNetSpec(width=4),
         optim=Optim(lr=2e-3, steps=6),
-        refine=Refine(lr=3e-3, epochs=2, batch=4),
-        eval=Eval(window_px=96, bootstrap=100),
+        refine=Optim(lr=3e-3, steps=0, epochs=2),
+        refine_batch=4,
+        evaluator=Pixels(window_px=96, bootstrap=100),
     )
 }
 _GRID = LeaveOneTaskOut(experiment="smoke", sources=SOURCES, new_tasks=("glas",), columns=("synthetic",), scales=SCALES)

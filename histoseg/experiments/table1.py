@@ -7,9 +7,11 @@ from histoseg.experiments._grid import ALL_OTHERS, LeaveOneTaskOut, Sizes
 from histoseg.experiments._table1_paper import CITATION, MIOU
 from histoseg.methods.maml import Maml
 from histoseg.methods.transfer import Transfer
+from histoseg.models.unet import UNetSpec
 from histoseg.report.cells import TableSpec
 from histoseg.report.records import Address
-from histoseg.runs.config import Data, Eval, Model, Optim, Refine
+from histoseg.runs.config import Data, Optim
+from histoseg.scoring.pixels import Pixels
 
 NEW_TASKS = {
     "breastpathq": "BreastPathQ",
@@ -33,19 +35,21 @@ SCALES = {
     "laptop": Sizes(
         methods={"maml": Maml(support=2, query=2, episodes=2), "transfer": Transfer(batch=8)},
         data=Data(patch_px=96),
-        model=Model(width=8),
+        network=UNetSpec(width=8),
         optim=Optim(lr=2e-3, steps=40),
-        refine=Refine(lr=2e-3, epochs=16, batch=4),
-        eval=Eval(window_px=96),
+        refine=Optim(lr=2e-3, steps=0, epochs=16),
+        refine_batch=4,
+        evaluator=Pixels(window_px=96),
     ),
     # Real images on a few cores, long enough to learn from them.
     "real-cpu": Sizes(
         methods={"maml": Maml(support=2, query=2, episodes=2), "transfer": Transfer(batch=8)},
         data=Data(patch_px=128),
-        model=Model(width=16),
+        network=UNetSpec(width=16),
         optim=Optim(lr=1e-3, steps=60),
-        refine=Refine(lr=1e-3, epochs=16, batch=4, patience=6),
-        eval=Eval(window_px=256),
+        refine=Optim(lr=1e-3, steps=0, epochs=16, patience=6),
+        refine_batch=4,
+        evaluator=Pixels(window_px=256),
     ),
     # Sec. 3.1, which is where every default comes from. It does not tell how the paper refined: epochs, batch and
     # learning rate there are those that the README of its published code gives.
@@ -53,7 +57,7 @@ SCALES = {
     # What the published code's README says otherwise (docs/protocols.md).
     "reference-code": Sizes(
         methods={"maml": Maml(support=2, query=2, episodes=2), "transfer": Transfer(batch=4)},
-        model=Model(norm="batch"),
+        network=UNetSpec(norm="batch"),
         optim=Optim(steps=200_000),
     ),
 }

@@ -34,7 +34,7 @@ from histoseg.inference.segment import segment
 from histoseg.machine import versions
 from histoseg.models.weights import Model
 from histoseg.runs.config import Windows
-from histoseg.runs.names import digest
+from histoseg.runs.plain import digest
 from histoseg.shards.resample import resample
 from histoseg.sources._files import read_image
 from histoseg.store.objects import Store

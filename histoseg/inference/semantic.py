@@ -10,45 +10,44 @@ from jaxtyping import UInt8
 from histoseg.metrics.iou import confusion
 from histoseg.models.tensors import device_of
 from histoseg.models.unet.network import UNet
-from histoseg.runs.config import Eval
 from histoseg.types import Image, Sample, SemanticMap
 
 WINDOWS_AT_ONCE = 8
 
 
 @torch.no_grad()
-def predict(model: UNet, task: str, image: Image, spec: Eval) -> SemanticMap:
+def predict(model: UNet, task: str, image: Image, window_px: int, overlap: float) -> SemanticMap:
     """The most probable class of each pixel; probabilities of overlapping windows are averaged.
 
     An image smaller than a window is mirrored to its size first, and the result cut back.
     """
     height, width = image.shape[:2]
-    padded = _mirrored(image, spec.window_px)
+    padded = _mirrored(image, window_px)
     corners = [
         (top, left)
-        for top in window_starts(padded.shape[0], spec.window_px, spec.overlap)
-        for left in window_starts(padded.shape[1], spec.window_px, spec.overlap)
+        for top in window_starts(padded.shape[0], window_px, overlap)
+        for left in window_starts(padded.shape[1], window_px, overlap)
     ]
     total = torch.zeros(model.num_classes(task), *padded.shape[:2], device=device_of(model))
     for chosen in _chunks(corners, WINDOWS_AT_ONCE):
-        windows = np.stack([padded[top : top + spec.window_px, left : left + spec.window_px] for top, left in chosen])
+        windows = np.stack([padded[top : top + window_px, left : left + window_px] for top, left in chosen])
         probabilities = model(torch.from_numpy(windows).to(total.device), task).softmax(dim=1)
         for (top, left), part in zip(chosen, probabilities, strict=True):
-            total[:, top : top + spec.window_px, left : left + spec.window_px] += part
+            total[:, top : top + window_px, left : left + window_px] += part
     # Every class has the same number of windows at a pixel, so the sum ranks them as the mean does.
     classes: SemanticMap = total[:, :height, :width].argmax(dim=0).to(torch.uint8).cpu().numpy()
     return classes
 
 
 def score(
-    model: UNet, task: str, samples: Iterable[Sample], spec: Eval
+    model: UNet, task: str, samples: Iterable[Sample], window_px: int, overlap: float
 ) -> Iterator[tuple[Sample, SemanticMap, np.ndarray]]:
     """Each image with its predicted map and its confusion matrix, int64 (C, C), rows true."""
     training = model.training
     model.eval()
     num_classes = model.num_classes(task)
     for sample in samples:
-        predicted = predict(model, task, sample.image, spec)
+        predicted = predict(model, task, sample.image, window_px, overlap)
         yield sample, predicted, confusion(sample.semantic_map, predicted, num_classes)
     model.train(training)
 

@@ -3,7 +3,7 @@
 The published code takes tasks in turn; the paper draws them, and so do we.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import count
@@ -14,14 +14,14 @@ import numpy as np
 
 from histoseg.errors import DataError
 from histoseg.loaders.prefetch import PatchPlan, prefetch
-from histoseg.models.cerberus.targets import Target, instance_target
-from histoseg.runs.config import Data
+from histoseg.runs.config import Data, Run
 from histoseg.seeds import stream
 from histoseg.shards.reader import MetaDataset
-from histoseg.types import IGNORE, MixedBatch, Place, Structure
+from histoseg.types import IGNORE, InstanceMap, MixedBatch, Place, Structure, Target
 
 TISSUE_SHARE = 0.3  # Sec. 3.2.1: super tasks "are selected with probabilities of 0.7 and 0.3"
 TISSUE: Structure = "tissue"
+TargetOf = Callable[[InstanceMap, str], Target]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,13 +140,13 @@ def _pool(dataset: MetaDataset, names: list[str], data: Data) -> Pool:
 class _Cutter:
     """Cuts and augments patches and makes their targets; each thread has augmentations of its own."""
 
-    def __init__(self, dataset: MetaDataset, data: Data, contour: bool) -> None:
+    def __init__(self, dataset: MetaDataset, data: Data, teach: TargetOf) -> None:
         from histoseg.loaders.augment import Augment  # albumentations is not in the small install.
 
         cv2.setNumThreads(1)  # The threads of the loader are the parallelism.
         self._dataset = dataset
         self._data = data
-        self._contour = contour
+        self._teach = teach
         self._new_augment = partial(Augment, data)
         self._local = local()
 
@@ -174,7 +174,7 @@ class _Cutter:
         image, semantic_map = self._dataset.read(plan.source, plan.row)
         instance_map = self._dataset.read_instances(plan.source, plan.row)
         patch, (types, instances) = self._local.large(image, [semantic_map, instance_map], plan.seed)
-        target = instance_target(instances.astype(np.int32), structure, self._contour)
+        target = self._teach(instances.astype(np.int32), structure)
         target.weights[types == IGNORE] = 0
         return patch, target, types.astype(np.uint8)  # albumentations stacks maps, so they come back as the widest.
 
@@ -186,7 +186,8 @@ class _Cutter:
 
 
 def mixed_loader(
-    dataset: MetaDataset, data: Data, sampler: MixedSampler, *, contour: bool, place: Place, first_step: int = 0
+    dataset: MetaDataset, run: Run, sampler: MixedSampler, *, place: Place, first_step: int = 0
 ) -> Iterator[MixedBatch]:
-    """This rank's share of each step, without end."""
-    return prefetch(sampler.steps(first_step, place), _Cutter(dataset, data, contour).cut)
+    """This rank's share of each step, without end; the run's network says what its decoders learn."""
+    teach: TargetOf = run.network.target  # type: ignore[attr-defined]  # networks that separate objects have it
+    return prefetch(sampler.steps(first_step, place), _Cutter(dataset, run.data, teach).cut)

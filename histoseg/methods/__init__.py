@@ -1,5 +1,5 @@
-"""How a model learns from predecessor tasks. One file each: a frozen dataclass, named METHOD, with two verbs.
+"""How a network learns: one file for each method, whose name is the public name.
 
-`batches` says what a step computes on, `backward` adds the step's gradient to `.grad`. Torch is imported inside
-`backward` only, for experiments hold methods as values, and data is prepared for them where there is no torch.
+A method is a frozen dataclass, named METHOD in its file, whose fields are its hyperparameters. What needs torch is
+imported where it is used, or lies in a private module that is: data is prepared without torch.
 """

@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from histoseg.loaders.mixed import TISSUE
-from histoseg.methods.cerberus import MultiTask
+from histoseg.methods.multitask import MultiTask
 from histoseg.models.cerberus.network import DROPOUT, Cerberus
 from histoseg.models.losses import weighted_cross_entropy_per_image
 from histoseg.models.tensors import device_of, to_device

@@ -11,15 +11,16 @@ images at a time, since S and Q are means over images: the same gradient in a fr
 leaves the second term out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from histoseg.errors import ConfigError
 from histoseg.loaders.episodes import EpisodeSampler, episode_loader, pool_of
-from histoseg.runs.config import Data
+from histoseg.methods._begin import begin, num_steps
+from histoseg.runs.config import Run
 from histoseg.shards.reader import MetaDataset
-from histoseg.types import Episode, MetaBatch, Place
+from histoseg.types import Episode, MetaBatch, Place, Task
 
 if TYPE_CHECKING:
     from histoseg.methods._meta_gradient import Weights
@@ -57,8 +58,16 @@ class Maml:
         if self.micro_batch < 0:
             raise ConfigError(f"method.micro_batch = {self.micro_batch}: must be 0 (all images) or more")
 
+    def network(self, run: Run, tasks: Mapping[str, Task], before: "UNet | None", seed: int) -> "UNet":
+        """A network with a head for each task."""
+        return begin(run, tasks, before, seed)
+
+    def steps_per_epoch(self, dataset: MetaDataset) -> int:
+        """Steps that show as many patches as there are samples."""
+        return num_steps(dataset, self.episodes * (self.support + self.query))
+
     def batches(
-        self, dataset: MetaDataset, data: Data, *, seed: int, place: Place, first_step: int
+        self, dataset: MetaDataset, run: Run, *, seed: int, place: Place, first_step: int
     ) -> Iterator[MetaBatch]:
         """This rank's episodes of each outer step."""
         sampler = EpisodeSampler(
@@ -69,12 +78,12 @@ class Maml:
             episodes=self.episodes,
             seed=seed,
         )
-        return episode_loader(dataset, data, sampler, place=place, first_step=first_step)
+        return episode_loader(dataset, run.data, sampler, place=place, first_step=first_step)
 
     def backward(self, model: "UNet", batch: MetaBatch) -> float:
         """Add this rank's share of the meta-gradient; return its share of the mean query loss after adaptation."""
-        if self.micro_batch and model.spec.norm != "group":
-            raise ConfigError("method.micro_batch needs model.norm = group: statistics of a batch tie its images")
+        if self.micro_batch and model.norm != "group":
+            raise ConfigError("method.micro_batch needs network.norm = group: statistics of a batch tie its images")
         total = 0.0
         for episode in batch.episodes:
             loss, gradient = self.meta_gradient(model, episode)

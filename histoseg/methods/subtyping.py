@@ -3,25 +3,24 @@
 Cerberus, Sec. 3.3.2. Everything else is frozen to the bit, running statistics included.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from histoseg.errors import ConfigError, DataError
 from histoseg.loaders.mixed import MixedSampler, mixed_loader, pools_of
-from histoseg.runs.config import Data
+from histoseg.methods._begin import num_steps
+from histoseg.runs.config import Run
 from histoseg.shards.reader import MetaDataset
-from histoseg.types import MixedBatch, Place
+from histoseg.types import MixedBatch, Place, Task
 
 if TYPE_CHECKING:
     from histoseg.models.cerberus.network import Cerberus
 
-DECODER = "nuclei_type"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Subtyping:
-    """Training of the decoder for nuclei's classes by masked cross-entropy and Dice.
+    """Training of a decoder for the classes of one structure's objects by masked cross-entropy and Dice.
 
     Attributes:
         batch: Patches in one step over all ranks.
@@ -33,20 +32,30 @@ class Subtyping:
         if self.batch < 1:
             raise ConfigError(f"subtyping.batch = {self.batch}: must be 1 or more")
 
+    def network(self, run: Run, tasks: Mapping[str, Task], before: "Cerberus | None", seed: int) -> "Cerberus":  # noqa: ARG002  # every method's
+        """A copy of the network with a decoder for classes, which alone is trained.
+
+        Raises:
+            DataError: If the tasks do not have the same classes of one structure's objects.
+        """
+        from histoseg.models.cerberus.network import with_type_decoder
+
+        kinds = {(task.structure, task.classes) for task in tasks.values()}
+        if before is None or len(kinds) != 1:
+            raise DataError(f"{', '.join(tasks)} do not have the same classes of objects, which subtyping learns")
+        structure, classes = kinds.pop()
+        return with_type_decoder(before, structure, len(classes), seed)
+
+    def steps_per_epoch(self, dataset: MetaDataset) -> int:
+        """Steps that show as many patches as there are samples."""
+        return num_steps(dataset, self.batch)
+
     def batches(
-        self, dataset: MetaDataset, data: Data, *, seed: int, place: Place, first_step: int
+        self, dataset: MetaDataset, run: Run, *, seed: int, place: Place, first_step: int
     ) -> Iterator[MixedBatch]:
-        """This rank's share of each step: patches of the sources that say of which class a nucleus is."""
-        chosen = typed_sources(dataset)
-        if not chosen:
-            raise DataError(
-                f"none of {', '.join(dataset.sources)} tells classes of nuclei; prepare lizard, for example"
-            )
-        typed = MetaDataset(
-            sources={name: dataset.sources[name] for name in chosen}, cache=dataset.cache, training=dataset.training
-        )
-        sampler = MixedSampler(pools=pools_of(typed, data), batch=self.batch, mixed=False, seed=seed)
-        return mixed_loader(typed, data, sampler, contour=False, place=place, first_step=first_step)
+        """This rank's share of each step."""
+        sampler = MixedSampler(pools=pools_of(dataset, run.data), batch=self.batch, mixed=False, seed=seed)
+        return mixed_loader(dataset, run, sampler, place=place, first_step=first_step)
 
     def backward(self, model: "Cerberus", batch: MixedBatch) -> float:
         """Add this rank's share of the gradient; return its share of the loss."""
@@ -58,7 +67,7 @@ class Subtyping:
 
         device = device_of(model)
         features = model.encode(to_device(batch.images, device))
-        logits = model.decode(features, DECODER).float()
+        logits = model.decode(features, model.trains_only).float()
         types = to_device(batch.types, device).long()
         # The loss is of the whole step, and each rank has it: their shares add up to one.
         loss = subtyping_loss(logits, types) / world_size()
@@ -67,11 +76,3 @@ class Subtyping:
 
 
 METHOD = Subtyping
-
-
-def typed_sources(dataset: MetaDataset) -> tuple[str, ...]:
-    """The sources that tell classes of nuclei, of which all but the first must tell the same ones to count."""
-    nuclei = {name: index.task.classes for name, index in dataset.sources.items() if index.task.structure == "nuclei"}
-    typed = {name: classes for name, classes in nuclei.items() if len(classes) > 2}
-    first = next(iter(typed.values()), ())
-    return tuple(name for name, classes in typed.items() if classes == first)

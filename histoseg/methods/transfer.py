@@ -4,16 +4,17 @@ MetaHistoSeg, Sec. 2.2 and 3.1. The published code sums the tasks' mean losses; 
 image weighs the same, so a step means the same on any number of ranks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from histoseg.errors import ConfigError
 from histoseg.loaders.batches import BatchSampler, batch_loader
+from histoseg.methods._begin import begin
 from histoseg.methods._parts import parts
-from histoseg.runs.config import Data
+from histoseg.runs.config import Run
 from histoseg.shards.reader import MetaDataset
-from histoseg.types import Batch, Patches, Place
+from histoseg.types import Batch, Patches, Place, Task
 
 if TYPE_CHECKING:
     from histoseg.models.unet.network import UNet
@@ -39,11 +40,22 @@ class Transfer:
         if self.batch < 1:
             raise ConfigError(f"method.batch = {self.batch}: must be 1 or more")
 
-    def batches(self, dataset: MetaDataset, data: Data, *, seed: int, place: Place, first_step: int) -> Iterator[Batch]:
-        """This rank's share of each step."""
+    def network(self, run: Run, tasks: Mapping[str, Task], before: "UNet | None", seed: int) -> "UNet":
+        """A network with a head for each task: a new one, or the body of the one before with fresh heads."""
+        return begin(run, tasks, before, seed)
+
+    def steps_per_epoch(self, dataset: MetaDataset) -> int:
+        """Steps that show the mixed pool of all sources once."""
+        return -(-self._sampler(dataset, 0).epoch_size // self.batch)
+
+    def _sampler(self, dataset: MetaDataset, seed: int) -> BatchSampler:
         rows = {source: dataset.training_rows(source) for source in dataset.sources}
-        sampler = BatchSampler(rows=rows, batch=self.batch, seed=seed)
-        return batch_loader(dataset, data, sampler, place=place, first_step=first_step)
+        return BatchSampler(rows=rows, batch=self.batch, seed=seed)
+
+    def batches(self, dataset: MetaDataset, run: Run, *, seed: int, place: Place, first_step: int) -> Iterator[Batch]:
+        """This rank's share of each step."""
+        sampler = self._sampler(dataset, seed)
+        return batch_loader(dataset, run.data, sampler, place=place, first_step=first_step)
 
     def backward(self, model: "UNet", batch: Batch) -> float:
         """Add this rank's share of the gradient of the mean loss over images; return its share of that loss."""
@@ -61,7 +73,7 @@ def backward_batch(model: "UNet", batch: Batch) -> float:
 def _parts(model: "UNet", batch: Batch) -> Iterator[Patches]:
     """The batch in parts whose gradients add up to its own: whole where statistics of a batch tie its images."""
     side_px = batch.patches.images.shape[1]
-    return parts(batch.patches, num_at_once(model.spec.width, side_px) if model.spec.norm == "group" else 0)
+    return parts(batch.patches, num_at_once(model.width, side_px) if model.norm == "group" else 0)
 
 
 def num_at_once(width: int, side_px: int) -> int:

@@ -19,8 +19,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from histoseg.errors import CheckpointError, StorageError
-from histoseg.models.cerberus.network import Cerberus, Spec, build
-from histoseg.runs.config import Encoder, Network
+from histoseg.models.cerberus import Encoder
+from histoseg.models.cerberus.network import Cerberus, CerberusParts, build
+from histoseg.models.network import Network
 from histoseg.sources import _tissue, lizard
 from histoseg.store.objects import FileStore, Store
 
@@ -62,7 +63,7 @@ class Model:
         sha256: Of the stored numbers; empty if it was not read from a folder.
     """
 
-    network: Cerberus
+    network: Network
     classes: Mapping[str, tuple[str, ...]]
     mpp: float
     origin: str
@@ -74,7 +75,7 @@ def save_model(model: Model, store: Store, folder: str) -> None:
     body = save({name: value.detach().cpu().contiguous() for name, value in model.network.state_dict().items()})
     about = {
         "format": FORMAT,
-        "spec": asdict(model.network.spec),
+        "spec": asdict(model.network.spec) if isinstance(model.network, Cerberus) else {},
         "classes": {name: list(names) for name, names in model.classes.items()},
         "mpp": model.mpp,
         "origin": model.origin,
@@ -99,7 +100,7 @@ def load_model(folder: Path) -> Model:
         about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         if about["format"] != FORMAT:
             raise CheckpointError(f"{folder}/model.json has format {about['format']}; this version reads {FORMAT}")
-        spec = Spec(**{**about["spec"], "network": Network(**about["spec"]["network"])})
+        spec = CerberusParts(**about["spec"])
         classes = {name: tuple(names) for name, names in about["classes"].items()}
         mpp, sha256, origin = float(about["mpp"]), about["sha256"], about["origin"]
     except (ValueError, KeyError, TypeError) as error:
@@ -137,7 +138,7 @@ def read_published(path: Path) -> Cerberus:
     if dropped := sum(tensors[name].numel() for name in UNUSED if name in tensors):
         logger.info("%s: %d numbers of an ImageNet classifier that nothing uses are left out", path, dropped)
     outputs = {ours: published_name(f"decoders.{ours}.head.1.bias") for ours in HEADS.values()}
-    spec = Spec(
+    spec = CerberusParts(
         decoders={ours: _count(theirs, name, ours, path) for ours, name in outputs.items() if name in theirs},
         tissue=_count(theirs, TISSUE_OUTPUT, "tissue", path) if TISSUE_OUTPUT in theirs else 0,
     )
@@ -173,16 +174,16 @@ def published_name(name: str) -> str:
     return re.sub("^tissue.", "decoder_head.Patch-Class.", re.sub("^encoder.", "backbone.", name))
 
 
-def start_from(network: Cerberus, store: Store) -> None:
+def start_from(network: Cerberus, name: str, encoder: Encoder, store: Store) -> None:
     """Begin with the weights that the network's description names, as far as they are of parts it has.
 
     Raises:
         CheckpointError: If the weights lack a part of the encoder, or a shape differs.
         StorageError: If they are neither in the store nor to be had from the usual hub.
     """
-    if not network.spec.network.weights:
+    if not name:
         return
-    name, given = network.spec.network.weights, find_weights(network.spec.network, store)
+    given = find_weights(name, encoder, store)
     own = network.state_dict()
     differing = {_part(key) for key, value in given.items() if key in own and value.shape != own[key].shape}
     if others := {part for part in differing if part.startswith(("decoders", "tissue"))}:
@@ -199,17 +200,17 @@ def _part(name: str) -> str:
     return f"{first}.{second}" if first == "decoders" else first
 
 
-def find_weights(network: Network, store: Store) -> dict[str, Tensor]:
+def find_weights(name: str, encoder: Encoder, store: Store) -> dict[str, Tensor]:
     """The weights that a network is to start from.
 
     Raises:
         StorageError: If they are neither in the store nor, for ImageNet's, to be had from the usual hub.
     """
-    if network.weights == "imagenet":
-        return _imagenet(network.encoder, store)
-    if store.size(weights_key(network.weights)) is None:
-        raise StorageError(f"{store.url} has no weights {network.weights}; give them once more as START=folder")
-    return load(store.get(weights_key(network.weights)))
+    if name == "imagenet":
+        return _imagenet(encoder, store)
+    if store.size(weights_key(name)) is None:
+        raise StorageError(f"{store.url} has no weights {name}; give them once more as START=folder")
+    return load(store.get(weights_key(name)))
 
 
 def weights_key(name: str) -> str:

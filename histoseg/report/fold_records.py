@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from histoseg.report.fields import Part, count, each, named, number, score, text
 from histoseg.report.header import Header, Panel, read_header, read_panel
-from histoseg.runs.names import model_folder
+from histoseg.store.keys import model_folder
 
 
 class Division(NamedTuple):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from histoseg.report.fields import Part, count, integer, named, number, text
-from histoseg.runs.names import RECORD_FORMAT
+from histoseg.records.schema import FORMAT as RECORD_FORMAT
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,18 +1,52 @@
-"""A run is a value: comparable, printable, JSON-able. Its hash names where its results lie.
+"""A run is a value: comparable, printable, JSON-able. Its name is a hash of what it is (`histoseg.runs.names`).
 
 Nothing here says where data lies or which machine computes: that is infrastructure and changes no number.
 """
 
-import re
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from histoseg.errors import ConfigError
-from histoseg.types import Method, Split, Structure
+from histoseg.types import EXTERNAL, FOLDS, SPLITS, Split, Task
 
-Norm = Literal["group", "batch", "frozen"]
 Precision = Literal["fp32", "bf16"]
-Encoder = Literal["resnet18", "resnet34", "resnet50", "unet"]
+Keep = Literal["last", "best val"]
+
+
+@runtime_checkable
+class Settings(Protocol):
+    """A frozen dataclass that a catalogued module offers: METHOD of a method, SPEC of a network, EVALUATOR of a scorer.
+
+    Its fields are its hyperparameters; the name of its module is its public name.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+@runtime_checkable
+class NetworkSettings(Settings, Protocol):
+    """What a network is built from: SPEC of a folder in `histoseg.models`. Torch is imported when it is built."""
+
+    def build(self, tasks: Mapping[str, Task], seed: int, tissue_px: int) -> Any:
+        """A new network for some tasks, by source."""
+        ...
+
+    def extend(self, network: Any, tasks: Mapping[str, Task], seed: int) -> Any:
+        """The network of the stage before with what other tasks need."""
+        ...
+
+    def start(self, network: Any, store: Any) -> None:
+        """Give a new network the weights that training starts from, if the settings name any."""
+        ...
+
+    def fetch(self, store: Any) -> None:
+        """Have those weights in the store before anything is spent on a training."""
+        ...
+
+    def class_names(self, network: Any, tasks: Mapping[str, Task]) -> dict[str, tuple[str, ...]]:
+        """What the classes of each output are called."""
+        ...
 
 
 def require(claim: bool, path: str, value: object, rule: str) -> None:
@@ -77,104 +111,6 @@ class Data:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
-    """The U-Net: `width` channels at the first level; `norm` is explained in docs/adr/0003."""
-
-    width: int = 32
-    norm: Norm = "group"
-
-    def __post_init__(self) -> None:
-        require(self.width >= 4 and self.width % 4 == 0, "model.width", self.width, "a multiple of 4")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Network:
-    """Cerberus: an encoder shared by all structures, a decoder for each (Cerberus, Sec. 3.1).
-
-    Attributes:
-        width: Channels of the first features; 64 is the published network.
-        weights: What training starts from: an object `weights/<name>.safetensors` in the store, or "imagenet" for the
-            usual classification weights of the encoder; empty means random numbers.
-    """
-
-    encoder: Encoder = "resnet34"
-    width: int = 64
-    weights: str = ""
-
-    def __post_init__(self) -> None:
-        require(self.width >= 4 and self.width % 4 == 0, "network.width", self.width, "a multiple of 4")
-        require(
-            self.weights != "imagenet" or (self.width == 64 and self.encoder != "unet"),
-            "network.weights",
-            self.weights,
-            "empty unless the encoder is a ResNet of width 64",
-        )
-        named = re.fullmatch(r"|imagenet|[0-9a-f]{16}", self.weights) is not None
-        require(named, "network.weights", self.weights, "empty, imagenet, or the 16 digits of weights in the store")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Optim:
-    """Adam; the defaults are the outer optimiser of pretraining (MetaHistoSeg, Sec. 3.1).
-
-    Attributes:
-        drop_at: The step after which the learning rate is a tenth; 0 means never.
-    """
-
-    lr: float = 1e-4
-    steps: int = 300_000
-    drop_at: int = 0
-    precision: Precision = "fp32"
-    compile: bool = False
-
-    def __post_init__(self) -> None:
-        require(0 < self.lr < 1, "optim.lr", self.lr, "above 0 and below 1")
-        require(self.steps >= 0, "optim.steps", self.steps, "0 or more")
-        require(self.drop_at >= 0, "optim.drop_at", self.drop_at, "0 (never) or a step")
-
-    def lr_at(self, step: int) -> float:
-        """The learning rate of a step, counted from 1."""
-        return self.lr / 10 if self.drop_at and step > self.drop_at else self.lr
-
-
-@dataclass(frozen=True, kw_only=True)
-class Refine:
-    """Fine-tuning of all weights on the new task; the epoch is chosen on its val split.
-
-    Attributes:
-        shots: How many training images the new task has; 0 means all of them.
-        patience: Epochs without a better val score after which refining ends; 0 means never.
-    """
-
-    lr: float = 1e-3
-    epochs: int = 50
-    batch: int = 32
-    shots: int = 0
-    patience: int = 0
-
-    def __post_init__(self) -> None:
-        require(0 < self.lr < 1, "refine.lr", self.lr, "above 0 and below 1")
-        require(self.epochs >= 1, "refine.epochs", self.epochs, "1 or more")
-        require(self.batch >= 1, "refine.batch", self.batch, "1 or more")
-        require(self.shots >= 0, "refine.shots", self.shots, "0 (all images) or more")
-        require(self.patience >= 0, "refine.patience", self.patience, "0 (never stop early) or more")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Eval:
-    """Whole test images by overlapping windows of `window_px`; each step moves by `1 - overlap` of a window."""
-
-    window_px: int = 768
-    overlap: float = 0.25
-    bootstrap: int = 1000
-
-    def __post_init__(self) -> None:
-        require(self.window_px >= 16 and self.window_px % 16 == 0, "eval.window_px", self.window_px, "a multiple of 16")
-        require(0 <= self.overlap < 1, "eval.overlap", self.overlap, "at least 0 and below 1")
-        require(self.bootstrap >= 0, "eval.bootstrap", self.bootstrap, "0 (no interval) or more")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Windows:
     """How Cerberus sees a whole image: squares of `window_px`, of which a margin of `margin_px` only gives context.
 
@@ -194,114 +130,147 @@ class Windows:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """One configuration and seed: pretrain on the predecessor tasks, refine on the new one, score it.
+class Select:
+    """Which stored samples are trained or scored on.
 
     Attributes:
-        experiment: The table or figure this run belongs to.
-        scale: Which of the experiment's sizes this is ("laptop", "paper", ...); for people, and in the hash.
-        column: The table column, since two predecessor sets can be one column ("all others").
+        splits: Splits or folds; none named means all of them.
+        shots: How many whole images of each source; 0 means all.
     """
 
-    experiment: str
-    scale: str
-    method: Method
-    predecessors: tuple[str, ...]
-    new_task: str
-    column: str
-    seed: int = 0
-    data: Data = field(default_factory=Data)
-    model: Model = field(default_factory=Model)
-    optim: Optim = field(default_factory=Optim)
-    refine: Refine = field(default_factory=Refine)
-    eval: Eval = field(default_factory=Eval)
+    sources: tuple[str, ...]
+    splits: tuple[Split, ...] = ()
+    shots: int = 0
 
     def __post_init__(self) -> None:
-        require(bool(self.predecessors), "predecessors", self.predecessors, "at least one task")
-        require(self.new_task not in self.predecessors, "new_task", self.new_task, "no predecessor task")
-        require(self.seed >= 0, "seed", self.seed, "0 or more")
-        # torch.compile's backward cannot be differentiated again.
-        is_second_order = getattr(self.method, "first_order", True) is False
-        require(not (self.optim.compile and is_second_order), "optim.compile", True, "false unless method.first_order")
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """Every source this run reads."""
-        return (*self.predecessors, self.new_task)
-
-    @property
-    def trained_on(self) -> tuple[str, ...]:
-        """The sources that the shared model has seen."""
-        return self.predecessors
-
-    @property
-    def label(self) -> str:
-        """What is trained, for people."""
-        return f"{self.column} {type(self.method).__name__}"
-
-    @property
-    def address(self) -> str:
-        """Which cell of the experiment this is, for people to name."""
-        return f"{method_name(self.method)} {self.column} {self.new_task}"
+        require(bool(self.sources), "select.sources", self.sources, "at least one source")
+        require(self.shots >= 0, "select.shots", self.shots, "0 (all images) or more")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoldRun:
-    """One configuration and one division of the folds: train one network on some, score its structures on another.
+class Optim:
+    """Adam; the defaults are the outer optimiser of pretraining (MetaHistoSeg, Sec. 3.1).
 
     Attributes:
-        experiment: The table this run belongs to.
-        scale: Which of the experiment's sizes this is.
-        row: The table's row; several runs may make one, if a network of its own is trained for each structure.
-        structures: What this network learns.
-        sources: What is trained and scored on; their tasks say which structures they have.
-        train, test: Folds to train on, and the one to score.
-        data, network, optim: What is trained, and how.
-        subtyping: How a decoder for classes of nuclei is trained after that, or None if there is none.
-        subtype_optim: Its optimiser.
+        steps: Steps in all; 0 with `epochs`.
+        epochs: Passes over the samples, instead of a number of steps.
+        patience: Epochs without a better validation score after which training ends; 0 means never.
+        drop_at: The step after which the learning rate is a tenth; 0 means never.
+    """
+
+    lr: float = 1e-4
+    steps: int = 300_000
+    epochs: int = 0
+    patience: int = 0
+    drop_at: int = 0
+    precision: Precision = "fp32"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        require(0 < self.lr < 1, "optim.lr", self.lr, "above 0 and below 1")
+        require(self.steps >= 0, "optim.steps", self.steps, "0 or more")
+        require(self.epochs >= 0, "optim.epochs", self.epochs, "0 (train for `steps`) or more")
+        require(not (self.steps and self.epochs), "optim.steps", self.steps, "0 where optim.epochs is given")
+        require(self.patience >= 0, "optim.patience", self.patience, "0 (never stop early) or more")
+        require(self.drop_at >= 0, "optim.drop_at", self.drop_at, "0 (never) or a step")
+
+    def lr_at(self, step: int) -> float:
+        """The learning rate of a step, counted from 1."""
+        return self.lr / 10 if self.drop_at and step > self.drop_at else self.lr
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One training; the first stage of a run begins with a new network, the next with the one before.
+
+    Attributes:
+        label: What the stage does, in one word: "pretrain", "refine", "train", "subtype". Assignments such as
+            `refine.optim.lr=1e-3` begin with it.
+        keep: Which weights are kept: those after the last step, or those of the epoch with the best validation score.
+    """
+
+    label: str
+    method: Settings
+    select: Select
+    optim: Optim
+    keep: Keep = "last"
+
+    def __post_init__(self) -> None:
+        by_epoch = self.keep == "last" or self.optim.epochs > 0
+        require(by_epoch, f"{self.label}.keep", self.keep, "'last' unless optim.epochs is given")
+        require(
+            not self.optim.patience or self.keep == "best val",
+            f"{self.label}.optim.patience",
+            self.optim.patience,
+            "0 unless keep is 'best val'",
+        )
+        # The gradient of a compiled graph cannot be differentiated again.
+        is_second_order = getattr(self.method, "first_order", True) is False
+        require(not (self.optim.compile and is_second_order), "optim.compile", True, "false unless method.first_order")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A chain of trainings, and what is scored at its end. A record is the result of one run.
+
+    Attributes:
+        experiment: The table or figure the run belongs to.
+        scale: Which of the experiment's sizes this is ("laptop", "paper", ...).
+        row, column: The run's place in the table. A run without a column fills each column of its row that is the name
+            of one of its scores.
+        part: Which of several networks of one row this is; empty where there is only one.
+        division: How the folds are divided into training and scoring; empty without folds.
+        data: How images are stored, and how patches are cut from them.
+        network: The network that all stages train.
+        score: What is scored, at least one split.
+        evaluator: How it is scored.
     """
 
     experiment: str
     scale: str
     row: str
-    structures: tuple[Structure, ...]
-    method: Method
-    sources: tuple[str, ...]
-    train: tuple[Split, ...]
-    test: Split
+    column: str = ""
+    part: str = ""
+    division: str = ""
     seed: int = 0
-    data: Data = field(default_factory=Data)
-    network: Network = field(default_factory=Network)
-    optim: Optim = field(default_factory=Optim)
-    subtyping: Method | None = None
-    subtype_optim: Optim = field(default_factory=Optim)
-    windows: Windows = field(default_factory=Windows)
+    data: Data
+    network: NetworkSettings
+    stages: tuple[Stage, ...]
+    score: Select
+    evaluator: Settings
 
     def __post_init__(self) -> None:
-        require(bool(self.sources), "sources", self.sources, "at least one source")
-        require(bool(self.train) and self.test not in self.train, "test", self.test, "no fold that is trained on")
-        require(self.data.folds, "data.folds", self.data.folds, "true")
         require(self.seed >= 0, "seed", self.seed, "0 or more")
+        require(bool(self.stages), "stages", self.stages, "at least one stage")
+        labels = [stage.label for stage in self.stages]
+        require(len(set(labels)) == len(labels), "stages", labels, "labels that differ")
+        require(bool(self.score.splits), "score.splits", self.score.splits, "at least one split")
+        known = (*FOLDS, EXTERNAL) if self.data.folds else SPLITS
+        for select in (*(stage.select for stage in self.stages), self.score):
+            require(set(select.splits) <= set(known), "select.splits", select.splits, f"of {', '.join(known)}")
+        for stage in self.stages:
+            shared = set(stage.select.sources) & set(self.score.sources)
+            seen = set(self.score.splits) & set(stage.select.splits) if stage.select.splits else set(self.score.splits)
+            require(not (shared and seen), f"{stage.label}.select", stage.select, "without what is scored")
 
     @property
-    def trained_on(self) -> tuple[str, ...]:
-        """The sources that the network has seen."""
-        return self.sources
+    def sources(self) -> tuple[str, ...]:
+        """Every source the run reads."""
+        stages = (source for stage in self.stages for source in stage.select.sources)
+        return tuple(dict.fromkeys((*stages, *self.score.sources)))
 
     @property
-    def label(self) -> str:
-        """What is trained, for people."""
-        return self.address
+    def replicate(self) -> str:
+        """What tells the run from others of the same place in the table."""
+        return f"{self.division}, seed {self.seed}" if self.division else f"seed {self.seed}"
 
     @property
     def address(self) -> str:
-        """Which run of the experiment this is, for people to name."""
-        return f"{self.row} {'+'.join(self.structures)} {'+'.join(self.train)}"
+        """The name by which a person asks for the run; the seed is given beside it."""
+        return " ".join(filter(None, (self.row, self.column, self.part, self.division)))
 
 
-AnyRun = Run | FoldRun
-
-
-def method_name(method: Method) -> str:
-    """The public name of a method: the file it lies in."""
-    return type(method).__module__.rpartition(".")[2]
+def public_name(settings: Settings) -> str:
+    """The name of the catalogued module that a method, network or evaluator comes from."""
+    module = type(settings).__module__
+    return module.removesuffix(".spec").rpartition(".")[2]

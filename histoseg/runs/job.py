@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from histoseg.runs.config import require
-from histoseg.runs.names import digest
+from histoseg.runs.plain import digest
 
 RELEASE = "histoseg"  # The chart's usual release
 DRIVER = "ray_jobs.driver"  # The module that a cluster runs: `python -m ray_jobs.driver …`

@@ -1,123 +1,176 @@
-"""A run as JSON and by name: its hash says where its results lie, and one assignment changes one field."""
+"""Runs and stages as JSON and by name: a name is a hash that says where a result lies.
+
+A name depends on the fields that differ from their defaults, on the name of the stage before, and on the checksums of
+the shards that are read. So a new field with a default renames nothing, and runs whose first stages are equal share the
+training. Where the meaning of a default changes, raise FORMAT: every name is then another one.
+"""
 
 import ast
-import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields, is_dataclass, replace
-from types import NoneType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
+from typing import Any, get_args, get_origin, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from histoseg.errors import ConfigError
 from histoseg.runs import catalog
-from histoseg.runs.config import AnyRun, FoldRun, Run, method_name, require
+from histoseg.runs.config import Run, Settings, Stage, public_name
+from histoseg.runs.plain import digest, non_default
 
-RECORD_FORMAT = 1  # Raised whenever a record of the same result would have other fields.
+FORMAT = 2  # Of names: raised by hand where the meaning of a default changes.
 
-Part = TypeVar("Part")
+# Fields that hold the settings of a catalogued module.
+PACKAGES = {"method": "histoseg.methods", "network": "histoseg.models", "evaluator": "histoseg.scoring"}
+
+OF_RUN = ("data", "network", "evaluator")  # What can be changed of a run besides its stages
+OF_STAGE = ("method", "select", "optim", "keep")
 
 
-def to_json(run: AnyRun) -> dict[str, Any]:
-    """The run as plain JSON values; `from_json` gives it back."""
-    plain = {"kind": _KINDS[type(run)], **asdict(run)}
-    for name in _METHODS:
-        if (method := getattr(run, name, None)) is not None:
-            plain[name] = {"name": method_name(method), **plain[name]}
-    decoded: dict[str, Any] = json.loads(json.dumps(plain))
+def stage_name(run: Run, number: int, checksums: Mapping[str, str]) -> str:
+    """The name of a stage, counted from 0; runs whose stages up to this one are equal share it.
+
+    `checksums` gives the checksum of the index of each source.
+    """
+    stage = run.stages[number]
+    before = stage_name(run, number - 1, checksums) if number else ""
+    how = {name: value for name, value in _identity(stage).items() if name != "label"}
+    read = {source: checksums[source] for source in stage.select.sources}
+    return digest([FORMAT, run.seed, non_default(run.data), _named(run.network), how, before, read])
+
+
+def run_name(run: Run, checksums: Mapping[str, str]) -> str:
+    """The name of a run's result: its last stage, what is scored and how, and its place in the table."""
+    place = [run.experiment, run.scale, run.row, run.column, run.part, run.division]
+    scored = [non_default(run.score), _named(run.evaluator), {name: checksums[name] for name in run.score.sources}]
+    return digest([FORMAT, stage_name(run, len(run.stages) - 1, checksums), place, scored])
+
+
+def _identity(stage: Stage) -> dict[str, Any]:
+    return {**non_default(stage), "method": _named(stage.method)}
+
+
+def _named(settings: Settings) -> dict[str, Any]:
+    return {"name": public_name(settings), **non_default(settings)}
+
+
+def to_json(run: Run) -> dict[str, Any]:
+    """The run as plain JSON values with every field; `from_json` gives it back."""
+    decoded: dict[str, Any] = json.loads(json.dumps(_plain(run)))
     return decoded
 
 
-def from_json(record: Mapping[str, Any]) -> AnyRun:
-    """The run that `to_json` wrote.
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if not is_dataclass(value):
+        return value
+    found = {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    for name in found.keys() & PACKAGES.keys():
+        found[name] = {"name": public_name(getattr(value, name)), **found[name]}
+    return found
+
+
+def from_json(record: Mapping[str, Any]) -> Run:
+    """The run that `to_json` wrote; a field that is missing takes its default.
 
     Raises:
-        ConfigError: If a field is unknown, missing or of another type.
+        ConfigError: If a field is unknown or of another type, or lacks and has no default.
     """
-    kinds = {name: kind for kind, name in _KINDS.items()}
-    require(record.get("kind") in kinds, "run.kind", record.get("kind"), f"one of {', '.join(kinds)}")
-    rest = {name: value for name, value in record.items() if name not in ("kind", *_METHODS)}
-    ready = {name: _method(record[name], name) for name in _METHODS if name in record}
-    run: AnyRun = _build(kinds[record["kind"]], rest, "run", **ready)
+    run: Run = _build(Run, record, "run")
     return run
 
 
-_KINDS: dict[type, str] = {Run: "leave one task out", FoldRun: "folds"}
-_METHODS = ("method", "subtyping")  # Fields that name a module of histoseg.methods.
-
-
-def _method(record: Mapping[str, Any] | None, path: str) -> Any:
-    if record is None:
-        return None
-    values = dict(record)
-    return _build(catalog.load("histoseg.methods", values.pop("name")).METHOD, values, path)
-
-
-def _build(kind: Any, record: Mapping[str, Any], path: str, **ready: Any) -> Any:
+def _build(kind: type, record: Mapping[str, Any], path: str) -> Any:
+    known = {field.name: field for field in fields(kind)}
+    if unknown := set(record) - set(known):
+        raise ConfigError(f"{path} has no field {', '.join(sorted(unknown))}; choose from {', '.join(known)}")
+    if lacking := [name for name, field in known.items() if name not in record and not _has_default(field)]:
+        raise ConfigError(f"{path} lacks {', '.join(lacking)}: it was written by another version")
     hints = get_type_hints(kind)
-    if unknown := set(record) - set(hints):
-        raise ConfigError(f"{path} has no field {', '.join(sorted(unknown))}; choose from {', '.join(hints)}")
-    if missing := set(hints) - set(record) - set(ready):
-        raise ConfigError(f"{path} lacks {', '.join(sorted(missing))}: it was written by another version")
-    return kind(**ready, **{name: _convert(value, hints[name], f"{path}.{name}") for name, value in record.items()})
+    return kind(**{name: _read(name, value, hints[name], f"{path}.{name}") for name, value in record.items()})
 
 
-def _convert(value: Any, hint: Any, path: str) -> Any:
-    """The value as the annotated type, or a ConfigError that says what was expected."""
-    if is_dataclass(hint) and isinstance(value, Mapping):
+def _has_default(field: Field[Any]) -> bool:
+    return field.default is not MISSING or field.default_factory is not MISSING
+
+
+def _read(name: str, value: Any, hint: Any, path: str) -> Any:
+    """A field's value from JSON: settings by the name of their module, parts by their fields, the rest by its type."""
+    if name in PACKAGES:
+        values = dict(value)
+        return _build(catalog.settings(PACKAGES[name], values.pop("name", "")), values, path)
+    if isinstance(hint, type) and is_dataclass(hint):
         return _build(hint, value, path)
-    if get_origin(hint) is Literal:
-        require(value in get_args(hint), path, value, f"one of {', '.join(map(str, get_args(hint)))}")
-        return value
-    if get_origin(hint) is tuple:
-        require(isinstance(value, list | tuple), path, value, "a list")
-        inner = get_args(hint)
-        kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else list(inner)
-        require(len(kinds) == len(value), path, value, f"a list of {len(kinds)}")
-        return tuple(_convert(item, kind, path) for item, kind in zip(value, kinds, strict=True))
-    allowed = get_args(hint) or (hint,)
-    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if bool not in allowed and isinstance(value, bool):
-        allowed = ()
-    names = " or ".join(kind.__name__ for kind in get_args(hint) or (hint,) if kind is not NoneType)
-    require(isinstance(value, tuple(allowed)), path, value, f"{names}")
-    return value
+    if get_origin(hint) is tuple and isinstance(part := get_args(hint)[0], type) and is_dataclass(part):
+        return tuple(_build(part, item, f"{path}[{i}]") for i, item in enumerate(value))
+    return convert(value, hint, path)
 
 
-def override(part: Part, assignment: str) -> Part:
-    """The run, or the sizes of one, with a field of one of its parts changed: `override(run, "optim.lr=1e-3")`.
-
-    What a run has besides parts says which run it is, and where its record lies: that cannot be changed.
+def convert(value: object, hint: Any, path: str) -> Any:
+    """A plain value as the annotated type.
 
     Raises:
-        ConfigError: If the field does not exist or cannot have that value.
+        ConfigError: If it is not; the text names the field, its value and what is expected.
+    """
+    try:
+        return TypeAdapter(hint).validate_json(json.dumps(value), strict=True)
+    except (ValidationError, TypeError) as error:
+        reasons = error.errors() if isinstance(error, ValidationError) else []
+        text = reasons[0]["msg"].removeprefix("Input should be ") if reasons else "a plain value"
+        raise ConfigError(f"{path} = {value!r}: must be {text}") from None
+
+
+def override(run: Run, assignment: str) -> Run:
+    """The run with one field changed: `override(run, "optim.lr=1e-3")`.
+
+    A path that begins with the label of a stage changes that stage: "refine.optim.lr". One that begins with a field of
+    a stage changes the first stage. The fields that tell a run from others cannot be changed.
+
+    Raises:
+        ConfigError: If there is no such field, or it cannot have that value.
+    """
+    path, names, value = parse_assignment(assignment)
+    if names[0] in OF_RUN:
+        changed: Run = _assign(run, names, value, path)
+        return changed
+    labels = [stage.label for stage in run.stages]
+    number, rest = (labels.index(names[0]), names[1:]) if names[0] in labels else (0, names)
+    if not rest or rest[0] not in OF_STAGE:
+        choices = ", ".join((*OF_RUN, *OF_STAGE, *labels))
+        raise ConfigError(f"{path!r} cannot be set: {(rest or names)[0]!r} is not among {choices}")
+    stages = list(run.stages)
+    stages[number] = _assign(stages[number], rest, value, path)
+    return replace(run, stages=tuple(stages))
+
+
+def parse_assignment(assignment: str) -> tuple[str, list[str], object]:
+    """The path, its parts and the value of `path=value`.
+
+    Raises:
+        ConfigError: If it is not written so.
     """
     path, equals, text = (word.strip() for word in assignment.partition("="))
     if not equals or (text[:1] in ("(", "[") and text[-1:] not in (")", "]")):
-        raise ConfigError(f"{assignment!r} is no assignment; write it without blanks, as data.scale=(0.8,1.2)")
-    names = path.split(".")
-    if names[0] not in (choices := _parts(part)):
-        raise ConfigError(f"{path!r} cannot be set: {names[0]!r} is not among {', '.join(choices)}")
-    changed: Part = _assign(part, names, _parse(text), path)
-    return changed
+        raise ConfigError(f"{assignment!r} is not an assignment; write it without blanks, as data.scale=(0.8,1.2)")
+    return path, path.split("."), _parse(text)
 
 
-def _parts(run: Any) -> list[str]:
-    """The fields that have fields of their own."""
-    return [member.name for member in fields(run) if is_dataclass(getattr(run, member.name))]
-
-
-def has_field(run: AnyRun, path: str) -> bool:
+def has_field(run: Run, path: str) -> bool:
     """Whether `override` could set that path in this run."""
-    part: Any = run
-    for name in path.split("."):
-        if not is_dataclass(part) or name not in {member.name for member in fields(part)}:
+    names = path.split(".")
+    labels = {stage.label: stage for stage in run.stages}
+    part: Any = run if names[0] in OF_RUN else run.stages[0]
+    if names[0] in labels:
+        part, names = labels[names[0]], names[1:]
+    for name in names:
+        if not is_dataclass(part) or name not in {field.name for field in fields(part)}:
             return False
         part = getattr(part, name)
-    return True
+    return bool(names)
 
 
-def _assign(part: Any, names: list[str], value: Any, path: str) -> Any:
+def _assign(part: Any, names: list[str], value: object, path: str) -> Any:
     name, *rest = names
     choices = [member.name for member in fields(part)]
     if name not in choices:
@@ -128,53 +181,15 @@ def _assign(part: Any, names: list[str], value: Any, path: str) -> Any:
             raise ConfigError(f"no field {path!r}; {name!r} has no fields of its own")
         return replace(part, **{name: _assign(old, rest, value, path)})
     if is_dataclass(old):
-        raise ConfigError(f"{path!r} is a group; set one of {', '.join(m.name for m in fields(old))}")
-    return replace(part, **{name: _convert(value, get_type_hints(type(part))[name], path)})
+        raise ConfigError(f"{path!r} is a group; set one of {', '.join(member.name for member in fields(old))}")
+    return replace(part, **{name: convert(value, get_type_hints(type(part))[name], path)})
 
 
-def _parse(text: str) -> Any:
+def _parse(text: str) -> object:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
-        return ast.literal_eval(text)
+        value: object = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
-
-
-def digest(value: Any) -> str:
-    """Sixteen hexadecimal digits that stand for a JSON-able value, whatever the order of its keys."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def cell_id(run: AnyRun, checksums: Mapping[str, str]) -> str:
-    """The name of this run's result: the run and the shards it reads, `checksums` by source."""
-    return digest([to_json(run), _of(run.sources, checksums)])
-
-
-def pretraining_id(run: AnyRun, checksums: Mapping[str, str]) -> str:
-    """The name of the trained model, shared by all runs that differ only in what follows."""
-    whole = to_json(run)
-    later = ("experiment", "scale", "row", "structures", "new_task", "column", "refine", "eval")
-    followed = (*later, "test", "subtyping", "subtype_optim", "windows")
-    parts = {name: value for name, value in whole.items() if name not in followed}
-    return digest([parts, _of(run.trained_on, checksums)])
-
-
-def record_key(experiment: str, cell: str) -> str:
-    """Where a cell's record lies in the store."""
-    return f"records/{experiment}/{cell}.json"
-
-
-def run_folder(pretraining: str) -> str:
-    """Where a pretraining keeps its checkpoints, and what follows it below."""
-    return f"runs/{pretraining}"
-
-
-def model_folder(pretraining: str, cell: str) -> str:
-    """Where the network of a run over folds lies, as `histoseg predict` takes it."""
-    return f"{run_folder(pretraining)}/{cell}/model"
-
-
-def _of(sources: Iterable[str], checksums: Mapping[str, str]) -> dict[str, str]:
-    return {name: checksums[name] for name in sources}
+    return value

@@ -17,7 +17,7 @@ import numpy as np
 
 from histoseg.errors import ConfigError, DataError, MissingSourceError
 from histoseg.runs import catalog
-from histoseg.runs.names import digest
+from histoseg.runs.plain import digest
 from histoseg.shards.fingerprint import Fingerprint, SameTissue, find_same_tissue, fingerprint
 from histoseg.shards.folds import assign_folds, find_leaks, find_missing_classes
 from histoseg.shards.index import SourceIndex

@@ -5,7 +5,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 
@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import UInt16
 
 from histoseg.errors import DataError, StorageError
+from histoseg.runs.config import Select
+from histoseg.seeds import number_of, stream
 from histoseg.shards.index import Shard, SourceIndex, open_index, rewrite_command
 from histoseg.store.objects import Store
 from histoseg.types import Image, Sample, SemanticMap, Split
@@ -25,12 +27,12 @@ class MetaDataset:
     """The sources a run reads, by name; `read` gives the pixels of one stored sample.
 
     Attributes:
-        training: The splits that may be trained on; none named means all, as of predecessor tasks, which nobody scores.
+        chosen: The stored samples of each source that may be trained on; all of them where a source is not named.
     """
 
     sources: Mapping[str, SourceIndex]
     cache: "ShardCache"
-    training: tuple[Split, ...] = ()
+    chosen: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def open(cls, store: Store, names: Iterable[str], layout: str, cache_folder: Path) -> "MetaDataset":
@@ -47,9 +49,15 @@ class MetaDataset:
         """The index checksum of each source."""
         return {name: index.checksum for name, index in self.sources.items()}
 
+    def select(self, select: Select, seed: int) -> "MetaDataset":
+        """The sources and stored samples of a selection; `seed` draws the images where only some are wanted."""
+        sources = {name: self.sources[name] for name in select.sources}
+        chosen = {name: _chosen_rows(name, index, select, seed) for name, index in sources.items()}
+        return replace(self, sources=sources, chosen=chosen)
+
     def training_rows(self, source: str) -> np.ndarray:
         """The stored samples of a source that may be trained on, int64."""
-        return self.sources[source].rows(*self.training)
+        return self.chosen[source] if source in self.chosen else self.sources[source].rows()
 
     def read(self, source: str, row: int) -> tuple[Image, SemanticMap]:
         """Image and semantic map of one stored sample, read-only views of the cached shard."""
@@ -113,6 +121,17 @@ class MetaDataset:
             mpp=samples.mpp[rows[0]],
             instance_map=instance_map,
         )
+
+
+def _chosen_rows(name: str, index: SourceIndex, select: Select, seed: int) -> np.ndarray:
+    """The rows of some splits, or all tiles of `shots` images of them, drawn at random."""
+    rows = index.rows(*select.splits)
+    if not select.shots:
+        return rows
+    images = np.asarray(index.samples.image)[rows]
+    names = np.unique(images)
+    drawn = stream(seed, number_of(name)).choice(names, size=min(select.shots, len(names)), replace=False)
+    return np.asarray(rows[np.isin(images, drawn)])
 
 
 class ShardCache:

@@ -22,7 +22,7 @@ from histoseg.errors import ConfigError, DataError, MissingSourceError, StorageE
 from histoseg.machine import available_cpus
 from histoseg.runs import catalog
 from histoseg.runs.config import Data
-from histoseg.runs.names import digest
+from histoseg.runs.plain import digest
 from histoseg.shards.index import FORMAT, SourceIndex, describe, find_doubts, index_key, open_index, shard_folder
 from histoseg.shards.resample import resample
 from histoseg.shards.splits import split_by_patient

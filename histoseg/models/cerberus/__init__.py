@@ -5,12 +5,15 @@
 
 import re
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from histoseg.errors import DataError
+from histoseg.errors import ConfigError, DataError
+from histoseg.models.cerberus.targets import instance_target
 from histoseg.runs.config import require
-from histoseg.types import Task
+from histoseg.store.objects import Store
+from histoseg.types import InstanceMap, Target, Task
 
 if TYPE_CHECKING:
     from histoseg.models.cerberus.network import Cerberus
@@ -67,6 +70,40 @@ class CerberusSpec:
             tissue_cells=tissue_px // STRIDE_PX,
         )
         return build(parts, seed)
+
+    def target(self, instance_map: InstanceMap, structure: str) -> Target:
+        """What the decoder of a structure learns from the objects in a patch."""
+        return instance_target(instance_map, structure, self.contour)
+
+    def extend(self, network: "Cerberus", tasks: Mapping[str, Task], seed: int) -> "Cerberus":  # noqa: ARG002  # every network's
+        """A copy of the network.
+
+        Raises:
+            ConfigError: If the tasks teach a structure that the network has no decoder for.
+        """
+        known = {*network.decoders, *(["tissue"] if network.spec.tissue else [])}
+        if lacking := sorted({task.structure for task in tasks.values()} - known):
+            raise ConfigError(f"the network has no decoder for {', '.join(lacking)}; it has {', '.join(sorted(known))}")
+        return deepcopy(network)
+
+    def start(self, network: "Cerberus", store: Store) -> None:
+        """Begin with the weights that are named, as far as they are of parts the network has."""
+        from histoseg.models.weights import start_from
+
+        start_from(network, self.weights, self.encoder, store)
+
+    def fetch(self, store: Store) -> None:
+        """Have the weights that are named in the store."""
+        from histoseg.models.weights import find_weights
+
+        if self.weights:
+            find_weights(self.weights, self.encoder, store)
+
+    def class_names(self, network: "Cerberus", tasks: Mapping[str, Task]) -> dict[str, tuple[str, ...]]:
+        """The classes of tissue, and those of objects whose classes the network predicts."""
+        named = {"tissue" if t.structure == "tissue" else f"{t.structure}_type": t.classes for t in tasks.values()}
+        known = {*network.decoders, *(["tissue"] if network.spec.tissue else [])}
+        return {name: classes for name, classes in named.items() if name in known}
 
 
 SPEC = CerberusSpec

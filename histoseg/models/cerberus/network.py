@@ -8,13 +8,14 @@ contours, have 26,601,689 parameters (the published count of 27.1 M holds 513,00
 import zlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from histoseg.models.cerberus.encoder import build_encoder, conv_block
+from histoseg.models.network import Network
 from histoseg.models.norm import SyncedBatchNorm
 
 DROPOUT = 0.3  # Sec. 3.1, between the fully connected layers of patch classification
@@ -40,7 +41,7 @@ class CerberusParts:
     tissue_cells: int = 9  # 144 pixels at a sixteenth
 
 
-class Cerberus(nn.Module):
+class Cerberus(Network):
     """The network. `encode` once, then `decode` for each decoder that is wanted."""
 
     def __init__(self, spec: CerberusParts) -> None:
@@ -183,6 +184,15 @@ def build(spec: CerberusParts, seed: int) -> Cerberus:
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return model
+
+
+def with_type_decoder(network: Cerberus, structure: str, num_classes: int, seed: int) -> Cerberus:
+    """A copy with a decoder for the classes of a structure's objects; nothing else of the copy is trained."""
+    name = f"{structure}_type"
+    wider = build(replace(network.spec, decoders={**network.spec.decoders, name: num_classes}), seed)
+    wider.load_state_dict(network.state_dict(), strict=False)
+    wider.freeze_all_but(name)
+    return wider
 
 
 def _draw_weights(module: nn.Module) -> None:

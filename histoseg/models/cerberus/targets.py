@@ -9,14 +9,13 @@ patch that is loaded.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 from scipy import ndimage
 
-from histoseg.types import InstanceMap, Structure
+from histoseg.types import InstanceMap, Structure, Target
 
 ELEMENT_PX: Mapping[Structure, int] = {
     "gland": 11,
@@ -27,19 +26,6 @@ W0 = 10.0  # Ronneberger et al. 2015, Sec. 3; sigma is the element's size where 
 REACH_PX = 10  # Published code: an object's distance is known in its box and this far around it.
 FAR_PX = 1000.0  # Published code: the distance where it is not known.
 CONTOUR = 2  # The class of the pixels about an object's border.
-
-
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """What to predict for one structure in one patch.
-
-    Attributes:
-        classes: 0 background, 1 inside an object; with contours, 2 around an object's border.
-        weights: What each pixel's loss is multiplied by, at least 1.
-    """
-
-    classes: UInt8[np.ndarray, "H W"]
-    weights: Float32[np.ndarray, "H W"]
 
 
 def instance_target(instance_map: InstanceMap, structure: Structure, contour: bool) -> Target:

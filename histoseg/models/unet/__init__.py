@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from histoseg.runs.config import require
+from histoseg.store.objects import Store
 from histoseg.types import Task
 
 if TYPE_CHECKING:
@@ -37,6 +38,16 @@ class UNetSpec:
         from histoseg.models.unet.network import with_new_heads
 
         return with_new_heads(network, {name: task.num_classes for name, task in tasks.items()}, seed)
+
+    def start(self, network: "UNet", store: Store) -> None:
+        """Nothing: training starts from random numbers."""
+
+    def fetch(self, store: Store) -> None:
+        """Nothing, likewise."""
+
+    def class_names(self, network: "UNet", tasks: Mapping[str, Task]) -> dict[str, tuple[str, ...]]:
+        """The classes of each head that the network has."""
+        return {name: task.classes for name, task in tasks.items() if name in network.heads}
 
 
 SPEC = UNetSpec

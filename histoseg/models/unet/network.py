@@ -12,13 +12,14 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from histoseg.models.network import Network
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision's constants; the published code normalises with them.
 IMAGENET_STD = (0.229, 0.224, 0.225)
 LEVELS = 4
 
 
-class UNet(nn.Module):
+class UNet(Network):
     """Logits of one task from RGB images; `heads` holds a 1×1 convolution per task."""
 
     def __init__(self, width: int, norm: str, num_classes: Mapping[str, int]) -> None:

@@ -5,15 +5,16 @@ the step, on any rank, it is not run and nothing of it changes. The published co
 and masks the loss, so that its decoders' batch statistics see other structures' images too: `masked` does the same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from histoseg.errors import ConfigError
 from histoseg.loaders.mixed import TISSUE, MixedSampler, mixed_loader, pools_of
-from histoseg.runs.config import Data
+from histoseg.methods._begin import begin, num_steps
+from histoseg.runs.config import Run
 from histoseg.shards.reader import MetaDataset
-from histoseg.types import MixedBatch, Place
+from histoseg.types import MixedBatch, Place, Task
 
 if TYPE_CHECKING:
     from histoseg.models.cerberus.network import Cerberus
@@ -26,14 +27,12 @@ class MultiTask:
     Attributes:
         batch: Patches in one step over all ranks, so a step means the same on any number of GPUs.
         mixed: Whether a step has patches of several structures (Sec. 3.2.1).
-        contour: Whether decoders also learn the border of objects ("Cerberus+").
         loss_weights: What the mean loss of a structure counts; 1 where it is not named, as Eq. 1 has it.
         masked: Whether each decoder that has patches in the step is run on those of all structures.
     """
 
     batch: int = 27  # Sec. 4.4: 9 samples per GPU, 3 GPUs
     mixed: bool = True
-    contour: bool = False
     loss_weights: tuple[tuple[str, float], ...] = ()
     masked: bool = False
 
@@ -43,15 +42,23 @@ class MultiTask:
         if bad := [pair for pair in self.loss_weights if not pair[1] > 0]:
             raise ConfigError(f"method.loss_weights = {bad}: must be above 0")
 
+    def network(self, run: Run, tasks: Mapping[str, Task], before: "Cerberus | None", seed: int) -> "Cerberus":
+        """A network with a decoder for each structure that the tasks teach."""
+        return begin(run, tasks, before, seed)
+
+    def steps_per_epoch(self, dataset: MetaDataset) -> int:
+        """Steps that show as many patches as there are samples."""
+        return num_steps(dataset, self.batch)
+
     def batches(
-        self, dataset: MetaDataset, data: Data, *, seed: int, place: Place, first_step: int
+        self, dataset: MetaDataset, run: Run, *, seed: int, place: Place, first_step: int
     ) -> Iterator[MixedBatch]:
         """This rank's share of each step."""
-        pools = pools_of(dataset, data)
+        pools = pools_of(dataset, run.data)
         if TISSUE in pools and self.batch < 2:
             raise ConfigError("method.batch = 1: must be 2 or more with tissue, of which one patch has no variance")
         sampler = MixedSampler(pools=pools, batch=self.batch, mixed=self.mixed, seed=seed)
-        return mixed_loader(dataset, data, sampler, contour=self.contour, place=place, first_step=first_step)
+        return mixed_loader(dataset, run, sampler, place=place, first_step=first_step)
 
     def backward(self, model: "Cerberus", batch: MixedBatch) -> float:
         """Add this rank's share of the gradient of Eq. 1; return its share of that loss.

@@ -1,0 +1,154 @@
+"""One stage of a run: its network is trained, or resumed, or taken from the folder of a stage that is finished."""
+
+import json
+import logging
+from collections.abc import Callable
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load
+
+from histoseg.distributed import sum_over_ranks
+from histoseg.errors import CheckpointError
+from histoseg.machine import git_commit, versions
+from histoseg.models.network import Network
+from histoseg.models.weights import Model, save_model
+from histoseg.records.schema import Point
+from histoseg.runs.config import Run, Select
+from histoseg.runs.names import stage_name, to_json
+from histoseg.scoring._protocol import Evaluator
+from histoseg.seeds import number_of
+from histoseg.shards.reader import MetaDataset
+from histoseg.store.keys import model_folder, stage_folder
+from histoseg.store.objects import Store
+from histoseg.training.checkpoint import Checkpoints
+from histoseg.training.loop import Trained, Training, train
+from histoseg.training.method import method_of
+from histoseg.training.process import Process
+
+logger = logging.getLogger(__name__)
+
+
+class _Finished(BaseModel):
+    """`stage.json`: put last, so a stage that has one is finished."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    curve: tuple[Point, ...]
+    best_step: int
+    seconds: float
+
+
+def train_stage(
+    run: Run, number: int, before: Network | None, dataset: MetaDataset, store: Store, process: Process
+) -> Trained:
+    """The trained network of a stage, counted from 0, which all runs that agree up to it share.
+
+    `before` is the network of the stage before, None for the first.
+
+    Raises:
+        TrainingError: If a loss or gradient is NaN or infinite; the last checkpoint stays as it was.
+        CheckpointError: If a finished stage is damaged.
+    """
+    stage, name = run.stages[number], stage_name(run, number, dataset.checksums)
+    part = dataset.select(stage.select, run.seed)
+    tasks = {source: index.task for source, index in part.sources.items()}
+    # A later stage draws its numbers by what it trains on: equal seeds would give heads of equal first weights.
+    seed = number_of(f"{' '.join(stage.select.sources)} {run.seed}") if number else run.seed
+    network = method_of(stage).network(run, tasks, before, seed)
+    if _is_finished(name, store, process):
+        return _load(network, name, store, process)
+    if before is None:
+        run.network.start(network, store)
+    if process.leads:
+        store.put(f"{stage_folder(name)}/run.json", _describe(run, dataset))
+    training = Training(
+        label=label_of(run, number),
+        run=run,
+        stage=stage,
+        dataset=part,
+        seed=seed,
+        validate=_validation(run, number, dataset, process) if stage.keep == "best val" else None,
+    )
+    checkpoints = Checkpoints(store, stage_folder(name))
+    trained = train(network, training, checkpoints, process)
+    if process.leads:
+        _save(trained, run, number, dataset, store)
+        checkpoints.clear()
+    return trained
+
+
+def label_of(run: Run, number: int) -> str:
+    """What a stage trains, for people; a first stage that other rows share is named by the column."""
+    of_column = number == 0 and len(run.stages) > 1 and run.column
+    return f"{run.stages[number].label} {run.column if of_column else run.address}"
+
+
+def _validation(run: Run, number: int, dataset: MetaDataset, process: Process) -> Callable[[Network], float]:
+    """What scores a network on the val split of the sources that a stage trains on."""
+    evaluator = evaluator_of(run)
+    select = Select(sources=run.stages[number].select.sources, splits=("val",))
+    return lambda network: evaluator.validate(network, dataset, select, process)
+
+
+def evaluator_of(run: Run) -> Evaluator:
+    """The evaluator of a run.
+
+    Raises:
+        TypeError: If its module offers something else.
+    """
+    if not isinstance(run.evaluator, Evaluator):
+        raise TypeError(f"{type(run.evaluator).__name__} is not an evaluator: it lacks validate or score")
+    return run.evaluator
+
+
+def _describe(run: Run, dataset: MetaDataset) -> bytes:
+    """What a stage is made from and by which code."""
+    about = {"run": to_json(run), "checksums": dataset.checksums, "git_commit": git_commit(), "versions": versions()}
+    return json.dumps(about).encode()
+
+
+def _is_finished(name: str, store: Store, process: Process) -> bool:
+    """Whether every rank sees the stage finished; if only some do, all train what is left of it."""
+    seen = store.size(_finished_key(name)) is not None
+    votes = sum_over_ranks(torch.tensor(int(seen), device=process.device))
+    return int(votes) == process.place.world_size
+
+
+def _finished_key(name: str) -> str:
+    return f"{stage_folder(name)}/stage.json"
+
+
+def _load(network: Network, name: str, store: Store, process: Process) -> Trained:
+    """A finished stage's network.
+
+    Raises:
+        CheckpointError: If what it left is damaged or of another network.
+    """
+    where = f"{store.url}/{stage_folder(name)}"
+    try:
+        finished = _Finished.model_validate_json(store.get(_finished_key(name)))
+        network.load_state_dict(load(store.get(f"{model_folder(name)}/model.safetensors")))
+    except (ValidationError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{where} is damaged ({reason}); delete it to train the stage again") from error
+    network.to(process.device)
+    logger.info("%s: finished already", stage_folder(name))
+    return Trained(model=network, curve=finished.curve, best_step=finished.best_step, seconds=finished.seconds)
+
+
+def _save(trained: Trained, run: Run, number: int, dataset: MetaDataset, store: Store) -> None:
+    """Leave the network as `histoseg predict` takes it, then the mark that the stage is finished."""
+    name = stage_name(run, number, dataset.checksums)
+    sources = [source for stage in run.stages[: number + 1] for source in stage.select.sources]
+    tasks = {source: dataset.sources[source].task for source in sources}
+    model = Model(
+        network=trained.model,
+        classes=run.network.class_names(trained.model, tasks),
+        mpp=run.data.mpp or tasks[sources[-1]].mpp,
+        origin=f"{run.experiment} {run.scale}, {label_of(run, number)}, seed {run.seed}",
+    )
+    save_model(model, store, model_folder(name))
+    finished = _Finished(curve=trained.curve, best_step=trained.best_step, seconds=trained.seconds)
+    store.put(_finished_key(name), finished.model_dump_json().encode())

@@ -1,0 +1,155 @@
+"""Semantic classes of whole images: IoU over the pixels of all images, per image, and its interval.
+
+MetaHistoSeg (Yuan, Esteva & Xu 2022), Eq. 1.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from histoseg.metrics.iou import (
+    bootstrap_interval,
+    iou_per_class,
+    majority_miou,
+    miou_pooled,
+    miou_present,
+    miou_reference,
+)
+from histoseg.records.schema import Panel, ScoredImage
+from histoseg.runs.config import Run, Select, require
+from histoseg.seeds import stream
+from histoseg.shards.reader import MetaDataset
+from histoseg.types import Sample, SemanticMap
+
+if TYPE_CHECKING:
+    from histoseg.models.unet.network import UNet
+    from histoseg.scoring._pictures import Pictures
+    from histoseg.scoring._protocol import Scores
+    from histoseg.training.process import Process
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pixels:
+    """Whole images by overlapping windows of `window_px`; each step moves by `1 - overlap` of a window.
+
+    Attributes:
+        bootstrap: How many resamples of the images the 95 % interval is made of; 0 means none.
+    """
+
+    window_px: int = 768
+    overlap: float = 0.25
+    bootstrap: int = 1000
+
+    def __post_init__(self) -> None:
+        side = self.window_px
+        require(side >= 16 and side % 16 == 0, "evaluator.window_px", side, "a multiple of 16")
+        require(0 <= self.overlap < 1, "evaluator.overlap", self.overlap, "at least 0 and below 1")
+        require(self.bootstrap >= 0, "evaluator.bootstrap", self.bootstrap, "0 (no interval) or more")
+
+    def validate(self, network: "UNet", dataset: MetaDataset, select: Select, process: "Process") -> float:
+        """Pooled mIoU."""
+        return miou_pooled(self._confusions(network, dataset, select, process))
+
+    def score(
+        self, network: "UNet", run: Run, dataset: MetaDataset, process: "Process", pictures: "Pictures"
+    ) -> "Scores":
+        """Pooled, per-image and present mIoU, the interval, and those of the most frequent class."""
+        from histoseg.scoring._protocol import Scores
+
+        source = _only(run.score)
+        index = dataset.sources[source]
+        confusions = self._confusions(network, dataset, run.score, process)
+        scores = summarise(confusions, int(index.class_pixels("train").argmax()), self.bootstrap, run.seed)
+        classes = dict(zip(index.task.classes, iou_per_class(confusions).tolist(), strict=True))
+        return Scores(
+            scores=scores,
+            headline=f"mIoU {scores['miou_pooled']:.3f}; the most frequent class {scores['majority_miou_pooled']:.3f}",
+            per_class={"iou": classes},
+            sizes={"images": len(confusions), "pixels": int(confusions.sum())},
+            images=tuple(_scored_images(dataset, run.score, confusions)),
+            panels=tuple(self._panels(network, run, dataset, pictures)) if process.leads else (),
+        )
+
+    def _confusions(self, network: "UNet", dataset: MetaDataset, select: Select, process: "Process") -> np.ndarray:
+        """The confusion matrix of each image, int64 (N, C, C); every rank predicts its share and gets all."""
+        import torch
+
+        from histoseg.distributed import sum_over_ranks
+        from histoseg.inference.semantic import score
+
+        source, place = _only(select), process.place
+        images = list(dataset.images(source, select.splits[0]).values())
+        # One at a time: together they may be more than the memory holds.
+        own = (dataset.whole_image(source, rows) for rows in images[place.rank :: place.world_size])
+        num_classes = dataset.sources[source].task.num_classes
+        found = np.zeros((len(images), num_classes, num_classes), np.int64)
+        for number, (_, _, counts) in enumerate(score(network, source, own, self.window_px, self.overlap)):
+            found[place.rank + number * place.world_size] = counts
+        total: np.ndarray = sum_over_ranks(torch.from_numpy(found).to(process.device)).cpu().numpy()
+        return total
+
+    def _panels(self, network: "UNet", run: Run, dataset: MetaDataset, pictures: "Pictures") -> list[Panel]:
+        from histoseg.inference.semantic import score
+        from histoseg.scoring._pictures import PANELS
+
+        source = _only(run.score)
+        first = islice(dataset.whole_images(source, run.score.splits[0]), PANELS)
+        found = score(network, source, first, self.window_px, self.overlap)
+        classes = dataset.sources[source].task.classes
+        return [_panel(source, classes, sample, predicted, counts, pictures) for sample, predicted, counts in found]
+
+
+def _only(select: Select) -> str:
+    """The one source that is scored."""
+    require(len(select.sources) == len(select.splits) == 1, "score", select, "one source and one split")
+    return select.sources[0]
+
+
+def _panel(
+    source: str,
+    classes: tuple[str, ...],
+    sample: Sample,
+    predicted: SemanticMap,
+    counts: np.ndarray,
+    pictures: "Pictures",
+) -> Panel:
+    from histoseg.scoring._pictures import legend_of, paint
+
+    shown = {"image": sample.image, "truth": paint(sample.semantic_map), "prediction": paint(predicted)}
+    keys = pictures.put(sample.key, shown)
+    legend = legend_of(classes, sample.semantic_map)
+    return Panel(source=source, key=sample.key, score=miou_present(counts[None]), legend=legend, **keys)
+
+
+def _scored_images(dataset: MetaDataset, select: Select, confusions: np.ndarray) -> list[ScoredImage]:
+    source, split = _only(select), select.splits[0]
+    samples = dataset.sources[source].samples
+    return [
+        ScoredImage(
+            split=split,
+            source=source,
+            key=key,
+            patient=samples.patient[rows[0]],
+            confusion=tuple(map(tuple, counts.tolist())),
+        )
+        for (key, rows), counts in zip(dataset.images(source, split).items(), confusions, strict=True)
+    ]
+
+
+def summarise(confusions: np.ndarray, majority_class: int, bootstrap: int, seed: int) -> Mapping[str, float]:
+    """The scores of a stack of confusion matrices, (N, C, C), rows true; nan where undefined."""
+    low, high = bootstrap_interval(confusions, bootstrap, stream(seed))
+    return {
+        "miou_pooled": miou_pooled(confusions),
+        "miou_reference": miou_reference(confusions),
+        "miou_present": miou_present(confusions),
+        "interval_low": low,
+        "interval_high": high,
+        "majority_miou_pooled": majority_miou(confusions, majority_class),
+    }
+
+
+EVALUATOR = Pixels
