@@ -1,13 +1,13 @@
 """The meta-gradient of an episode, as derived at the top of `maml.py`."""
 
 from contextlib import nullcontext
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
 from histoseg.methods._parts import parts
-from histoseg.methods.maml import Maml
 from histoseg.models.losses import cross_entropy_per_image
 from histoseg.models.tensors import device_of, to_tensors
 from histoseg.models.unet.network import UNet, names_for, statistics_kept
@@ -16,7 +16,23 @@ from histoseg.types import Episode, Patches
 Weights = dict[str, Tensor]
 
 
-def meta_gradient(model: UNet, episode: Episode, method: Maml) -> tuple[float, Weights]:
+class Adaptation(Protocol):
+    """How weights are adapted within an episode: the fields of `Maml` that the meta-gradient depends on."""
+
+    @property
+    def inner_lr(self) -> float: ...
+
+    @property
+    def inner_steps(self) -> int: ...
+
+    @property
+    def first_order(self) -> bool: ...
+
+    @property
+    def micro_batch(self) -> int: ...
+
+
+def meta_gradient(model: UNet, episode: Episode, method: Adaptation) -> tuple[float, Weights]:
     """The query loss after adaptation, and its gradient by the weights before it."""
     used = set(names_for(model, [episode.task]))
     weights = {name: leaf(p) for name, p in model.named_parameters() if name in used}

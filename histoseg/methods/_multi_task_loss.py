@@ -1,19 +1,30 @@
 """The loss of a step of Cerberus (Eq. 1) and its gradient: each decoder on the patches of its own structure."""
 
+from typing import Protocol
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from histoseg.loaders.mixed import TISSUE
-from histoseg.methods.multitask import MultiTask
 from histoseg.models.cerberus.network import DROPOUT, Cerberus
 from histoseg.models.losses import weighted_cross_entropy_per_image
 from histoseg.models.tensors import device_of, to_device
 from histoseg.types import MixedBatch, Structure
 
 
-def backward(model: Cerberus, batch: MixedBatch, method: MultiTask) -> float:
+class Weighting(Protocol):
+    """How the losses of structures are combined: the fields of `MultiTask` that the gradient depends on."""
+
+    @property
+    def loss_weights(self) -> tuple[tuple[str, float], ...]: ...
+
+    @property
+    def masked(self) -> bool: ...
+
+
+def backward(model: Cerberus, batch: MixedBatch, method: Weighting) -> float:
     """Add this rank's share of the gradient; return its share of the loss."""
     weights = dict(method.loss_weights)
     features = model.encode(to_device(batch.images, device_of(model)))

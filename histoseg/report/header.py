@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from histoseg.report.fields import Part, count, integer, named, number, text
 from histoseg.records.schema import FORMAT as RECORD_FORMAT
+from histoseg.report.fields import Part, count, integer, named, number, text
 
 
 @dataclass(frozen=True, kw_only=True)
