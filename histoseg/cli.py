@@ -12,6 +12,7 @@ import typer
 
 from histoseg.errors import ConfigError, DataError, HistosegError
 from histoseg.runs import catalog
+from histoseg.runs.config import Run
 from histoseg.runs.job import RELEASE
 from histoseg.store.objects import Store, connect
 
@@ -110,7 +111,7 @@ def verify(store: StoreUrl) -> None:
     print(target.url)
 
 
-def _on_cell(action: Callable[[Any, Store, Path], None]) -> Callable[..., None]:
+def _on_cell(action: Callable[[Run, Store, Path], None]) -> Callable[..., None]:
     """A command whose options name one cell of an experiment, which the action is then given as a run."""
 
     def command(
@@ -131,7 +132,7 @@ def _on_cell(action: Callable[[Any, Store, Path], None]) -> Callable[..., None]:
 
 @app.command("train")
 @_on_cell
-def train(run: Any, store: Store, cache: Path) -> None:
+def train(run: Run, store: Store, cache: Path) -> None:
     """Train the first stage of a cell, which it shares with others, or resume it; prints where the network lies."""
     from histoseg.pipeline.complete import open_dataset
     from histoseg.pipeline.stage import train_stage
@@ -145,7 +146,7 @@ def train(run: Any, store: Store, cache: Path) -> None:
 
 @app.command("evaluate")
 @_on_cell
-def evaluate(run: Any, store: Store, cache: Path) -> None:
+def evaluate(run: Run, store: Store, cache: Path) -> None:
     """Train a cell's stages if need be, score the network on whole images, write the record."""
     from histoseg.pipeline.complete import complete
     from histoseg.records.schema import Record
@@ -328,7 +329,7 @@ def _what_to_prepare(experiment: str, scale: str, patch_px: int | None) -> tuple
     return data_of(experiment, scale, []), list(load_experiment(experiment, scale).SOURCES)
 
 
-def _find_run(experiment: str, store: Store, scale: str, address: tuple[str, int], sets: list[str]) -> Any:
+def _find_run(experiment: str, store: Store, scale: str, address: tuple[str, int], sets: list[str]) -> Run:
     from histoseg.pipeline.plan import make_plan
 
     plan = make_plan(experiment, store, scale, address[1] + 1, sets)

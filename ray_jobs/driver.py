@@ -106,7 +106,9 @@ def prepare(work: Work, store: "Store", data: "Data") -> list[str]:
 
 def require_weights(plan: "Plan", store: "Store") -> None:
     """Have all weights that runs start from in the store before anything is spent on one of them."""
-    for network in {run.network for run in plan.runs}:
+    from histoseg.models.settings import network_of
+
+    for network in {network_of(run) for run in plan.runs}:
         network.fetch(store)
 
 

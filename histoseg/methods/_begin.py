@@ -1,23 +1,22 @@
 """Where a stage begins, for methods that train all of a network."""
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
+from histoseg.models.settings import network_of
 from histoseg.runs.config import Run
 from histoseg.shards.reader import MetaDataset
 from histoseg.types import Task
 
-Trained = TypeVar("Trained")
+if TYPE_CHECKING:
+    from histoseg.models.network import Network
 
 
-def begin(run: Run, tasks: Mapping[str, Task], before: Trained | None, seed: int) -> Trained:
-    """A new network for some tasks, or the one of the stage before with what these tasks need."""
-    found: Trained
+def begin(run: Run, tasks: Mapping[str, Task], before: "Network | None", seed: int) -> "Network":
+    """A new network for some tasks, or a copy of the one of the stage before with what these tasks need."""
     if before is None:
-        found = run.network.build(tasks, seed, run.data.tissue_px)
-    else:
-        found = run.network.extend(before, tasks, seed)
-    return found
+        return network_of(run).build(tasks, seed, run.data.tissue_px)
+    return network_of(run).extend(before, tasks, seed)
 
 
 def num_steps(dataset: MetaDataset, num_patches: int) -> int:

@@ -24,6 +24,7 @@ from histoseg.types import Episode, MetaBatch, Place, Task
 
 if TYPE_CHECKING:
     from histoseg.methods._meta_gradient import Weights
+    from histoseg.models.network import Network
     from histoseg.models.unet.network import UNet
 
 
@@ -58,7 +59,7 @@ class Maml:
         if self.micro_batch < 0:
             raise ConfigError(f"method.micro_batch = {self.micro_batch}: must be 0 (all images) or more")
 
-    def network(self, run: Run, tasks: Mapping[str, Task], before: "UNet | None", seed: int) -> "UNet":
+    def network(self, run: Run, tasks: Mapping[str, Task], before: "Network | None", seed: int) -> "Network":
         """A network with a head for each task."""
         return begin(run, tasks, before, seed)
 

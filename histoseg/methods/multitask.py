@@ -18,6 +18,7 @@ from histoseg.types import MixedBatch, Place, Task
 
 if TYPE_CHECKING:
     from histoseg.models.cerberus.network import Cerberus
+    from histoseg.models.network import Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class MultiTask:
         if bad := [pair for pair in self.loss_weights if not pair[1] > 0]:
             raise ConfigError(f"method.loss_weights = {bad}: must be above 0")
 
-    def network(self, run: Run, tasks: Mapping[str, Task], before: "Cerberus | None", seed: int) -> "Cerberus":
+    def network(self, run: Run, tasks: Mapping[str, Task], before: "Network | None", seed: int) -> "Network":
         """A network with a decoder for each structure that the tasks teach."""
         return begin(run, tasks, before, seed)
 

@@ -16,6 +16,7 @@ from histoseg.types import MixedBatch, Place, Task
 
 if TYPE_CHECKING:
     from histoseg.models.cerberus.network import Cerberus
+    from histoseg.models.network import Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,16 +33,16 @@ class Subtyping:
         if self.batch < 1:
             raise ConfigError(f"subtyping.batch = {self.batch}: must be 1 or more")
 
-    def network(self, run: Run, tasks: Mapping[str, Task], before: "Cerberus | None", seed: int) -> "Cerberus":  # noqa: ARG002  # every method's
+    def network(self, run: Run, tasks: Mapping[str, Task], before: "Network | None", seed: int) -> "Network":  # noqa: ARG002  # every method's
         """A copy of the network with a decoder for classes, which alone is trained.
 
         Raises:
             DataError: If the tasks do not have the same classes of one structure's objects.
         """
-        from histoseg.models.cerberus.network import with_type_decoder
+        from histoseg.models.cerberus.network import Cerberus, with_type_decoder
 
         kinds = {(task.structure, task.classes) for task in tasks.values()}
-        if before is None or len(kinds) != 1:
+        if not isinstance(before, Cerberus) or len(kinds) != 1:
             raise DataError(f"{', '.join(tasks)} do not have the same classes of objects, which subtyping learns")
         structure, classes = kinds.pop()
         return with_type_decoder(before, structure, len(classes), seed)

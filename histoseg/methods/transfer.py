@@ -17,6 +17,7 @@ from histoseg.shards.reader import MetaDataset
 from histoseg.types import Batch, Patches, Place, Task
 
 if TYPE_CHECKING:
+    from histoseg.models.network import Network
     from histoseg.models.unet.network import UNet
 
 # What a forward of the U-Net keeps for its backward, in bytes for each pixel and channel of the first level, and how
@@ -40,7 +41,7 @@ class Transfer:
         if self.batch < 1:
             raise ConfigError(f"method.batch = {self.batch}: must be 1 or more")
 
-    def network(self, run: Run, tasks: Mapping[str, Task], before: "UNet | None", seed: int) -> "UNet":
+    def network(self, run: Run, tasks: Mapping[str, Task], before: "Network | None", seed: int) -> "Network":
         """A network with a head for each task: a new one, or the body of the one before with fresh heads."""
         return begin(run, tasks, before, seed)
 

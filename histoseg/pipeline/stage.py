@@ -13,6 +13,7 @@ from histoseg.distributed import sum_over_ranks
 from histoseg.errors import CheckpointError
 from histoseg.machine import git_commit, versions
 from histoseg.models.network import Network
+from histoseg.models.settings import network_of
 from histoseg.models.weights import Model, save_model
 from histoseg.records.schema import Point
 from histoseg.runs.config import Run, Select
@@ -60,7 +61,7 @@ def train_stage(
     if _is_finished(name, store, process):
         return _load(network, name, store, process)
     if before is None:
-        run.network.start(network, store)
+        network_of(run).start(network, store)
     if process.leads:
         store.put(f"{stage_folder(name)}/run.json", _describe(run, dataset))
     training = Training(
@@ -145,7 +146,7 @@ def _save(trained: Trained, run: Run, number: int, dataset: MetaDataset, store: 
     tasks = {source: dataset.sources[source].task for source in sources}
     model = Model(
         network=trained.model,
-        classes=run.network.class_names(trained.model, tasks),
+        classes=network_of(run).class_names(trained.model, tasks),
         mpp=run.data.mpp or tasks[sources[-1]].mpp,
         origin=f"{run.experiment} {run.scale}, {label_of(run, number)}, seed {run.seed}",
     )

@@ -3,12 +3,11 @@
 Nothing here says where data lies or which machine computes: that is infrastructure and changes no number.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from dataclasses import Field, dataclass
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from histoseg.errors import ConfigError
-from histoseg.types import EXTERNAL, FOLDS, SPLITS, Split, Task
+from histoseg.types import EXTERNAL, FOLDS, SPLITS, Split
 
 Precision = Literal["fp32", "bf16"]
 Keep = Literal["last", "best val"]
@@ -21,32 +20,7 @@ class Settings(Protocol):
     Its fields are its hyperparameters; the name of its module is its public name.
     """
 
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-
-@runtime_checkable
-class NetworkSettings(Settings, Protocol):
-    """What a network is built from: SPEC of a folder in `histoseg.models`. Torch is imported when it is built."""
-
-    def build(self, tasks: Mapping[str, Task], seed: int, tissue_px: int) -> Any:
-        """A new network for some tasks, by source."""
-        ...
-
-    def extend(self, network: Any, tasks: Mapping[str, Task], seed: int) -> Any:
-        """The network of the stage before with what other tasks need."""
-        ...
-
-    def start(self, network: Any, store: Any) -> None:
-        """Give a new network the weights that training starts from, if the settings name any."""
-        ...
-
-    def fetch(self, store: Any) -> None:
-        """Have those weights in the store before anything is spent on a training."""
-        ...
-
-    def class_names(self, network: Any, tasks: Mapping[str, Task]) -> dict[str, tuple[str, ...]]:
-        """What the classes of each output are called."""
-        ...
+    __dataclass_fields__: ClassVar[dict[str, Field[object]]]
 
 
 def require(claim: bool, path: str, value: object, rule: str) -> None:
@@ -234,7 +208,7 @@ class Run:
     division: str = ""
     seed: int = 0
     data: Data
-    network: NetworkSettings
+    network: Settings
     stages: tuple[Stage, ...]
     score: Select
     evaluator: Settings

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from typing import Any, get_args, get_origin, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from histoseg.errors import ConfigError
 from histoseg.runs import catalog
@@ -46,32 +46,37 @@ def run_name(run: Run, checksums: Mapping[str, str]) -> str:
     return digest([FORMAT, stage_name(run, len(run.stages) - 1, checksums), place, scored])
 
 
-def _identity(stage: Stage) -> dict[str, Any]:
+def _identity(stage: Stage) -> dict[str, object]:
     return {**non_default(stage), "method": _named(stage.method)}
 
 
-def _named(settings: Settings) -> dict[str, Any]:
+def _named(settings: Settings) -> dict[str, object]:
     return {"name": public_name(settings), **non_default(settings)}
 
 
-def to_json(run: Run) -> dict[str, Any]:
+def to_json(run: Run) -> dict[str, JsonValue]:
     """The run as plain JSON values with every field; `from_json` gives it back."""
-    decoded: dict[str, Any] = json.loads(json.dumps(_plain(run)))
+    decoded: dict[str, JsonValue] = json.loads(json.dumps(_plain(run)))
     return decoded
 
 
-def _plain(value: Any) -> Any:
+def _fields(value: Any) -> dict[str, object]:
+    return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+
+
+def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     if not is_dataclass(value):
         return value
-    found = {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    found = _fields(value)
     for name in found.keys() & PACKAGES.keys():
-        found[name] = {"name": public_name(getattr(value, name)), **found[name]}
+        settings = getattr(value, name)
+        found[name] = {"name": public_name(settings), **_fields(settings)}
     return found
 
 
-def from_json(record: Mapping[str, Any]) -> Run:
+def from_json(record: Mapping[str, object]) -> Run:
     """The run that `to_json` wrote; a field that is missing takes its default.
 
     Raises:
@@ -81,7 +86,7 @@ def from_json(record: Mapping[str, Any]) -> Run:
     return run
 
 
-def _build(kind: type, record: Mapping[str, Any], path: str) -> Any:
+def _build(kind: type, record: Mapping[str, object], path: str) -> Any:
     known = {field.name: field for field in fields(kind)}
     if unknown := set(record) - set(known):
         raise ConfigError(f"{path} has no field {', '.join(sorted(unknown))}; choose from {', '.join(known)}")
@@ -91,11 +96,11 @@ def _build(kind: type, record: Mapping[str, Any], path: str) -> Any:
     return kind(**{name: _read(name, value, hints[name], f"{path}.{name}") for name, value in record.items()})
 
 
-def _has_default(field: Field[Any]) -> bool:
+def _has_default(field: Field[object]) -> bool:
     return field.default is not MISSING or field.default_factory is not MISSING
 
 
-def _read(name: str, value: Any, hint: Any, path: str) -> Any:
+def _read(name: str, value: Any, hint: Any, path: str) -> object:
     """A field's value from JSON: settings by the name of their module, parts by their fields, the rest by its type."""
     if name in PACKAGES:
         values = dict(value)
@@ -107,7 +112,7 @@ def _read(name: str, value: Any, hint: Any, path: str) -> Any:
     return convert(value, hint, path)
 
 
-def convert(value: object, hint: Any, path: str) -> Any:
+def convert(value: object, hint: Any, path: str) -> object:
     """A plain value as the annotated type.
 
     Raises:

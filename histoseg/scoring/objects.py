@@ -200,7 +200,15 @@ class Objects:
             score = count_panoptic(truth, found * (sample.semantic_map != IGNORE)).pq
             drawn = {"truth": outlined(sample.image, truth), "prediction": outlined(sample.image, found)}
             keys = pictures.put(sample.key, {"image": sample.image, **drawn})
-            yield Panel(source=source, key=sample.key, structure=structure, score=score, **keys)
+            yield Panel(
+                source=source,
+                key=sample.key,
+                structure=structure,
+                score=score,
+                image=keys["image"],
+                truth=keys["truth"],
+                prediction=keys["prediction"],
+            )
 
 
 def _images(dataset: MetaDataset, select: Select) -> Iterator[tuple[Split, str, Sequence[int]]]:

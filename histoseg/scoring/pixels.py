@@ -121,7 +121,15 @@ def _panel(
     shown = {"image": sample.image, "truth": paint(sample.semantic_map), "prediction": paint(predicted)}
     keys = pictures.put(sample.key, shown)
     legend = legend_of(classes, sample.semantic_map)
-    return Panel(source=source, key=sample.key, score=miou_present(counts[None]), legend=legend, **keys)
+    return Panel(
+        source=source,
+        key=sample.key,
+        score=miou_present(counts[None]),
+        legend=legend,
+        image=keys["image"],
+        truth=keys["truth"],
+        prediction=keys["prediction"],
+    )
 
 
 def _scored_images(dataset: MetaDataset, select: Select, confusions: np.ndarray) -> list[ScoredImage]:
