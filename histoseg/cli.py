@@ -39,7 +39,7 @@ def list_names() -> None:
         for name in catalog.names(f"histoseg.{kind}"):
             try:
                 text = describe(catalog.load(f"histoseg.{kind}", name))
-            except ConfigError as error:  # Somebody's file is faulty; the others are as good as before.
+            except ConfigError as error:  # One module is faulty; the others can still be used.
                 text = f"cannot be used: {error}"
             print(f"  {name:16} {text}")
 
@@ -202,7 +202,7 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="PNG, JPEG or TIFF files.")],
     model: Annotated[Path, typer.Option(help="The folder of a model.")],
     out: Annotated[Path, typer.Option(help="Folder for the results; each image makes its own below.")],
-    mpp: Annotated[float | None, typer.Option(help="Microns per pixel, where the files do not tell.")] = None,
+    mpp: Annotated[float | None, typer.Option(help="Microns per pixel, where the files do not say.")] = None,
     window_px: Annotated[int, typer.Option(help="Side of a window; larger is faster and takes more memory.")] = 1024,
     margin_px: Annotated[int, typer.Option(help="Context on each side of what a window predicts.")] = 152,
     overwrite: Annotated[bool, typer.Option(help="Segment again what is there already.")] = False,
@@ -310,7 +310,7 @@ def _say_scales(module: Any) -> str:
 
 def _pairs(texts: list[str]) -> dict[str, str]:
     if bad := [text for text in texts if "=" not in text]:
-        raise ConfigError(f"option {bad[0]!r} is no name=value")
+        raise ConfigError(f"option {bad[0]!r} is not written as name=value")
     return {name: value for name, _, value in (text.partition("=") for text in texts)}
 
 
@@ -346,7 +346,7 @@ def _device() -> Any:
 
     from histoseg.training.process import use_precision
 
-    use_precision("fp32")  # A training sets its own; whatever is computed without one is not rounded to TF32.
+    use_precision("fp32")  # A training sets its own; anything else is not rounded to TF32.
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -1,15 +1,15 @@
 """What can go wrong, as a tree.
 
 HistosegError                 every error meant for a person: one line, what, where, what to do
-├── ConfigError               a run, option or name that cannot be
-├── DataError                 raw files, shards or an index that are not as they must be
-│   └── MissingSourceError    a folder in which a source's raw files are not to be found
+├── ConfigError               an invalid run, option or name
+├── DataError                 invalid or damaged raw files, shards or index
+│   └── MissingSourceError    a folder without a source's raw files
 ├── StorageError              a store that cannot be reached, read or written
-│   └── StoreRefusedError     a store that says no, and would again: no right, no such bucket, not implemented
+│   └── StoreRefusedError     a store that refuses and would refuse again: no permission, no bucket
 ├── CheckpointError           a checkpoint that is damaged or belongs to another model
-├── LeaseError                somebody else has taken over what this process works on, or no lease can be had
+├── LeaseError                another process has taken over this work, or no lease can be had
 ├── ClusterError              a Kubernetes or Ray cluster that refuses, or lacks what a job needs
-└── TrainingError             a training that cannot go on (a loss that is not a number)
+└── TrainingError             a training that cannot go on, as after a loss that is NaN
 """
 
 
@@ -18,15 +18,15 @@ class HistosegError(Exception):
 
 
 class ConfigError(HistosegError):
-    """A run, option or name that cannot be."""
+    """An invalid run, option or name."""
 
 
 class DataError(HistosegError):
-    """Raw files, shards or an index that are not as they must be."""
+    """Invalid or damaged raw files, shards or index."""
 
 
 class MissingSourceError(DataError):
-    """A folder in which a source's raw files are not to be found."""
+    """A folder without a source's raw files."""
 
 
 class StorageError(HistosegError):
@@ -34,7 +34,7 @@ class StorageError(HistosegError):
 
 
 class StoreRefusedError(StorageError):
-    """A store that says no, and would again: no right, no such bucket, not implemented."""
+    """A store that refuses and would refuse again: no permission, no such bucket, not implemented."""
 
 
 class CheckpointError(HistosegError):
@@ -42,7 +42,7 @@ class CheckpointError(HistosegError):
 
 
 class LeaseError(HistosegError):
-    """Somebody else has taken over what this process works on, or no lease can be had on it."""
+    """Another process has taken over this work, or no lease can be had."""
 
 
 class ClusterError(HistosegError):

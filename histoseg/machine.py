@@ -28,7 +28,9 @@ def git_commit() -> str:
     """
     here = Path(__file__)
     try:
-        _git(here.parent, "ls-files", "--error-unmatch", here.name)  # Else it only lies within somebody's repository.
+        _git(
+            here.parent, "ls-files", "--error-unmatch", here.name
+        )  # Otherwise the code only lies inside another repository.
         commit = _git(here.parent, "rev-parse", "HEAD")
         changed = _git(here.parents[1], "status", "--porcelain", "--untracked-files=all", "--", *CODE)
     except (OSError, subprocess.CalledProcessError):

@@ -82,12 +82,12 @@ class Entry:
 
     Attributes:
         key: Stable unique name, made of letters, digits, `_` and `-`.
-        patient: Whom the tissue came from, or the key itself where names do not tell. A name within the source.
-        person: The same by a name that other sources use, too, such as a TCGA barcode; empty if there is none.
+        patient: The patient, or the key itself where file names do not say. Unique within the source.
+        person: The patient by a name that other sources also use, such as a TCGA barcode; empty if unknown.
         files: The raw files this entry is read from, by role ("image", "annotation", ...).
         options: What else the reader needs, as plain values.
         fold: The part of cross-validation that the source's authors put it in, or None if they do not say.
-        same_as: The same tissue in other sources, as "source/key", where names tell.
+        same_as: The same tissue in other sources, as "source/key", where names say so.
     """
 
     key: str
@@ -225,7 +225,7 @@ class MetaBatch:
 
 
 class StepBatch(Protocol):
-    """This rank's share of a step, whatever the method."""
+    """This rank's share of a step of any method."""
 
     @property
     def keys(self) -> tuple[str, ...]:

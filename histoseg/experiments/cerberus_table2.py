@@ -1,4 +1,4 @@
-"""Cerberus, Table 2: nuclei, separated and told apart by class."""
+"""Cerberus, Table 2: nuclei and their classes."""
 
 from histoseg.experiments._cerberus import ALL, SCALES, SOURCES, FoldGrid, Row
 from histoseg.experiments._cerberus_paper import CITATION, TABLE2
@@ -11,7 +11,7 @@ ROWS = {
     "cerberus_plus": Row(title="Cerberus+", trainings=(ALL,), imagenet=True, contour=True, subtyping=True),
 }
 SPEC = FoldTableSpec(
-    title="Table 2: nuclei, separated and told apart by class",
+    title="Table 2: nuclei and their classes",
     rows={"unet": "U-Net", "hovernet": "HoVer-Net", "cerberus": "Cerberus", "cerberus_plus": "Cerberus+"},
     blocks=blocks(("nuclei",), {"pq": "PQ", "mpq": "mPQ", "mpq_plus": "mPQ+"}),
     paper=TABLE2,

@@ -51,7 +51,7 @@ SCALES = {
         refine_batch=4,
         evaluator=Pixels(window_px=256),
     ),
-    # Sec. 3.1, which is where every default comes from. It does not tell how the paper refined: epochs, batch and
+    # Sec. 3.1, which is where every default comes from. The paper does not say how it refined: epochs, batch and
     # learning rate there are those that the README of its published code gives.
     "paper": Sizes(methods={"maml": Maml(), "transfer": Transfer()}, optim=Optim(precision="bf16")),
     # What the published code's README says otherwise (docs/protocols.md).

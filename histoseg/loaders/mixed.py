@@ -138,7 +138,7 @@ def _pool(dataset: MetaDataset, names: list[str], data: Data) -> Pool:
 
 
 class _Cutter:
-    """Cuts and augments patches and makes their targets; each thread has augmentations of its own."""
+    """Cuts and augments patches and makes their targets; each thread has its own augmentations."""
 
     def __init__(self, dataset: MetaDataset, data: Data, teach: TargetOf) -> None:
         from histoseg.loaders.augment import Augment  # albumentations is not in the small install.

@@ -1,4 +1,4 @@
-"""The loss of a step of Cerberus (Eq. 1) and its gradient: each decoder on the patches of its own structure."""
+"""The loss of a step of Cerberus (Eq. 1) and its gradient: each decoder on the patches of its structure."""
 
 from typing import Protocol
 
@@ -54,7 +54,7 @@ def _by_structure(features: list[Tensor], batch: MixedBatch) -> dict[Structure, 
 def _logits(
     model: Cerberus, features: list[Tensor], batch: MixedBatch, structure: Structure
 ) -> Float[Tensor, "B C P Q"]:
-    """What the head of a structure says of its own patches, whose features these are."""
+    """Logits of a structure's head for that structure's patches, from their features."""
     if structure != TISSUE:
         return model.decode(features, structure)
     kept = draw_kept(batch.seeds[batch.owned(structure)], features[-1].shape[1])

@@ -5,7 +5,7 @@ Q. With v_n = ∇Q(θ_n), the chain rule through θ_{i+1} = θ_i - α ∇S(θ_i)
 
     v_i = v_{i+1} - α ∇²S(θ_i) v_{i+1}
 
-Each θ_i is a leaf of its own, so only one inner step's graph is needed at a time. That graph is either kept from the
+Each θ_i is a new leaf, so only one inner step's graph is needed at a time. That graph is either kept from the
 inner step (one forward of support and one of query: the least work) or, with `micro_batch`, made again for a few
 images at a time, since S and Q are means over images: the same gradient in a fraction of the memory. First order
 leaves the second term out.

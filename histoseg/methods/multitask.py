@@ -57,7 +57,7 @@ class MultiTask:
         """This rank's share of each step."""
         pools = pools_of(dataset, run.data)
         if TISSUE in pools and self.batch < 2:
-            raise ConfigError("method.batch = 1: must be 2 or more with tissue, of which one patch has no variance")
+            raise ConfigError("method.batch = 1: must be 2 or more with tissue, since one patch has no variance")
         sampler = MixedSampler(pools=pools, batch=self.batch, mixed=self.mixed, seed=seed)
         return mixed_loader(dataset, run, sampler, place=place, first_step=first_step)
 

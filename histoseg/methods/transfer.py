@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # What a forward of the U-Net keeps for its backward, in bytes for each pixel and channel of the first level, and how
 # much of that may be held at a time: 8 patches of 768 px at width 32 (docs/performance.md). It changes memory, not the
-# gradient, so it is no hyperparameter.
+# gradient, so it is not a hyperparameter.
 KEPT_BYTES = 83
 KEPT_BYTES_AT_ONCE = 12 * 2**30
 

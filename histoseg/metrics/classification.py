@@ -31,17 +31,17 @@ def average_precision_per_class(
     """Average precision of each class against the rest; nan for a class that no truth has.
 
     Raises:
-        ValueError: If a true label is no class.
+        ValueError: If a true label is not a class.
     """
     _refuse_unknown_labels(true, probabilities.shape[1])
     return np.array([average_precision(true == i, scores) for i, scores in enumerate(probabilities.T)], np.float64)
 
 
 def mean_average_precision(true: Int64[np.ndarray, " N"], probabilities: Float64[np.ndarray, "N C"]) -> float:
-    """Mean of average precision over the classes that truth has (Cerberus, Sec. 4.2: mAP); nan if there is none.
+    """Mean of average precision over the classes that truth has (Cerberus, Sec. 4.2: mAP); nan without any.
 
     Raises:
-        ValueError: If a true label is no class.
+        ValueError: If a true label is not a class.
     """
     return _mean_defined(average_precision_per_class(true, probabilities))
 
@@ -53,7 +53,7 @@ def f1_per_class(true: Int64[np.ndarray, " N"], probabilities: Float64[np.ndarra
     prediction would score 0.5.
 
     Raises:
-        ValueError: If a true label is no class.
+        ValueError: If a true label is not a class.
     """
     num_classes = probabilities.shape[1]
     _refuse_unknown_labels(true, num_classes)
@@ -65,10 +65,10 @@ def f1_per_class(true: Int64[np.ndarray, " N"], probabilities: Float64[np.ndarra
 
 
 def mean_f1(true: Int64[np.ndarray, " N"], probabilities: Float64[np.ndarray, "N C"]) -> float:
-    """Mean of F1 over the classes that truth has (Cerberus, Sec. 4.2: mF1); nan if there is none.
+    """Mean of F1 over the classes that truth has (Cerberus, Sec. 4.2: mF1); nan without any.
 
     Raises:
-        ValueError: If a true label is no class.
+        ValueError: If a true label is not a class.
     """
     return _mean_defined(f1_per_class(true, probabilities))
 

@@ -1,7 +1,7 @@
 """Dice of semantic maps, from the same confusions as IoU: pixels are counted once per image.
 
 Dice of a class is 2 |Y ∩ Ŷ| / (|Y| + |Ŷ|) (Graham et al. 2023, Cerberus, Eq. 5): in a confusion, twice the diagonal
-over row plus column. How well neighbouring objects come apart it cannot tell; `panoptic` can.
+over row plus column. It cannot measure how well neighbouring objects are separated; `panoptic` can.
 """
 
 import numpy as np

@@ -20,10 +20,10 @@ def confusion(
 ) -> Int64[np.ndarray, "C C"]:
     """How many pixels of each true class (row) were predicted as each class (column).
 
-    Pixels whose truth is IGNORE are not counted, whatever is predicted there.
+    Pixels whose truth is IGNORE are not counted.
 
     Raises:
-        ValueError: If the maps differ in shape, or either holds a label that is no class.
+        ValueError: If the maps differ in shape, or either holds a label that is not a class.
     """
     if true.shape != pred.shape:
         raise ValueError(f"truth is {true.shape} but prediction {pred.shape}; they must be of one shape")
@@ -44,7 +44,7 @@ def confusion(
 def _count_pairs(
     true: UInt8[np.ndarray, " P"], pred: UInt8[np.ndarray, " P"], num_classes: int
 ) -> Int64[np.ndarray, "C C"]:
-    """The joint histogram, without the pixels whose truth is no class."""
+    """The joint histogram, without the pixels whose truth is not a class."""
     limits = [0, num_classes, 0, num_classes]
     counts = cv2.calcHist([true, pred], [0, 1], None, [num_classes, num_classes], limits)
     # A histogram of one class by one class comes back as a flat array of one count.
@@ -118,7 +118,7 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of the pooled mIoU, with images as the unit that is drawn.
 
-    It tells how much the score depends on which images were tested, not on the seed of training.
+    It measures how much the score depends on which images were tested, not on the seed of training.
 
     Returns:
         Low and high end; nan and nan if there are fewer than two images or no draws.

@@ -44,17 +44,17 @@ class PanopticCounts:
 
     @property
     def dq(self) -> float:
-        """Detection quality, TP / (TP + FP/2 + FN/2); nan if there is no object in truth or prediction."""
+        """Detection quality, TP / (TP + FP/2 + FN/2); nan if truth and prediction are both without objects."""
         return _divide(self.tp, self.tp + self.fp / 2 + self.fn / 2)
 
     @property
     def sq(self) -> float:
-        """Segmentation quality, the mean IoU of matched pairs; nan if there is none."""
+        """Segmentation quality, the mean IoU of matched pairs; nan without any."""
         return _divide(self.sum_iou, self.tp)
 
     @property
     def pq(self) -> float:
-        """Panoptic quality (Kirillov et al. 2019, Eq. 1); nan if there is no object in truth or prediction.
+        """Panoptic quality (Kirillov et al. 2019, Eq. 1); nan if truth and prediction are both without objects.
 
         HoVer-Net's code adds 1e-6 to the denominators, so that it has 0 there. We do not.
         """
@@ -78,7 +78,7 @@ class Match:
     ious: Float64[np.ndarray, " M"]
 
     def counts(self) -> PanopticCounts:
-        """The counts over all objects, whatever their class."""
+        """The counts over all objects, their classes ignored."""
         num_pairs = len(self.pairs)
         return PanopticCounts(
             tp=num_pairs,
@@ -204,7 +204,7 @@ def aji(true: InstanceMap, pred: InstanceMap) -> float:
     all pairs are divided by their unions and the areas of what is in no pair.
 
     Returns:
-        A value in [0, 1]; nan if there is no object in truth or prediction.
+        A value in [0, 1]; nan if truth and prediction are both without objects.
 
     Raises:
         ValueError: If the maps differ in shape, or an id is negative.

@@ -1,4 +1,4 @@
-"""Losses, such that shares of a batch add up whoever computes them."""
+"""Losses, such that the shares of a batch add up on any number of ranks."""
 
 import torch
 from jaxtyping import Bool, Float, Int64

@@ -183,7 +183,7 @@ def _assign(part: Any, names: list[str], value: object, path: str) -> Any:
     old = getattr(part, name)
     if rest:
         if not is_dataclass(old):
-            raise ConfigError(f"no field {path!r}; {name!r} has no fields of its own")
+            raise ConfigError(f"no field {path!r}; {name!r} has no fields")
         return replace(part, **{name: _assign(old, rest, value, path)})
     if is_dataclass(old):
         raise ConfigError(f"{path!r} is a group; set one of {', '.join(member.name for member in fields(old))}")

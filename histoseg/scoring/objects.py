@@ -279,7 +279,7 @@ def summarise(images: Sequence[ScoredImage], names: Mapping[Split, str]) -> tupl
 
 
 def _summary(images: Sequence[ScoredImage]) -> dict[str, float]:
-    """The scores of a structure's images: the mean of PQ over images, and pooled counts under names of their own."""
+    """The scores of a structure's images: the mean of PQ over images, and pooled counts under other names."""
     total = sum((_plain(image.objects) for image in images), PanopticCounts())
     confusions = np.array([image.confusion for image in images], np.int64)
     typed = [tuple(map(_plain, image.by_class)) for image in images if image.by_class]

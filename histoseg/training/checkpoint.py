@@ -1,6 +1,6 @@
 """Checkpoints in the store: tensors as safetensors, everything else as JSON, nothing pickled.
 
-The JSON is put last and holds the hash of the tensors: a checkpoint that can be listed is whole.
+The JSON is put last and holds the hash of the tensors, so a checkpoint that can be listed is complete.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ class Checkpoints:
         self._delete(self.steps()[: -self.keep])
 
     def clear(self) -> None:
-        """Delete every checkpoint: what they led to is written."""
+        """Delete every checkpoint, once the result is written."""
         self._delete(self.steps())
 
     def _delete(self, steps: list[int]) -> None:
@@ -65,7 +65,7 @@ class Checkpoints:
         return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
 
     def newest(self) -> Checkpoint | None:
-        """The last checkpoint that is undamaged, or None if there is none."""
+        """The newest undamaged checkpoint; None without one."""
         for step in reversed(self.steps()):
             try:
                 return self.load(step)
@@ -93,9 +93,9 @@ class Checkpoints:
 
 
 class Saving:
-    """Writes checkpoints on a thread of its own, one at a time, so that a training goes on while the store takes them.
+    """Writes checkpoints on a separate thread, one at a time, so that training goes on meanwhile.
 
-    What goes wrong with one is raised by the next call, or by the end of this context, which waits for the last one.
+    An error is raised by the next call, or at the end of this context, which waits for the last checkpoint.
     """
 
     def __init__(self, write: Callable[[Checkpoint], None]) -> None:
@@ -104,17 +104,17 @@ class Saving:
         self._last: Future[None] | None = None
 
     def begin(self, checkpoint: Checkpoint) -> None:
-        """Have a checkpoint written, once the one before is."""
+        """Write a checkpoint, after the one before is written."""
         self.wait()
         self._last = self._thread.submit(self._write, checkpoint)
 
     def check(self) -> None:
-        """Raise what went wrong, if something has."""
+        """Raise the error of the last checkpoint, if it failed."""
         if self._last is not None and self._last.done():
             self._last.result()
 
     def wait(self) -> None:
-        """Return when all is written."""
+        """Return when the last checkpoint is written."""
         if self._last is not None:
             self._last.result()
 
@@ -128,10 +128,10 @@ class Saving:
 
 
 def newest_on_all_ranks(checkpoints: Checkpoints, device: torch.device) -> Checkpoint | None:
-    """The last undamaged checkpoint, once it is known that every rank has read the same one.
+    """The newest undamaged checkpoint, after checking that every rank has read the same one.
 
     Raises:
-        StorageError: If ranks have read different ones, on all of them alike; to read again is worth a try.
+        StorageError: If ranks have read different ones; raised on all ranks. Reading again may help.
     """
     found = checkpoints.newest()
     step = 0 if found is None else found.step
@@ -155,7 +155,7 @@ def tensors_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, 
 
 
 def restore(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Checkpoint) -> None:
-    """Put a model and its optimiser back to where `tensors_of` saw them.
+    """Restore a model and its optimiser to the state that `tensors_of` saved.
 
     Raises:
         CheckpointError: If the checkpoint has other parameters; the text says which.

@@ -1,4 +1,4 @@
-"""Gradients over ranks, summed by ourselves: DistributedDataParallel is bypassed by an inner loop and says nothing.
+"""Gradients over ranks, summed by ourselves: DistributedDataParallel is silently bypassed by an inner loop.
 
 Each rank adds its share of the step's mean, so the sum over ranks is the gradient of the whole step.
 """
@@ -16,8 +16,8 @@ from histoseg.models.norm import SyncedBatchNorm
 def sum_gradients(model: nn.Module) -> None:
     """Replace `.grad` by its sum over ranks, in one transfer.
 
-    A parameter without gradient on every rank keeps none, so its optimiser leaves it alone: a head whose task nobody
-    drew does not move, not even by momentum.
+    A parameter without a gradient on every rank keeps none, so the optimiser leaves it alone: a head whose task was
+    not drawn does not move, not even by momentum.
     """
     if not is_distributed():
         return
@@ -33,7 +33,7 @@ def sum_gradients(model: nn.Module) -> None:
 
 
 def largest_gradient(model: nn.Module) -> Tensor:
-    """The largest magnitude in any `.grad`; infinite or nan if one of them is, and 0 if there is none."""
+    """The largest magnitude in any `.grad`; infinite or nan if one of them is, 0 without any."""
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     return torch.nn.utils.get_total_norm(gradients, math.inf)
 
