@@ -110,10 +110,10 @@ def require_weights(plan: "Plan", store: "Store") -> None:
 
     networks = {run.network for run in plan.runs if isinstance(run, FoldRun) and run.network.weights}
     if networks:
-        from histoseg.models.weights import find_weights
+        from histoseg.models.cerberus.starting import find_weights
 
         for network in networks:
-            find_weights(network, store)
+            find_weights(network.weights, network.encoder, store)
 
 
 def fresh(folder: Path) -> Path:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from histoseg.errors import ConfigError
-from histoseg.loaders.mixed import TISSUE, MixedSampler, mixed_loader, pools_of
+from histoseg.loaders.mixed import MixedSampler, mixed_loader, pools_of
 from histoseg.runs.config import Data
 from histoseg.shards.reader import MetaDataset
+from histoseg.structures import TISSUE
 from histoseg.types import MixedBatch, Place
 
 if TYPE_CHECKING:

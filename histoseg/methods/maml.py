@@ -73,8 +73,8 @@ class Maml:
 
     def backward(self, model: "UNet", batch: MetaBatch) -> float:
         """Add this rank's share of the meta-gradient; return its share of the mean query loss after adaptation."""
-        if self.micro_batch and model.spec.norm != "group":
-            raise ConfigError("method.micro_batch needs model.norm = group: statistics of a batch tie its images")
+        if self.micro_batch and model.norm != "group":
+            raise ConfigError("method.micro_batch needs network.norm = group: statistics of a batch tie its images")
         total = 0.0
         for episode in batch.episodes:
             loss, gradient = self.meta_gradient(model, episode)

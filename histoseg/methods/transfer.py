@@ -61,7 +61,7 @@ def backward_batch(model: "UNet", batch: Batch) -> float:
 def _parts(model: "UNet", batch: Batch) -> Iterator[Patches]:
     """The batch in parts whose gradients add up to its own: whole where statistics of a batch tie its images."""
     side_px = batch.patches.images.shape[1]
-    return parts(batch.patches, num_at_once(model.spec.width, side_px) if model.spec.norm == "group" else 0)
+    return parts(batch.patches, num_at_once(model.width, side_px) if model.norm == "group" else 0)
 
 
 def num_at_once(width: int, side_px: int) -> int:

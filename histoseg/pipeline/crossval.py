@@ -7,20 +7,19 @@ set. No choice is made on them: the network is the one after the last step.
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from histoseg.errors import DataError
-from histoseg.inference.segment import segment
-from histoseg.loaders.mixed import TISSUE
 from histoseg.maps.colours import CLASS_COLOURS, to_rgb
 from histoseg.methods.subtyping import DECODER, typed_sources
-from histoseg.models.cerberus.network import Cerberus, Spec, build
+from histoseg.models.cerberus import CerberusSpec
+from histoseg.models.cerberus.network import Cerberus, with_type_decoder
 from histoseg.models.weights import Model, save_model, start_from
-from histoseg.pipeline.fold_scores import score_split, summarise, training_part
+from histoseg.pipeline.fold_scores import score_split, summarise, training_part, windows_of
 from histoseg.records.write import (
     PANEL_PX,
     PANELS,
@@ -37,6 +36,7 @@ from histoseg.runs.names import cell_id, digest, model_folder, pretraining_id, t
 from histoseg.seeds import number_of
 from histoseg.shards.reader import MetaDataset
 from histoseg.store.objects import Store
+from histoseg.structures import TISSUE
 from histoseg.training.checkpoint import Checkpoints
 from histoseg.training.loop import Lesson, Trained, train
 from histoseg.training.process import Process
@@ -54,30 +54,18 @@ def train_network(run: FoldRun, dataset: MetaDataset, store: Store, process: Pro
     """The network that a run and all that differ from it only in what follows share."""
     if process.leads:
         describe_training(run, dataset, store)
-    network = build(spec_of(run, dataset), run.seed)
-    start_from(network, store)
+    spec, tasks = spec_of(run), {name: dataset.sources[name].task for name in run.sources}
+    network = spec.build(tasks, run.seed, run.data.tissue_px)
+    start_from(network, spec.starting_weights(store), spec.weights)
     lesson = Lesson(label=f"train {run.label}", method=run.method, data=run.data, optim=run.optim, seed=run.seed)
     checkpoints = Checkpoints(store, f"{folder_of(run, dataset)}/pretrain")
     return train(network, lesson, training_part(run, dataset), checkpoints, process)
 
 
-def spec_of(run: FoldRun, dataset: MetaDataset) -> Spec:
-    """The network that the run's sources and method ask for.
-
-    Raises:
-        DataError: If sources of tissue differ in their classes.
-    """
-    tasks = [dataset.sources[name].task for name in run.sources]
-    kinds = {task.classes: task.name for task in tasks if task.structure == TISSUE}
-    if len(kinds) > 1:
-        raise DataError(f"{' and '.join(kinds.values())} have other classes of tissue; prepare them again")
-    structures = dict.fromkeys(task.structure for task in tasks if task.structure not in ("", TISSUE))
-    return Spec(
-        network=run.network,
-        decoders={structure: 3 if getattr(run.method, "contour", False) else 2 for structure in structures},
-        tissue=len(next(iter(kinds), ())),
-        tissue_cells=run.data.tissue_px // 16,
-    )
+def spec_of(run: FoldRun) -> CerberusSpec:
+    """The settings of the run's network."""
+    old, contour = run.network, bool(getattr(run.method, "contour", False))
+    return CerberusSpec(encoder=old.encoder, width=old.width, weights=old.weights, contour=contour)
 
 
 def _complete_cell(
@@ -102,7 +90,7 @@ def _complete_cell(
         "panels": list(_put_panels(network, run, dataset, store, folder)),
     }
     origin = f"{run.experiment} {run.scale} {run.label}, cell {cell}"
-    model = Model(network=network, classes=_classes(run, dataset), mpp=run.data.mpp, origin=origin)
+    model = Model(spec=spec_of(run), network=network, classes=_classes(run, dataset), mpp=run.data.mpp, origin=origin)
     save_model(model, store, model_folder(pretraining_id(run, dataset.checksums), cell))
     scores = record["scores"]["test"]
     headline = ", ".join(f"{name} {part.get('pq', part.get('map')) or 0:.3f}" for name, part in scores.items())
@@ -126,10 +114,7 @@ def _train_subtyping(
     if not typed or run.subtyping is None:
         raise DataError(f"none of {', '.join(run.sources)} tells classes of nuclei, which subtyping learns")
     num_types = dataset.sources[typed[0]].task.num_classes
-    spec = replace(network.spec, decoders={**network.spec.decoders, DECODER: num_types})
-    wider = build(spec, number_of(f"{DECODER} {run.seed}"))
-    wider.load_state_dict(network.state_dict(), strict=False)
-    wider.freeze_all_but(DECODER)
+    wider = with_type_decoder(network, "nuclei", num_types, number_of(f"{DECODER} {run.seed}"))
     how = [to_json(run)["subtyping"], to_json(run)["subtype_optim"]]
     checkpoints = Checkpoints(store, f"{folder_of(run, dataset)}/subtyping-{digest(how)}")
     label = f"subtyping {run.label}"
@@ -151,7 +136,10 @@ def _put_panels(
                 break
             shown[structure] = shown.get(structure, 0) + 1
             sample = dataset.whole_image(source, rows)
-            found = segment(network, sample.image, run.windows, [structure]).instance_maps[structure]
+            predicted = spec_of(run).predict(
+                network, sample.image, windows_of(run), heads=[structure], mpp=run.data.mpp
+            )
+            found = predicted.instance_maps[structure]
             truth = np.zeros_like(found) if sample.instance_map is None else sample.instance_map
             pictures = {"truth": outlined(sample.image, truth), "prediction": outlined(sample.image, found)}
             put = put_pictures(store, folder, sample.key, {"image": sample.image, **pictures})

@@ -17,6 +17,7 @@ from safetensors.torch import save
 
 from histoseg.distributed import sum_over_ranks
 from histoseg.inference.semantic import score
+from histoseg.maps.windows import OverlapWindows
 from histoseg.metrics.iou import (
     bootstrap_interval,
     iou_per_class,
@@ -96,9 +97,13 @@ def _confusions(model: UNet, run: Run, dataset: MetaDataset, split: Split, proce
     own = (dataset.whole_image(run.new_task, rows) for rows in images[place.rank :: place.world_size])
     num_classes = dataset.sources[run.new_task].task.num_classes
     found = np.zeros((len(images), num_classes, num_classes), np.int64)
-    for number, (_, _, counts) in enumerate(score(model, run.new_task, own, run.eval)):
+    for number, (_, _, counts) in enumerate(score(model, run.new_task, own, _windows(run))):
         found[place.rank + number * place.world_size] = counts
     return list(sum_over_ranks(torch.from_numpy(found).to(process.device)).cpu().numpy())
+
+
+def _windows(run: Run) -> OverlapWindows:
+    return OverlapWindows(window_px=run.eval.window_px, overlap=run.eval.overlap)
 
 
 def _curves(run: Run, pretrained: Trained[UNet], refined: Refined, dataset: MetaDataset) -> dict[str, Any]:
@@ -153,5 +158,5 @@ def _put_panels(run: Run, model: UNet, dataset: MetaDataset, store: Store) -> li
             sample.key,
             {"image": sample.image, "truth": sample.semantic_map, "prediction": predicted},
         )
-        for sample, predicted, _ in score(model, run.new_task, first, run.eval)
+        for sample, predicted, _ in score(model, run.new_task, first, _windows(run))
     ]

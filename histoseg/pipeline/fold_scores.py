@@ -11,9 +11,8 @@ import torch
 
 from histoseg.distributed import sum_over_ranks
 from histoseg.errors import DataError
-from histoseg.inference.segment import segment
-from histoseg.loaders.mixed import TISSUE
 from histoseg.maps.objects import vote_types
+from histoseg.maps.windows import MarginWindows
 from histoseg.methods.subtyping import typed_sources
 from histoseg.metrics.classification import average_precision_per_class, f1_per_class, mean_average_precision, mean_f1
 from histoseg.metrics.dice import dice_per_image_mean, dice_pooled
@@ -27,11 +26,13 @@ from histoseg.metrics.panoptic import (
     pq_per_image_mean,
 )
 from histoseg.models.cerberus.network import Cerberus
+from histoseg.models.cerberus.predict import predict
 from histoseg.models.otsu import otsu_objects
 from histoseg.runs.config import FoldRun
 from histoseg.shards.reader import MetaDataset
+from histoseg.structures import TISSUE
 from histoseg.training.process import Process
-from histoseg.types import IGNORE, Sample, Split, Structure
+from histoseg.types import IGNORE, Sample, Split
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,11 @@ Counts = tuple[PanopticCounts, ...]
 def training_part(run: FoldRun, dataset: MetaDataset) -> MetaDataset:
     """What a run may train on."""
     return replace(dataset, sources={name: dataset.sources[name] for name in run.sources}, training=run.train)
+
+
+def windows_of(run: FoldRun) -> MarginWindows:
+    """How the run divides whole images."""
+    return MarginWindows(window_px=run.windows.window_px, margin_px=run.windows.margin_px)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +62,7 @@ class ScoredImage:
     """
 
     split: Split
-    structure: Structure
+    structure: str
     source: str
     key: str
     patient: str
@@ -136,18 +142,18 @@ def _own_share(count: int, label: str, process: Process) -> Iterator[int]:
 
 
 def _numbers(
-    network: Cerberus, run: FoldRun, sample: Sample, structure: Structure, typed: bool, num_types: int
+    network: Cerberus, run: FoldRun, sample: Sample, structure: str, typed: bool, num_types: int
 ) -> np.ndarray:
     """An image's scores as numbers that can be added over ranks: four each of counts, pixels, Otsu's, and classes."""
     if sample.instance_map is None:
         raise DataError(f"{sample.key} has no instance map; prepare its source again")
-    found = segment(network, sample.image, run.windows, [structure])
+    found = predict(network, sample.image, windows_of(run), [structure], run.data.mpp)
     # What nobody annotated can be neither right nor wrong, and belongs to no object of the truth.
     is_known, true = sample.semantic_map != IGNORE, sample.instance_map
     predicted = found.instance_maps[structure] * is_known
     pixels = confusion((true > 0).astype(np.uint8), (predicted > 0).astype(np.uint8), 2)
     rows = [_row(count_panoptic(true, predicted)), pixels.ravel().astype(float)]
-    rows.append(_row(count_panoptic(true, otsu_objects(sample.image, structure) * is_known)))
+    rows.append(_row(count_panoptic(true, otsu_objects(sample.image, structure, run.data.mpp) * is_known)))
     by_class: Counts = (PanopticCounts(),) * (num_types - 1)
     if typed:
         true_types = vote_types(true, sample.semantic_map * is_known, num_types)[0]
@@ -170,7 +176,7 @@ def _score_tissue(
 ) -> tuple[np.ndarray, np.ndarray]:
     """True classes and probabilities of tiles, each seen by the square in its middle."""
     true = np.array([dataset.patch_class(*tile) for tile in tiles], np.int64)
-    found = np.zeros((len(tiles), max(1, network.spec.tissue)))
+    found = np.zeros((len(tiles), max(1, network.parts.tissue)))
     own = list(range(process.place.rank, len(tiles), process.place.world_size))
     for start in range(0, len(own), TILES_AT_ONCE):
         chosen = own[start : start + TILES_AT_ONCE]

@@ -13,7 +13,9 @@ from histoseg.errors import ConfigError
 
 MEMBERS = {
     "histoseg.sources": ("TASK", "entries", "read"),
+    "histoseg.models": ("SPEC",),
     "histoseg.methods": ("METHOD",),
+    "histoseg.scoring": ("EVALUATOR",),
     "histoseg.experiments": ("SCALES", "SOURCES", "SPEC", "runs", "why_missing"),
 }
 
@@ -21,7 +23,8 @@ MEMBERS = {
 def names(package: str) -> list[str]:
     """The public names in a package, sorted."""
     inside = pkgutil.iter_modules(importlib.import_module(package).__path__)
-    found = {module.name for module in inside if not module.name.startswith("_")}
+    # Networks are folders; the modules beside them are what networks share.
+    found = {m.name for m in inside if not m.name.startswith("_") and (m.ispkg or package != "histoseg.models")}
     return sorted(found | {point.name for point in entry_points(group=package)})
 
 
@@ -41,6 +44,16 @@ def load(package: str, name: str) -> Any:
     if package == "histoseg.sources" and module.TASK.name != name:  # Its shards would take another source's place.
         raise ConfigError(f"{where}: TASK.name is {module.TASK.name!r}; it must be {name!r}")
     return module
+
+
+def settings(package: str, name: str) -> type:
+    """The dataclass that the module of that name offers: its METHOD, SPEC or EVALUATOR.
+
+    Raises:
+        ConfigError: If there is no such module, or it is not what its package promises.
+    """
+    found: type = getattr(load(package, name), MEMBERS[package][0])
+    return found
 
 
 def _import(package: str, name: str) -> Any:

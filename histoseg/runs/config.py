@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from histoseg.errors import ConfigError
-from histoseg.types import Method, Split, Structure
+from histoseg.types import Method, Split
 
 Norm = Literal["group", "batch", "frozen"]
 Precision = Literal["fp32", "bf16"]
@@ -264,7 +264,7 @@ class FoldRun:
     experiment: str
     scale: str
     row: str
-    structures: tuple[Structure, ...]
+    structures: tuple[str, ...]
     method: Method
     sources: tuple[str, ...]
     train: tuple[Split, ...]

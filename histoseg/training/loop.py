@@ -80,7 +80,12 @@ def pretrain(run: Run, dataset: MetaDataset, checkpoints: Checkpoints, process: 
         TrainingError: If a loss or gradient is not a number; the last checkpoint stays as it was.
         StorageError: If ranks read different checkpoints.
     """
-    model = build(run.model, {name: index.task.num_classes for name, index in dataset.sources.items()}, run.seed)
+    model = build(
+        run.model.width,
+        run.model.norm,
+        {name: index.task.num_classes for name, index in dataset.sources.items()},
+        run.seed,
+    )
     lesson = Lesson(label=f"pretrain {run.label}", method=run.method, data=run.data, optim=run.optim, seed=run.seed)
     return train(model, lesson, dataset, checkpoints, process)
 

@@ -15,7 +15,7 @@ from histoseg.errors import DataError
 from histoseg.loaders.batches import BatchSampler, batch_loader
 from histoseg.methods.transfer import Transfer
 from histoseg.models.tensors import device_of
-from histoseg.models.unet.network import UNet, with_new_head
+from histoseg.models.unet.network import UNet, with_new_heads
 from histoseg.runs.config import Run
 from histoseg.seeds import number_of, stream
 from histoseg.shards.index import SourceIndex
@@ -77,7 +77,7 @@ def refine(
     """
     index = dataset.sources[run.new_task]
     seed = number_of(f"{run.new_task} {run.seed}")
-    model = with_new_head(pretrained, run.new_task, index.task.num_classes, seed)
+    model = with_new_heads(pretrained, {run.new_task: index.task.num_classes}, seed)
     model.to(process.device)
     model.bf16 = pretrained.bf16
     optimizer = torch.optim.Adam(model.parameters(), lr=run.refine.lr)

@@ -12,13 +12,14 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from histoseg.models.network import Network
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision's constants; the published code normalises with them.
 IMAGENET_STD = (0.229, 0.224, 0.225)
 LEVELS = 4
 
 
-class UNet(nn.Module):
+class UNet(Network):
     """Logits of one task from RGB images; `heads` holds a 1×1 convolution per task."""
 
     def __init__(self, width: int, norm: str, num_classes: Mapping[str, int]) -> None:
@@ -93,6 +94,17 @@ def with_new_heads(model: UNet, num_classes: Mapping[str, int], seed: int) -> UN
     body = {name: value for name, value in model.state_dict().items() if not name.startswith("heads.")}
     fresh.load_state_dict(body, strict=False)
     return fresh
+
+
+def as_unet(network: Network) -> UNet:
+    """The network, if it is a U-Net.
+
+    Raises:
+        TypeError: If it is another one.
+    """
+    if not isinstance(network, UNet):
+        raise TypeError(f"{type(network).__name__} is not a U-Net; give the settings and the network of one model")
+    return network
 
 
 def names_for(model: nn.Module, tasks: Iterable[str]) -> list[str]:

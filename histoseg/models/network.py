@@ -1,0 +1,21 @@
+"""What every network has in common, as the training loop and the scorers know it."""
+
+from torch import nn
+
+
+class Network(nn.Module):
+    """A network that can be trained.
+
+    Attributes:
+        bf16: Whether it computes in bfloat16 where that is safe.
+    """
+
+    bf16: bool
+
+    def compile_parts(self) -> None:
+        """Compile what is called in every step."""
+        raise NotImplementedError
+
+    def interpret_parts(self) -> None:
+        """Back to plain calls: whole images come in many sizes, and each would be compiled again."""
+        raise NotImplementedError
