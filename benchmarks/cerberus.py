@@ -24,14 +24,13 @@ from histoseg.methods.multitask import MultiTask
 from histoseg.models.cerberus.network import Cerberus, Spec, build
 from histoseg.models.losses import weighted_cross_entropy_per_image
 from histoseg.runs import catalog
-from histoseg.runs.config import Network
 from histoseg.shards.prepare import prepare_sources
 from histoseg.shards.reader import MetaDataset
 from histoseg.shards.writer import Recipe
 from histoseg.store.objects import connect
-from histoseg.types import MixedBatch, Place, Structure
+from histoseg.types import MixedBatch, Place
 
-STRUCTURES: tuple[Structure, ...] = ("gland", "lumen", "nuclei")
+STRUCTURES: tuple[str, ...] = ("gland", "lumen", "nuclei")
 SIDE_PX, BATCH, WIDTH, NUM_ROUNDS = 128, 12, 16, 7
 SOURCES = ("cerberus_gland", "cerberus_lumen", "lizard")
 NUM_STEPS = 12
@@ -45,8 +44,8 @@ def run() -> list[Finding]:
     return [*findings, measure_wait()]
 
 
-def compare_steps(present: tuple[Structure, ...], goal: float) -> list[Finding]:
-    spec = Spec(network=Network(width=WIDTH), decoders=dict.fromkeys(STRUCTURES, 2))
+def compare_steps(present: tuple[str, ...], goal: float) -> list[Finding]:
+    spec = CerberusParts(width=WIDTH, decoders=dict.fromkeys(STRUCTURES, 2))
     model, method, batch = build(spec, 0), MultiTask(batch=BATCH), draw_batch(present)
     model.eval()
     check_gradients(model, method, batch)
@@ -71,7 +70,7 @@ def compare_steps(present: tuple[Structure, ...], goal: float) -> list[Finding]:
     return compare(times, part, {reference: goal})
 
 
-def draw_batch(present: tuple[Structure, ...]) -> MixedBatch:
+def draw_batch(present: tuple[str, ...]) -> MixedBatch:
     rng, size = np.random.default_rng(0), (BATCH, SIDE_PX, SIDE_PX)
     structures = tuple(sorted(present[i % len(present)] for i in range(BATCH)))
     return MixedBatch(
@@ -120,7 +119,7 @@ def measure_wait() -> Finding:
         prepare_sources(SOURCES, raw, store, Recipe(data=sizes.data), pool, strict=True)
         opened = MetaDataset.open(store, SOURCES, sizes.data.layout, Path(name) / "cache")
         dataset = replace(opened, training=("fold1",))
-        spec = Spec(network=Network(width=sizes.width), decoders=dict.fromkeys(STRUCTURES, 3))
+        spec = CerberusParts(width=sizes.width, decoders=dict.fromkeys(STRUCTURES, 3))
         model, method = build(spec, 0), MultiTask(batch=sizes.batch, contour=True)
         batches = method.batches(dataset, sizes.data, seed=0, place=Place(), first_step=0)
         waited, spent = [], []

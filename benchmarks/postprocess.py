@@ -19,7 +19,6 @@ from skimage.segmentation import watershed
 
 from histoseg.models.cerberus.postprocess import separate
 from histoseg.models.cerberus.targets import instance_target
-from histoseg.types import Structure
 
 GLANDS_PX, NUM_GLAND_ROWS, NUM_GLAND_ROUNDS, GLAND_GOAL = 2000, 13, 3, 10.0
 NUCLEI_PX, NUM_NUCLEI_ROWS, NUM_NUCLEI_ROUNDS, NUCLEI_GOAL = 1000, 45, 9, 1.5
@@ -39,7 +38,7 @@ def draw_map(rng: np.random.Generator, size_px: int, num_rows: int, hole: float)
     return drawn
 
 
-def predict(instance_map: np.ndarray, structure: Structure, rng: np.random.Generator) -> np.ndarray:
+def predict(instance_map: np.ndarray, structure: str, rng: np.random.Generator) -> np.ndarray:
     """Probabilities as a decoder would give them: the target, blurred and with noise."""
     classes = instance_target(instance_map, structure, contour=True).classes
     logits = [cv2.GaussianBlur((classes == i).astype(np.float32), (0, 0), 1.0) * 8 for i in range(3)]

@@ -14,8 +14,8 @@ import numpy as np
 from _timing import Finding, compare, interleaved, one_thread, print_times, table
 from scipy import ndimage
 
-from histoseg.models.cerberus.targets import ELEMENT_PX, instance_target, split_pieces
-from histoseg.types import Structure
+from histoseg.models.cerberus.targets import instance_target, split_pieces
+from histoseg.structures import structure_of_objects
 
 SIDE_PX, NUM_ROUNDS = 448, 9
 GOAL = 5.0
@@ -66,7 +66,7 @@ def pieces_by_object(instance_map: np.ndarray) -> np.ndarray:
     return pieces
 
 
-def ours(instance_map: np.ndarray, structure: Structure) -> tuple[np.ndarray, np.ndarray]:
+def ours(instance_map: np.ndarray, structure: str) -> tuple[np.ndarray, np.ndarray]:
     target = instance_target(instance_map, structure, contour=True)
     return target.classes, target.weights
 
@@ -74,13 +74,13 @@ def ours(instance_map: np.ndarray, structure: Structure) -> tuple[np.ndarray, np
 def run() -> list[Finding]:
     """Many nuclei and few glands, then the splitting of pieces alone."""
     rng, findings = np.random.default_rng(0), []
-    structures: tuple[tuple[Structure, int], ...] = (("nuclei", 16), ("gland", 3))
+    structures: tuple[tuple[str, int], ...] = (("nuclei", 16), ("gland", 3))
     for structure, num_rows in structures:
         instance_map = draw_map(rng, num_rows)
         part = f"target of {len(np.unique(instance_map)) - 1} objects ({structure}), {SIDE_PX}²"
         calls = {
             "histoseg": partial(ours, instance_map, structure),
-            "object by object": partial(by_object, instance_map, ELEMENT_PX[structure]),
+            "object by object": partial(by_object, instance_map, structure_of_objects(structure).separation.element_px),
         }
         (classes, weights), (true_classes, true_weights) = (call() for call in calls.values())
         np.testing.assert_array_equal(classes, true_classes)

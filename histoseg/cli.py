@@ -185,13 +185,13 @@ def import_weights(
     out: Annotated[Path, typer.Option(help="Folder for the model, as `predict` takes it.")],
 ) -> None:
     """Turn the published Cerberus checkpoint into a model; nothing in the file is executed."""
-    from histoseg.models.weights import import_published, save_model
+    from histoseg.models.cerberus.published import import_published
+    from histoseg.models.weights import save_model
     from histoseg.store.objects import FileStore
 
     model = import_published(weights)
     save_model(model, FileStore(out), "")
-    spec = model.network.spec
-    heads = [f"{name} {count}" for name, count in {**spec.decoders, "tissue": spec.tissue}.items() if count]
+    heads = [f"{name} {count}" for name, count in model.spec.heads(model.network).num_classes.items()]
     print(f"{sum(value.numel() for value in model.network.parameters()):,} parameters")
     print(f"{len(heads)} heads with so many classes: {', '.join(heads)}")
     print(out)
@@ -209,11 +209,11 @@ def predict(
 ) -> None:
     """Find glands, lumina, nuclei and classes of tissue in whole images; what is there already is kept."""
     from histoseg.inference.predict import Options, predict_image, require_distinct
+    from histoseg.maps.windows import MarginWindows
     from histoseg.models.weights import load_model
-    from histoseg.runs.config import Windows
     from histoseg.store.objects import FileStore
 
-    options = Options(mpp=mpp, windows=Windows(window_px=window_px, margin_px=margin_px), overwrite=overwrite)
+    options = Options(mpp=mpp, windows=MarginWindows(window_px=window_px, margin_px=margin_px), overwrite=overwrite)
     require_distinct(images)
     loaded = load_model(model)
     loaded.network.to(_device())

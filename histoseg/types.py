@@ -1,7 +1,7 @@
 """The values that travel between layers. They hold NumPy arrays; only models and methods know torch."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
 from histoseg.errors import ConfigError
+from histoseg.structures import GROUP, is_structure, structures
 
 # Either the three splits of a source on its own, or the folds of all sources together and what lies outside of them.
 Split = Literal["train", "val", "test", "fold1", "fold2", "fold3", "external"]
@@ -18,8 +19,6 @@ FOLDS: tuple[Split, ...] = ("fold1", "fold2", "fold3")
 EXTERNAL: Split = "external"
 
 Kind = Literal["semantic", "instance", "patch"]
-# What Cerberus tells apart with one decoder each; tasks without any serve semantic segmentation only.
-Structure = Literal["", "gland", "lumen", "nuclei", "tissue"]
 
 IGNORE = 255  # The label of pixels that neither loss nor metric may count.
 MAP_IT = "map it in `read`, or correct the mask"
@@ -29,6 +28,10 @@ Curve = list[dict[str, int | float]]  # Points of a learning curve: a step or ep
 Image = UInt8[np.ndarray, "H W 3"]
 SemanticMap = UInt8[np.ndarray, "H W"]
 InstanceMap = Int32[np.ndarray, "H W"]
+
+
+def _list(choices: Iterable[str]) -> str:
+    return ", ".join(map(repr, choices))
 
 
 def say_labels(num_classes: int) -> str:
@@ -47,7 +50,7 @@ class Task:
         mpp: Microns per pixel at which the source publishes its images.
         licence: The terms its authors state.
         kind: What is annotated: classes of pixels, objects with classes, or one class for a whole image.
-        structure: The structure of Cerberus that its labels are of; empty if of none.
+        structure: The structure that its labels teach, see `histoseg.structures`; empty for semantic segmentation only.
         label_map_version: Raised whenever the same raw file would give another map.
     """
 
@@ -57,14 +60,15 @@ class Task:
     mpp: float
     licence: str
     kind: Kind = "semantic"
-    structure: Structure = ""
+    structure: str = ""
     label_map_version: int = 1
 
     def __post_init__(self) -> None:
-        for name, choices in (("kind", get_args(Kind)), ("structure", get_args(Structure))):
-            if (value := getattr(self, name)) not in choices:
-                wanted = ", ".join(map(repr, choices))
-                raise ConfigError(f"task {self.name}: {name} is {value!r}; choose from {wanted}")
+        if self.kind not in get_args(Kind):
+            raise ConfigError(f"task {self.name}: kind is {self.kind!r}; choose from {_list(get_args(Kind))}")
+        if self.structure and not is_structure(self.structure):
+            choices = f"choose from {_list(['', *structures()])}, or declare it in the entry-point group {GROUP}"
+            raise ConfigError(f"task {self.name}: structure is {self.structure!r}; {choices}")
         are_names = isinstance(self.classes, tuple) and all(isinstance(name, str) for name in self.classes)
         if not are_names or not 2 <= len(set(self.classes)) == len(self.classes) <= IGNORE:
             rule = f"a tuple of 2 to {IGNORE} different names, as ('background', 'gland')"
@@ -186,12 +190,12 @@ class MixedBatch:
     classes: UInt8[np.ndarray, "B P Q"]
     weights: Float32[np.ndarray, "B P Q"]
     types: UInt8[np.ndarray, "B P Q"]
-    structures: tuple[Structure, ...]
+    structures: tuple[str, ...]
     keys: tuple[str, ...]
     seeds: tuple[int, ...]
-    counts: Mapping[Structure, int]
+    counts: Mapping[str, int]
 
-    def owned(self, structure: Structure) -> slice:
+    def owned(self, structure: str) -> slice:
         """The place of a structure's patches."""
         first = self.structures.index(structure) if structure in self.structures else 0
         return slice(first, first + self.structures.count(structure))

@@ -106,10 +106,10 @@ def prepare(work: Work, store: "Store", data: "Data") -> list[str]:
 
 def require_weights(plan: "Plan", store: "Store") -> None:
     """Have all weights that runs start from in the store before anything is spent on one of them."""
-    from histoseg.models.settings import network_of
+    from histoseg.models.spec import network_of
 
     for network in {network_of(run) for run in plan.runs}:
-        network.fetch(store)
+        network.starting_weights(store)
 
 
 def fresh(folder: Path) -> Path:

@@ -67,7 +67,7 @@ def put_weights_given(options: Options, store: "Store") -> list[str]:
     """Put the weights that were given into the store; returns the assignments that make runs start from them."""
     if options.imagenet is None and options.start is None:
         return []
-    from histoseg.models.weights import import_imagenet, put_weights
+    from histoseg.models.cerberus.starting import import_imagenet, put_weights
 
     if options.imagenet is not None:
         logger.info("%s: ImageNet's weights of %s", options.imagenet, import_imagenet(options.imagenet, store))

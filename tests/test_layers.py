@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
-    ["types", "errors", "machine", "distributed", "seeds"],
+    ["types", "errors", "machine", "distributed", "seeds", "structures"],
     ["runs", "store"],
     ["maps", "metrics"],
     ["models"],
@@ -29,6 +29,7 @@ NO_TORCH = [
     "errors",
     "machine",
     "seeds",
+    "structures",
     "runs",
     "store",
     "kube",

@@ -9,7 +9,7 @@ from histoseg.methods.subtyping import Subtyping
 from histoseg.models.cerberus import CerberusSpec, Encoder
 from histoseg.runs.config import Data, Optim, Run, Select, Stage
 from histoseg.scoring.objects import Objects
-from histoseg.types import EXTERNAL, FOLDS, Split, Structure
+from histoseg.types import EXTERNAL, FOLDS, Split
 
 # A division trains on one fold, as the paper's published code does, and is scored on the third; the second is the
 # paper's for choosing a model, and as nothing is chosen here, it is left alone.
@@ -24,8 +24,8 @@ SOURCES_OF: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "tissue": (("kather5k", "nct_crc_he", "crc_tp"),),
 }
 SOURCES = tuple(name for lines in SOURCES_OF.values() for line in lines for name in line)
-SEGMENTATION: tuple[Structure, ...] = ("gland", "lumen", "nuclei")
-ALL: tuple[Structure, ...] = (*SEGMENTATION, "tissue")
+SEGMENTATION: tuple[str, ...] = ("gland", "lumen", "nuclei")
+ALL: tuple[str, ...] = (*SEGMENTATION, "tissue")
 
 # Sec. 4.4 names flip, rotation, blur and colour; how much is as in the published code, at 0.5 µm/px (20x).
 AUGMENTATION = Data(
@@ -86,7 +86,7 @@ class Row:
     """
 
     title: str
-    trainings: tuple[tuple[Structure, ...], ...]
+    trainings: tuple[tuple[str, ...], ...]
     mixed: bool = True
     encoder: Encoder = "resnet34"
     imagenet: bool = False
@@ -94,7 +94,7 @@ class Row:
     subtyping: bool = False
 
 
-SINGLE: tuple[tuple[Structure, ...], ...] = tuple((structure,) for structure in SEGMENTATION)
+SINGLE: tuple[tuple[str, ...], ...] = tuple((structure,) for structure in SEGMENTATION)
 SCALES: Mapping[str, Sizes] = {
     # All of the paper's experiment but its size: tables in minutes on two cores.
     "laptop": Sizes(
@@ -173,7 +173,7 @@ class FoldGrid:
         lines = (tuple(name for name in line if name in sources) for line in self.sources_of[structure])
         return next((line for line in lines if line), ())
 
-    def _trainings(self, row: str, sources: Sources) -> Iterator[tuple[Structure, ...]]:
+    def _trainings(self, row: str, sources: Sources) -> Iterator[tuple[str, ...]]:
         """The structures of each of a row's networks, as far as they are annotated in the prepared sources."""
         for structures in self.rows[row].trainings:
             found = tuple(s for s in structures if not self.why_missing(row, f"test.{s}.pq", sources))
@@ -185,7 +185,7 @@ class FoldGrid:
         scale: str,
         seed: int,
         name: str,
-        structures: tuple[Structure, ...],
+        structures: tuple[str, ...],
         division: tuple[tuple[Split, ...], Split],
         sources: Sources,
     ) -> Run:

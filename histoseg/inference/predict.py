@@ -1,12 +1,10 @@
-"""Whole images through a model: read, segment, and write what was found in forms that other programs open."""
+"""Whole images through a model: read, predict, and write what was found in forms that other programs open."""
 
 import hashlib
 import io
 import json
 import logging
-import math
 import time
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,42 +15,24 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.inference.export import (
-    Found,
-    Seen,
-    choose_colours,
-    class_names,
-    encode_map,
-    list_objects,
-    own_map,
-    to_geojson,
-    to_grid,
-    to_table,
-)
+from histoseg.inference.export import choose_colours, encode_map, shares, to_geojson, to_grid, to_table
+from histoseg.inference.objects import DetectedObject, PredictedImage, list_objects
 from histoseg.inference.overlay import draw_overlay
-from histoseg.inference.segment import segment
+from histoseg.inference.resolution import CREDIBLE_MPP, find_mpp
 from histoseg.machine import versions
+from histoseg.maps.windows import MarginWindows, Windows
 from histoseg.models.weights import Model
-from histoseg.runs.config import Windows
 from histoseg.runs.plain import digest
 from histoseg.shards.resample import resample
 from histoseg.sources._files import read_image
 from histoseg.store.objects import Store
-from histoseg.types import Image, Sample, Structure
+from histoseg.structures import TISSUE, structure, structures
+from histoseg.types import Image, Sample
 
 logger = logging.getLogger(__name__)
 
 LARGE_PX = 10_000**2  # All of an image is in memory at once, with Cerberus' five decoders 93 bytes a pixel: then 9 GB.
-# Scanners are within 0.1 and 4; files that only state 72 or 300 dots per inch for print mean no resolution of tissue.
-CREDIBLE_MPP = (0.05, 5.0)
-DISAGREEMENT = 0.05
-MICRONS_PER_INCH = 25400
 SUMMARY = "summary.json"
-PLURAL: Mapping[Structure, tuple[str, str]] = {
-    "gland": ("gland", "glands"),
-    "lumen": ("lumen", "lumina"),
-    "nuclei": ("nucleus", "nuclei"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +41,11 @@ class Options:
 
     Attributes:
         mpp: Microns per pixel of the images; None takes what each file says.
-        overwrite: Whether images are segmented again whose results are there.
+        overwrite: Whether images whose results exist are predicted again.
     """
 
     mpp: float | None = None
-    windows: Windows = field(default_factory=Windows)
+    windows: Windows = field(default_factory=MarginWindows)
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -75,29 +55,29 @@ class Options:
 
 
 def predict_image(path: Path, model: Model, store: Store, options: Options) -> str:
-    """Write what the model sees in one image below `<stem>/` of a store; returns a line that tells what it was.
+    """Write what a model predicts in one image below `<stem>/` of a store; returns a line about the result.
 
-    The summary is written last: an image with one made of the same bytes, model and options is left as it is.
+    The summary is written last: an image whose summary states the same bytes, model and options is left as it is.
 
     Raises:
-        DataError: If the file is no image, or its resolution is unknown or contradicts what was given.
+        DataError: If the file is not an image, or its resolution is unknown or contradicts what was given.
     """
     begun = time.perf_counter()
     made_of = _digest_inputs(path, model, options)
     if not options.overwrite and model.sha256 and _is_done(store, path.stem, made_of):
         return f"{path.name}: already there"
     image = read_image(path)
-    seen = look(path.stem, image, find_mpp(path, options.mpp), model, options.windows)
-    objects = list_objects(seen)
-    files = make_files(seen, image, objects)
-    summary = summarise(seen, objects, model) | {
+    predicted = look(path.stem, image, find_mpp(path, options.mpp), model, options.windows)
+    objects = list_objects(predicted)
+    files = make_files(predicted, image, objects)
+    summary = summarise(predicted, objects, model) | {
         "image": path.name,
         "windows": asdict(options.windows),
         "files": sorted(files),
         "made_of": made_of,
     }
     _write(store, path.stem, files, summary)
-    return f"{path.name}: {describe(seen)} in {time.perf_counter() - begun:.1f} s"
+    return f"{path.name}: {describe(predicted)} in {time.perf_counter() - begun:.1f} s"
 
 
 def require_distinct(paths: Sequence[Path]) -> None:
@@ -115,49 +95,15 @@ def require_distinct(paths: Sequence[Path]) -> None:
         first[path.stem] = path
 
 
-def find_mpp(path: Path, given: float | None) -> float:
-    """Microns per pixel of an image, as given or as its file says.
-
-    Raises:
-        DataError: If neither is known, or the two differ by more than 5 %.
-    """
-    stored = stored_mpp(path)
-    if given is None and stored is None:
-        raise DataError(f"{path}: the file does not say how large a pixel is; give --mpp, its microns per pixel")
-    if given is not None and stored is not None and abs(given / stored - 1) > DISAGREEMENT:
-        raise DataError(
-            f"{path}: --mpp {given:g}, but the file says {stored:.4g} microns per pixel; leave out --mpp to believe "
-            "the file, or correct the resolution that it states"
-        )
-    mpp = given if given is not None else stored
-    return float(mpp or 0)
-
-
-def stored_mpp(path: Path) -> float | None:
-    """Microns per pixel that a PNG or TIFF states; None if it states none, or one that no microscope has."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Odd tags, large images: `read_image` has judged the file already.
-            with PillowImage.open(path) as header:
-                dots = header.info.get("dpi") if header.format in ("PNG", "TIFF") else None
-    except PillowImage.DecompressionBombError:
-        return None
-    if not dots or not all(math.isfinite(per_inch) and per_inch > 0 for per_inch in dots):
-        return None
-    x, y = (MICRONS_PER_INCH / float(per_inch) for per_inch in dots)
-    low, high = CREDIBLE_MPP
-    return x if low <= x <= high and abs(x / y - 1) < 0.01 else None
-
-
-def look(name: str, image: Image, mpp: float, model: Model, windows: Windows) -> Seen:
-    """What the model sees in an image, which is resampled to the resolution it was trained at."""
+def look(name: str, image: Image, mpp: float, model: Model, windows: Windows) -> PredictedImage:
+    """What a model predicts in an image, which is resampled to the resolution that the model was trained at."""
     blank = np.zeros(image.shape[:2], np.uint8)
     given = Sample(key="image", patient="image", image=image, semantic_map=blank, mpp=mpp)
     shown = resample(given, model.mpp).image
     _warn_if_large(name, shown, model)
-    return Seen(
+    return PredictedImage(
         name=name,
-        segmentation=segment(model.network, shown, windows),
+        prediction=model.spec.predict(model.network, shown, windows, mpp=model.mpp),
         classes=model.classes,
         image_px=(image.shape[0], image.shape[1]),
         seen_px=(shown.shape[0], shown.shape[1]),
@@ -169,63 +115,74 @@ def _warn_if_large(name: str, shown: Image, model: Model) -> None:
     height, width = shown.shape[:2]
     if height * width > LARGE_PX:
         size = f"{width} x {height} px at {model.mpp:g} microns per pixel"
-        gigabytes = 4 * sum(model.network.spec.decoders.values()) * height * width / 1e9
+        heads = model.spec.heads(model.network).num_classes
+        gigabytes = 4 * sum(count for head, count in heads.items() if head != TISSUE) * height * width / 1e9
         text = "%s: %s; its maps alone take %.1f GB of memory; where there is less, cut the image into regions"
         logger.warning(text, name, size, gigabytes)
 
 
-def make_files(seen: Seen, image: Image, objects: Sequence[Found]) -> dict[str, bytes]:
+def make_files(predicted: PredictedImage, image: Image, objects: Sequence[DetectedObject]) -> dict[str, bytes]:
     """The contents of all files but the summary, by name."""
-    colours = choose_colours(seen)
+    colours = choose_colours(predicted)
     files = {
         "objects.csv": to_table(objects).encode(),
-        "objects.geojson": _json(to_geojson(objects, colours, seen.name)),
+        "objects.geojson": _json(to_geojson(objects, colours, predicted.name)),
     }
-    for structure in seen.segmentation.instance_maps:
-        ending, body = encode_map(own_map(seen, structure))
-        files[f"{structure}.{ending}"] = body
-    if (grid := to_grid(seen)) is not None:
+    for name, label_map in {**predicted.prediction.instance_maps, **predicted.prediction.semantic_maps}.items():
+        ending, body = encode_map(predicted.own_map(label_map))
+        files[f"{name}.{ending}"] = body
+    if (grid := to_grid(predicted)) is not None:
         files["tissue.json"] = _json(grid)
     overlay = io.BytesIO()
-    PillowImage.fromarray(draw_overlay(image, seen, objects, colours)).save(overlay, "PNG")
+    PillowImage.fromarray(draw_overlay(image, predicted, objects, colours)).save(overlay, "PNG")
     files["overlay.png"] = overlay.getvalue()
     return files
 
 
-def summarise(seen: Seen, objects: Sequence[Found], model: Model) -> dict[str, Any]:
-    """Counts, and what they are from."""
-    grid = to_grid(seen)
+def summarise(predicted: PredictedImage, objects: Sequence[DetectedObject], model: Model) -> dict[str, Any]:
+    """Counts of objects and shares of the image's area, and what they are from."""
+    grid = to_grid(predicted)
     return {
-        "size_px": [seen.image_px[1], seen.image_px[0]],
-        "mpp": seen.mpp,
+        "size_px": [predicted.image_px[1], predicted.image_px[0]],
+        "mpp": predicted.mpp,
         "model": {"sha256": model.sha256, "origin": model.origin, "mpp": model.mpp},
         "histoseg": _version(),
-        "counts": {structure: _counts(seen, structure, objects) for structure in seen.segmentation.instance_maps},
+        "counts": {name: _counts(predicted, name, objects) for name in predicted.prediction.instance_maps},
         "tissue": None if grid is None else grid["shares"],
+        "pixels": {
+            task: shares(predicted.classes[task], np.bincount(found.ravel(), minlength=len(predicted.classes[task])))
+            for task, found in predicted.prediction.semantic_maps.items()
+        },
     }
 
 
-def _counts(seen: Seen, structure: Structure, objects: Sequence[Found]) -> dict[str, Any]:
+def _counts(predicted: PredictedImage, name: str, objects: Sequence[DetectedObject]) -> dict[str, Any]:
     """How many there are, of each class, and how many are too small to have a pixel of the image of their own."""
-    counts = Counter(found.class_name for found in objects if found.structure == structure)
-    names = class_names(seen.classes, structure)[1:]
-    told = {name: counts[name] for name in names} | ({"": counts[""]} if names and counts[""] else {})
-    visible = int(np.count_nonzero(np.unique(own_map(seen, structure))))
-    return {"all": counts.total(), "classes": told, "not_in_map": counts.total() - visible}
+    counts = Counter(found.class_name for found in objects if found.structure == name)
+    names = predicted.class_names(name)[1:]
+    by_class = {name: counts[name] for name in names} | ({"": counts[""]} if names and counts[""] else {})
+    own_map = predicted.own_map(predicted.prediction.instance_maps[name])
+    visible = int(np.count_nonzero(np.unique(own_map)))
+    return {"all": counts.total(), "classes": by_class, "not_in_map": counts.total() - visible}
 
 
-def describe(seen: Seen) -> str:
+def describe(predicted: PredictedImage) -> str:
     """The counts in words: "no gland, 1 lumen, 12 nuclei"."""
-    counts = {structure: len(seen.segmentation.classes[structure]) for structure in seen.segmentation.instance_maps}
     words = [
-        f"no {PLURAL[structure][0]}" if count == 0 else f"{count} {PLURAL[structure][count != 1]}"
-        for structure, count in counts.items()
+        _say_count(len(found), structure(name).singular, structure(name).plural)
+        for name, found in predicted.prediction.classes.items()
     ]
+    if predicted.prediction.semantic_maps:
+        words.append(f"classes of {', '.join(predicted.prediction.semantic_maps)}")
     return ", ".join(words) or "classes of tissue"
 
 
+def _say_count(count: int, singular: str, plural: str) -> str:
+    return f"{count or 'no'} {plural if count > 1 else singular}"
+
+
 def _digest_inputs(path: Path, model: Model, options: Options) -> str:
-    """What stands for all that an image's results depend on."""
+    """A digest of everything that an image's results depend on."""
     try:
         body = path.read_bytes()
     except OSError as error:
@@ -235,10 +192,11 @@ def _digest_inputs(path: Path, model: Model, options: Options) -> str:
 
 
 def _write(store: Store, folder: str, files: Mapping[str, bytes], summary: Mapping[str, Any]) -> None:
-    """All files, the summary last; what an earlier model wrote and this one has not is removed."""
+    """All files, the summary last; files of another model that this one does not write are removed."""
+    earlier = _read_summary(store, folder).get("files", [])
     store.delete(f"{folder}/{SUMMARY}")
-    stale = {f"{structure}.{ending}" for structure in PLURAL for ending in ("png", "tif")} | {"tissue.json"}
-    for name in stale - files.keys():
+    maps = {f"{name}.{ending}" for name in structures() for ending in ("png", "tif")}
+    for name in {*maps, "tissue.json", *earlier} - files.keys():
         store.delete(f"{folder}/{name}")
     for name, body in files.items():
         store.put(f"{folder}/{name}", body)
@@ -246,16 +204,24 @@ def _write(store: Store, folder: str, files: Mapping[str, bytes], summary: Mappi
 
 
 def _is_done(store: Store, folder: str, made_of: str) -> bool:
-    """Whether all files are there that a summary made of the same names."""
+    """Whether there is a summary made of the same inputs, and all files that it names."""
+    summary = _read_summary(store, folder)
+    return summary.get("made_of") == made_of and all(
+        store.size(f"{folder}/{name}") is not None for name in summary["files"]
+    )
+
+
+def _read_summary(store: Store, folder: str) -> dict[str, Any]:
+    """The summary of an earlier prediction; empty if there is none that can be read."""
     key = f"{folder}/{SUMMARY}"
     if store.size(key) is None:
-        return False
+        return {}
     try:
         summary = json.loads(store.get(key))
-        names = summary["files"] if summary["made_of"] == made_of else None
-    except (ValueError, KeyError, TypeError):
-        return False
-    return names is not None and all(store.size(f"{folder}/{name}") is not None for name in names)
+    except ValueError:
+        return {}
+    is_whole = isinstance(summary, dict) and isinstance(summary.get("files"), list)
+    return summary if is_whole and all(isinstance(name, str) for name in summary["files"]) else {}
 
 
 def _json(value: Any) -> bytes:

@@ -17,11 +17,11 @@ from histoseg.loaders.prefetch import PatchPlan, prefetch
 from histoseg.runs.config import Data, Run
 from histoseg.seeds import stream
 from histoseg.shards.reader import MetaDataset
-from histoseg.types import IGNORE, InstanceMap, MixedBatch, Place, Structure, Target
+from histoseg.structures import TISSUE
+from histoseg.types import IGNORE, InstanceMap, MixedBatch, Place, Target
 
 TISSUE_SHARE = 0.3  # Sec. 3.2.1: super tasks "are selected with probabilities of 0.7 and 0.3"
-TISSUE: Structure = "tissue"
-TargetOf = Callable[[InstanceMap, str], Target]
+TargetOf = Callable[[InstanceMap, str, float], Target]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Pool:
 class StructurePlan:
     """The patches of one structure in a rank's share of a step, before any pixel is read."""
 
-    structure: Structure
+    structure: str
     patches: tuple[PatchPlan, ...]
 
 
@@ -54,7 +54,7 @@ class StepPlan:
     """A rank's share of a step; `counts` is of all ranks."""
 
     parts: tuple[StructurePlan, ...]
-    counts: Mapping[Structure, int]
+    counts: Mapping[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class MixedSampler:
         mixed: Whether each patch of a step draws its structure (p = 1/T), or all have the same one.
     """
 
-    pools: Mapping[Structure, Pool]
+    pools: Mapping[str, Pool]
     batch: int
     mixed: bool
     seed: int
@@ -77,11 +77,11 @@ class MixedSampler:
             raise DataError(f"no images to train on for {', '.join(empty)}")
 
     @cached_property
-    def _objects(self) -> tuple[Structure, ...]:
+    def _objects(self) -> tuple[str, ...]:
         """The structures whose objects are annotated: the super task of large patches."""
         return tuple(structure for structure in self.pools if structure != TISSUE)
 
-    def structures(self, step: int) -> list[Structure]:
+    def structures(self, step: int) -> list[str]:
         """The structure of each patch of a step, sorted, so that every rank gets as many of each, to within one."""
         rng = stream(self.seed, 0, step)
         is_tissue = TISSUE in self.pools and (not self._objects or rng.random() < TISSUE_SHARE)
@@ -92,13 +92,13 @@ class MixedSampler:
     def plan(self, step: int, place: Place) -> StepPlan:
         """A rank's patches of a step: every world-size-th."""
         structures = self.structures(step)
-        patches: dict[Structure, list[PatchPlan]] = {structure: [] for structure in dict.fromkeys(structures)}
+        patches: dict[str, list[PatchPlan]] = {structure: [] for structure in dict.fromkeys(structures)}
         for i in range(place.rank, self.batch, place.world_size):
             patches[structures[i]].append(self._draw(structures[i], step, i))
         parts = (StructurePlan(structure=name, patches=tuple(plans)) for name, plans in patches.items())
         return StepPlan(parts=tuple(parts), counts={name: structures.count(name) for name in patches})
 
-    def _draw(self, structure: Structure, step: int, i: int) -> PatchPlan:
+    def _draw(self, structure: str, step: int, i: int) -> PatchPlan:
         rng, pool = stream(self.seed, 1, step, i), self.pools[structure]
         drawn = int(np.searchsorted(self._cumulative[structure], rng.random(), side="right"))
         return PatchPlan(
@@ -106,7 +106,7 @@ class MixedSampler:
         )
 
     @cached_property
-    def _cumulative(self) -> dict[Structure, np.ndarray]:
+    def _cumulative(self) -> dict[str, np.ndarray]:
         """The upper end of each sample's part of the interval from 0 to 1, the last one left open."""
         return {name: np.cumsum(pool.share)[:-1] / pool.share.sum() for name, pool in self.pools.items()}
 
@@ -116,9 +116,9 @@ class MixedSampler:
             yield self.plan(step, place)
 
 
-def pools_of(dataset: MetaDataset, data: Data) -> dict[Structure, Pool]:
+def pools_of(dataset: MetaDataset, data: Data) -> dict[str, Pool]:
     """The training samples of each structure that the sources have, in the order of the sources."""
-    by_structure: dict[Structure, list[str]] = {}
+    by_structure: dict[str, list[str]] = {}
     for name, index in dataset.sources.items():
         if index.task.structure:
             by_structure.setdefault(index.task.structure, []).append(name)
@@ -170,11 +170,11 @@ class _Cutter:
             counts=plan.counts,
         )
 
-    def _objects(self, plan: PatchPlan, structure: Structure) -> tuple[np.ndarray, Target, np.ndarray]:
+    def _objects(self, plan: PatchPlan, structure: str) -> tuple[np.ndarray, Target, np.ndarray]:
         image, semantic_map = self._dataset.read(plan.source, plan.row)
         instance_map = self._dataset.read_instances(plan.source, plan.row)
         patch, (types, instances) = self._local.large(image, [semantic_map, instance_map], plan.seed)
-        target = self._teach(instances.astype(np.int32), structure)
+        target = self._teach(instances.astype(np.int32), structure, self._data.mpp)
         target.weights[types == IGNORE] = 0
         return patch, target, types.astype(np.uint8)  # albumentations stacks maps, so they come back as the widest.
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from histoseg.models.settings import network_of
 from histoseg.runs.config import Run
 from histoseg.shards.reader import MetaDataset
 from histoseg.types import Task
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
 
 def begin(run: Run, tasks: Mapping[str, Task], before: "Network | None", seed: int) -> "Network":
     """A new network for some tasks, or a copy of the one of the stage before with what these tasks need."""
+    from histoseg.models.spec import network_of
+
     if before is None:
         return network_of(run).build(tasks, seed, run.data.tissue_px)
     return network_of(run).extend(before, tasks, seed)

@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from histoseg.loaders.mixed import TISSUE
 from histoseg.models.cerberus.network import DROPOUT, Cerberus
 from histoseg.models.losses import weighted_cross_entropy_per_image
 from histoseg.models.tensors import device_of, to_device
-from histoseg.types import MixedBatch, Structure
+from histoseg.structures import TISSUE
+from histoseg.types import MixedBatch
 
 
 class Weighting(Protocol):
@@ -40,7 +40,7 @@ def backward(model: Cerberus, batch: MixedBatch, method: Weighting) -> float:
     return float(total.detach())
 
 
-def _by_structure(features: list[Tensor], batch: MixedBatch) -> dict[Structure, list[Tensor]]:
+def _by_structure(features: list[Tensor], batch: MixedBatch) -> dict[str, list[Tensor]]:
     """The features of each structure's patches; of none, if this rank has no patch of it.
 
     Split, for the gradient of a slice is as large as all features: zeros but for its own.
@@ -51,9 +51,7 @@ def _by_structure(features: list[Tensor], batch: MixedBatch) -> dict[Structure, 
     return {name: [level[i] for level in levels] for i, name in enumerate(names)}
 
 
-def _logits(
-    model: Cerberus, features: list[Tensor], batch: MixedBatch, structure: Structure
-) -> Float[Tensor, "B C P Q"]:
+def _logits(model: Cerberus, features: list[Tensor], batch: MixedBatch, structure: str) -> Float[Tensor, "B C P Q"]:
     """Logits of a structure's head for that structure's patches, from their features."""
     if structure != TISSUE:
         return model.decode(features, structure)
@@ -61,7 +59,7 @@ def _logits(
     return model.classify(features, to_device(kept, features[-1].device))
 
 
-def _losses(logits: Float[Tensor, "B C P Q"], batch: MixedBatch, structure: Structure) -> Float[Tensor, " B"]:
+def _losses(logits: Float[Tensor, "B C P Q"], batch: MixedBatch, structure: str) -> Float[Tensor, " B"]:
     """The loss of each of this rank's patches of a structure."""
     own = batch.owned(structure)
     classes = to_device(batch.classes[own], logits.device).long()

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from histoseg.errors import ConfigError
-from histoseg.loaders.mixed import TISSUE, MixedSampler, mixed_loader, pools_of
+from histoseg.loaders.mixed import MixedSampler, mixed_loader, pools_of
 from histoseg.methods._begin import begin, num_steps
 from histoseg.runs.config import Run
 from histoseg.shards.reader import MetaDataset
+from histoseg.structures import TISSUE
 from histoseg.types import MixedBatch, Place, Task
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -13,8 +13,8 @@ from histoseg.distributed import sum_over_ranks
 from histoseg.errors import CheckpointError
 from histoseg.machine import git_commit, versions
 from histoseg.models.network import Network
-from histoseg.models.settings import network_of
-from histoseg.models.weights import Model, save_model
+from histoseg.models.spec import network_of
+from histoseg.models.weights import Model, save_model, start_from
 from histoseg.records.schema import Point
 from histoseg.runs.config import Run, Select
 from histoseg.runs.names import stage_name, to_json
@@ -23,10 +23,12 @@ from histoseg.seeds import number_of
 from histoseg.shards.reader import MetaDataset
 from histoseg.store.keys import model_folder, stage_folder
 from histoseg.store.objects import Store
+from histoseg.structures import TISSUE
 from histoseg.training.checkpoint import Checkpoints
 from histoseg.training.loop import Trained, Training, train
 from histoseg.training.method import method_of
 from histoseg.training.process import Process
+from histoseg.types import Task
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +63,7 @@ def train_stage(
     if _is_finished(name, store, process):
         return _load(network, name, store, process)
     if before is None:
-        network_of(run).start(network, store)
+        start_from(network, network_of(run).starting_weights(store), run.address)
     if process.leads:
         store.put(f"{stage_folder(name)}/run.json", _describe(run, dataset))
     training = Training(
@@ -90,7 +92,7 @@ def _validation(run: Run, number: int, dataset: MetaDataset, process: Process) -
     """What scores a network on the val split of the sources that a stage trains on."""
     evaluator = evaluator_of(run)
     select = Select(sources=run.stages[number].select.sources, splits=("val",))
-    return lambda network: evaluator.validate(network, dataset, select, process)
+    return lambda network: evaluator.validate(network, run, dataset, select, process)
 
 
 def evaluator_of(run: Run) -> Evaluator:
@@ -144,12 +146,21 @@ def _save(trained: Trained, run: Run, number: int, dataset: MetaDataset, store: 
     name = stage_name(run, number, dataset.checksums)
     sources = [source for stage in run.stages[: number + 1] for source in stage.select.sources]
     tasks = {source: dataset.sources[source].task for source in sources}
+    spec = network_of(run)
     model = Model(
+        spec=spec,
         network=trained.model,
-        classes=network_of(run).class_names(trained.model, tasks),
+        classes=class_names(spec.heads(trained.model).num_classes, tasks),
         mpp=run.data.mpp or tasks[sources[-1]].mpp,
         origin=f"{run.experiment} {run.scale}, {label_of(run, number)}, seed {run.seed}",
     )
     save_model(model, store, model_folder(name))
     finished = _Finished(curve=trained.curve, best_step=trained.best_step, seconds=trained.seconds)
     store.put(_finished_key(name), finished.model_dump_json().encode())
+
+
+def class_names(heads: Iterable[str], tasks: Mapping[str, Task]) -> dict[str, tuple[str, ...]]:
+    """What the classes of each head are called: of a task's pixels, of tissue, or of a structure's objects."""
+    named = {name: task.classes for name, task in tasks.items()}
+    named |= {TISSUE if task.structure == TISSUE else f"{task.structure}_type": task.classes for task in tasks.values()}
+    return {name: named[name] for name in heads if name in named}

@@ -32,7 +32,7 @@ class Scores:
 class Evaluator(Protocol):
     """How a network is scored. A frozen dataclass whose fields say how images are predicted."""
 
-    def validate(self, network: Network, dataset: MetaDataset, select: Select, process: Process) -> float:
+    def validate(self, network: Network, run: Run, dataset: MetaDataset, select: Select, process: Process) -> float:
         """One score by which an epoch is chosen, higher is better, the same on every rank; nan if undefined."""
         ...
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from histoseg.errors import DataError
-from histoseg.loaders.mixed import TISSUE
 from histoseg.maps.objects import vote_types
+from histoseg.maps.windows import MarginWindows
 from histoseg.metrics.classification import average_precision_per_class, f1_per_class, mean_average_precision, mean_f1
 from histoseg.metrics.dice import dice_per_image_mean, dice_pooled
 from histoseg.metrics.iou import confusion
@@ -26,12 +26,13 @@ from histoseg.metrics.panoptic import (
     pq_per_image_mean,
 )
 from histoseg.records.schema import Counts, Panel, ScoredImage
-from histoseg.runs.config import Run, Select, Windows
+from histoseg.runs.config import Run, Select
 from histoseg.shards.reader import MetaDataset
+from histoseg.structures import TISSUE
 from histoseg.types import IGNORE, Sample, Split
 
 if TYPE_CHECKING:
-    from histoseg.models.cerberus.network import Cerberus
+    from histoseg.models.network import Network
     from histoseg.scoring._pictures import Pictures
     from histoseg.scoring._protocol import Scores
     from histoseg.training.process import Process
@@ -57,25 +58,24 @@ class Objects:
         _ = self.windows  # Refuses sizes that cannot be.
 
     @property
-    def windows(self) -> Windows:
+    def windows(self) -> MarginWindows:
         """The same for the functions that predict."""
-        return Windows(window_px=self.window_px, margin_px=self.margin_px)
+        return MarginWindows(window_px=self.window_px, margin_px=self.margin_px)
 
-    def validate(self, network: "Cerberus", dataset: MetaDataset, select: Select, process: "Process") -> float:
+    def validate(self, network: "Network", run: Run, dataset: MetaDataset, select: Select, process: "Process") -> float:
         """Mean over structures of the mean PQ over images."""
-        counts = self._count(network, dataset, select, {}, "validate", process)
+        counts = self._count(network, run, dataset, select, process)
         by_structure = _by_structure(counts)
         found = [pq_per_image_mean(_plain(image.objects) for image in images) for images in by_structure.values()]
         return float(np.nanmean(found)) if found else float("nan")
 
     def score(
-        self, network: "Cerberus", run: Run, dataset: MetaDataset, process: "Process", pictures: "Pictures"
+        self, network: "Network", run: Run, dataset: MetaDataset, process: "Process", pictures: "Pictures"
     ) -> "Scores":
         """PQ, DQ, SQ, Dice, mPQ and mPQ+ of each structure, beside Otsu's threshold; mAP and mF1 of tissue."""
         from histoseg.scoring._protocol import Scores
 
-        typed = typed_classes(run, dataset)
-        images = self._count(network, dataset, run.score, typed, f"score {run.address}", process)
+        images = self._count(network, run, dataset, run.score, process)
         names: dict[Split, str] = {split: split if i else "test" for i, split in enumerate(run.score.splits)}
         scores, sizes = summarise(images, names)
         per_class: dict[str, Mapping[str, float]] = {}
@@ -96,27 +96,21 @@ class Objects:
         )
 
     def _count(
-        self,
-        network: "Cerberus",
-        dataset: MetaDataset,
-        select: Select,
-        typed: Mapping[str, tuple[str, ...]],
-        label: str,
-        process: "Process",
+        self, network: "Network", run: Run, dataset: MetaDataset, select: Select, process: "Process"
     ) -> list[ScoredImage]:
-        """Every image of some splits; each rank predicts its share, and all get all. `typed`: see `typed_classes`."""
+        """Every image of some splits; each rank predicts its share, and all get all."""
         import torch
 
         from histoseg.distributed import sum_over_ranks
 
-        images = list(_images(dataset, select))
+        images, typed = list(_images(dataset, select)), typed_classes(run, dataset)
         num_types = max([1, *map(len, typed.values())])
         numbers = np.zeros((len(images), 4 * (3 + num_types - 1)))
-        for i in _own_share(len(images), label, process):
+        for i in _own_share(len(images), f"score {run.address}", process):
             _, source, rows = images[i]
             task, sample = dataset.sources[source].task, dataset.whole_image(source, rows)
             is_typed = typed.get(task.structure) == task.classes
-            numbers[i] = self._numbers(network, sample, task.structure, is_typed, num_types)
+            numbers[i] = self._numbers(network, run, sample, task.structure, (is_typed, num_types))
         shared = sum_over_ranks(torch.from_numpy(numbers).to(process.device)).cpu().numpy()
         found = []
         for (split, source, rows), row in zip(images, shared, strict=True):
@@ -140,15 +134,19 @@ class Objects:
         return found
 
     def _numbers(
-        self, network: "Cerberus", sample: Sample, structure: str, is_typed: bool, num_types: int
+        self, network: "Network", run: Run, sample: Sample, structure: str, types: tuple[bool, int]
     ) -> np.ndarray:
-        """An image's scores as numbers that add over ranks: four each of counts, pixels, Otsu's counts, and classes."""
-        from histoseg.inference.segment import segment
-        from histoseg.models.otsu import otsu_objects
+        """An image's scores as numbers that add over ranks: four each of counts, pixels, Otsu's counts, and classes.
 
+        `types` says whether classes of objects are scored, and for how many there is room.
+        """
+        from histoseg.models.otsu import otsu_objects
+        from histoseg.models.spec import network_of
+
+        is_typed, num_types = types
         if sample.instance_map is None:
             raise DataError(f"{sample.key} has no instance map; prepare its source again")
-        found = segment(network, sample.image, self.windows, [structure])
+        found = network_of(run).predict(network, sample.image, self.windows, heads=[structure], mpp=run.data.mpp)
         # What was not annotated can be neither right nor wrong, and belongs to no object of the truth.
         is_known, true = sample.semantic_map != IGNORE, sample.instance_map
         predicted = found.instance_maps[structure] * is_known
@@ -163,39 +161,40 @@ class Objects:
         return np.concatenate([*rows, *map(_row, by_class)])
 
     def _tissue(
-        self, network: "Cerberus", run: Run, dataset: MetaDataset, split: Split, process: "Process"
+        self, network: "Network", run: Run, dataset: MetaDataset, split: Split, process: "Process"
     ) -> tuple[np.ndarray, np.ndarray]:
         """True classes and probabilities of the tiles of a split, each seen by the square in its middle."""
         import torch
 
         from histoseg.distributed import sum_over_ranks
+        from histoseg.models.spec import classifier_of
 
         sources = [name for name in run.score.sources if dataset.sources[name].task.structure == TISSUE]
         tiles = [(name, row) for name in sources for row in dataset.sources[name].rows(split).tolist()]
         true = np.array([dataset.patch_class(*tile) for tile in tiles], np.int64)
-        found = np.zeros((len(tiles), max(1, network.spec.tissue)))
+        found = np.zeros((len(tiles), max(1, len(_tissue_classes(dataset, run.score)))))
         own = list(range(process.place.rank, len(tiles), process.place.world_size))
-        with torch.no_grad():
-            for start in range(0, len(own), TILES_AT_ONCE):
-                chosen = own[start : start + TILES_AT_ONCE]
-                batch = np.stack([_middle(dataset.read(*tiles[i])[0], run.data.tissue_px) for i in chosen])
-                logits = network.classify(network.encode(torch.from_numpy(batch).to(process.device)))
-                found[chosen] = logits.double().softmax(dim=1)[:, :, 0, 0].cpu().numpy()
+        for start in range(0, len(own), TILES_AT_ONCE):
+            chosen = own[start : start + TILES_AT_ONCE]
+            batch = np.stack([_middle(dataset.read(*tiles[i])[0], run.data.tissue_px) for i in chosen])
+            found[chosen] = classifier_of(run).classify(network, batch)
         return true, sum_over_ranks(torch.from_numpy(found).to(process.device)).cpu().numpy()
 
-    def _panels(self, network: "Cerberus", run: Run, dataset: MetaDataset, pictures: "Pictures") -> Iterator[Panel]:
+    def _panels(self, network: "Network", run: Run, dataset: MetaDataset, pictures: "Pictures") -> Iterator[Panel]:
         """The first images of each structure, with outlines of what is annotated and what was predicted."""
-        from histoseg.inference.segment import segment
+        from histoseg.models.spec import network_of
         from histoseg.scoring._pictures import PANELS, outlined
 
         shown: dict[str, int] = {}
+        spec = network_of(run)
         for _, source, rows in _images(dataset, Select(sources=run.score.sources, splits=run.score.splits[:1])):
             structure = dataset.sources[source].task.structure
             if shown.get(structure, 0) == PANELS:
                 continue
             shown[structure] = shown.get(structure, 0) + 1
             sample = dataset.whole_image(source, rows)
-            found = segment(network, sample.image, self.windows, [structure]).instance_maps[structure]
+            predicted = spec.predict(network, sample.image, self.windows, heads=[structure], mpp=run.data.mpp)
+            found = predicted.instance_maps[structure]
             truth = np.zeros_like(found) if sample.instance_map is None else sample.instance_map
             score = count_panoptic(truth, found * (sample.semantic_map != IGNORE)).pq
             drawn = {"truth": outlined(sample.image, truth), "prediction": outlined(sample.image, found)}

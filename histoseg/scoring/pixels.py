@@ -3,15 +3,17 @@
 MetaHistoSeg (Yuan, Esteva & Xu 2022), Eq. 1.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from histoseg.maps.windows import OverlapWindows
 from histoseg.metrics.iou import (
     bootstrap_interval,
+    confusion,
     iou_per_class,
     majority_miou,
     miou_pooled,
@@ -25,7 +27,7 @@ from histoseg.shards.reader import MetaDataset
 from histoseg.types import Sample, SemanticMap
 
 if TYPE_CHECKING:
-    from histoseg.models.unet.network import UNet
+    from histoseg.models.network import Network
     from histoseg.scoring._pictures import Pictures
     from histoseg.scoring._protocol import Scores
     from histoseg.training.process import Process
@@ -44,24 +46,22 @@ class Pixels:
     bootstrap: int = 1000
 
     def __post_init__(self) -> None:
-        side = self.window_px
-        require(side >= 16 and side % 16 == 0, "evaluator.window_px", side, "a multiple of 16")
-        require(0 <= self.overlap < 1, "evaluator.overlap", self.overlap, "at least 0 and below 1")
+        OverlapWindows(window_px=self.window_px, overlap=self.overlap)  # Refuses impossible sizes.
         require(self.bootstrap >= 0, "evaluator.bootstrap", self.bootstrap, "0 (no interval) or more")
 
-    def validate(self, network: "UNet", dataset: MetaDataset, select: Select, process: "Process") -> float:
+    def validate(self, network: "Network", run: Run, dataset: MetaDataset, select: Select, process: "Process") -> float:
         """Pooled mIoU."""
-        return miou_pooled(self._confusions(network, dataset, select, process))
+        return miou_pooled(self._confusions(network, run, dataset, select, process))
 
     def score(
-        self, network: "UNet", run: Run, dataset: MetaDataset, process: "Process", pictures: "Pictures"
+        self, network: "Network", run: Run, dataset: MetaDataset, process: "Process", pictures: "Pictures"
     ) -> "Scores":
         """Pooled, per-image and present mIoU, the interval, and those of the most frequent class."""
         from histoseg.scoring._protocol import Scores
 
         source = _only(run.score)
         index = dataset.sources[source]
-        confusions = self._confusions(network, dataset, run.score, process)
+        confusions = self._confusions(network, run, dataset, run.score, process)
         scores = summarise(confusions, int(index.class_pixels("train").argmax()), self.bootstrap, run.seed)
         classes = dict(zip(index.task.classes, iou_per_class(confusions).tolist(), strict=True))
         return Scores(
@@ -73,12 +73,13 @@ class Pixels:
             panels=tuple(self._panels(network, run, dataset, pictures)) if process.leads else (),
         )
 
-    def _confusions(self, network: "UNet", dataset: MetaDataset, select: Select, process: "Process") -> np.ndarray:
+    def _confusions(
+        self, network: "Network", run: Run, dataset: MetaDataset, select: Select, process: "Process"
+    ) -> np.ndarray:
         """The confusion matrix of each image, int64 (N, C, C); every rank predicts its share and gets all."""
         import torch
 
         from histoseg.distributed import sum_over_ranks
-        from histoseg.inference.semantic import score
 
         source, place = _only(select), process.place
         images = list(dataset.images(source, select.splits[0]).values())
@@ -86,18 +87,29 @@ class Pixels:
         own = (dataset.whole_image(source, rows) for rows in images[place.rank :: place.world_size])
         num_classes = dataset.sources[source].task.num_classes
         found = np.zeros((len(images), num_classes, num_classes), np.int64)
-        for number, (_, _, counts) in enumerate(score(network, source, own, self.window_px, self.overlap)):
+        for number, (_, _, counts) in enumerate(self._predicted(network, run, source, own)):
             found[place.rank + number * place.world_size] = counts
         total: np.ndarray = sum_over_ranks(torch.from_numpy(found).to(process.device)).cpu().numpy()
         return total
 
-    def _panels(self, network: "UNet", run: Run, dataset: MetaDataset, pictures: "Pictures") -> list[Panel]:
-        from histoseg.inference.semantic import score
+    def _predicted(
+        self, network: "Network", run: Run, source: str, samples: Iterable[Sample]
+    ) -> Iterator[tuple[Sample, SemanticMap, np.ndarray]]:
+        """Each image with its predicted map and its confusion matrix, int64 (C, C), rows true."""
+        from histoseg.models.spec import network_of
+
+        spec, windows = network_of(run), OverlapWindows(window_px=self.window_px, overlap=self.overlap)
+        num_classes = spec.heads(network).num_classes[source]
+        for sample in samples:
+            predicted = spec.predict(network, sample.image, windows, heads=[source]).semantic_maps[source]
+            yield sample, predicted, confusion(sample.semantic_map, predicted, num_classes)
+
+    def _panels(self, network: "Network", run: Run, dataset: MetaDataset, pictures: "Pictures") -> list[Panel]:
         from histoseg.scoring._pictures import PANELS
 
         source = _only(run.score)
         first = islice(dataset.whole_images(source, run.score.splits[0]), PANELS)
-        found = score(network, source, first, self.window_px, self.overlap)
+        found = self._predicted(network, run, source, first)
         classes = dataset.sources[source].task.classes
         return [_panel(source, classes, sample, predicted, counts, pictures) for sample, predicted, counts in found]
 

@@ -7,36 +7,35 @@ from itertools import combinations
 import cv2
 import numpy as np
 import pytest
+from beartype.roar import BeartypeException
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 from PIL import Image as PillowImage
+
+from histoseg.inference import export as exports
+from histoseg.inference import overlay
+from histoseg.inference.objects import PredictedImage, list_objects, outline
+from histoseg.models.cerberus.published import PUBLISHED_CLASSES
+from histoseg.models.prediction import Prediction
 
 CLASSES = {"nuclei_type": ("background", "round", "long"), "tissue": ("nothing", "muscle", "fat")}
 CANVAS_PX = 40
 
 
-@pytest.fixture(scope="module")
-def exports():
-    from histoseg.inference import export as exports
-
-    return exports
-
-
-def make_seen(exports, maps, kinds, *, scale=1.0, mpp=0.5, **changes):
+def make_predicted(maps, kinds, *, scale=1.0, mpp=0.5, **changes):
     """A segmentation of those maps, in an image that has `scale` times as many pixels along each side."""
-    from histoseg.inference.segment import Segmentation
-
     height, width = next(iter(maps.values())).shape
-    segmentation = Segmentation(
+    prediction = Prediction(
         instance_maps=maps,
         classes={name: np.array(kinds[name], np.uint8) for name in maps},
         class_probabilities={name: np.full(len(kinds[name]), 0.75) for name in maps},
         tissue=changes.pop("tissue", None),
         tissue_px=16,
     )
-    return exports.Seen(
+    return PredictedImage(
         name="slide",
-        segmentation=segmentation,
+        prediction=prediction,
         classes=changes.pop("classes", CLASSES),
         image_px=(round(height * scale), round(width * scale)),
         seen_px=(height, width),
@@ -57,9 +56,9 @@ def maps():
 KINDS = {"gland": [0], "nuclei": [2, 0]}
 
 
-def test_objects_are_told_in_the_pixels_of_the_image(exports, maps):
-    seen = make_seen(exports, maps, KINDS, scale=2, mpp=0.25)
-    gland, long, dot = exports.list_objects(seen)
+def test_objects_are_told_in_the_pixels_of_the_image(maps):
+    predicted = make_predicted(maps, KINDS, scale=2, mpp=0.25)
+    gland, long, dot = list_objects(predicted)
     assert (gland.structure, gland.id, gland.class_name, gland.class_probability) == ("gland", 1, "", None)
     assert gland.box == (4, 8, 64, 48)  # Columns 2 to 32 and rows 4 to 24, twice
     assert gland.centroid == pytest.approx((34, 28))  # Their middle
@@ -71,8 +70,8 @@ def test_objects_are_told_in_the_pixels_of_the_image(exports, maps):
     assert sorted(map(tuple, dot.ring.tolist())) == [(70, 61), (71, 60), (71, 62), (72, 61)]
 
 
-def test_the_table_can_be_read_back(exports, maps):
-    rows = list(csv.DictReader(io.StringIO(exports.to_table(exports.list_objects(make_seen(exports, maps, KINDS))))))
+def test_the_table_can_be_read_back(maps):
+    rows = list(csv.DictReader(io.StringIO(exports.to_table(list_objects(make_predicted(maps, KINDS))))))
     assert tuple(rows[0]) == exports.COLUMNS
     assert [row["structure"] for row in rows] == ["gland", "nuclei", "nuclei"]
     assert [row["class"] for row in rows] == ["", "long", ""]
@@ -81,15 +80,15 @@ def test_the_table_can_be_read_back(exports, maps):
     assert [rows[0][f"{side}_px"] for side in ("left", "top", "right", "bottom")] == ["2.00", "4.00", "32.00", "24.00"]
 
 
-def test_without_objects_there_is_a_header(exports):
+def test_without_objects_there_is_a_header():
     assert exports.to_table([]).strip() == ",".join(exports.COLUMNS)
     assert exports.to_geojson([], {}, "slide") == {"type": "FeatureCollection", "features": []}
 
 
-def test_geojson_is_as_qupath_reads_it(exports, maps):
-    seen = make_seen(exports, maps, KINDS)
-    colours = exports.choose_colours(seen)
-    collection = exports.to_geojson(exports.list_objects(seen), colours, "slide")
+def test_geojson_is_as_qupath_reads_it(maps):
+    predicted = make_predicted(maps, KINDS)
+    colours = exports.choose_colours(predicted)
+    collection = exports.to_geojson(list_objects(predicted), colours, "slide")
     again = json.loads(json.dumps(collection, allow_nan=False))
     assert again == collection
     gland, long, dot = collection["features"]
@@ -109,9 +108,9 @@ def test_geojson_is_as_qupath_reads_it(exports, maps):
         )
 
 
-def test_ids_are_the_same_each_time_and_differ_between_objects(exports, maps):
-    seen = make_seen(exports, maps, KINDS)
-    objects, colours = exports.list_objects(seen), exports.choose_colours(seen)
+def test_ids_are_the_same_each_time_and_differ_between_objects(maps):
+    predicted = make_predicted(maps, KINDS)
+    objects, colours = list_objects(predicted), exports.choose_colours(predicted)
     collections = [exports.to_geojson(objects, colours, name) for name in ("slide", "slide", "other")]
     first, again, other = ([feature["id"] for feature in found["features"]] for found in collections)
     assert first == again
@@ -146,9 +145,9 @@ def cross(first, second):
     )
 )
 @settings(max_examples=60, deadline=None)
-def test_an_outline_never_meets_itself(exports, rows):
+def test_an_outline_never_meets_itself(rows):
     mask = np.array(rows)
-    ring = exports.outline(mask)
+    ring = outline(mask)
     assert len(ring) >= 4
     edges = list(zip(ring, np.roll(ring, -1, axis=0), strict=True))
     for (i, first), (j, second) in combinations(enumerate(edges), 2):
@@ -159,39 +158,37 @@ def test_an_outline_never_meets_itself(exports, rows):
     assert (ring <= [mask.shape[1], mask.shape[0]]).all()
 
 
-def test_an_outline_encloses_the_area_of_its_pixels(exports):
+def test_an_outline_encloses_the_area_of_its_pixels():
     mask = cv2.circle(np.zeros((60, 60), np.uint8), (30, 28), 20, 1, cv2.FILLED) > 0
-    ring = exports.outline(mask)
+    ring = outline(mask)
     # Each corner outward cuts an eighth of a pixel, each inward adds one; there are four more outward.
     assert area_within(ring) == pytest.approx(mask.sum() - 0.5)
     assert len(ring) < 100
 
 
-def test_the_outline_of_several_pieces_is_that_of_the_largest(exports):
+def test_the_outline_of_several_pieces_is_that_of_the_largest():
     mask = np.zeros((10, 10), bool)
     mask[0:2, 0:2] = mask[2:8, 2:8] = True  # They touch by a corner.
-    ring = exports.outline(mask)
+    ring = outline(mask)
     assert area_within(ring) == pytest.approx(36 - 0.5)
     assert ring.min() == 2
 
 
-def test_every_class_has_a_colour_of_its_own_up_to_eight(exports):
-    from histoseg.models.weights import PUBLISHED_CLASSES
-
+def test_every_class_has_a_colour_of_its_own_up_to_eight():
     maps = {name: np.zeros((4, 4), np.int32) for name in ("gland", "nuclei")}
     kinds = {"gland": [], "nuclei": []}
-    colours = exports.choose_colours(make_seen(exports, maps, kinds, classes=PUBLISHED_CLASSES))
+    colours = exports.choose_colours(make_predicted(maps, kinds, classes=PUBLISHED_CLASSES))
     told = [colour for (_, name), colour in colours.items() if name]
     assert len(told) == len(set(told)) == 8  # Six of nuclei, two of glands
     assert colours["nuclei", ""] not in told
 
 
-def test_tissue_is_a_grid_whose_shares_count_area(exports):
+def test_tissue_is_a_grid_whose_shares_count_area():
     maps = {"nuclei": np.zeros((24, 40), np.int32)}
     tissue = np.full((3, 3, 4), 0.1, np.float32)  # One row and column more than the image has
     for row, column, kind in [(0, 0, 1), (0, 1, 1), (0, 2, 2), (1, 0, 0), (1, 1, 0), (1, 2, 2)]:
         tissue[kind, row, column] = 0.8
-    grid = exports.to_grid(make_seen(exports, maps, {"nuclei": []}, scale=0.5, mpp=1.0, tissue=tissue))
+    grid = exports.to_grid(make_predicted(maps, {"nuclei": []}, scale=0.5, mpp=1.0, tissue=tissue))
     assert grid["class_map"] == [[1, 1, 2], [0, 0, 2]]
     assert grid["side_px"] == [8, 8]
     assert grid["side_um"] == 8
@@ -199,12 +196,12 @@ def test_tissue_is_a_grid_whose_shares_count_area(exports):
     # Of 24 × 40 pixels the squares have 16 and 8 rows, and 16, 16 and 8 columns.
     area = {"nothing": 8 * 32, "muscle": 16 * 32, "fat": 24 * 8}
     assert grid["shares"] == {name: round(px / 960, 4) for name, px in area.items()}
-    assert exports.to_grid(make_seen(exports, maps, {"nuclei": []})) is None
+    assert exports.to_grid(make_predicted(maps, {"nuclei": []})) is None
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 0.5])
-def test_a_map_has_the_size_of_the_image(exports, maps, scale):
-    own = exports.own_map(make_seen(exports, maps, KINDS, scale=scale), "gland")
+def test_a_map_has_the_size_of_the_image(maps, scale):
+    own = make_predicted(maps, KINDS, scale=scale).own_map(maps["gland"])
     assert own.shape == (CANVAS_PX * scale, CANVAS_PX * scale)
     expected = np.zeros(own.shape, np.int32)
     expected[int(4 * scale) : int(24 * scale), int(2 * scale) : int(32 * scale)] = 1
@@ -212,7 +209,7 @@ def test_a_map_has_the_size_of_the_image(exports, maps, scale):
 
 
 @pytest.mark.parametrize(("largest", "ending"), [(0, "png"), (65535, "png"), (65536, "tif"), (2**31 - 1, "tif")])
-def test_an_instance_map_keeps_its_numbers(exports, largest, ending):
+def test_an_instance_map_keeps_its_numbers(largest, ending):
     instance_map = np.zeros((5, 7), np.int32)
     instance_map[2, 3] = largest
     found, body = exports.encode_map(instance_map)
@@ -222,33 +219,23 @@ def test_an_instance_map_keeps_its_numbers(exports, largest, ending):
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((3, 3), np.int32), np.zeros(3, bool)])
-def test_an_outline_needs_a_mask(exports, wrong):
-    from beartype.roar import BeartypeException
-    from jaxtyping import TypeCheckError
-
+def test_an_outline_needs_a_mask(wrong):
     with pytest.raises((BeartypeException, TypeCheckError)):
-        exports.outline(wrong)
+        outline(wrong)
 
 
-@pytest.fixture(scope="module")
-def overlay():
-    from histoseg.inference import overlay
-
-    return overlay
-
-
-def draw(exports, overlay, seen, grey=200):
-    image = np.full((*seen.image_px, 3), grey, np.uint8)
-    objects, colours = exports.list_objects(seen), exports.choose_colours(seen)
-    return overlay.draw_overlay(image, seen, objects, colours), colours
+def draw(predicted, grey=200):
+    image = np.full((*predicted.image_px, 3), grey, np.uint8)
+    objects, colours = list_objects(predicted), exports.choose_colours(predicted)
+    return overlay.draw_overlay(image, predicted, objects, colours), colours
 
 
 def rgb(colour):
     return tuple(bytes.fromhex(colour[1:]))
 
 
-def test_the_overlay_draws_each_class_in_its_colour_where_it_is(exports, overlay, maps):
-    picture, colours = draw(exports, overlay, make_seen(exports, maps, KINDS, mpp=0.5))
+def test_the_overlay_draws_each_class_in_its_colour_where_it_is(maps):
+    picture, colours = draw(make_predicted(maps, KINDS, mpp=0.5))
     assert picture.shape[0] > 2 * CANVAS_PX  # At 0.5 µm it is shown at twice its size, with a legend below.
     assert picture.shape[1] == overlay.MIN_WIDTH_PX
     assert tuple(picture[2 * 14, 2 * 2]) == rgb(colours["gland", ""])
@@ -259,19 +246,19 @@ def test_the_overlay_draws_each_class_in_its_colour_where_it_is(exports, overlay
         assert (legend == rgb(colours[kind])).all(axis=1).any()
 
 
-def test_the_overlay_frames_tissue_but_not_background(exports, overlay):
+def test_the_overlay_frames_tissue_but_not_background():
     tissue = np.zeros((3, 1, 2), np.float32)
     tissue[1, 0, 0], tissue[0, 0, 1] = 1, 1
     maps = {"nuclei": np.zeros((16, 32), np.int32)}
-    picture, _ = draw(exports, overlay, make_seen(exports, maps, {"nuclei": []}, tissue=tissue, mpp=0.25))
-    colour = rgb(exports.tissue_colour(1))
+    picture, _ = draw(make_predicted(maps, {"nuclei": []}, tissue=tissue, mpp=0.25))
+    colour = rgb(exports.class_colour(1))
     assert tuple(picture[2, 8]) == colour
     assert tuple(picture[8, 8]) == (200, 200, 200)
     assert (picture[:16, 16:32] == 200).all()
 
 
-def test_large_images_are_not_zoomed(exports, overlay):
+def test_large_images_are_not_zoomed():
     maps = {"nuclei": np.zeros((4, overlay.MAX_ZOOMED_PX + 1), np.int32)}
-    picture, _ = draw(exports, overlay, make_seen(exports, maps, {"nuclei": []}))
+    picture, _ = draw(make_predicted(maps, {"nuclei": []}))
     assert picture.shape[1] == overlay.MAX_ZOOMED_PX + 1
     assert math.isclose(picture[0, 0, 0], 200)

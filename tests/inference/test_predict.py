@@ -1,12 +1,28 @@
+import io
 import json
 import math
 
+import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image as PillowImage
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from histoseg import cli
+from histoseg.errors import DataError, StorageError
+from histoseg.inference.objects import list_objects
+from histoseg.inference.predict import Options, look, predict_image, summarise
+from histoseg.inference.resolution import find_mpp, stored_mpp
+from histoseg.maps.windows import MarginWindows
+from histoseg.models.cerberus import CerberusSpec
+from histoseg.models.cerberus.network import CerberusParts, build
+from histoseg.models.cerberus.published import PUBLISHED_CLASSES, published_name
+from histoseg.models.prediction import Prediction
+from histoseg.models.spec import Heads
+from histoseg.models.unet import UNetSpec
+from histoseg.models.weights import Model, load_model, save_model
+from histoseg.store.objects import FileStore
 
 WINDOWS = ["--window-px", "96", "--margin-px", "16"]
 FILES = ["gland.png", "lumen.png", "nuclei.png", "objects.csv", "objects.geojson", "overlay.png", "tissue.json"]
@@ -15,15 +31,12 @@ FILES = ["gland.png", "lumen.png", "nuclei.png", "objects.csv", "objects.geojson
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """The folder of a small model with random numbers."""
-    from histoseg.models.cerberus.network import Spec, build
-    from histoseg.models.weights import PUBLISHED_CLASSES, Model, save_model
-    from histoseg.runs.config import Network
-    from histoseg.store.objects import FileStore
-
     decoders = {"gland": 3, "lumen": 3, "nuclei": 3, "nuclei_type": 7, "gland_type": 3}
-    network = build(Spec(network=Network(encoder="unet", width=8), decoders=decoders, tissue=9, tissue_cells=2), 0)
+    network = build(CerberusParts(encoder="unet", width=8, decoders=decoders, tissue=9, tissue_cells=2), 0)
+    spec = CerberusSpec(encoder="unet", width=8, contour=True)
     folder = tmp_path_factory.mktemp("model")
-    save_model(Model(network=network, classes=PUBLISHED_CLASSES, mpp=0.5, origin="a test"), FileStore(folder), "")
+    model = Model(spec=spec, network=network, classes=PUBLISHED_CLASSES, mpp=0.5, origin="a test")
+    save_model(model, FileStore(folder), "")
     return folder
 
 
@@ -104,11 +117,6 @@ def test_what_is_there_is_kept_until_something_changes(capsys, model, image, tmp
 
 
 def test_a_summary_is_never_beside_files_of_another_run(model, image, tmp_path, monkeypatch):
-    from histoseg.errors import StorageError
-    from histoseg.inference.predict import Options, predict_image
-    from histoseg.models.weights import load_model
-    from histoseg.store.objects import FileStore
-
     store, loaded = FileStore(tmp_path / "out"), load_model(model)
     predict_image(image, loaded, store, Options(mpp=0.5))
     assert "slide/summary.json" in store.list()
@@ -123,16 +131,11 @@ def test_a_summary_is_never_beside_files_of_another_run(model, image, tmp_path, 
 
 
 def test_files_of_structures_that_a_model_has_not_are_removed(model, image, tmp_path):
-    from histoseg.inference.predict import Options, predict_image
-    from histoseg.models.cerberus.network import Spec, build
-    from histoseg.models.weights import Model, load_model
-    from histoseg.runs.config import Network
-    from histoseg.store.objects import FileStore
-
     store = FileStore(tmp_path / "out")
     predict_image(image, load_model(model), store, Options(mpp=0.5))
-    network = build(Spec(network=Network(encoder="unet", width=4), decoders={"lumen": 2}), 0).eval()
-    predict_image(image, Model(network=network, classes={}, mpp=0.5, origin=""), store, Options(mpp=0.5))
+    network = build(CerberusParts(encoder="unet", width=4, decoders={"lumen": 2}), 0).eval()
+    other = Model(spec=CerberusSpec(encoder="unet", width=4), network=network, classes={}, mpp=0.5, origin="")
+    predict_image(image, other, store, Options(mpp=0.5))
     names = [key.removeprefix("slide/") for key in store.list()]
     assert names == ["lumen.png", "objects.csv", "objects.geojson", "overlay.png", "summary.json"]
 
@@ -202,30 +205,21 @@ def save(path, mpp=None, **options):
     ],
 )
 def test_a_file_tells_its_resolution_where_it_is_credible(tmp_path, name, mpp, expected):
-    from histoseg.inference.predict import stored_mpp
-
     found = stored_mpp(save(tmp_path / name, mpp))
     assert found == (None if expected is None else pytest.approx(expected, rel=1e-3))
 
 
 def test_a_tiff_may_count_per_centimetre(tmp_path):
-    from histoseg.inference.predict import stored_mpp
-
     tags = ImageFileDirectory_v2()
     tags[282], tags[283], tags[296] = 40000.0, 40000.0, 3  # 10,000 µm / 40,000
     assert stored_mpp(save(tmp_path / "a.tif", tiffinfo=tags)) == pytest.approx(0.25)
 
 
 def test_pixels_that_are_not_square_have_no_resolution(tmp_path):
-    from histoseg.inference.predict import stored_mpp
-
     assert stored_mpp(save(tmp_path / "a.png", dpi=(50800, 25400))) is None
 
 
 def test_a_given_resolution_must_agree_with_the_file(tmp_path):
-    from histoseg.errors import DataError
-    from histoseg.inference.predict import find_mpp
-
     path = save(tmp_path / "a.png", 0.5)
     assert find_mpp(path, None) == pytest.approx(0.5, rel=1e-3)
     assert find_mpp(path, 0.52) == 0.52
@@ -234,35 +228,27 @@ def test_a_given_resolution_must_agree_with_the_file(tmp_path):
 
 
 def test_an_image_is_seen_at_the_resolution_of_the_model(model, monkeypatch):
-    from histoseg.inference import predict
-    from histoseg.models.weights import load_model
-    from histoseg.runs.config import Windows
-
     loaded, sizes = load_model(model), []
-    segment = predict.segment
+    predict = CerberusSpec.predict
 
-    def watched(network, image, windows):
+    def watched(self, network, image, windows, **options):
         sizes.append(image.shape[:2])
-        return segment(network, image, windows)
+        return predict(self, network, image, windows, **options)
 
-    monkeypatch.setattr(predict, "segment", watched)
+    monkeypatch.setattr(CerberusSpec, "predict", watched)
     for mpp, expected in [(0.25, (30, 40)), (1.0, (120, 160)), (0.505, (60, 80))]:  # 1 % off is not resampled.
-        seen = predict.look("slide", draw_pixels(), mpp, loaded, Windows(window_px=96, margin_px=16))
+        seen = look("slide", draw_pixels(), mpp, loaded, MarginWindows(window_px=96, margin_px=16))
         assert sizes[-1] == seen.seen_px == expected
         assert seen.image_px == (60, 80)
 
 
-def squares(network, image, windows):
+def squares(spec, network, image, windows, **_):
     """Stands for the network: a nucleus is what is dark, at least 3 pixels wide."""
-    import cv2
-
-    from histoseg.inference.segment import Segmentation
-
     dark = cv2.morphologyEx((image[..., 0] < 100).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     nuclei = cv2.connectedComponents(dark, ltype=cv2.CV_32S)[1]
     count = int(nuclei.max())
     maps = {name: np.zeros(nuclei.shape, np.int32) for name in ("gland", "lumen")} | {"nuclei": nuclei}
-    return Segmentation(
+    return Prediction(
         instance_maps=maps,
         classes={name: np.full(count if name == "nuclei" else 0, 2, np.uint8) for name in maps},
         class_probabilities={name: np.ones(count if name == "nuclei" else 0) for name in maps},
@@ -273,9 +259,7 @@ def squares(network, image, windows):
 
 def test_places_are_right_whatever_the_resolution(capsys, model, tmp_path, monkeypatch):
     """The same tissue at 0.25 and at 0.5 µm: the same areas and places in microns."""
-    from histoseg.inference import predict as module
-
-    monkeypatch.setattr(module, "segment", squares)
+    monkeypatch.setattr(CerberusSpec, "predict", squares)
     pixels = np.full((80, 80, 3), 255, np.uint8)
     pixels[10:30, 40:60] = pixels[50:56, 8:20] = 0
     PillowImage.fromarray(pixels).save(tmp_path / "fine.png")
@@ -302,29 +286,45 @@ def test_places_are_right_whatever_the_resolution(capsys, model, tmp_path, monke
 
 def test_objects_too_small_for_the_map_are_counted(model, tmp_path, monkeypatch):
     """At 2 µm per pixel the image has a sixteenth of the pixels that are segmented."""
-    from histoseg.inference import export as exports
-    from histoseg.inference import predict
-    from histoseg.inference.segment import Segmentation
-    from histoseg.models.weights import load_model
-    from histoseg.runs.config import Windows
-
     nuclei = np.zeros((80, 80), np.int32)
     nuclei[0, 0], nuclei[40:60, 40:60] = 1, 2  # The first is not in the middle of a pixel of the image.
-    found = Segmentation(
+    found = Prediction(
         instance_maps={"nuclei": nuclei},
         classes={"nuclei": np.zeros(2, np.uint8)},
         class_probabilities={"nuclei": np.zeros(2)},
         tissue=None,
         tissue_px=32,
     )
-    monkeypatch.setattr(predict, "segment", lambda *_: found)
+    monkeypatch.setattr(CerberusSpec, "predict", lambda *_, **__: found)
     loaded = load_model(model)
-    seen = predict.look("slide", draw_pixels(20, 20), 2.0, loaded, Windows())
-    counts = predict.summarise(seen, exports.list_objects(seen), loaded)["counts"]["nuclei"]
+    seen = look("slide", draw_pixels(20, 20), 2.0, loaded, MarginWindows())
+    counts = summarise(seen, list_objects(seen), loaded)["counts"]["nuclei"]
     assert counts["all"] == 2
     assert counts["not_in_map"] == 1
     assert counts["classes"][""] == 2
-    assert math.isclose(exports.list_objects(seen)[0].area_um2, 0.25)
+    assert math.isclose(list_objects(seen)[0].area_um2, 0.25)
+
+
+def test_a_network_of_semantic_maps_is_predicted_with_too(capsys, image, tmp_path):
+    tasks = {"glas": ("background", "gland"), "lab": ("background", "fat", "muscle")}
+    spec = UNetSpec(width=4)
+    network = spec.rebuild(Heads(num_classes={name: len(names) for name, names in tasks.items()}))
+    save_model(Model(spec=spec, network=network, classes=tasks, mpp=0.5, origin="U-Net"), FileStore(tmp_path / "m"), "")
+    code, out, err = predict(capsys, tmp_path / "m", tmp_path / "out", [image], "--mpp", 0.25)
+    assert code == 0, err
+    assert "slide.png: classes of glas, lab in " in out
+    written = contents(tmp_path / "out" / "slide")
+    summary = json.loads(written["summary.json"])
+    assert summary["files"] == ["glas.png", "lab.png", "objects.csv", "objects.geojson", "overlay.png"]
+    assert summary["counts"] == {}
+    for task, names in tasks.items():
+        with PillowImage.open(io.BytesIO(written[f"{task}.png"])) as labels:
+            found = np.array(labels)
+        assert found.shape == (60, 80)  # The network saw 30 x 40.
+        assert found.dtype == np.uint8
+        # Each pixel that was predicted stands for four of the image, so shares are the same.
+        shares = np.bincount(found.ravel(), minlength=len(names)) / found.size
+        assert summary["pixels"][task] == pytest.approx(dict(zip(names, shares, strict=True)), abs=1e-4)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200)])
@@ -345,14 +345,8 @@ def test_images_of_other_modes_are_taken_as_rgb(capsys, model, tmp_path):
 
 
 def test_import_weights_makes_a_model_that_predict_takes(capsys, tmp_path):
-    import torch
-
-    from histoseg.models.cerberus.network import Spec, build
-    from histoseg.models.weights import load_model, published_name
-
-    tensors = {
-        published_name(name): value for name, value in build(Spec(decoders={"nuclei": 2}), 0).state_dict().items()
-    }
+    network = build(CerberusParts(decoders={"nuclei": 2}), 0)
+    tensors = {published_name(name): value for name, value in network.state_dict().items()}
     torch.save({"desc": tensors}, tmp_path / "weights.tar")
     code, out, err = run(capsys, "import-weights", tmp_path / "weights.tar", "--out", tmp_path / "model")
     assert code == 0, err

@@ -4,13 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from jaxtyping import TypeCheckError
 
-
-@pytest.fixture(scope="module")
-def objects():
-    from histoseg.maps import objects
-
-    return objects
+from histoseg.maps import objects
+from histoseg.maps.objects import find_objects, renumber, vote_types
 
 
 def int32(rows):
@@ -40,7 +37,7 @@ def found_by_definition(instance_map, type_map):
         yield label, box, (columns.mean(), rows.mean()), mask.sum(), winner, votes[winner] / mask.sum(), contour
 
 
-def test_objects_of_a_map_by_hand(objects):
+def test_objects_of_a_map_by_hand():
     instance_map = int32(
         [
             [0, 9, 9, 9, 0],
@@ -65,8 +62,6 @@ def test_objects_of_a_map_by_hand(objects):
 @settings(deadline=None, max_examples=200)
 @given(maps=maps_with_types())
 def test_objects_equal_those_found_one_by_one(maps):
-    from histoseg.maps.objects import find_objects, vote_types
-
     found = find_objects(*maps, 4)
     expected = list(found_by_definition(*maps))
     assert found.ids.tolist() == [label for label, *_ in expected]
@@ -83,7 +78,7 @@ def test_objects_equal_those_found_one_by_one(maps):
     np.testing.assert_array_equal(shares, found.probabilities)
 
 
-def test_every_object_is_kept_and_has_a_contour_with_an_area(objects):
+def test_every_object_is_kept_and_has_a_contour_with_an_area():
     # Pixel, line and pair of corners: the published code drops all three.
     instance_map = int32([[1, 0, 2, 2, 2], [0, 0, 0, 0, 0], [3, 0, 0, 0, 0], [0, 3, 0, 0, 0]])
     found = objects.find_objects(instance_map)
@@ -91,18 +86,18 @@ def test_every_object_is_kept_and_has_a_contour_with_an_area(objects):
     assert [cv2.contourArea(contour) for contour in found.contours] == [1, 3, 4]
 
 
-def test_a_map_without_background_keeps_its_first_object(objects):
+def test_a_map_without_background_keeps_its_first_object():
     assert objects.find_objects(int32([[1, 1], [2, 2]])).ids.tolist() == [1, 2]
 
 
-def test_without_types_no_class_is_known(objects):
+def test_without_types_no_class_is_known():
     found = objects.find_objects(int32([[1, 1], [2, 2]]))
     assert found.classes.tolist() == [0, 0]
     assert found.probabilities.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (4, 5)])
-def test_objects_of_an_empty_map(objects, shape):
+def test_objects_of_an_empty_map(shape):
     found = objects.find_objects(np.zeros(shape, np.int32), np.zeros(shape, np.uint8), 4)
     assert len(found) == 0
     assert found.boxes.shape == (0, 4)
@@ -110,7 +105,7 @@ def test_objects_of_an_empty_map(objects, shape):
     assert objects.renumber(np.zeros(shape, np.int32)).shape == shape
 
 
-def test_a_tie_goes_to_the_lowest_class_and_background_wins_only_alone(objects):
+def test_a_tie_goes_to_the_lowest_class_and_background_wins_only_alone():
     instance_map = int32([[1, 1, 1, 1], [2, 2, 2, 2], [3, 3, 3, 3]])
     type_map = uint8([[2, 1, 1, 2], [0, 0, 0, 3], [0, 0, 0, 0]])
     classes, shares = objects.vote_types(instance_map, type_map, 4)
@@ -121,8 +116,6 @@ def test_a_tie_goes_to_the_lowest_class_and_background_wins_only_alone(objects):
 @settings(deadline=None)
 @given(maps=maps_with_types())
 def test_renumbering_keeps_objects_and_their_order(maps):
-    from histoseg.maps.objects import renumber
-
     instance_map, _ = maps
     ids = np.unique(instance_map[instance_map > 0])
     expected = np.zeros_like(instance_map)
@@ -131,12 +124,12 @@ def test_renumbering_keeps_objects_and_their_order(maps):
     np.testing.assert_array_equal(renumber(instance_map), expected)
 
 
-def test_renumbering_a_view_that_is_not_contiguous(objects):
+def test_renumbering_a_view_that_is_not_contiguous():
     instance_map = int32([[0, 8, 0, 3], [9, 8, 0, 3]])
     assert objects.renumber(instance_map.T[::-1]).tolist() == [[1, 1], [0, 0], [2, 2], [0, 3]]
 
 
-def test_renaming_objects_changes_only_their_order(objects):
+def test_renaming_objects_changes_only_their_order():
     rng = np.random.default_rng(0)
     instance_map = np.kron(rng.integers(0, 6, (8, 8), dtype=np.int32), np.ones((4, 4), np.int32))
     type_map = rng.integers(0, 4, instance_map.shape, dtype=np.uint8)
@@ -149,7 +142,7 @@ def test_renaming_objects_changes_only_their_order(objects):
         np.testing.assert_array_equal(after.contours[order[i]], before.contours[i])
 
 
-def test_bad_ids_and_types_are_refused(objects):
+def test_bad_ids_and_types_are_refused():
     with pytest.raises(ValueError, match="id -3 is negative"):
         objects.find_objects(int32([[0, -3]]))
     with pytest.raises(ValueError, match="type_map holds 4; types are 0 to 3"):
@@ -158,9 +151,7 @@ def test_bad_ids_and_types_are_refused(objects):
         objects.find_objects(int32([[0, 1]]), uint8([[0, 0]]), 0)
 
 
-def test_another_shape_or_dtype_is_refused(objects):
-    from jaxtyping import TypeCheckError
-
+def test_another_shape_or_dtype_is_refused():
     right = np.zeros((3, 4), np.int32)
     for wrong in (right.astype(np.int64), right[0]):
         for call in (objects.find_objects, objects.renumber):

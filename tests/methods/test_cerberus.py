@@ -11,14 +11,13 @@ from histoseg.errors import ConfigError, DataError
 from histoseg.methods._multi_task_loss import draw_kept
 from histoseg.methods.cerberus import MultiTask
 from histoseg.methods.subtyping import Subtyping, typed_sources
-from histoseg.models.cerberus.network import Spec, build
-from histoseg.runs.config import Network
+from histoseg.models.cerberus.network import CerberusParts, build
 from histoseg.types import MixedBatch, Place
 
 
 def network(tissue=3):
     decoders = {"gland": 2, "lumen": 2, "nuclei": 2}
-    spec = Spec(network=Network(encoder="resnet18", width=4), decoders=decoders, tissue=tissue, tissue_cells=2)
+    spec = CerberusParts(encoder="resnet18", width=4, decoders=decoders, tissue=tissue, tissue_cells=2)
     return build(spec, 0)
 
 
@@ -131,7 +130,7 @@ class Operations(TorchDispatchMode):
 def test_features_are_split_among_structures_not_sliced():
     """The gradient of a slice is as large as all features, once for each structure and level."""
     decoders = {"gland": 2, "lumen": 2, "nuclei": 2}
-    model = build(Spec(network=Network(encoder="unet", width=4), decoders=decoders), 0)
+    model = build(CerberusParts(encoder="unet", width=4, decoders=decoders), 0)
     with Operations() as seen:
         MultiTask(batch=3).backward(model, batch(["gland", "lumen", "nuclei"]))
     assert any("convolution_backward" in name for name in seen.names)

@@ -1,387 +1,40 @@
-"""Foreign and own files of weights. The fake published checkpoint is a network of ours under the published names."""
+"""The folder of a model: one layout for every network, and the first layout, which is still read."""
 
-import hashlib
 import json
-import pathlib
-import zipfile
 
 import pytest
 import torch
-from torch.nn import functional
 
-from histoseg.errors import CheckpointError, StorageError
+from histoseg.errors import CheckpointError, ConfigError
+from histoseg.models.cerberus import CerberusSpec
+from histoseg.models.spec import Heads
+from histoseg.models.unet import UNetSpec
+from histoseg.models.weights import Model, load_model, save_model
+from histoseg.store.objects import FileStore
 
-# SHA-256 of the sorted lines "name<tab>shape<tab>dtype" of the published six-head checkpoint, computed from a listing
-# of that file.
-LAYOUT = "4c83dfb30b765e83fabb22e0a339d26bdec41bfb4e215a9d95826160a2a04638"
-HEADS = {"Gland": "INST", "Lumen": "INST", "Nuclei": "INST", "Nuclei#TYPE": "TYPE", "Gland#TYPE": "TYPE"}
-
-
-@pytest.fixture(scope="module")
-def weights():
-    from histoseg.models import weights
-
-    return weights
-
-
-@pytest.fixture(scope="module")
-def checkpoint(weights):
-    """Tensors of the published layout, statistics of batch normalisation included, all of them random."""
-    from histoseg.models.cerberus.network import Spec, build
-
-    spec = Spec(decoders={"gland": 3, "lumen": 3, "nuclei": 3, "nuclei_type": 7, "gland_type": 3}, tissue=9)
-    random = torch.Generator().manual_seed(0)
-    tensors = {weights.published_name(name): value for name, value in build(spec, 0).state_dict().items()}
-    for value in tensors.values():
-        if value.dim() == 1:  # All of batch normalisation, and biases.
-            value.uniform_(0.5, 1.5, generator=random)
-    tensors["backbone.fc.weight"], tensors["backbone.fc.bias"] = torch.zeros(1000, 512), torch.zeros(1000)
-    return tensors
-
-
-@pytest.fixture
-def published(checkpoint, tmp_path):
-    torch.save({"desc": checkpoint}, tmp_path / "weights.tar")
-    return tmp_path / "weights.tar"
-
-
-def saved(path, tensors, key="desc"):
-    torch.save({key: tensors} if key else tensors, path)
-    return path
-
-
-def small(decoders, encoder="unet", seed=0, **options):
-    from histoseg.models.cerberus.network import Spec, build
-    from histoseg.runs.config import Network
-
-    return build(Spec(network=Network(encoder=encoder, width=8, **options), decoders=decoders), seed)
+CERBERUS = CerberusSpec(encoder="unet", width=8, contour=True)
+MODELS = [
+    (CERBERUS, Heads(num_classes={"gland": 3, "gland_type": 4, "tissue": 9}, tissue_px=96)),
+    (CERBERUS, Heads(num_classes={"nuclei": 3}, tissue_px=144)),
+    (UNetSpec(width=4, norm="batch"), Heads(num_classes={"glas": 2, "lab": 5})),
+]
 
 
 @pytest.fixture
 def store(tmp_path):
-    from histoseg.store.objects import FileStore
-
-    return FileStore(tmp_path / "store")
-
-
-def test_the_fake_checkpoint_has_the_published_layout(checkpoint):
-    assert len(checkpoint) == 558
-    lines = [f"{name}\t{list(value.shape)}\t{str(value.dtype)[6:]}" for name, value in checkpoint.items()]
-    assert hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest() == LAYOUT
-    counted = [value for name, value in checkpoint.items() if "running_" not in name and "num_batches" not in name]
-    assert sum(value.numel() for value in counted) == 28_377_284  # The published count, with an unused classifier
-
-
-class Published:
-    """The published forward pass, restated from its description on the tensors of the file."""
-
-    def __init__(self, tensors):
-        self.tensors = tensors
-
-    def conv(self, x, name, stride=1, padding=0):
-        return functional.conv2d(
-            x, self.tensors[f"{name}.weight"], self.tensors.get(f"{name}.bias"), stride=stride, padding=padding
-        )
-
-    def norm(self, x, name):
-        mean, variance, weight, bias = (
-            self.tensors[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")
-        )
-        return functional.batch_norm(x, mean, variance, weight, bias, training=False, eps=1e-5)
-
-    def block(self, x, name, stride):
-        y = functional.relu(self.norm(self.conv(x, f"{name}.conv1", stride, 1), f"{name}.bn1"))
-        y = self.norm(self.conv(y, f"{name}.conv2", 1, 1), f"{name}.bn2")
-        if f"{name}.downsample.0.weight" in self.tensors:
-            x = self.norm(self.conv(x, f"{name}.downsample.0", stride), f"{name}.downsample.1")
-        return functional.relu(x + y)
-
-    def encode(self, images):
-        x = images.permute(0, 3, 1, 2).float() / 255
-        features = [functional.relu(self.norm(self.conv(x, "backbone.conv1", 1, 3), "backbone.bn1"))]
-        x = functional.max_pool2d(features[0], kernel_size=3, stride=2, padding=1)
-        for layer, count in enumerate((3, 4, 6, 3), start=1):
-            for i in range(count):
-                x = self.block(x, f"backbone.layer{layer}.{i}", 2 if layer > 1 and i == 0 else 1)
-            features.append(x)
-        return features
-
-    def decode(self, features, head):
-        x = self.conv(features[4], "conv_map")
-        for stage, skip in enumerate(features[3::-1]):
-            x = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False) + skip
-            for i in range(2):
-                name = f"decoder_head.{head}.{stage}.block.{i}"
-                x = functional.relu(self.norm(self.conv(x, f"{name}.conv", 1, 1), f"{name}.bn"))
-        name = f"output_head.{head}.{HEADS[head]}.x"
-        x = functional.relu(self.norm(self.conv(x, f"{name}.0.block.0.conv"), f"{name}.0.block.0.bn"))
-        return self.conv(x, f"{name}.1.conv")
-
-    def classify(self, features):
-        x = features[4][:, :, 9:18, 9:18].mean(dim=(2, 3), keepdim=True)
-        for i in (1, 2):
-            name = "decoder_head.Patch-Class"
-            x = self.conv(functional.relu(self.norm(x, f"{name}.bn{i}")), f"{name}.conv{i}")
-        return x
-
-
-def assert_close(ours, theirs):
-    """To 1e-5 of the largest: random weights do not keep numbers near 1."""
-    assert ours.shape == theirs.shape
-    assert theirs.std() > 0
-    assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
-
-
-@pytest.mark.slow
-@torch.no_grad()
-def test_the_imported_network_computes_what_the_published_one_does(weights, published, checkpoint):
-    network = weights.read_published(published)
-    images = torch.randint(0, 256, (1, 448, 448, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    theirs = Published(checkpoint)
-    features = theirs.encode(images)
-    ours = network.encode(images)
-    for own, published_features in zip(ours, features, strict=True):
-        assert_close(own, published_features)
-    for head in HEADS:
-        assert_close(network.decode(ours, weights.HEADS[head]), theirs.decode(features, head))
-    assert_close(network.classify([ours[-1][:, :, 9:18, 9:18]]), theirs.classify(features))
-
-
-def test_forward_classifies_the_square_in_the_middle():
-    from histoseg.models.cerberus.network import Spec, build
-
-    network = build(Spec(network=small({}).spec.network, tissue=3, tissue_cells=9), 0).eval()
-    images = torch.randint(0, 256, (1, 448, 448, 3), dtype=torch.uint8)
-    with torch.no_grad():
-        middle = network.encode(images)[-1][:, :, 9:18, 9:18]  # The published code's cells of 28
-        assert torch.equal(network(images)["tissue"], network.classify([middle]))
-
-
-def test_importing_gives_a_model_with_class_names(weights, published, store):
-    model = weights.import_published(published)
-    assert sum(value.numel() for value in model.network.parameters()) == 28_377_284 - 513_000  # Without the classifier
-    counts = {name: len(names) for name, names in model.classes.items()}
-    assert counts == {"nuclei_type": 7, "gland_type": 3, "tissue": 9}
-    assert model.mpp == 0.5
-    assert "weights.tar" in model.origin
-    assert not model.network.training
-    weights.save_model(model, store, "model")
-    again = weights.load_model(store.root / "model")
-    assert again.classes == model.classes
-    assert all(
-        torch.equal(again.network.state_dict()[name], value) for name, value in model.network.state_dict().items()
-    )
-
-
-def test_data_parallel_prefixes_are_left_out(weights, checkpoint, tmp_path):
-    path = saved(tmp_path / "weights.tar", {f"module.{name}": value for name, value in checkpoint.items()})
-    assert set(weights.read_published(path).decoders) == set(weights.HEADS.values())
-
-
-def without(name):
-    return lambda tensors: {key: value for key, value in tensors.items() if key != name}
-
-
-def replaced(name, value):
-    return lambda tensors: {**tensors, name: value}
-
-
-GLAND_OUT = "output_head.Gland.INST.x.1.conv.bias"
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (without("conv_map.weight"), "lacks conv_map.weight"),
-        (without("backbone.conv1.weight"), "lacks backbone.conv1.weight"),
-        (without("decoder_head.Lumen.2.block.1.bn.bias"), r"lacks decoder_head.Lumen.2.block.1.bn.bias"),
-        (without("output_head.Nuclei#TYPE.TYPE.x.0.block.0.conv.bias"), r"lacks output_head.Nuclei#TYPE.TYPE.x.0"),
-        (without("decoder_head.Patch-Class.bn1.weight"), r"lacks decoder_head.Patch-Class.bn1.weight"),
-        (without(GLAND_OUT), "has decoder_head.Gland.0.block.0.bn.weight, which the network has not"),
-        (replaced("output_head.Other.INST.x.1.conv.bias", torch.zeros(3)), "has output_head.Other.INST"),
-        (replaced("encoder.conv1.weight", torch.zeros(64, 3, 7, 7)), "has encoder.conv1.weight"),
-        (replaced("conv_map.weight", torch.zeros(256, 512)), r"conv_map.weight is \(256, 512\) instead of \(256, 512"),
-        (replaced(GLAND_OUT, torch.zeros(5)), r"Gland.INST.x.1.conv.bias is \(5,\); expected 2 or 3 numbers"),
-        (replaced(GLAND_OUT, torch.zeros(())), r"Gland.INST.x.1.conv.bias is \(\); expected"),
-        (replaced(GLAND_OUT, torch.zeros(0)), r"Gland.INST.x.1.conv.bias is \(0,\); expected"),
-        (replaced(GLAND_OUT, torch.zeros(2)), r"Gland.INST.x.1.conv.weight is \(3, 96, 1, 1\) instead of \(2, 96"),
-        (replaced("decoder_head.Patch-Class.conv2.bias", torch.zeros(4)), r"is \(4,\); expected 9 numbers"),
-    ],
-)  # fmt: skip
-def test_another_layout_is_named_as_the_file_names_it(weights, checkpoint, tmp_path, change, message):
-    path = saved(tmp_path / "weights.tar", change(checkpoint))
-    with pytest.raises(CheckpointError, match=message) as error:
-        weights.read_published(path)
-    assert "decoders." not in str(error.value)
-
-
-def test_a_truncated_file_is_refused(weights, published):
-    published.write_bytes(published.read_bytes()[:100_000])
-    with pytest.raises(CheckpointError, match="no file of weights that can be read safely"):
-        weights.read_published(published)
-
-
-def test_other_files_are_refused(weights, tmp_path):
-    with pytest.raises(CheckpointError, match="no such file"):
-        weights.read_published(tmp_path / "nope.tar")
-    (tmp_path / "text").write_text("hello")
-    with pytest.raises(CheckpointError, match="read safely"):
-        weights.read_published(tmp_path / "text")
-    with zipfile.ZipFile(tmp_path / "zip", "w") as archive:
-        archive.writestr("a", "b")
-    with pytest.raises(CheckpointError, match="read safely"):
-        weights.read_published(tmp_path / "zip")
-    with pytest.raises(CheckpointError, match="holds list; expected tensors by name"):
-        weights.read_published(saved(tmp_path / "list", [torch.zeros(1)], key=""))
-    with pytest.raises(CheckpointError, match="expected tensors by name"):
-        weights.read_published(saved(tmp_path / "nested", {"a": {"b": torch.zeros(1)}}))
-
-
-class Hostile:
-    """Its pickle makes a file when it is read."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return pathlib.Path.touch, (self.path,)
-
-
-@pytest.mark.parametrize("key", ["desc", ""])
-def test_a_pickled_object_is_refused_unexecuted(weights, tmp_path, key):
-    path, made = tmp_path / "weights.tar", tmp_path / "made"
-    torch.save({key: Hostile(made)} if key else Hostile(made), path)
-    with pytest.raises(CheckpointError, match="read safely"):
-        weights.read_published(path)
-    assert not made.exists()
-    torch.load(path, weights_only=False)
-    assert made.exists()  # The file would have done it.
-
-
-def resnet_file(encoder, path):
-    """A file as torchvision's, classifier included, with made-up numbers."""
-    from histoseg.models.cerberus.network import Spec, build
-    from histoseg.runs.config import Network
-
-    state = build(Spec(network=Network(encoder=encoder)), 7).encoder.state_dict()
-    tensors = {**state, "fc.weight": torch.ones(1000, 512), "fc.bias": torch.ones(1000)}
-    return saved(path, tensors, key="")
-
-
-def expect_file(weights, monkeypatch, encoder, path):
-    first = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    monkeypatch.setattr(weights, "IMAGENET", {encoder: f"https://example.org/{encoder}-{first}.pth"})
-
-
-def encoder_of(network):
-    return {name: value for name, value in network.state_dict().items() if name.startswith("encoder.")}
-
-
-@pytest.mark.parametrize("encoder", ["resnet18", "resnet34"])
-def test_training_begins_with_the_given_encoder(weights, monkeypatch, store, tmp_path, encoder):
-    from histoseg.models.cerberus.network import Spec, build
-    from histoseg.runs.config import Network
-
-    path = resnet_file(encoder, tmp_path / "resnet.pth")
-    expect_file(weights, monkeypatch, encoder, path)
-    assert weights.import_imagenet(path, store) == encoder
-    spec = Spec(network=Network(encoder=encoder, weights="imagenet"), decoders={"nuclei": 3})
-    network, untouched = build(spec, 0), build(spec, 0)
-    weights.start_from(network, store)
-    given = torch.load(path, weights_only=True)
-    for name, value in encoder_of(network).items():
-        assert torch.equal(value, given[name.removeprefix("encoder.")])
-    for name, value in untouched.state_dict().items():  # The file has no decoder: that is drawn as ever.
-        if not name.startswith("encoder."):
-            assert torch.equal(value, network.state_dict()[name])
-
-
-def test_a_file_with_another_checksum_is_refused(weights, store, tmp_path):
-    path = resnet_file("resnet18", tmp_path / "resnet18-f37072fd.pth")
-    with pytest.raises(CheckpointError, match=r"is none of resnet18-f37072fd\.pth.*going by its SHA-256"):
-        weights.import_imagenet(path, store)
-    with pytest.raises(CheckpointError, match="no such file"):
-        weights.import_imagenet(tmp_path / "nope", store)
-    assert store.list() == []
-
-
-def test_the_hub_out_of_reach_is_one_line(weights, monkeypatch, store):
-    def unreachable(*args, **options):
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", unreachable)
-    from histoseg.models.cerberus.network import Spec, build
-    from histoseg.runs.config import Network
-
-    network = build(Spec(network=Network(encoder="resnet18", weights="imagenet"), decoders={"gland": 2}), 0)
-    with pytest.raises(StorageError, match=r"no route to host.*IMAGENET=file"):
-        weights.start_from(network, store)
-
-
-def save_small(weights, store, network):
-    model = weights.Model(network=network, classes={}, mpp=0.5, origin="a test")
-    weights.save_model(model, store, "small")
-    return store.root / "small"
-
-
-def test_training_begins_with_a_model_of_ours_as_far_as_parts_are_shared(weights, store):
-    given = small({"gland": 2, "lumen": 2}, seed=1)
-    name = weights.put_weights(save_small(weights, store, given), store)
-    network, drawn = (small({"gland": 2, "nuclei": 3}, weights=name) for _ in range(2))
-    weights.start_from(network, store)
-    for key, value in network.state_dict().items():
-        source = drawn if key.startswith("decoders.nuclei") else given
-        assert torch.equal(value, source.state_dict()[key])
-
-
-def test_weights_of_another_encoder_are_refused(weights, store):
-    name = weights.put_weights(save_small(weights, store, small({"gland": 2}, "resnet18")), store)
-    with pytest.raises(CheckpointError, match=r"lack encoder\.blocks.* of another one"):
-        weights.start_from(small({"gland": 2}, weights=name), store)
-
-
-def test_weights_of_another_width_are_refused(weights, store):
-    from histoseg.models.cerberus.network import Spec, build
-    from histoseg.runs.config import Network
-
-    name = weights.put_weights(save_small(weights, store, small({"gland": 2})), store)
-    wide = build(Spec(network=Network(encoder="unet", width=16, weights=name), decoders={"gland": 2}), 0)
-    with pytest.raises(CheckpointError, match=r"encoder\.blocks.* instead of"):
-        weights.start_from(wide, store)
-
-
-def test_the_name_of_weights_stands_for_their_bytes(weights, store, tmp_path):
-    path = resnet_file("resnet18", tmp_path / "resnet.pth")
-    name = weights.put_weights(path, store)
-    assert hashlib.sha256(store.get(weights.weights_key(name))).hexdigest().startswith(name)
-    assert weights.put_weights(path, store) == name
-    with pytest.raises(CheckpointError, match=r"expected a ResNet in torchvision's format"):
-        weights.put_weights(saved(tmp_path / "other", {"a": torch.zeros(1)}, key=""), store)
-
-
-def test_without_a_name_nothing_is_taken_over(weights, store):
-    network = small({"gland": 2})
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    weights.start_from(network, store)
-    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda folder: (folder / "model.json").unlink(), "holds no model.json"),
-        (lambda folder: (folder / "model.json").write_text("{}"), "does not describe a model"),
-        (lambda folder: edit(folder, format=99), "has format 99"),
-        (lambda folder: edit(folder, spec={"nope": 1}), "does not describe a model"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b""), "is not the file that model.json describes"),
-    ],
-)
-def test_a_damaged_model_is_refused(weights, store, damage, message):
-    folder = save_small(weights, store, small({"gland": 2}))
-    assert weights.load_model(folder).sha256 == json.loads((folder / "model.json").read_text())["sha256"]
-    damage(folder)
-    with pytest.raises(CheckpointError, match=message):
-        weights.load_model(folder)
+    return FileStore(tmp_path)
+
+
+def put(store, spec=CERBERUS, heads=MODELS[0][1]):
+    """The folder of a model with random numbers, statistics of normalisation included."""
+    network = spec.rebuild(heads)
+    random = torch.Generator().manual_seed(0)
+    for value in network.state_dict().values():
+        if value.is_floating_point():
+            value.uniform_(0.5, 1.5, generator=random)
+    classes = {name: tuple(f"class {i}" for i in range(count)) for name, count in heads.num_classes.items()}
+    save_model(Model(spec=spec, network=network, classes=classes, mpp=0.25, origin="a test"), store, "model")
+    return store.root / "model", network, classes
 
 
 def edit(folder, **changes):
@@ -389,8 +42,75 @@ def edit(folder, **changes):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def test_the_description_is_written_last(weights, store, monkeypatch):
+@pytest.mark.parametrize(("spec", "heads"), MODELS)
+def test_a_model_of_any_network_is_read_as_it_was_written(store, spec, heads):
+    folder, network, classes = put(store, spec, heads)
+    model = load_model(folder)
+    assert (model.spec, model.classes, model.mpp, model.origin) == (spec, classes, 0.25, "a test")
+    assert model.spec.heads(model.network) == heads
+    assert not model.network.training
+    again = model.network.state_dict()
+    assert again.keys() == network.state_dict().keys()
+    assert all(torch.equal(again[name], value) for name, value in network.state_dict().items())
+
+
+def test_the_description_names_the_network_and_its_settings(store):
+    folder, _, _ = put(store)
+    about = json.loads((folder / "model.json").read_text())
+    assert about["format"] == 2
+    assert about["network"] == {"name": "cerberus", "encoder": "unet", "width": 8, "weights": "", "contour": True}
+    assert about["heads"] == {"gland": 3, "gland_type": 4, "tissue": 9}
+    assert about["tissue_px"] == 96
+
+
+@pytest.mark.parametrize(("count", "contour"), [(2, False), (3, True)])
+def test_the_first_format_is_still_read(store, count, contour):
+    """`spec` is what histoseg 0.1.0 writes for a Cerberus."""
+    spec = CerberusSpec(encoder="unet", width=8, contour=contour)
+    folder, network, _ = put(
+        store, spec, Heads(num_classes={"gland": count, "gland_type": 3, "tissue": 4}, tissue_px=96)
+    )
+    about = json.loads((folder / "model.json").read_text())
+    old = {name: about[name] for name in ("classes", "mpp", "origin", "sha256")}
+    parts = {"decoders": {"gland": count, "gland_type": 3}, "tissue": 4, "tissue_cells": 6}
+    old |= {"format": 1, "spec": {"network": {"encoder": "unet", "width": 8, "weights": ""}, **parts}}
+    (folder / "model.json").write_text(json.dumps(old))
+    model = load_model(folder)
+    assert model.spec == spec
+    assert model.network.parts == network.parts
+    assert torch.equal(model.network.conv_map.weight, network.conv_map.weight)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "model.json").unlink(), "holds no model.json"),
+        (lambda folder: (folder / "model.json").write_text("{}"), "does not describe a model"),
+        (lambda folder: (folder / "model.json").write_text("[]"), "does not describe a model"),
+        (lambda folder: edit(folder, format=99), "has format 99; this version reads 1 and 2"),
+        (lambda folder: edit(folder, network={"name": "cerberus", "nope": 1}), "does not describe a model"),
+        (lambda folder: edit(folder, format=1, spec={"nope": 1}), "does not describe a model"),
+        (lambda folder: edit(folder, heads={"lumen": 3}), "is of another layout: lacks decoders.lumen"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b""), "is not the file that model.json describes"),
+    ],
+)
+def test_a_damaged_model_is_refused(store, damage, message):
+    folder, _, _ = put(store)
+    assert load_model(folder).sha256 == json.loads((folder / "model.json").read_text())["sha256"]
+    damage(folder)
+    with pytest.raises(CheckpointError, match=message):
+        load_model(folder)
+
+
+def test_a_network_that_is_not_installed_is_named(store):
+    folder, _, _ = put(store)
+    edit(folder, network={"name": "hovernet"})
+    with pytest.raises(ConfigError, match=r"no 'hovernet' in models; choose from cerberus, unet"):
+        load_model(folder)
+
+
+def test_the_description_is_written_last(store, monkeypatch):
     written = []
     monkeypatch.setattr(store, "put", lambda key, body: written.append(key))
-    save_small(weights, store, small({"gland": 2}))
-    assert written == ["small/model.safetensors", "small/model.json"]
+    put(store)
+    assert written == ["model/model.safetensors", "model/model.json"]

@@ -26,7 +26,7 @@ def test_a_rank_reads_its_share_of_the_images_when_it_comes_to_them(dataset, tin
 
     monkeypatch.setattr(MetaDataset, "whole_image", read)
     monkeypatch.setattr(evaluate, "score", scored)
-    model = build(tiny_run.model, {"monuseg": 2}, 0)
+    model = build(tiny_run.model.width, tiny_run.model.norm, {"monuseg": 2}, 0)
     shares = []
     for rank in (0, 1):
         process = Process(place=Place(rank=rank, world_size=2))

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from histoseg.inference.segment import Segmentation
 from histoseg.metrics.panoptic import PanopticCounts
-from histoseg.models.cerberus.network import Spec, build
+from histoseg.models.cerberus.network import CerberusParts, build
+from histoseg.models.prediction import Prediction
 from histoseg.pipeline import fold_scores
-from histoseg.runs.config import Network
 from histoseg.types import IGNORE, Sample
 
 
@@ -26,16 +25,16 @@ def test_pixels_that_nobody_annotated_count_for_nobody(sample, tiny_fold_run, mo
     """Network and Otsu both find the two nuclei and one where nothing is known: neither gains nor loses by that."""
     found = sample.instance_map.copy()
     found[sample.semantic_map == IGNORE] = 3
-    seen = Segmentation(
+    seen = Prediction(
         instance_maps={"nuclei": found},
         classes={"nuclei": np.array([1, 2, 1], np.uint8)},
         class_probabilities={"nuclei": np.ones(3)},
         tissue=None,
         tissue_px=0,
     )
-    monkeypatch.setattr(fold_scores, "segment", lambda *_: seen)
+    monkeypatch.setattr(fold_scores, "predict", lambda *_: seen)
     monkeypatch.setattr(fold_scores, "otsu_objects", lambda *_: found.copy())
-    network = build(Spec(network=Network(encoder="resnet18", width=4)), 0)
+    network = build(CerberusParts(encoder="resnet18", width=4), 0)
     numbers = fold_scores._numbers(network, tiny_fold_run, sample, "nuclei", typed=True, num_types=3)
     counts = [fold_scores._counts(row) for row in numbers.reshape(-1, 4)]
     both, one = (PanopticCounts(tp=n, fp=0, fn=0, sum_iou=float(n)) for n in (2, 1))

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from histoseg.errors import CheckpointError, StorageError
-from histoseg.models.cerberus.network import Spec, build
+from histoseg.models.cerberus import CerberusSpec
+from histoseg.models.cerberus.network import CerberusParts, build
 from histoseg.models.weights import Model, save_model
 from histoseg.pipeline.plan import Plan
 from histoseg.runs.config import Network
@@ -21,8 +22,9 @@ def store(tmp_path):
 
 @pytest.fixture
 def model(tmp_path):
-    network = build(Spec(network=Network(encoder="resnet18", width=4), decoders={"gland": 2}), 0)
-    save_model(Model(network=network, classes={}, mpp=0.5, origin="test"), FileStore(tmp_path / "model"), "")
+    network = build(CerberusParts(encoder="resnet18", width=4, decoders={"gland": 2}), 0)
+    spec = CerberusSpec(encoder="resnet18", width=4)
+    save_model(Model(spec=spec, network=network, classes={}, mpp=0.5, origin="test"), FileStore(tmp_path / "model"), "")
     return tmp_path / "model"
 
 
@@ -65,5 +67,5 @@ def test_imagenet_out_of_reach_ends_it_too(store, tiny_fold_run, monkeypatch):
 
 
 def test_another_file_is_not_imagenets(store, model):
-    with pytest.raises(CheckpointError, match="is none of resnet18"):
+    with pytest.raises(CheckpointError, match="is not one of resnet18"):
         put_weights_given(options("--imagenet", model / "model.safetensors"), store)

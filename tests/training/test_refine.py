@@ -53,7 +53,8 @@ def refined(dataset, tiny_run, tmp_path):
 
     def refine_to(scores, **changes):
         run = replace(tiny_run, refine=Refine(epochs=len(scores), batch=4, shots=1, **changes))
-        pretrained = build(run.model, {name: dataset.sources[name].task.num_classes for name in run.predecessors}, 0)
+        heads = {name: dataset.sources[name].task.num_classes for name in run.predecessors}
+        pretrained = build(run.model.width, run.model.norm, heads, 0)
         weights = []
 
         def val_score(model):

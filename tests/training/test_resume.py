@@ -155,9 +155,8 @@ def make_checkpoint(step):
 
 
 def build_tiny():
-    from histoseg.runs.config import Model
 
-    return build(Model(width=4), {"a": 2}, 0)
+    return build(4, "group", {"a": 2}, 0)
 
 
 def test_only_the_newest_checkpoints_are_kept(store):
@@ -188,11 +187,10 @@ def test_tensors_without_their_json_are_no_checkpoint(store):
 
 
 def test_a_checkpoint_of_another_model_is_refused_by_name(store):
-    from histoseg.runs.config import Model
 
     checkpoints = Checkpoints(store, "run")
     checkpoints.save(make_checkpoint(5))
-    other = build(Model(width=4), {"b": 2}, 0)
+    other = build(4, "group", {"b": 2}, 0)
     with pytest.raises(CheckpointError, match=r"heads\.a\.bias"):
         restore(other, torch.optim.Adam(other.parameters()), checkpoints.load(5))
 

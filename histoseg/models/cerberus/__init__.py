@@ -1,25 +1,34 @@
-"""Cerberus (Graham et al. 2023, Sec. 3.1): its settings. Data is prepared without torch.
+"""Cerberus (Graham et al. 2023, Sec. 3.1): its settings. Data is prepared without torch, so that is imported later.
 
-`network.py` is the network itself, `targets.py` what it learns, `postprocess.py` how objects are made of its output.
+`network.py` and `encoder.py` are the network, `targets.py` says what it learns, `postprocess.py` makes objects of what
+it predicts, `predict.py` does so for whole images, `starting.py` and `published.py` read weights.
 """
 
 import re
-from collections.abc import Mapping
-from copy import deepcopy
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+from jaxtyping import Float64, UInt8
+
 from histoseg.errors import ConfigError, DataError
+from histoseg.maps.windows import MarginWindows, Windows
 from histoseg.models.cerberus.targets import instance_target
 from histoseg.runs.config import require
 from histoseg.store.objects import Store
-from histoseg.types import InstanceMap, Target, Task
+from histoseg.structures import MPP, TISSUE
+from histoseg.types import Image, InstanceMap, Target, Task
 
 if TYPE_CHECKING:
-    from histoseg.models.cerberus.network import Cerberus
+    from torch import Tensor
+
+    from histoseg.models.cerberus.network import Cerberus, CerberusParts
+    from histoseg.models.network import Network
+    from histoseg.models.prediction import Prediction
+    from histoseg.models.spec import Heads
 
 Encoder = Literal["resnet18", "resnet34", "resnet50", "unet"]
-STRIDE_PX = 16  # Of the encoder's smallest features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,54 +65,98 @@ class CerberusSpec:
         Raises:
             DataError: If tasks of tissue differ in their classes.
         """
-        from histoseg.models.cerberus.network import CerberusParts, build
+        from histoseg.models.cerberus.network import build
 
-        kinds = {task.classes: name for name, task in tasks.items() if task.structure == "tissue"}
-        if len(kinds) > 1:
-            raise DataError(f"{' and '.join(kinds.values())} differ in their classes of tissue; prepare them again")
-        structures = dict.fromkeys(task.structure for task in tasks.values() if task.structure not in ("", "tissue"))
-        parts = CerberusParts(
-            encoder=self.encoder,
-            width=self.width,
-            decoders=dict.fromkeys(structures, 3 if self.contour else 2),
-            tissue=len(next(iter(kinds), ())),
-            tissue_cells=tissue_px // STRIDE_PX,
-        )
-        return build(parts, seed)
+        return build(self._parts(_heads_of(tasks, 3 if self.contour else 2), tissue_px), seed)
 
-    def target(self, instance_map: InstanceMap, structure: str) -> Target:
-        """What the decoder of a structure learns from the objects in a patch."""
-        return instance_target(instance_map, structure, self.contour)
-
-    def extend(self, network: "Cerberus", tasks: Mapping[str, Task], seed: int) -> "Cerberus":  # noqa: ARG002  # every network's
-        """A copy of the network.
+    def extend(self, network: "Network", tasks: Mapping[str, Task], seed: int) -> "Cerberus":
+        """A copy of the network that also has what these tasks need; heads that fit stay as they are.
 
         Raises:
-            ConfigError: If the tasks teach a structure that the network has no decoder for.
+            DataError: If tasks of tissue differ in their classes.
         """
-        known = {*network.decoders, *(["tissue"] if network.spec.tissue else [])}
-        if lacking := sorted({task.structure for task in tasks.values()} - known):
-            raise ConfigError(f"the network has no decoder for {', '.join(lacking)}; it has {', '.join(sorted(known))}")
-        return deepcopy(network)
+        from histoseg.models.cerberus.network import STRIDE_PX, as_cerberus, with_heads
 
-    def start(self, network: "Cerberus", store: Store) -> None:
-        """Begin with the weights that are named, as far as they are of parts the network has."""
-        from histoseg.models.weights import start_from
+        before = as_cerberus(network)
+        heads = {**self.heads(before).num_classes, **_heads_of(tasks, 3 if self.contour else 2)}
+        return with_heads(before, self._parts(heads, before.parts.tissue_cells * STRIDE_PX), seed)
 
-        start_from(network, self.weights, self.encoder, store)
+    def heads(self, network: "Network") -> "Heads":
+        """How many classes each decoder predicts, and the head for tissue if there is one."""
+        from histoseg.models.cerberus.network import STRIDE_PX, as_cerberus
+        from histoseg.models.spec import Heads
 
-    def fetch(self, store: Store) -> None:
-        """Have the weights that are named in the store."""
-        from histoseg.models.weights import find_weights
+        parts = as_cerberus(network).parts
+        tissue = {TISSUE: parts.tissue} if parts.tissue else {}
+        return Heads(num_classes={**parts.decoders, **tissue}, tissue_px=parts.tissue_cells * STRIDE_PX)
 
-        if self.weights:
-            find_weights(self.weights, self.encoder, store)
+    def rebuild(self, heads: "Heads") -> "Cerberus":
+        """A network with such heads, whose weights are still to be loaded."""
+        from histoseg.models.cerberus.network import build
 
-    def class_names(self, network: "Cerberus", tasks: Mapping[str, Task]) -> dict[str, tuple[str, ...]]:
-        """The classes of tissue, and those of objects whose classes the network predicts."""
-        named = {"tissue" if t.structure == "tissue" else f"{t.structure}_type": t.classes for t in tasks.values()}
-        known = {*network.decoders, *(["tissue"] if network.spec.tissue else [])}
-        return {name: classes for name, classes in named.items() if name in known}
+        return build(self._parts(heads.num_classes, heads.tissue_px), 0)
+
+    def _parts(self, heads: Mapping[str, int], tissue_px: int) -> "CerberusParts":
+        from histoseg.models.cerberus.network import STRIDE_PX, CerberusParts
+
+        return CerberusParts(
+            encoder=self.encoder,
+            width=self.width,
+            decoders={name: count for name, count in heads.items() if name != TISSUE},
+            tissue=heads.get(TISSUE, 0),
+            tissue_cells=tissue_px // STRIDE_PX,
+        )
+
+    def starting_weights(self, store: Store) -> "Mapping[str, Tensor]":
+        """The weights that training starts from; none mean random numbers.
+
+        Raises:
+            StorageError: If they are neither in the store nor, for ImageNet's, to be downloaded.
+        """
+        from histoseg.models.cerberus.starting import find_weights
+
+        return find_weights(self.weights, self.encoder, store) if self.weights else {}
+
+    def target(self, instance_map: InstanceMap, structure: str, mpp: float = MPP) -> Target:
+        """What the decoder of a structure learns from a patch at `mpp` microns per pixel.
+
+        Raises:
+            ValueError: If the structure is not made of objects.
+        """
+        return instance_target(instance_map, structure, self.contour, mpp)
+
+    def predict(
+        self, network: "Network", image: Image, windows: Windows, *, heads: Collection[str] = (), mpp: float = MPP
+    ) -> "Prediction":
+        """The objects and the tissue in a whole image, see `histoseg.models.cerberus.predict`.
+
+        Raises:
+            ConfigError: If windows overlap.
+            DataError: If a decoder produces NaN or infinite values.
+        """
+        from histoseg.models.cerberus.network import as_cerberus
+        from histoseg.models.cerberus.predict import predict
+
+        if not isinstance(windows, MarginWindows):
+            raise ConfigError(f"windows = {windows}: must have a margin for Cerberus, as MarginWindows(margin_px=152)")
+        return predict(as_cerberus(network), image, windows, heads, mpp)
+
+    def classify(self, network: "Network", patches: UInt8[np.ndarray, "B H W 3"]) -> Float64[np.ndarray, "B K"]:
+        """The probability of each class of tissue for each patch."""
+        from histoseg.models.cerberus.network import as_cerberus
+        from histoseg.models.cerberus.predict import classify
+
+        return classify(as_cerberus(network), patches)
+
+
+def _heads_of(tasks: Mapping[str, Task], num_classes: int) -> dict[str, int]:
+    """The heads that tasks need: one of as many classes for each structure of objects, and one for tissue."""
+    kinds = {task.classes: name for name, task in tasks.items() if task.structure == TISSUE}
+    if len(kinds) > 1:
+        raise DataError(f"{' and '.join(kinds.values())} differ in their classes of tissue; prepare them again")
+    names = dict.fromkeys(task.structure for task in tasks.values() if task.structure not in ("", TISSUE))
+    tissue = {TISSUE: len(next(iter(kinds)))} if kinds else {}
+    return {**dict.fromkeys(names, num_classes), **tissue}
 
 
 SPEC = CerberusSpec

@@ -19,6 +19,7 @@ from histoseg.models.network import Network
 from histoseg.models.norm import SyncedBatchNorm
 
 DROPOUT = 0.3  # Sec. 3.1, between the fully connected layers of patch classification
+STRIDE_PX = 16  # Of the encoder's smallest features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +29,8 @@ class CerberusParts:
     Attributes:
         encoder: One of the encoders of `histoseg.models.cerberus.encoder`.
         width: Channels of the first features.
-        decoders: How many classes the decoder of that name predicts: "gland", "lumen" and "nuclei" separate objects,
-            "nuclei_type" and "gland_type" say of which class they are.
+        decoders: How many classes the decoder of that name predicts. A decoder with the name of a structure separates
+            its objects, one with the name of its `type_decoder` predicts their classes.
         tissue: Classes of tissue; 0 means that the network has no head for it.
         tissue_cells: Side of the square of the encoder's smallest features that one class of tissue is predicted for.
     """
@@ -44,16 +45,16 @@ class CerberusParts:
 class Cerberus(Network):
     """The network. `encode` once, then `decode` for each decoder that is wanted."""
 
-    def __init__(self, spec: CerberusParts) -> None:
+    def __init__(self, parts: CerberusParts) -> None:
         super().__init__()
-        self.spec = spec
+        self.parts = parts
         self.bf16 = False
         self.trains_only = ""
-        self.encoder = build_encoder(spec.encoder, spec.width)
+        self.encoder = build_encoder(parts.encoder, parts.width)
         *skips, bottom = self.encoder.widths
         self.conv_map = nn.Conv2d(bottom, skips[-1], 1, bias=False)
-        self.decoders = nn.ModuleDict({name: Decoder(skips, count) for name, count in spec.decoders.items()})
-        self.tissue = TissueHead(bottom, spec.tissue) if spec.tissue else None
+        self.decoders = nn.ModuleDict({name: Decoder(skips, count) for name, count in parts.decoders.items()})
+        self.tissue = TissueHead(bottom, parts.tissue) if parts.tissue else None
 
     def encode(self, images: UInt8[Tensor, "B H W 3"]) -> list[Tensor]:
         """Features (B, C_i, H / 2^i, W / 2^i), i = 0 to 4, of images as stored; sides must be multiples of 16."""
@@ -78,7 +79,7 @@ class Cerberus(Network):
         if self.tissue is None:
             raise ValueError("this network has no head for tissue")
         with self._precision(features[0].device):
-            logits: Tensor = self.tissue(nn.functional.avg_pool2d(features[-1], self.spec.tissue_cells), kept)
+            logits: Tensor = self.tissue(nn.functional.avg_pool2d(features[-1], self.parts.tissue_cells), kept)
         return logits.to(self.conv_map.weight.dtype)
 
     def forward(self, images: UInt8[Tensor, "B H W 3"]) -> dict[str, Tensor]:
@@ -86,7 +87,7 @@ class Cerberus(Network):
         features = self.encode(images)
         logits = {name: self.decode(features, name) for name in self.decoders}
         if self.tissue is not None:
-            cells = self.spec.tissue_cells
+            cells = self.parts.tissue_cells
             top, left = ((side - cells) // 2 for side in features[-1].shape[2:])
             middle = features[-1][:, :, top : top + cells, left : left + cells]
             logits["tissue"] = self.classify([middle])
@@ -117,7 +118,7 @@ class Cerberus(Network):
             vars(decoder).update(forward=torch.compile(decoder.forward, dynamic=True))
 
     def interpret_parts(self) -> None:
-        """Back to plain calls: whole images come in many sizes, each of which would be compiled anew."""
+        """Back to plain calls: whole images come in many sizes, each of which would be compiled again."""
         vars(self).pop("encode", None)
         for decoder in self.decoders.values():
             vars(decoder).pop("forward", None)
@@ -169,13 +170,13 @@ class TissueHead(nn.Module):
         return logits
 
 
-def build(spec: CerberusParts, seed: int) -> Cerberus:
+def build(parts: CerberusParts, seed: int) -> Cerberus:
     """A new network, the same for the same seed; the global random state is left alone.
 
     Each part is drawn from a stream of its own name, so the encoder does not depend on which decoders there are.
     """
     with torch.random.fork_rng(devices=[]):
-        model = Cerberus(spec)
+        model = Cerberus(parts)
         for name, part in model.named_children():
             for inner, module in part.named_children() if name == "decoders" else [("", part)]:
                 torch.manual_seed(seed * 2**32 + zlib.crc32(f"{name}.{inner}".encode()))
@@ -186,13 +187,34 @@ def build(spec: CerberusParts, seed: int) -> Cerberus:
     return model
 
 
+def with_heads(network: Cerberus, parts: CerberusParts, seed: int) -> Cerberus:
+    """A new network of these parts, which has from another one each part that fits."""
+    fresh = build(parts, seed)
+    own = fresh.state_dict()
+    fits = {
+        name: value for name, value in network.state_dict().items() if name in own and value.shape == own[name].shape
+    }
+    fresh.load_state_dict(fits, strict=False)
+    return fresh
+
+
 def with_type_decoder(network: Cerberus, structure: str, num_classes: int, seed: int) -> Cerberus:
     """A copy with a decoder for the classes of a structure's objects; nothing else of the copy is trained."""
     name = f"{structure}_type"
-    wider = build(replace(network.spec, decoders={**network.spec.decoders, name: num_classes}), seed)
-    wider.load_state_dict(network.state_dict(), strict=False)
+    wider = with_heads(network, replace(network.parts, decoders={**network.parts.decoders, name: num_classes}), seed)
     wider.freeze_all_but(name)
     return wider
+
+
+def as_cerberus(network: Network) -> Cerberus:
+    """The network, if it is a Cerberus.
+
+    Raises:
+        TypeError: If it is another one.
+    """
+    if not isinstance(network, Cerberus):
+        raise TypeError(f"{type(network).__name__} is not a Cerberus; give the settings and the network of one model")
+    return network
 
 
 def _draw_weights(module: nn.Module) -> None:

@@ -1,15 +1,12 @@
 """Instance maps from what a decoder predicts: the published post-processing of Cerberus, in its two variants.
 
 Decoders predict eroded objects, so that neighbours come apart; here objects get back what erosion took. Numbers are
-those of the code published with Cerberus (Graham et al. 2023), whose paper has none, at 0.5 microns per pixel. Two
-variants belong to two kinds of target: with two classes (Cerberus), and with contours as a third (Cerberus+).
+those of `histoseg.structures`. Two variants belong to two kinds of target: with two classes (Cerberus), and with
+contours as a third (Cerberus+).
 
 Connectivity is by edges throughout, as in that code. OpenCV labels, in the same order as scipy; its watershed is
 another algorithm with other results, so that is scikit-image's.
 """
-
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -18,70 +15,45 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from histoseg.maps.objects import renumber
-from histoseg.types import InstanceMap, Structure
+from histoseg.structures import MPP, Flood, Growth, structure_of_objects
+from histoseg.types import InstanceMap
 
 BACKGROUND, INNER, CONTOUR = 0, 1, 2  # The channels.
-CONTOUR_THRESHOLD = 0.5
+CONTOUR_THRESHOLD = 0.5  # Published code
 
 
-@dataclass(frozen=True, kw_only=True)
-class Growth:
-    """How objects are made from the probability of being inside one.
-
-    Attributes:
-        threshold: Pixels above it count.
-        min_px: Pieces of fewer pixels are dropped.
-        element_px: Size of the ellipse by which the rest are dilated.
-    """
-
-    threshold: float
-    min_px: int
-    element_px: int
-
-
-# Published code. Targets of glands are eroded by 11 pixels, so ten do not give all back, and an even element grows more
-# to the right and down.
-WITHOUT_CONTOUR: Mapping[Structure, Growth] = {
-    "gland": Growth(threshold=0.5, min_px=1500, element_px=11),
-    "lumen": Growth(threshold=0.5, min_px=150, element_px=3),
-    "nuclei": Growth(threshold=0.5, min_px=8, element_px=3),
-}
-WITH_CONTOUR: Mapping[Structure, Growth] = {
-    "gland": Growth(threshold=0.55, min_px=1000, element_px=10),
-    "lumen": Growth(threshold=0.5, min_px=150, element_px=2),
-}
-# Published code, for nuclei with contours: what is nucleus at all, and the markers from which the watershed floods.
-MASK_THRESHOLD, MASK_ELEMENT_PX, MASK_MIN_PX = 0.5, 3, 8
-MARKER_THRESHOLD, MARKER_MIN_PX = 0.5, 4
-
-
-def separate(probabilities: Float32[np.ndarray, "C H W"], structure: Structure, contour: bool) -> InstanceMap:
+def separate(
+    probabilities: Float32[np.ndarray, "C H W"], structure: str, contour: bool, mpp: float = MPP
+) -> InstanceMap:
     """The objects of one structure, with ids from 1 on, none missing, in the order of their first predicted pixels.
 
     Where grown objects overlap, the later one covers the earlier, as in the published code. Unlike there, objects near
     the map's border grow as others do, and the id of an object of which nothing is left goes to the next one.
 
-    Channels are the probabilities of background and inner; with contours, of background, inner and contour.
+    Args:
+        probabilities: Those of background and inner; with contours, of background, inner and contour.
+        structure: A structure of objects.
+        contour: Whether there are contours.
+        mpp: Microns per pixel of the map.
 
     Raises:
         ValueError: If the structure is not made of objects, or there are more or fewer channels.
     """
-    if structure not in WITHOUT_CONTOUR:
-        raise ValueError(f"no objects in {structure!r}; choose from {', '.join(WITHOUT_CONTOUR)}")
+    separation = structure_of_objects(structure).separation.at(mpp)
     num_channels = 3 if contour else 2
     if len(probabilities) != num_channels:
         raise ValueError(f"{len(probabilities)} channels; with contour = {contour} there are {num_channels}")
     inner = probabilities[INNER]
     if not contour:
-        return _grow(inner, np.ones(inner.shape, bool), WITHOUT_CONTOUR[structure])
-    if structure == "nuclei":
-        return _flood(inner, probabilities[CONTOUR])
-    return _grow(inner, probabilities[CONTOUR] <= CONTOUR_THRESHOLD, WITH_CONTOUR[structure])
+        return _grow(inner, np.ones(inner.shape, bool), separation.without_contour)
+    if isinstance(separation.with_contour, Flood):
+        return _flood(inner, probabilities[CONTOUR], separation.with_contour)
+    return _grow(inner, probabilities[CONTOUR] <= CONTOUR_THRESHOLD, separation.with_contour)
 
 
-def within(instance_map: InstanceMap, gland_map: InstanceMap) -> InstanceMap:
-    """What of the objects lies inside glands, renumbered: lumina elsewhere are no lumina (published code)."""
-    return renumber(np.where(gland_map > 0, instance_map, 0).astype(np.int32))
+def within(instance_map: InstanceMap, outer_map: InstanceMap) -> InstanceMap:
+    """The parts of objects that lie inside objects of another map, renumbered."""
+    return renumber(np.where(outer_map > 0, instance_map, 0).astype(np.int32))
 
 
 def _grow(inner: Float32[np.ndarray, "H W"], is_allowed: Bool[np.ndarray, "H W"], growth: Growth) -> InstanceMap:
@@ -97,11 +69,11 @@ def _grow(inner: Float32[np.ndarray, "H W"], is_allowed: Bool[np.ndarray, "H W"]
     return renumber(grown)
 
 
-def _flood(inner: Float32[np.ndarray, "H W"], contour: Float32[np.ndarray, "H W"]) -> InstanceMap:
+def _flood(inner: Float32[np.ndarray, "H W"], contour: Float32[np.ndarray, "H W"], flood: Flood) -> InstanceMap:
     """Watershed of the inner probability, from markers and over the pixels that are inner or contour."""
-    is_nucleus = (inner + contour > MASK_THRESHOLD).view(np.uint8)
-    pieces = _pieces(cv2.erode(is_nucleus, _element(MASK_ELEMENT_PX)) > 0, MASK_MIN_PX)
-    seeds = _pieces(inner > MARKER_THRESHOLD, MARKER_MIN_PX) > 0
+    is_object = (inner + contour > flood.mask_threshold).view(np.uint8)
+    pieces = _pieces(cv2.erode(is_object, _element(flood.mask_element_px)) > 0, flood.mask_min_px)
+    seeds = _pieces(inner > flood.marker_threshold, flood.marker_min_px) > 0
     _, markers = cv2.connectedComponents(_fill_holes(seeds.view(np.uint8)), connectivity=4, ltype=cv2.CV_32S)
     return renumber(_watershed(inner, markers, pieces))
 

@@ -2,34 +2,28 @@
 
 Objects that touch must come apart again after prediction. So a decoder learns objects that are eroded, and where two of
 them are close the loss weighs more (Graham et al. 2023, Cerberus, Sec. 3.2.2, after Ronneberger et al. 2015, U-Net,
-Eq. 2). The papers give no numbers; those here are the published code's.
+Eq. 2). The papers give no numbers; those here, and those of `histoseg.structures`, are the published code's.
 
 Classes are made by OpenCV on the whole map at once, weights object by object within boxes, as both are made for every
 patch that is loaded.
 """
-
-from collections.abc import Mapping
 
 import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 from scipy import ndimage
 
-from histoseg.types import InstanceMap, Structure, Target
+from histoseg.structures import MPP, structure_of_objects
+from histoseg.types import InstanceMap, Target
 
-ELEMENT_PX: Mapping[Structure, int] = {
-    "gland": 11,
-    "lumen": 3,
-    "nuclei": 3,
-}  # Published code; at 0.5 microns per pixel.
 W0 = 10.0  # Ronneberger et al. 2015, Sec. 3; sigma is the element's size where they have 5.
 REACH_PX = 10  # Published code: an object's distance is known in its box and this far around it.
 FAR_PX = 1000.0  # Published code: the distance where it is not known.
 CONTOUR = 2  # The class of the pixels about an object's border.
 
 
-def instance_target(instance_map: InstanceMap, structure: Structure, contour: bool) -> Target:
-    """Classes and weights of one patch.
+def instance_target(instance_map: InstanceMap, structure: str, contour: bool, mpp: float = MPP) -> Target:
+    """Classes and weights of one patch of a structure, at `mpp` microns per pixel.
 
     Pieces of an object need no ids of their own here (see `split_pieces`): an element is connected, so no piece erodes
     differently for another's sake, and weights know pieces only.
@@ -37,9 +31,7 @@ def instance_target(instance_map: InstanceMap, structure: Structure, contour: bo
     Raises:
         ValueError: If the structure is not made of objects.
     """
-    if structure not in ELEMENT_PX:
-        raise ValueError(f"no objects in {structure!r}; choose from {', '.join(ELEMENT_PX)}")
-    element_px = ELEMENT_PX[structure]
+    element_px = structure_of_objects(structure).separation.at(mpp).element_px
     inner = inner_map(instance_map, element_px)
     classes = contour_map(instance_map, element_px) if contour else inner
     return Target(classes=classes, weights=weight_map(inner, element_px))

@@ -1,17 +1,23 @@
 """The U-Net of MetaHistoSeg (Yuan, Esteva & Xu 2022, Sec. 3.1): its settings. Data is prepared without torch.
 
-`network.py` is the network itself.
+`network.py` is the network itself, `predict.py` shows it whole images.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from histoseg.maps.windows import Windows
 from histoseg.runs.config import require
 from histoseg.store.objects import Store
-from histoseg.types import Task
+from histoseg.types import Image, Task
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from histoseg.models.network import Network
+    from histoseg.models.prediction import Prediction
+    from histoseg.models.spec import Heads
     from histoseg.models.unet.network import UNet
 
 Norm = Literal["group", "batch", "frozen"]
@@ -33,21 +39,47 @@ class UNetSpec:
 
         return build(self.width, self.norm, {name: task.num_classes for name, task in tasks.items()}, seed)
 
-    def extend(self, network: "UNet", tasks: Mapping[str, Task], seed: int) -> "UNet":
+    def extend(self, network: "Network", tasks: Mapping[str, Task], seed: int) -> "UNet":
         """A copy of the network's body with a fresh head for each task."""
-        from histoseg.models.unet.network import with_new_heads
+        from histoseg.models.unet.network import as_unet, with_new_heads
 
-        return with_new_heads(network, {name: task.num_classes for name, task in tasks.items()}, seed)
+        return with_new_heads(as_unet(network), {name: task.num_classes for name, task in tasks.items()}, seed)
 
-    def start(self, network: "UNet", store: Store) -> None:
-        """Nothing: training starts from random numbers."""
+    def heads(self, network: "Network") -> "Heads":
+        """How many classes the head of each task predicts."""
+        from histoseg.models.spec import Heads
+        from histoseg.models.unet.network import as_unet
 
-    def fetch(self, store: Store) -> None:
-        """Nothing, likewise."""
+        unet = as_unet(network)
+        return Heads(num_classes={task: unet.num_classes(task) for task in unet.heads})
 
-    def class_names(self, network: "UNet", tasks: Mapping[str, Task]) -> dict[str, tuple[str, ...]]:
-        """The classes of each head that the network has."""
-        return {name: task.classes for name, task in tasks.items() if name in network.heads}
+    def rebuild(self, heads: "Heads") -> "UNet":
+        """A network with such heads, whose weights are still to be loaded."""
+        from histoseg.models.unet.network import build
+
+        return build(self.width, self.norm, heads.num_classes, 0)
+
+    def starting_weights(self, store: Store) -> "Mapping[str, Tensor]":  # noqa: ARG002  # every network's
+        """None: the U-Net starts from random numbers."""
+        return {}
+
+    def predict(
+        self,
+        network: "Network",
+        image: Image,
+        windows: Windows,
+        *,
+        heads: Collection[str] = (),
+        mpp: float = 0.0,  # noqa: ARG002  # every network's
+    ) -> "Prediction":
+        """The class of each pixel for each task, see `histoseg.models.unet.predict`."""
+        from histoseg.models.prediction import Prediction
+        from histoseg.models.unet.network import as_unet
+        from histoseg.models.unet.predict import predict
+
+        unet = as_unet(network)
+        tasks = [task for task in unet.heads if not heads or task in heads]
+        return Prediction(semantic_maps={task: predict(unet, task, image, windows) for task in tasks})
 
 
 SPEC = UNetSpec

@@ -3,8 +3,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 from scipy import ndimage
 from skimage.segmentation import watershed
+
+from histoseg.metrics.panoptic import count_panoptic
+from histoseg.models.cerberus import postprocess
+from histoseg.models.cerberus.postprocess import _fill_holes, separate
+from histoseg.models.cerberus.targets import instance_target
 
 STRUCTURES = ("gland", "lumen", "nuclei")
 # Restated from the definition: threshold, least pixels, element, for (structure, contour).
@@ -16,13 +22,6 @@ GROWTH = {
     ("lumen", True): (0.5, 150, 2),
 }
 BOTH = [(structure, contour) for structure in STRUCTURES for contour in (False, True)]
-
-
-@pytest.fixture(scope="module")
-def postprocess():
-    from histoseg.models.cerberus import postprocess
-
-    return postprocess
 
 
 @pytest.fixture
@@ -95,10 +94,7 @@ def draw_ellipses(radii, spacing_px, num_rows=3, gap_px=0):
 
 
 @pytest.mark.parametrize(("structure", "contour"), BOTH)
-def test_what_targets_take_away_comes_back(postprocess, structure, contour):
-    from histoseg.metrics.panoptic import count_panoptic
-    from histoseg.models.cerberus.targets import instance_target
-
+def test_what_targets_take_away_comes_back(structure, contour):
     radii, spacing = {"gland": ((45, 60), 150), "lumen": ((45, 60), 150), "nuclei": ((9, 14), 30)}[structure]
     instance_map = draw_ellipses(radii, spacing)
     classes = instance_target(instance_map, structure, contour).classes
@@ -109,10 +105,7 @@ def test_what_targets_take_away_comes_back(postprocess, structure, contour):
 
 
 @pytest.mark.parametrize(("structure", "contour"), BOTH)
-def test_touching_objects_come_apart(postprocess, structure, contour):
-    from histoseg.metrics.panoptic import count_panoptic
-    from histoseg.models.cerberus.targets import instance_target
-
+def test_touching_objects_come_apart(structure, contour):
     instance_map = np.zeros((140, 200), np.int32)
     instance_map[20:120, 10:100] = 1
     instance_map[20:120, 100:190] = 2
@@ -125,7 +118,7 @@ def test_touching_objects_come_apart(postprocess, structure, contour):
 
 @pytest.mark.parametrize(("structure", "contour"), BOTH)
 @pytest.mark.parametrize("seed", range(4))
-def test_objects_equal_those_made_one_by_one_on_the_whole_map(postprocess, structure, contour, seed):
+def test_objects_equal_those_made_one_by_one_on_the_whole_map(structure, contour, seed):
     grain_px = 5 if structure == "nuclei" else 25
     probabilities = draw_probabilities(np.random.default_rng(seed), contour, 300, grain_px)
     expected = separate_by_definition(probabilities, structure, contour)
@@ -136,7 +129,7 @@ def test_objects_equal_those_made_one_by_one_on_the_whole_map(postprocess, struc
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("levels", [0, 4, 64])
-def test_nuclei_with_several_markers_equal_a_watershed_of_everything(postprocess, seed, levels):
+def test_nuclei_with_several_markers_equal_a_watershed_of_everything(seed, levels):
     """With few levels many probabilities are equal, and the order in which scikit-image takes them decides."""
     rng = np.random.default_rng(seed)
     inner, contour = (cv2.GaussianBlur(rng.normal(0, 1, (200, 200)), (0, 0), 1.5).astype(np.float32) for _ in range(2))
@@ -153,8 +146,6 @@ def test_nuclei_with_several_markers_equal_a_watershed_of_everything(postprocess
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 40), width=st.integers(1, 40), contour=st.booleans())
 def test_small_maps_equal_those_made_one_by_one(seed, height, width, contour):
-    from histoseg.models.cerberus.postprocess import separate
-
     rng = np.random.default_rng(seed)
     probabilities = draw_probabilities(rng, contour, 40, int(rng.integers(1, 8)))[:, :height, :width].copy()
     expected = separate_by_definition(probabilities, "nuclei", contour)  # Only nuclei are small enough.
@@ -164,14 +155,12 @@ def test_small_maps_equal_those_made_one_by_one(seed, height, width, contour):
 @settings(deadline=None, max_examples=200)
 @given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 30), width=st.integers(1, 30), density=st.floats(0.1, 0.9))
 def test_filling_equals_scipy(seed, height, width, density):
-    from histoseg.models.cerberus.postprocess import _fill_holes
-
     mask = (np.random.default_rng(seed).random((height, width)) < density).astype(np.uint8)
     expected = ndimage.binary_fill_holes(mask)
     np.testing.assert_array_equal(_fill_holes(mask.copy()) > 0, expected)
 
 
-def test_the_least_size_is_kept_and_one_pixel_less_is_not(postprocess):
+def test_the_least_size_is_kept_and_one_pixel_less_is_not():
     for (structure, contour), (_, min_px, _) in GROWTH.items():
         probabilities = np.zeros((2 + contour, 3, min_px + 2), np.float32)
         probabilities[1, 1, 1:-1] = 1
@@ -180,7 +169,7 @@ def test_the_least_size_is_kept_and_one_pixel_less_is_not(postprocess):
         assert postprocess.separate(probabilities, structure, contour).max() == 0
 
 
-def test_a_gland_with_contours_needs_more_than_55_percent(postprocess):
+def test_a_gland_with_contours_needs_more_than_55_percent():
     probabilities = np.full((3, 40, 40), 0.2, np.float32)
     probabilities[1] = 0.54
     assert not postprocess.separate(probabilities, "gland", contour=True).any()
@@ -190,7 +179,7 @@ def test_a_gland_with_contours_needs_more_than_55_percent(postprocess):
     assert not postprocess.separate(probabilities, "gland", contour=True).any()
 
 
-def test_a_gland_at_the_border_grows_to_it(postprocess):
+def test_a_gland_at_the_border_grows_to_it():
     # 5 px from the border: the published code cuts the gland's box out without a margin there, and it does not grow.
     probabilities = np.zeros((2, 100, 100), np.float32)
     probabilities[1, 5:60, 5:60] = 1
@@ -199,7 +188,7 @@ def test_a_gland_at_the_border_grows_to_it(postprocess):
     assert found[65, 30] == 0
 
 
-def test_a_later_object_covers_an_earlier_one(postprocess):
+def test_a_later_object_covers_an_earlier_one():
     # A ring, and a nucleus within it that comes later in the map: filling the ring does not cover it.
     probabilities = np.zeros((2, 30, 30), np.float32)
     cv2.circle(probabilities[1], (14, 14), 11, 1, 2)
@@ -210,7 +199,7 @@ def test_a_later_object_covers_an_earlier_one(postprocess):
     assert found[14, 8] == 1
 
 
-def test_the_id_of_a_gland_that_is_covered_goes_to_the_next(postprocess):
+def test_the_id_of_a_gland_that_is_covered_goes_to_the_next():
     probabilities = np.zeros((2, 60, 620), np.float32)
     probabilities[1, 0:3, 10:610] = 1  # A strip at the border, and a wider one below: dilated, it reaches row 0.
     probabilities[1, 4:8, 5:615] = 1
@@ -220,7 +209,7 @@ def test_the_id_of_a_gland_that_is_covered_goes_to_the_next(postprocess):
     assert (found[:8, 10:610] == 1).all()
 
 
-def test_the_id_of_a_marker_without_a_nucleus_goes_to_the_next(postprocess):
+def test_the_id_of_a_marker_without_a_nucleus_goes_to_the_next():
     probabilities = np.zeros((3, 20, 20), np.float32)
     probabilities[1, 1:3, 1:3] = 1  # Four pixels: enough for a marker, but erosion leaves nothing to flood.
     probabilities[1, 8:16, 8:16] = 1
@@ -230,19 +219,19 @@ def test_the_id_of_a_marker_without_a_nucleus_goes_to_the_next(postprocess):
 
 
 @pytest.mark.parametrize(("structure", "contour"), BOTH)
-def test_nothing_predicted_is_no_object(postprocess, structure, contour):
+def test_nothing_predicted_is_no_object(structure, contour):
     found = postprocess.separate(np.zeros((2 + contour, 50, 60), np.float32), structure, contour)
     assert found.shape == (50, 60)
     assert not found.any()
 
 
-def test_lumina_count_only_within_glands(postprocess):
+def test_lumina_count_only_within_glands():
     lumina = np.array([[5, 5, 0, 8, 9]], np.int32)
     glands = np.array([[0, 2, 2, 0, 1]], np.int32)
     assert postprocess.within(lumina, glands).tolist() == [[0, 1, 0, 0, 2]]
 
 
-def test_unknown_structures_and_wrong_channels_are_refused(postprocess):
+def test_unknown_structures_and_wrong_channels_are_refused():
     two = np.zeros((2, 8, 8), np.float32)
     with pytest.raises(ValueError, match="no objects in 'tissue'; choose from gland, lumen, nuclei"):
         postprocess.separate(two, "tissue", contour=False)
@@ -251,9 +240,7 @@ def test_unknown_structures_and_wrong_channels_are_refused(postprocess):
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((2, 8, 8)), np.zeros((8, 8), np.float32)])
-def test_another_dtype_or_rank_is_refused(postprocess, wrong):
-    from jaxtyping import TypeCheckError
-
+def test_another_dtype_or_rank_is_refused(wrong):
     with pytest.raises(TypeCheckError):
         postprocess.separate(wrong, "nuclei", contour=False)
     with pytest.raises(TypeCheckError):

@@ -4,17 +4,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from jaxtyping import TypeCheckError
 from scipy import ndimage
+
+from histoseg.models.cerberus import targets
+from histoseg.models.cerberus.targets import split_pieces
+from histoseg.structures import structures
 
 STRUCTURES = ("gland", "lumen", "nuclei")
 ELEMENTS = (3, 11)
-
-
-@pytest.fixture(scope="module")
-def targets():
-    from histoseg.models.cerberus import targets
-
-    return targets
 
 
 @pytest.fixture
@@ -89,8 +87,9 @@ def same_partition(one, other):
     return is_one_to_one and np.array_equal(one > 0, other > 0)
 
 
-def test_the_elements_are_those_of_the_published_code(targets):
-    assert targets.ELEMENT_PX == {"gland": 11, "lumen": 3, "nuclei": 3}
+def test_the_elements_are_those_of_the_published_code():
+    found = {row.name: row.separation.element_px for row in structures().values() if row.kind == "objects"}
+    assert found == {"gland": 11, "lumen": 3, "nuclei": 3}
     # The 3 x 3 "ellipse" of OpenCV is a cross of 5 pixels; that of 11 x 11 has 89: a dot above the middle falls away.
     dot = np.zeros((21, 21), np.int32)
     dot[10, 10] = 1
@@ -98,7 +97,7 @@ def test_the_elements_are_those_of_the_published_code(targets):
     assert (targets.contour_map(dot, 11) == 2).sum() == 89
 
 
-def test_classes_of_two_touching_rectangles_by_hand(targets):
+def test_classes_of_two_touching_rectangles_by_hand():
     # Two objects of 3 x 3 that share an edge: each keeps its middle, but an outside border erodes nothing.
     instance_map = int32([[1, 1, 1, 2, 2, 2]] * 3)
     expected = np.array([[1, 1, 0, 0, 1, 1]] * 3)
@@ -118,15 +117,13 @@ def test_classes_of_two_touching_rectangles_by_hand(targets):
 @settings(deadline=None, max_examples=150)
 @given(instance_map=MAPS, element_px=st.sampled_from(ELEMENTS))
 def test_classes_equal_those_made_object_by_object(instance_map, element_px):
-    from histoseg.models.cerberus import targets
-
     inner, contour = by_object(instance_map, element_px)
     np.testing.assert_array_equal(targets.inner_map(instance_map, element_px), inner)
     np.testing.assert_array_equal(targets.contour_map(instance_map, element_px), contour)
 
 
 @pytest.mark.parametrize("element_px", ELEMENTS)
-def test_classes_of_ellipses_equal_those_made_object_by_object(targets, rng, element_px):
+def test_classes_of_ellipses_equal_those_made_object_by_object(rng, element_px):
     instance_map = draw_ellipses(rng, 200, 60, (5, 40))
     inner, contour = by_object(instance_map, element_px)
     assert inner.any()
@@ -135,7 +132,7 @@ def test_classes_of_ellipses_equal_those_made_object_by_object(targets, rng, ele
 
 
 @pytest.mark.parametrize("low", [0, 1])
-def test_ids_beyond_16_bits_are_told_apart(targets, low):
+def test_ids_beyond_16_bits_are_told_apart(low):
     # 7 and 7 + 2**16 are the same in 16 bits; `low` = 1 leaves no background, whose rank is 0 otherwise.
     instance_map = np.repeat(int32([[low, 7, 7 + 2**16, 7 + 2**17]]), 5, axis=1).repeat(5, axis=0)
     inner, contour = by_object(instance_map, 3)
@@ -143,7 +140,7 @@ def test_ids_beyond_16_bits_are_told_apart(targets, low):
     np.testing.assert_array_equal(targets.contour_map(instance_map, 3), contour)
 
 
-def test_weights_between_two_rectangles_in_closed_form(targets):
+def test_weights_between_two_rectangles_in_closed_form():
     # Columns 0-4 and 9-13 are two eroded objects. On column 4 + k the distances are k and 5 - k: their sum is 5.
     inner = np.zeros((6, 14), np.uint8)
     inner[:, :5] = inner[:, 9:] = 1
@@ -152,7 +149,7 @@ def test_weights_between_two_rectangles_in_closed_form(targets):
     assert targets.weight_map(inner, 3) == pytest.approx(expected, rel=1e-6)
 
 
-def test_weights_between_two_discs_in_closed_form(targets):
+def test_weights_between_two_discs_in_closed_form():
     # On the line through the centres, the distances to two discs 7 px apart add up to 7.
     inner = np.zeros((41, 60), np.uint8)
     for x in (16, 43):
@@ -164,7 +161,7 @@ def test_weights_between_two_discs_in_closed_form(targets):
     assert weights[20, 3] == pytest.approx(1.0)
 
 
-def test_distances_end_ten_pixels_around_an_object(targets):
+def test_distances_end_ten_pixels_around_an_object():
     # Two columns 21 px apart share no pixel of their boxes; 20 px apart, one. The weights of that: 1 + 10 exp(-50/9).
     apart, near = np.zeros((3, 40), np.uint8), np.zeros((3, 40), np.uint8)
     apart[:, [5, 26]] = 1
@@ -178,8 +175,6 @@ def test_distances_end_ten_pixels_around_an_object(targets):
 @settings(deadline=None, max_examples=150)
 @given(inner=MAPS, element_px=st.sampled_from(ELEMENTS))
 def test_weights_equal_their_definition(inner, element_px):
-    from histoseg.models.cerberus import targets
-
     inner = (inner > 1).astype(np.uint8)
     np.testing.assert_allclose(
         targets.weight_map(inner, element_px), weights_by_object(inner, element_px), rtol=1e-5, atol=0
@@ -187,7 +182,7 @@ def test_weights_equal_their_definition(inner, element_px):
 
 
 @pytest.mark.parametrize(("element_px", "radii", "count"), [(3, (4, 9), 60), (11, (15, 50), 8)])
-def test_weights_of_ellipses_equal_their_definition(targets, rng, element_px, radii, count):
+def test_weights_of_ellipses_equal_their_definition(rng, element_px, radii, count):
     inner = targets.inner_map(draw_ellipses(rng, 200, count, radii), element_px)
     weights = targets.weight_map(inner, element_px)
     assert weights.max() > 2
@@ -196,7 +191,7 @@ def test_weights_of_ellipses_equal_their_definition(targets, rng, element_px, ra
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("contour", [False, True])
-def test_target_of_no_object_and_of_one(targets, structure, contour):
+def test_target_of_no_object_and_of_one(structure, contour):
     empty = targets.instance_target(np.zeros((50, 60), np.int32), structure, contour)
     assert not empty.classes.any()
     assert (empty.weights == 1).all()
@@ -212,8 +207,6 @@ def test_target_of_no_object_and_of_one(targets, structure, contour):
 @settings(deadline=None, max_examples=50)
 @given(instance_map=MAPS, names=st.permutations([5, 70000, 3]), structure=st.sampled_from(STRUCTURES))
 def test_renaming_objects_changes_no_target(instance_map, names, structure):
-    from histoseg.models.cerberus import targets
-
     renamed = int32([0, *names])[instance_map]
     for contour in (False, True):
         one = targets.instance_target(instance_map, structure, contour)
@@ -225,8 +218,6 @@ def test_renaming_objects_changes_no_target(instance_map, names, structure):
 @settings(deadline=None, max_examples=50)
 @given(instance_map=MAPS, structure=st.sampled_from(STRUCTURES))
 def test_splitting_pieces_changes_no_target(instance_map, structure):
-    from histoseg.models.cerberus import targets
-
     for contour in (False, True):
         one = targets.instance_target(instance_map, structure, contour)
         other = targets.instance_target(targets.split_pieces(instance_map), structure, contour)
@@ -234,7 +225,7 @@ def test_splitting_pieces_changes_no_target(instance_map, structure):
         np.testing.assert_array_equal(one.weights, other.weights)
 
 
-def test_pieces_by_hand(targets):
+def test_pieces_by_hand():
     # Object 4 is in three pieces, as corners do not connect; 7 and 4 touch and stay apart.
     instance_map = int32([[4, 7, 4], [4, 7, 0], [0, 4, 0]])
     assert targets.split_pieces(instance_map).tolist() == [[1, 2, 3], [1, 2, 0], [0, 4, 0]]
@@ -243,8 +234,6 @@ def test_pieces_by_hand(targets):
 @settings(deadline=None)
 @given(instance_map=MAPS)
 def test_pieces_equal_those_found_object_by_object(instance_map):
-    from histoseg.models.cerberus.targets import split_pieces
-
     pieces = split_pieces(instance_map)
     assert same_partition(pieces, pieces_by_object(instance_map))
     ids, firsts = np.unique(pieces[pieces > 0], return_index=True)
@@ -252,15 +241,13 @@ def test_pieces_equal_those_found_object_by_object(instance_map):
     assert (np.diff(firsts) > 0).all()
 
 
-def test_an_unknown_structure_is_refused(targets):
+def test_an_unknown_structure_is_refused():
     with pytest.raises(ValueError, match="no objects in 'tissue'; choose from gland, lumen, nuclei"):
         targets.instance_target(np.zeros((4, 4), np.int32), "tissue", contour=False)
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((4, 4), np.int64), np.zeros((4, 4, 1), np.int32)])
-def test_another_dtype_or_rank_is_refused(targets, wrong):
-    from jaxtyping import TypeCheckError
-
+def test_another_dtype_or_rank_is_refused(wrong):
     for make in (lambda: targets.split_pieces(wrong), lambda: targets.instance_target(wrong, "lumen", contour=True)):
         with pytest.raises(TypeCheckError):
             make()
@@ -268,8 +255,6 @@ def test_another_dtype_or_rank_is_refused(targets, wrong):
         targets.weight_map(wrong, 3)
 
 
-def test_a_target_of_two_shapes_is_refused(targets):
-    from jaxtyping import TypeCheckError
-
+def test_a_target_of_two_shapes_is_refused():
     with pytest.raises(TypeCheckError):
         targets.Target(classes=np.zeros((4, 4), np.uint8), weights=np.zeros((4, 5), np.float32))

@@ -1,6 +1,16 @@
+import tracemalloc
+import weakref
+
+import cv2
 import numpy as np
 import pytest
 import torch
+
+from histoseg.errors import DataError
+from histoseg.maps.windows import MarginWindows
+from histoseg.models.cerberus import predict as prediction
+from histoseg.models.cerberus.network import CerberusParts, build
+from histoseg.models.cerberus.predict import predict, probabilities
 
 # A U-Net's encoder looks 62 pixels far with its convolutions, 2 · (1 + 2 + 4 + 8 + 16), under 16 more with pooling; a
 # decoder 30 with convolutions, 2 · (8 + 4 + 2 + 1), and 30 with interpolation. A margin of 144 holds all of it.
@@ -9,10 +19,7 @@ MARGIN_PX = 144
 
 @pytest.fixture(scope="module")
 def network():
-    from histoseg.models.cerberus.network import Spec, build
-    from histoseg.runs.config import Network
-
-    spec = Spec(network=Network(encoder="unet", width=8), decoders={"gland": 2, "nuclei": 3}, tissue=4, tissue_cells=2)
+    spec = CerberusParts(encoder="unet", width=8, decoders={"gland": 2, "nuclei": 3}, tissue=4, tissue_cells=2)
     network = build(spec, 0).eval()
     random = torch.Generator().manual_seed(0)
     for name, value in network.state_dict().items():
@@ -26,10 +33,7 @@ def draw_image(height, width):
 
 
 def see(network, image, window_px, margin_px):
-    from histoseg.inference.segment import probabilities
-    from histoseg.runs.config import Windows
-
-    return probabilities(network, image, Windows(window_px=window_px, margin_px=margin_px), ["gland", "nuclei"])
+    return probabilities(network, image, MarginWindows(window_px=window_px, margin_px=margin_px), ["gland", "nuclei"])
 
 
 @pytest.mark.parametrize("size", [(96, 64), (70, 45), (5, 3)])
@@ -38,7 +42,7 @@ def test_windows_see_what_one_large_window_sees(network, size):
     maps, tissue = see(network, image, 32 + 2 * MARGIN_PX, MARGIN_PX)
     whole, all_tissue = see(network, image, 96 + 2 * MARGIN_PX, MARGIN_PX)
     for name in ("gland", "nuclei"):
-        assert maps[name].shape == (network.spec.decoders[name], *size)
+        assert maps[name].shape == (network.parts.decoders[name], *size)
         assert maps[name].sum(axis=0) == pytest.approx(1, abs=1e-5)
         np.testing.assert_allclose(maps[name], whole[name], atol=1e-4)
     np.testing.assert_allclose(tissue, all_tissue, atol=1e-4)
@@ -54,8 +58,6 @@ def test_a_margin_that_is_too_small_shows(network):
 
 def test_a_square_of_tissue_is_classified_by_what_it_shows(network):
     """The squares are those of `classify` on the features of the image with its mirrored surroundings."""
-    import cv2
-
     image = draw_image(64, 96)
     _, tissue = see(network, image, 96 + 2 * MARGIN_PX, MARGIN_PX)
     mirrored = cv2.copyMakeBorder(image, *[MARGIN_PX] * 4, cv2.BORDER_REFLECT_101)
@@ -68,10 +70,7 @@ def test_a_square_of_tissue_is_classified_by_what_it_shows(network):
 
 
 def test_only_what_is_asked_for_is_found(network):
-    from histoseg.inference.segment import segment
-    from histoseg.runs.config import Windows
-
-    found = segment(network, draw_image(40, 40), Windows(window_px=64, margin_px=16), ["nuclei", "lumen"])
+    found = predict(network, draw_image(40, 40), MarginWindows(window_px=64, margin_px=16), ["nuclei", "lumen"])
     assert set(found.instance_maps) == {"nuclei"}  # The network has no decoder for lumina.
     assert found.instance_maps["nuclei"].shape == (40, 40)
     assert len(found.classes["nuclei"]) == found.instance_maps["nuclei"].max()
@@ -86,21 +85,15 @@ def one_square(top, left, side):
 
 
 def test_lumina_lie_within_glands_and_classes_are_voted(monkeypatch):
-    from histoseg.inference import segment as segmentation
-    from histoseg.models.cerberus.network import Spec, build
-    from histoseg.runs.config import Network, Windows
-
     lumina = np.maximum(one_square(25, 25, 20), one_square(75, 75, 20))
     maps = {
         "gland": one_square(10, 10, 50),
         "lumen": np.stack([1 - lumina[1], lumina[1]]),
         "gland_type": np.concatenate([np.zeros((2, 100, 100), np.float32), one_square(0, 0, 100)[1:]]),
     }
-    monkeypatch.setattr(segmentation, "probabilities", lambda *given: ({name: maps[name] for name in given[3]}, None))
-    network = build(
-        Spec(network=Network(encoder="unet", width=4), decoders={name: len(maps[name]) for name in maps}), 0
-    )
-    found = segmentation.segment(network, draw_image(100, 100), Windows(), ["gland", "lumen"])
+    monkeypatch.setattr(prediction, "probabilities", lambda *given: ({name: maps[name] for name in given[3]}, None))
+    network = build(CerberusParts(encoder="unet", width=4, decoders={name: len(maps[name]) for name in maps}), 0)
+    found = predict(network, draw_image(100, 100), MarginWindows(), ["gland", "lumen"])
     assert found.instance_maps["gland"].max() == 1
     assert found.instance_maps["lumen"].max() == 1  # The one in the lower right is outside of every gland.
     assert not found.instance_maps["lumen"][70:, 70:].any()
@@ -111,31 +104,20 @@ def test_lumina_lie_within_glands_and_classes_are_voted(monkeypatch):
 
 
 def test_a_network_of_broken_weights_is_an_error_and_not_an_empty_result():
-    from histoseg.errors import DataError
-    from histoseg.inference.segment import probabilities
-    from histoseg.models.cerberus.network import Spec, build
-    from histoseg.runs.config import Network, Windows
-
-    network = build(Spec(network=Network(encoder="resnet18", width=4), decoders={"gland": 2}), 0).eval()
+    network = build(CerberusParts(encoder="resnet18", width=4, decoders={"gland": 2}), 0).eval()
     network.conv_map.weight.data[0] = float("nan")
-    with pytest.raises(DataError, match="decoder gland answers with what are no numbers"):
-        probabilities(network, np.zeros((32, 32, 3), np.uint8), Windows(window_px=64, margin_px=16), ["gland"])
+    with pytest.raises(DataError, match="decoder gland produced NaN"):
+        probabilities(network, np.zeros((32, 32, 3), np.uint8), MarginWindows(window_px=64, margin_px=16), ["gland"])
 
 
 def test_maps_are_held_once():
     """NumPy tells tracemalloc what it allocates: the maps, and beside them what little the windows take."""
-    import tracemalloc
-
-    from histoseg.inference.segment import probabilities
-    from histoseg.models.cerberus.network import Spec, build
-    from histoseg.runs.config import Network, Windows
-
     decoders = {"gland": 3, "nuclei": 3, "nuclei_type": 16}
-    network = build(Spec(network=Network(encoder="resnet18", width=4), decoders=decoders), 0).eval()
+    network = build(CerberusParts(encoder="resnet18", width=4, decoders=decoders), 0).eval()
     image = draw_image(200, 180)
     tracemalloc.start()
     try:
-        maps, _ = probabilities(network, image, Windows(window_px=96, margin_px=16), decoders)
+        maps, _ = probabilities(network, image, MarginWindows(window_px=96, margin_px=16), decoders)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -143,12 +125,6 @@ def test_maps_are_held_once():
 
 
 def test_a_map_is_freed_before_the_next_structure_is_separated(monkeypatch):
-    import weakref
-
-    from histoseg.inference import segment as segmentation
-    from histoseg.models.cerberus.network import Spec, build
-    from histoseg.runs.config import Network, Windows
-
     maps, alive = {}, []
 
     def found(*given):
@@ -156,12 +132,12 @@ def test_a_map_is_freed_before_the_next_structure_is_separated(monkeypatch):
         maps.update({name: weakref.ref(part) for name, part in fresh.items()})
         return fresh, None
 
-    def separate(part, structure, contour):
+    def separate(part, *_):
         alive.append([name for name, held in maps.items() if held() is not None])
         return (part[1] > 0.5).astype(np.int32)
 
-    monkeypatch.setattr(segmentation, "probabilities", found)
-    monkeypatch.setattr(segmentation, "separate", separate)
-    network = build(Spec(network=Network(encoder="unet", width=4), decoders={"gland": 2, "nuclei": 2}), 0)
-    segmentation.segment(network, draw_image(100, 100), Windows(), ["gland", "nuclei"])
+    monkeypatch.setattr(prediction, "probabilities", found)
+    monkeypatch.setattr(prediction, "separate", separate)
+    network = build(CerberusParts(encoder="unet", width=4, decoders={"gland": 2, "nuclei": 2}), 0)
+    predict(network, draw_image(100, 100), MarginWindows(), ["gland", "nuclei"])
     assert alive == [["gland", "nuclei"], ["nuclei"]]

@@ -1,0 +1,132 @@
+"""What was predicted in an image, in that image's own pixels: objects, maps, squares of tissue.
+
+Coordinates are distances from the upper left corner of the image, as in QuPath: the middle of the first pixel is
+(0.5, 0.5).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int32, UInt8
+from skimage.measure import find_contours
+
+from histoseg.maps.objects import find_objects
+from histoseg.models.prediction import Prediction, Probabilities
+from histoseg.structures import structure
+
+Ring = Float64[np.ndarray, "V 2"]  # Corners of an outline as x, y; the last is joined to the first.
+LabelMap = TypeVar("LabelMap", Int32[np.ndarray, "_ _"], UInt8[np.ndarray, "_ _"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictedImage:
+    """A prediction and the image that it is of.
+
+    Attributes:
+        name: The image's file name without its ending.
+        classes: Class names, see `histoseg.models.weights.Model`.
+        image_px: Height and width of the image as the file has it.
+        seen_px: Height and width at which the network saw it.
+        mpp: Microns per pixel of the image as the file has it.
+    """
+
+    name: str
+    prediction: Prediction
+    classes: Mapping[str, tuple[str, ...]]
+    image_px: tuple[int, int]
+    seen_px: tuple[int, int]
+    mpp: float
+
+    @property
+    def scale(self) -> Float64[np.ndarray, " 2"]:
+        """Pixels of the image per pixel that the network saw, along x and y."""
+        return np.array([self.image_px[1] / self.seen_px[1], self.image_px[0] / self.seen_px[0]])
+
+    def class_names(self, name: str) -> tuple[str, ...]:
+        """The classes of a structure's objects, the first of which is background; empty without classes."""
+        return self.classes.get(structure(name).type_decoder, ())
+
+    def own_map(self, label_map: LabelMap) -> LabelMap:
+        """A map in the image's own pixels, each of which takes the label at its middle; small objects may vanish."""
+        rows, columns = (
+            np.minimum(((np.arange(whole) + 0.5) * part / whole).astype(np.int64), part - 1)
+            for whole, part in zip(self.image_px, self.seen_px, strict=True)
+        )
+        own: LabelMap = label_map[np.ix_(rows, columns)]
+        return own
+
+    def visible_tissue(self) -> Probabilities | None:
+        """The probabilities of those squares that lie in the image, at least in part; None without tissue."""
+        prediction = self.prediction
+        if prediction.tissue is None:
+            return None
+        rows, columns = (-(-side // prediction.tissue_px) for side in self.seen_px)
+        return prediction.tissue[:, :rows, :columns]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectedObject:
+    """One object in the image's own pixels.
+
+    Attributes:
+        id: Its number in the instance map.
+        class_name: Empty without a class.
+        class_probability: The share of its pixels that have this class; None without a class.
+        box: Left, top, right, bottom.
+        ring: The outline of its largest piece, which never crosses itself; holes are left out.
+    """
+
+    structure: str
+    id: int
+    class_name: str
+    class_probability: float | None
+    area_um2: float
+    centroid: tuple[float, float]
+    box: tuple[float, float, float, float]
+    ring: Ring
+
+
+def list_objects(image: PredictedImage) -> list[DetectedObject]:
+    """Every object, structure by structure, by ascending id; area and place are measured as predicted, then scaled."""
+    return [found for name in image.prediction.instance_maps for found in _of_structure(image, name)]
+
+
+def _of_structure(image: PredictedImage, name: str) -> Iterator[DetectedObject]:
+    instance_map, scale = image.prediction.instance_maps[name], image.scale
+    objects = find_objects(instance_map)
+    names = image.class_names(name)
+    um2 = image.mpp**2 * float(scale.prod())
+    for i, (top, left, bottom, right) in enumerate(objects.boxes.tolist()):
+        kind = int(image.prediction.classes[name][i]) if names else 0
+        mask = instance_map[top:bottom, left:right] == objects.ids[i]
+        x, y = ((objects.centroids[i] + 0.5) * scale).tolist()
+        yield DetectedObject(
+            structure=name,
+            id=int(objects.ids[i]),
+            class_name=names[kind] if kind else "",
+            class_probability=float(image.prediction.class_probabilities[name][i]) if kind else None,
+            area_um2=float(objects.areas[i]) * um2,
+            centroid=(x, y),
+            box=(left * scale[0], top * scale[1], right * scale[0], bottom * scale[1]),
+            ring=(outline(mask) + np.array([left, top])) * scale,
+        )
+
+
+def outline(mask: Bool[np.ndarray, "H W"]) -> Ring:
+    """The outline of a mask's largest piece, between its pixels and those around, corners only.
+
+    It cuts the corners of pixels, so that it never crosses itself, not even where pixels touch by a corner.
+    """
+    rings = [ring[:-1, ::-1] for ring in find_contours(np.pad(mask, 1).astype(np.float64), 0.5)]  # type: ignore[no-untyped-call]  # it has no types
+    largest = max(rings, key=lambda ring: abs(_signed_area(ring)))
+    before, after = largest - np.roll(largest, 1, axis=0), np.roll(largest, -1, axis=0) - largest
+    is_corner = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
+    ring = largest[is_corner] - 0.5  # One pixel less for the padding; half of one more from its middle to its corner.
+    return np.asarray(ring if _signed_area(ring) > 0 else ring[::-1])
+
+
+def _signed_area(ring: Ring) -> float:
+    x, y = ring.T
+    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2

@@ -1,0 +1,105 @@
+"""Weights that training starts from: ImageNet's, or those of a model, as objects in a store."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from histoseg.errors import CheckpointError, StorageError
+from histoseg.models.weights import load_model, read_foreign
+from histoseg.store.objects import Store
+
+# torchvision's file names end in the first digits of their SHA-256, which torch.hub checks.
+IMAGENET: Mapping[str, str] = {
+    "resnet18": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+    "resnet34": "https://download.pytorch.org/models/resnet34-b627a593.pth",
+    "resnet50": "https://download.pytorch.org/models/resnet50-0676ba61.pth",
+}
+
+
+def weights_key(name: str) -> str:
+    """Where weights to start from lie in a store."""
+    return f"weights/{name}.safetensors"
+
+
+def find_weights(name: str, encoder: str, store: Store) -> dict[str, Tensor]:
+    """The weights of that name, where "imagenet" stands for those of an encoder.
+
+    Raises:
+        StorageError: If they are neither in the store nor, for ImageNet's, to be downloaded.
+    """
+    if name == "imagenet":
+        return _imagenet(encoder, store)
+    if store.size(weights_key(name)) is None:
+        raise StorageError(f"{store.url} has no weights {name}; give them once more as START=folder")
+    return load(store.get(weights_key(name)))
+
+
+def put_weights(path: Path, store: Store) -> str:
+    """Put weights to start from into a store; returns their name, which stands for their bytes.
+
+    Args:
+        path: A folder of a model of ours, or a ResNet in torchvision's format.
+        store: Where to put them.
+
+    Raises:
+        CheckpointError: If the file is neither.
+    """
+    tensors = load_model(path).network.state_dict() if path.is_dir() else as_encoder(read_foreign(path), str(path))
+    body = save({name: value.contiguous() for name, value in tensors.items()})
+    name = hashlib.sha256(body).hexdigest()[:16]
+    store.put_if_absent(weights_key(name), body)
+    return name
+
+
+def as_encoder(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    """Weights in torchvision's format under our names, without the classifier.
+
+    Raises:
+        CheckpointError: If they are not of a ResNet.
+    """
+    if "layer1.0.conv1.weight" not in tensors:
+        raise CheckpointError(f"{where} has no layer1.0.conv1.weight; expected a ResNet in torchvision's format")
+    return {f"encoder.{name}": value for name, value in tensors.items() if not name.startswith("fc.")}
+
+
+def _imagenet(encoder: str, store: Store) -> dict[str, Tensor]:
+    """ImageNet's weights of an encoder: from the store or, the first time, from the usual hub."""
+    key = weights_key(f"imagenet-{encoder}")
+    if store.size(key) is None:
+        url = IMAGENET[encoder]
+        try:
+            tensors = torch.hub.load_state_dict_from_url(url, check_hash=True, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError) as error:
+            raise StorageError(
+                f"ImageNet's weights of {encoder} are not in the store and cannot be downloaded from {url} ({error}); "
+                "download that file elsewhere and give it as IMAGENET=file"
+            ) from error
+        put_imagenet(tensors, encoder, store)
+    return load(store.get(key))
+
+
+def put_imagenet(tensors: Mapping[str, Tensor], encoder: str, store: Store) -> None:
+    """Keep ImageNet's weights of an encoder in a store, for every run that starts from them."""
+    body = save({name: value.contiguous() for name, value in as_encoder(tensors, IMAGENET[encoder]).items()})
+    store.put(weights_key(f"imagenet-{encoder}"), body)
+
+
+def import_imagenet(path: Path, store: Store) -> str:
+    """Put a file in torchvision's format into a store as ImageNet's weights; returns the encoder that they belong to.
+
+    Raises:
+        CheckpointError: If its bytes are not those of one of torchvision's files.
+    """
+    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    for encoder, url in IMAGENET.items():
+        if found.startswith(url.rpartition("-")[2].removesuffix(".pth")) and found:
+            put_imagenet(read_foreign(path), encoder, store)
+            return encoder
+    names = ", ".join(url.rpartition("/")[2] for url in IMAGENET.values())
+    raise CheckpointError(
+        f"{path} is not one of {names}, going by its SHA-256 {found[:8] or '(no such file)'}; fetch one again"
+    )

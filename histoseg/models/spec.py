@@ -1,0 +1,105 @@
+"""What a network's folder offers as SPEC: settings from which the network is built, and what can be done with it."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float64, UInt8
+from torch import Tensor
+
+from histoseg.errors import ConfigError
+from histoseg.maps.windows import Windows
+from histoseg.models.network import Network
+from histoseg.models.prediction import Prediction
+from histoseg.runs.config import Run, Settings, public_name
+from histoseg.store.objects import Store
+from histoseg.structures import TISSUE
+from histoseg.types import Image, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heads:
+    """What a network predicts; together with its settings enough to build it.
+
+    Attributes:
+        num_classes: How many classes each head predicts, by its name.
+        tissue_px: Side of the square that the head for tissue gives one class to; of no effect without such a head.
+    """
+
+    num_classes: Mapping[str, int]
+    tissue_px: int = 0
+
+
+@runtime_checkable
+class NetworkSpec(Settings, Protocol):
+    """Settings of a network: a frozen dataclass, named SPEC in `histoseg/models/<name>/__init__.py`."""
+
+    def build(self, tasks: Mapping[str, Task], seed: int, tissue_px: int) -> Network:
+        """A new network with heads for some tasks."""
+        ...
+
+    def extend(self, network: Network, tasks: Mapping[str, Task], seed: int) -> Network:
+        """A copy of a trained network with the heads that other tasks need."""
+        ...
+
+    def heads(self, network: Network) -> Heads:
+        """The heads of a network of these settings."""
+        ...
+
+    def rebuild(self, heads: Heads) -> Network:
+        """A network with such heads, whose weights are still to be loaded."""
+        ...
+
+    def starting_weights(self, store: Store) -> Mapping[str, Tensor]:
+        """The weights that training starts from, by the name of the tensor; none mean random numbers.
+
+        Raises:
+            StorageError: If they are neither in the store nor to be downloaded.
+        """
+        ...
+
+    def predict(
+        self, network: Network, image: Image, windows: Windows, *, heads: Collection[str] = (), mpp: float = 0.0
+    ) -> Prediction:
+        """What the network predicts in a whole image.
+
+        Args:
+            network: A network of these settings, not in training.
+            image: At the resolution that the network was trained at.
+            windows: How the image is divided.
+            heads: Names of the structures or tasks to predict; empty means all.
+            mpp: Microns per pixel of the image; 0 if unknown.
+        """
+        ...
+
+
+def network_of(run: Run) -> NetworkSpec:
+    """The settings of a run's network.
+
+    Raises:
+        TypeError: If its module offers something else.
+    """
+    if not isinstance(run.network, NetworkSpec):
+        raise TypeError(f"{type(run.network).__name__} does not describe a network: it lacks build, extend or predict")
+    return run.network
+
+
+@runtime_checkable
+class ClassifierSpec(Protocol):
+    """Settings of a network that also predicts one class for a whole patch."""
+
+    def classify(self, network: Network, patches: UInt8[np.ndarray, "B H W 3"]) -> Float64[np.ndarray, "B K"]:
+        """The probability of each class for each patch."""
+        ...
+
+
+def classifier_of(run: Run) -> ClassifierSpec:
+    """The settings of a run's network, which predicts classes of patches.
+
+    Raises:
+        ConfigError: If it does not.
+    """
+    if not isinstance(run.network, ClassifierSpec):
+        raise ConfigError(f"network {public_name(run.network)!r} predicts no classes of patches; leave {TISSUE} out")
+    return run.network
