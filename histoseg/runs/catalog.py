@@ -14,6 +14,7 @@ from histoseg.errors import ConfigError
 MEMBERS = {
     "histoseg.sources": ("TASK", "entries", "read"),
     "histoseg.methods": ("METHOD",),
+    "histoseg.listeners": ("listen",),
     "histoseg.experiments": ("SCALES", "SOURCES", "SPEC", "runs", "why_missing"),
 }
 

@@ -20,6 +20,7 @@ from histoseg.runs.config import Data, Optim, Run
 from histoseg.shards.reader import MetaDataset
 from histoseg.training.checkpoint import Checkpoint, Checkpoints, Saving, newest_on_all_ranks, restore, tensors_of
 from histoseg.training.gradients import average_statistics, largest_gradient, sum_gradients
+from histoseg.training.listeners import MetricsFile
 from histoseg.training.process import Process, use_precision
 from histoseg.training.progress import Progress
 from histoseg.types import Batch, Curve, MetaBatch, Method, MixedBatch, Place
@@ -102,13 +103,13 @@ def train(
     account, first_step = _resume(model, optimizer, checkpoints)
     if optim.compile:
         model.compile_parts()
-    progress = Progress(lesson.label, optim.steps, process.on_status)
-    progress.resume(checkpoints.store, checkpoints.folder, first_step)
+    metrics = MetricsFile(checkpoints.store, checkpoints.folder, first_step)
+    progress = Progress(lesson.label, optim.steps, [*process.listeners, metrics])
     batches = _batches(lesson, dataset, process, first_step)
 
     def write(checkpoint: Checkpoint) -> None:
         checkpoints.save(checkpoint)
-        progress.put(checkpoints.store, checkpoints.folder)
+        metrics.put()
 
     begin = saved = time.monotonic()
     reclaimed = False

@@ -21,6 +21,7 @@ from histoseg.seeds import number_of, stream
 from histoseg.shards.index import SourceIndex
 from histoseg.shards.reader import MetaDataset
 from histoseg.training.checkpoint import Checkpoint, Checkpoints, newest_on_all_ranks, restore, tensors_of
+from histoseg.training.listeners import MetricsFile
 from histoseg.training.loop import num_images, take_step
 from histoseg.training.process import Process
 from histoseg.training.progress import Progress
@@ -85,8 +86,8 @@ def refine(
     sampler = BatchSampler(rows={run.new_task: training_rows(run, index)}, batch=run.refine.batch, seed=seed)
     steps = -(-sampler.epoch_size // run.refine.batch)
     batches = batch_loader(dataset, run.data, sampler, place=process.place, first_step=first_epoch * steps)
-    progress = Progress(_label(run), run.refine.epochs * steps, process.on_status)
-    progress.resume(checkpoints.store, checkpoints.folder, first_epoch * steps)
+    metrics = MetricsFile(checkpoints.store, checkpoints.folder, first_epoch * steps)
+    progress = Progress(_label(run), run.refine.epochs * steps, [*process.listeners, metrics])
     begin, spent = time.monotonic(), account.seconds
     for epoch in range(first_epoch + 1, run.refine.epochs + 1):
         if run.refine.patience and epoch > account.best_epoch + run.refine.patience > run.refine.patience:
@@ -96,7 +97,7 @@ def refine(
         account.seconds = spent + time.monotonic() - begin
         if process.leads:
             _save(model, optimizer, account, epoch, checkpoints)
-            progress.put(checkpoints.store, checkpoints.folder)
+            metrics.put()
     if not account.best:
         raise DataError(f"{run.new_task}: no pixel of its val split is labelled, so no epoch can be chosen")
     model.load_state_dict(account.best)
