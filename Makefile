@@ -21,7 +21,8 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 # What `make submit` passes on of its variables.
 given = $(if $($(2)),$(1) "$($(2))")
 WHAT = $(call given,--experiment,EXP) --scale "$(SCALE)" --seeds "$(SEEDS)" --workers "$(WORKERS)" $(call given,--data,DATA) \
-	--set "$(SET)$(if $(SHOTS), refine.shots=$(SHOTS))" $(call given,--imagenet,IMAGENET) $(call given,--start,START)
+	--set "$(SET)$(if $(SHOTS), refine.shots=$(SHOTS))" $(call given,--imagenet,IMAGENET) $(call given,--start,START) \
+	$(call given,--listen,LISTEN)
 WHERE = $(call given,--store,STORE) $(call given,--cluster,CLUSTER) $(call given,--namespace,NAMESPACE) \
 	$(call given,--release,RELEASE) $(call given,--ray-address,RAY_ADDRESS) $(if $(SHIP),--ship) $(call given,--job,JOB)
 ACTION = $(if $(STATUS),--status) $(if $(RESULTS),--results) $(if $(CANCEL),--cancel) $(if $(DRY_RUN),--dry-run)
@@ -31,7 +32,7 @@ help: ## list the targets
 
 setup: .venv/ready ## make .venv with everything that runs and tests the project
 
-submit: setup ## run an experiment: EXP=table1 [SCALE=laptop|real-cpu|paper DATA=folder|demo|prepared STORE=url SEEDS=3 SHOTS=5 WORKERS=1 IMAGENET=file START=folder SET="optim.steps=200"]; on a cluster: CLUSTER=context [NAMESPACE= RELEASE=] or RAY_ADDRESS=http://host:8265 [SHIP=1], and STATUS=1, RESULTS=1, CANCEL=1 (of JOB=name) or DRY_RUN=1
+submit: setup ## run an experiment: EXP=table1 [SCALE=laptop|real-cpu|paper DATA=folder|demo|prepared STORE=url SEEDS=3 SHOTS=5 WORKERS=1 IMAGENET=file START=folder SET="optim.steps=200" LISTEN="tensorboard mlflow=http://host:5000"]; on a cluster: CLUSTER=context [NAMESPACE= RELEASE=] or RAY_ADDRESS=http://host:8265 [SHIP=1], and STATUS=1, RESULTS=1, CANCEL=1 (of JOB=name) or DRY_RUN=1
 	@test -n "$(EXP)$(STATUS)$(JOB)" || { echo "name an experiment, e.g. make submit EXP=table1; make list shows all"; exit 2; }
 	@$(BIN)/python -m ray_jobs.submit $(WHAT) $(WHERE) $(ACTION)
 

@@ -4,17 +4,27 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from histoseg.errors import ConfigError, DataError, HistosegError
+from histoseg.records.schema import Record
 from histoseg.runs import catalog
-from histoseg.runs.config import Run
+from histoseg.runs.config import Data, Run
 from histoseg.runs.job import RELEASE
+from histoseg.runs.request import Request
+from histoseg.store.keys import model_folder
 from histoseg.store.objects import Store, connect
+
+if TYPE_CHECKING:
+    import torch
+
+    from histoseg.pipeline.plan import Plan
+    from histoseg.training.process import Process
 
 app = typer.Typer(
     help="Many small annotated histology data sets as one sharded meta-dataset, and meta-learning on it.",
@@ -27,14 +37,18 @@ StoreUrl = Annotated[str, typer.Option("--store", help="Where shards, models and
 Scale = Annotated[str, typer.Option(help="The experiment's size; `histoseg list` shows the choices.")]
 Seeds = Annotated[int, typer.Option(min=1, help="How many seeds, counted from 0.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Change a field, e.g. optim.steps=200; repeatable.")]
+Listen = Annotated[
+    list[str] | None, typer.Option(help="What hears the training's progress, e.g. tensorboard; repeatable.")
+]
 Cache = Annotated[Path, typer.Option(help="Folder for verified copies of shards.")]
 CACHE = Path(".histoseg/cache")
 
 
 @app.command("list")
 def list_names() -> None:
-    """List sources, methods and experiments with their scales."""
-    for kind, describe in (("sources", _say_task), ("methods", _first_line), ("experiments", _say_scales)):
+    """List sources, methods, listeners and experiments with their scales."""
+    kinds = {"sources": _say_task, "methods": _first_line, "listeners": _first_line, "experiments": _say_scales}
+    for kind, describe in kinds.items():
         print(kind)
         for name in catalog.names(f"histoseg.{kind}"):
             try:
@@ -111,8 +125,8 @@ def verify(store: StoreUrl) -> None:
     print(target.url)
 
 
-def _on_cell(action: Callable[[Run, Store, Path], None]) -> Callable[..., None]:
-    """A command whose options name one cell of an experiment, which the action is then given as a run."""
+def _on_cell(action: Callable[[Run, Store, Path, "Process"], None]) -> Callable[..., None]:
+    """A command whose options name one cell of an experiment, which the action gets as a run."""
 
     def command(
         experiment: str,
@@ -121,10 +135,21 @@ def _on_cell(action: Callable[[Run, Store, Path], None]) -> Callable[..., None]:
         scale: Scale = "laptop",
         seed: Annotated[int, typer.Option(min=0)] = 0,
         set_: Sets = None,
+        listen: Listen = None,
         cache: Cache = CACHE,
     ) -> None:
+        request = Request(
+            experiment=experiment,
+            store=store,
+            scale=scale,
+            seeds=seed + 1,
+            sets=_words(set_),
+            listen=_words(listen),
+        )
         target = connect(store)
-        action(_find_run(experiment, target, scale, (cell, seed), set_ or []), target, cache)
+        run, stage = _find_run(request, target, cell)
+        with _process(request, run, stage, target) as process:
+            action(run, target, cache, process)
 
     command.__doc__ = action.__doc__
     return command
@@ -132,26 +157,24 @@ def _on_cell(action: Callable[[Run, Store, Path], None]) -> Callable[..., None]:
 
 @app.command("train")
 @_on_cell
-def train(run: Run, store: Store, cache: Path) -> None:
+def train(run: Run, store: Store, cache: Path, process: "Process") -> None:
     """Train the first stage of a cell, which it shares with others, or resume it; prints where the network lies."""
     from histoseg.pipeline.complete import open_dataset
     from histoseg.pipeline.stage import train_stage
     from histoseg.runs.names import stage_name
-    from histoseg.store.keys import model_folder
 
     dataset = open_dataset([run], store, cache)
-    train_stage(run, 0, None, dataset, store, _process())
+    train_stage(run, 0, None, dataset, store, process)
     print(f"{store.url}/{model_folder(stage_name(run, 0, dataset.checksums))}")
 
 
 @app.command("evaluate")
 @_on_cell
-def evaluate(run: Run, store: Store, cache: Path) -> None:
+def evaluate(run: Run, store: Store, cache: Path, process: "Process") -> None:
     """Train a cell's stages if need be, score the network on whole images, write the record."""
     from histoseg.pipeline.complete import complete
-    from histoseg.records.schema import Record
 
-    for key in complete([run], store, cache, _process()):
+    for key in complete([run], store, cache, process):
         record = Record.model_validate_json(store.get(key))
         for name, score in record.scores.items():
             print(f"{name} {score:.3f}")
@@ -168,13 +191,13 @@ def report(
     out: Annotated[Path, typer.Option(help="Folder for the table, the pictures and the page.")] = Path("results"),
 ) -> None:
     """Build the table, its pictures and its page from the records in the store."""
-    from histoseg.pipeline.plan import make_plan
     from histoseg.report.write import write_report
 
-    target, sets = connect(store), set_ or []
+    request = Request(experiment=experiment, store=store, scale=scale, seeds=seeds, sets=_words(set_))
+    target = connect(store)
     typed = ["histoseg", "report", experiment, "--store", store, "--scale", scale, "--seeds", str(seeds)]
-    command = shlex.join([*typed, *(f"--set={assignment}" for assignment in sets)])
-    written = write_report(make_plan(experiment, target, scale, seeds, sets), target, out, command=command)
+    command = shlex.join([*typed, *(f"--set={assignment}" for assignment in request.sets)])
+    written = write_report(_plan(request, target), target, out, command=command)
     print(written.table)
     print(written.page)
 
@@ -308,16 +331,20 @@ def _say_scales(module: Any) -> str:
     return f"{_first_line(module)} Scales: {', '.join(module.SCALES)}."
 
 
+def _words(texts: list[str] | None) -> tuple[str, ...]:
+    """What was given by one option or several, each with one word or several."""
+    return tuple(word for text in texts or [] for word in text.split())
+
+
 def _pairs(texts: list[str]) -> dict[str, str]:
     if bad := [text for text in texts if "=" not in text]:
         raise ConfigError(f"option {bad[0]!r} is not written as name=value")
     return {name: value for name, _, value in (text.partition("=") for text in texts)}
 
 
-def _what_to_prepare(experiment: str, scale: str, patch_px: int | None) -> tuple[Any, list[str]]:
+def _what_to_prepare(experiment: str, scale: str, patch_px: int | None) -> tuple[Data, list[str]]:
     """How images are stored, and which sources `all` stands for."""
     from histoseg.pipeline.plan import data_of, load_experiment
-    from histoseg.runs.config import Data
 
     if experiment and patch_px is not None:
         raise ConfigError(f"{experiment} says how large patches are; leave out --patch-px {patch_px} or --experiment")
@@ -325,23 +352,29 @@ def _what_to_prepare(experiment: str, scale: str, patch_px: int | None) -> tuple
         raise ConfigError(f"--scale {scale} is the size of an experiment; name it with --experiment, or leave it out")
     if not experiment:
         return Data() if patch_px is None else Data(patch_px=patch_px), catalog.names("histoseg.sources")
-    scale = scale or "laptop"
-    return data_of(experiment, scale, []), list(load_experiment(experiment, scale).SOURCES)
+    request = Request(experiment=experiment, scale=scale or "laptop")
+    data = data_of(request.experiment, request.scale, request.sets)
+    return data, list(load_experiment(request.experiment, request.scale).SOURCES)
 
 
-def _find_run(experiment: str, store: Store, scale: str, address: tuple[str, int], sets: list[str]) -> Run:
+def _plan(request: Request, store: Store) -> "Plan":
     from histoseg.pipeline.plan import make_plan
 
-    plan = make_plan(experiment, store, scale, address[1] + 1, sets)
-    choices = {(run.address, run.seed): run for run in plan.runs}
-    if (run := choices.get(address)) is None:
-        names = "; ".join(f'"{cell}"' for cell, seed in choices if seed == address[1])
-        what = f"has no cell {address[0]!r}" if address[0] else "has several cells"
-        raise ConfigError(f"{experiment} {what}; choose --cell from {names}")
-    return run
+    return make_plan(request.experiment, store, request.scale, request.seeds, request.sets)
 
 
-def _device() -> Any:
+def _find_run(request: Request, store: Store, cell: str) -> tuple[Run, str]:
+    """The run of a cell with the request's last seed, and the name of the training that it begins with."""
+    plan = _plan(request, store)
+    choices = {run.address: run for run in plan.runs if run.seed == request.seeds - 1}
+    if (run := choices.get(cell)) is None:
+        names = "; ".join(f'"{each}"' for each in choices)
+        what = f"has no cell {cell!r}" if cell else "has several cells"
+        raise ConfigError(f"{request.experiment} {what}; choose --cell from {names}")
+    return run, next(stage for stage, runs in plan.groups.items() if run in runs)
+
+
+def _device() -> "torch.device":
     import torch
 
     from histoseg.training.process import use_precision
@@ -350,16 +383,25 @@ def _device() -> Any:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _process() -> Any:
-    """This process, to train in."""
+@contextmanager
+def _process(request: Request, run: Run, stage: str, store: Store) -> Iterator["Process"]:
+    """This process, to train in, with the request's listeners."""
     import torch
 
+    from histoseg.runs.names import to_json
+    from histoseg.training.listeners import LogLine
+    from histoseg.training.listening import TrainingContext, listening, require_listeners
     from histoseg.training.process import Process
 
+    require_listeners(request.listen)
     device = _device()
     if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)  # As all trainings here were tested; with more, see the crash in docs/lab-notes.md.
-    return Process(device=device)
+    context = TrainingContext(
+        id=stage, experiment=request.experiment, config=to_json(run), store=store, home=CACHE.parent.absolute()
+    )
+    with listening(request.listen, context) as asked:
+        yield Process(device=device, listeners=(LogLine(), *asked))
 
 
 if __name__ == "__main__":

@@ -1,58 +1,42 @@
-"""The cells of a plan that have no record yet, completed on whatever Ray is given."""
+"""The cells of a plan that have no record yet, completed on a given Ray."""
 
 import json
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING
 
 from histoseg.errors import HistosegError, TrainingError
-from ray_jobs.gauges import CELLS, Show, shown
+from histoseg.pipeline.plan import Plan
+from histoseg.runs.names import run_name, to_json
+from histoseg.runs.plain import digest
+from histoseg.runs.request import Request
+from histoseg.store.keys import record_key
+from histoseg.store.objects import Store
+from ray_jobs import grid
+from ray_jobs.gauges import CELLS, SetGauges, gauges
 from ray_jobs.train import Group
-
-if TYPE_CHECKING:
-    from histoseg.pipeline.plan import Plan
-    from histoseg.store.objects import Store
 
 logger = logging.getLogger("histoseg.cells")
 
 COUNT_EVERY_S = 15.0
+ConnectRay = Callable[[], AbstractContextManager[None]]  # Starts or finds a Ray for as long as it is entered
 
 
-@dataclass(frozen=True, kw_only=True)
-class Means:
-    """What cells are completed with.
+def complete(plan: Plan, store: Store, request: Request, home: Path, connect_ray: ConnectRay) -> HistosegError | None:
+    """Run what has no record yet; returns an error instead of raising it, so that finished cells are still reported.
 
-    Attributes:
-        connect: Starts or finds a Ray for as long as it is entered.
-        workers: Ray workers of each run.
-        cache: An absolute folder on every node for copies of shards.
-        notes: An absolute folder of this node for Ray's own notes.
-        capacity: What the cluster will have when all its nodes are there; empty means what it has.
-        owner: Who this is, for those who want the same cells.
-        job: The name under which it was submitted, which gives it an order of its own; empty means the plan's order.
+    Args:
+        plan: The cells.
+        store: Where shards are read and records are written.
+        request: What was asked for.
+        home: An absolute folder, of the same path on every node, for copies of shards and Ray's own notes.
+        connect_ray: Is entered if a cell has no record.
     """
-
-    connect: Callable[[], AbstractContextManager[None]]
-    workers: int
-    cache: Path
-    notes: Path
-    capacity: Mapping[str, float] = field(default_factory=dict)
-    owner: str = field(default_factory=lambda: uuid.uuid4().hex)
-    job: str = ""
-
-
-def complete(plan: "Plan", store: "Store", means: Means) -> HistosegError | None:
-    """Run what has no record yet; an error comes back, so that the cells that are finished are still reported."""
-    from histoseg.runs.names import run_name, to_json
-    from histoseg.store.keys import record_key
-    from ray_jobs import grid
-
     wanted = {record_key(plan.experiment, cell) for cell in plan.cells}
     recorded = _recorded(store, wanted)
     logger.info("cells: %d of %d are recorded already", len(recorded), len(wanted))
@@ -60,19 +44,20 @@ def complete(plan: "Plan", store: "Store", means: Means) -> HistosegError | None
         Group(
             id=pretraining,
             runs=json.dumps([to_json(run) for run in runs]),
-            store_url=store.url,
-            cache=str(means.cache),
+            request=replace(request, store=store.url),
+            cache=str(home / "cache"),
         )
         for pretraining, runs in plan.groups.items()
         if any(record_key(run.experiment, run_name(run, plan.checksums)) not in recorded for run in runs)
     ]
     if not groups:
         return None
-    with means.connect(), _counting(store, wanted, len(recorded)):
+    with connect_ray(), _counting(store, wanted, len(recorded)):
         try:
-            resources = grid.available(means.capacity)
-            workers = grid.Workers(num_workers=means.workers, use_gpu=resources.get("GPU", 0) >= 1)
-            grid.run(in_own_order(groups, means.job), workers, means.notes, resources, means.owner)
+            resources = grid.available(request.resources)
+            workers = grid.Workers(num_workers=request.workers, use_gpu=resources.get("GPU", 0) >= 1)
+            notes = home / "notes" / request.name
+            grid.run(in_own_order(groups, request.name), workers, notes, resources, uuid.uuid4().hex)
             _require_records(wanted, store)
         except HistosegError as error:
             return error
@@ -80,39 +65,37 @@ def complete(plan: "Plan", store: "Store", means: Means) -> HistosegError | None
 
 
 def in_own_order(groups: Sequence[Group], job: str) -> list[Group]:
-    """Groups as a job goes through them: each job in another order, so that several at once share the work.
+    """Groups in a job's own order, so that several jobs at once share the work; the plan's if the job has no name.
 
     In the same order, the later one would wait for lease after lease of the earlier one.
     """
-    from histoseg.runs.plain import digest
-
     return sorted(groups, key=lambda group: digest([job, group.id])) if job else list(groups)
 
 
-def _recorded(store: "Store", wanted: set[str]) -> set[str]:
-    """Those of some keys of one experiment's records that are there."""
+def _recorded(store: Store, wanted: set[str]) -> set[str]:
+    """Those of some keys of one experiment's records that exist."""
     return wanted & set(store.list(f"{min(wanted).rpartition('/')[0]}/"))
 
 
-def _require_records(wanted: set[str], store: "Store") -> None:
+def _require_records(wanted: set[str], store: Store) -> None:
     if missing := wanted - _recorded(store, wanted):
         raise TrainingError(
             f"{len(missing)} of {len(wanted)} cells have no record, though their groups came to an end, {min(missing)} "
-            "among them; did somebody delete records meanwhile? Submit again: only these are run"
+            "among them; were records deleted meanwhile? Submit again: only these are run"
         )
 
 
 def _eta(done: int, left: int, elapsed_s: float) -> str:
-    """When the rest is done if it goes as fast; "" where nothing is new, as when deleted records came again."""
+    """When the rest is done if it goes as fast; "" if nothing is new, as when deleted records are written again."""
     return f"  eta {left * elapsed_s / done:.0f} s" if done > 0 else ""
 
 
 @contextmanager
-def _counting(store: "Store", wanted: set[str], first: int) -> Iterator[None]:
-    """While this lasts, a line now and then says how many cells are recorded, `first` at the beginning."""
+def _counting(store: Store, wanted: set[str], first: int) -> Iterator[None]:
+    """Log now and then how many cells are recorded, `first` at the beginning, while this lasts."""
     done = Event()
 
-    def count(show: Show) -> None:
+    def count(show: SetGauges) -> None:
         begin, last = time.monotonic(), first
         while True:
             show(len(wanted), last)
@@ -128,7 +111,7 @@ def _counting(store: "Store", wanted: set[str], first: int) -> Iterator[None]:
                 logger.info("cells: %d of %d recorded%s", found, len(wanted), eta)
             last = found
 
-    with shown(CELLS) as show:
+    with gauges(CELLS) as show:
         thread = Thread(target=count, args=(show,), daemon=True)
         thread.start()
         try:

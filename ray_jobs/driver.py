@@ -1,30 +1,35 @@
-"""An experiment in a store that is there, from raw data to its result page.
+"""An experiment in an existing store, from raw data to its result page.
 
 `python -m ray_jobs.driver …` is what a job runs on the head of a cluster: it takes the Ray that it finds there, and
 leaves table, page and figures in the store. Repeating it is safe and cheap, whatever ended it before.
 """
 
-import argparse
 import logging
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import chdir
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histoseg.errors import ConfigError, DataError, HistosegError
-from histoseg.runs.job import DEMO, PREPARED, results_folder
-from ray_jobs.cells import Means, complete
+from histoseg.demo.write import write_demo_data
+from histoseg.errors import DataError, HistosegError
+from histoseg.pipeline.plan import Plan, data_of, load_experiment, make_plan
+from histoseg.runs.argv import from_words
+from histoseg.runs.config import Data, require
+from histoseg.runs.request import DEMO, PREPARED, Request
+from histoseg.shards.prepare import prepare_sources
+from histoseg.shards.writer import Recipe, shard_pool
+from histoseg.store.keys import results_folder
+from histoseg.store.objects import PATIENT, Store, connect
+from histoseg.training.listening import require_listeners
+from ray_jobs.cells import ConnectRay, complete
 from ray_jobs.cluster import existing_ray
-from ray_jobs.options import Options
+from ray_jobs.logs import log_command
 
 if TYPE_CHECKING:
-    from histoseg.pipeline.plan import Plan
-    from histoseg.report.write import Written
-    from histoseg.runs.config import Data
-    from histoseg.store.objects import Store
+    from histoseg.report.write import Written  # It needs matplotlib, which a machine that only submits may lack.
 
 logger = logging.getLogger("histoseg.driver")
 
@@ -32,79 +37,71 @@ HOME = Path(".histoseg")  # Demo data and verified shards; for a run on one mach
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
-    """What is to be done.
-
-    Attributes:
-        raw: The folder of raw data sets; None means that the store holds what there is.
-        sets: Assignments such as optim.steps=200.
-        out: The folder below which the report is written.
-        command: What to type to get it again.
-    """
-
-    experiment: str
-    scale: str
-    seeds: int
-    sets: tuple[str, ...]
-    raw: Path | None
-    out: Path
-    command: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Done:
-    """A report, and what kept cells from being in it."""
+class Finished:
+    """A report, and the error that kept cells from being in it."""
 
     report: "Written"
     failure: HistosegError | None
 
 
-def run(work: Work, store: "Store", means: Means) -> Done:
+def run(request: Request, store: Store, raw: Path | None, out: Path, home: Path, connect_ray: ConnectRay) -> Finished:
     """Prepare shards, complete every cell that has no record, and build the report from the records.
+
+    Args:
+        request: What is asked for.
+        store: Where shards, models and records lie.
+        raw: The folder of raw data sets; None means that the store has the shards.
+        out: The folder below which the report is written.
+        home: An absolute folder, of the same path on every node, for copies of shards and Ray's own notes.
+        connect_ray: Starts or finds a Ray, if there is anything to do for it.
 
     Raises:
         HistosegError: With one line that says what is wrong; what was finished stays finished.
     """
-    from histoseg.pipeline.plan import data_of, make_plan
     from histoseg.report.write import write_report
 
-    data = data_of(work.experiment, work.scale, work.sets)
-    omissions = prepare(work, store, data) if work.raw is not None else []
-    plan = make_plan(work.experiment, store, work.scale, work.seeds, work.sets)
+    require_listeners(request.listen)
+    given = replace(request, sets=(*request.sets, *put_weights_given(request, store)))
+    data = data_of(given.experiment, given.scale, given.sets)
+    omissions = prepare(given, raw, store, data) if raw is not None else []
+    plan = make_plan(given.experiment, store, given.scale, given.seeds, given.sets)
     require_weights(plan, store)
-    failure = complete(plan, store, means)
-    report = write_report(plan, store, work.out, command=work.command, omissions=omissions)
-    return Done(report=report, failure=failure)
+    failure = complete(plan, store, given, home, connect_ray)
+    report = write_report(plan, store, out, command=request.command, omissions=omissions)
+    return Finished(report=report, failure=failure)
 
 
-def draw_demo(experiment: str, scale: str) -> Path:
+def draw_demo(request: Request) -> Path:
     """The folder of demo data, which has what an experiment reads."""
-    from histoseg.demo.write import write_demo_data
-    from histoseg.pipeline.plan import load_experiment
-
-    write_demo_data(HOME / DEMO, sources=load_experiment(experiment, scale).SOURCES)
+    write_demo_data(HOME / DEMO, sources=load_experiment(request.experiment, request.scale).SOURCES)
     return HOME / DEMO
 
 
-def prepare(work: Work, store: "Store", data: "Data") -> list[str]:
+def prepare(request: Request, raw: Path, store: Store, data: Data) -> list[str]:
     """Write the shards of every source that the folder holds; returns what was left out and why.
 
     Raises:
         DataError: If there is no such folder, it holds no source, or tissue would be in two folds.
     """
-    from histoseg.pipeline.plan import load_experiment
-    from histoseg.shards.prepare import prepare_sources
-    from histoseg.shards.writer import Recipe, shard_pool
-
-    raw = work.raw
-    if raw is None or not raw.is_dir():
-        raise DataError(f"{raw} is no folder; give the folder that holds the raw data sets")
-    sources = load_experiment(work.experiment, work.scale).SOURCES
+    if not raw.is_dir():
+        raise DataError(f"{raw} is not a folder; give the folder that holds the raw data sets")
+    sources = load_experiment(request.experiment, request.scale).SOURCES
     with shard_pool() as pool:
         return list(prepare_sources(sources, raw, store, Recipe(data=data), pool).omissions)
 
 
-def require_weights(plan: "Plan", store: "Store") -> None:
+def put_weights_given(request: Request, store: Store) -> list[str]:
+    """Put the weights that were given into the store; returns the assignments that make runs start from them."""
+    if request.imagenet is None and request.start is None:
+        return []
+    from histoseg.models.cerberus.starting import import_imagenet, put_weights
+
+    if request.imagenet is not None:
+        logger.info("%s: ImageNet weights of %s", request.imagenet, import_imagenet(request.imagenet, store))
+    return [f"network.weights={put_weights(request.start, store)!r}"] if request.start is not None else []
+
+
+def require_weights(plan: Plan, store: Store) -> None:
     """Have all weights that runs start from in the store before anything is spent on one of them."""
     from histoseg.models.spec import network_of
 
@@ -119,7 +116,7 @@ def fresh(folder: Path) -> Path:
     return folder
 
 
-def put_results(folder: Path, store: "Store", target: str) -> str:
+def put_results(folder: Path, store: Store, target: str) -> str:
     """Copy a report's files into the store, the page last; returns the page's URL."""
     paths = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.name == "index.html")
     for path in paths:
@@ -127,96 +124,40 @@ def put_results(folder: Path, store: "Store", target: str) -> str:
     return f"{store.url}/{target}/index.html"
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The options of a command line, as `histoseg.runs.job.Job.entrypoint` writes it."""
-    parser = argparse.ArgumentParser(prog="ray_jobs.driver", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--name", required=True, help="the job's name, under which results are left in the store")
-    parser.add_argument("--experiment", required=True, help="a name from `histoseg list`")
-    parser.add_argument("--scale", required=True, help="one of the experiment's scales")
-    parser.add_argument("--store", required=True, help="s3://bucket/prefix")
-    parser.add_argument("--data", default=PREPARED, help=f"{PREPARED}, {DEMO}, or a folder of raw data sets")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=1, help="Ray workers of each run")
-    parser.add_argument("--set", default="", help='assignments, e.g. "optim.steps=200"')
-    parser.add_argument("--capacity", default="", help="what the cluster will have, e.g. CPU=8,GPU=2")
-    return parser.parse_args(arguments)
-
-
-def capacity(text: str) -> Mapping[str, float]:
-    """What `CPU=8,GPU=2` says.
-
-    Raises:
-        ConfigError: If it says something else.
-    """
-    try:
-        pairs = [part.split("=") for part in text.split(",") if part]
-        return {name: float(amount) for name, amount in pairs}
-    except ValueError:
-        raise ConfigError(f"--capacity {text!r}: write it as CPU=8,GPU=2") from None
-
-
-def drive(asked: argparse.Namespace) -> str:
-    """Do what a command line asks for; returns the URL of the page.
+def drive(request: Request) -> str:
+    """Do what a job was submitted for; returns the URL of the page.
 
     Raises:
         HistosegError: With one line that says what is wrong; the cells that are finished are reported all the same.
     """
-    from histoseg.store.objects import PATIENT, connect
-
-    store = connect(asked.store, PATIENT)
-    raw = None if asked.data == PREPARED else Path(asked.data).resolve()
-    if asked.data == DEMO:
-        raw = draw_demo(asked.experiment, asked.scale).resolve()
-    sets = tuple(asked.set.split())
-    same = Options(
-        experiment=asked.experiment,
-        scale=asked.scale,
-        seeds=asked.seeds,
-        sets=sets,
-        data=PREPARED,  # It lies in this very store by now.
-        store=asked.store,
-    )
-    work = Work(
-        experiment=asked.experiment,
-        scale=asked.scale,
-        seeds=asked.seeds,
-        sets=sets,
-        raw=raw,
-        out=Path("results"),
-        command=same.command,
-    )
-    means = Means(
-        connect=existing_ray,
-        workers=asked.workers,
-        cache=(HOME / "cache").resolve(),
-        notes=(HOME / "notes" / asked.name).resolve(),
-        capacity=capacity(asked.capacity),
-        job=asked.name,
-    )
-    # Jobs on one head share its folder. Work.out stays as it is, for the page names it to those who fetch the results.
-    with chdir(fresh(HOME / "reports" / asked.name)):
-        done = run(work, store, means)
-        page = put_results(done.report.page.parent, store, results_folder(asked.experiment, asked.name))
+    require(bool(request.name and request.store), "request.name and store", "", "given: --name=… --store=s3://…")
+    store, home = connect(request.store, PATIENT), HOME.resolve()
+    raw = _raw(request)
+    here = replace(request, data=PREPARED)  # For the command on the page: the data lies in this very store by now.
+    # Jobs on one head share its folder. `out` stays relative, for the page names it to those who fetch the results.
+    with chdir(fresh(HOME / "reports" / request.name)):
+        done = run(here, store, raw, Path("results"), home, existing_ray)
+        page = put_results(done.report.page.parent, store, results_folder(request.experiment, request.name))
     print(done.report.table)
     if done.failure is not None:
         raise done.failure
     return page
 
 
+def _raw(request: Request) -> Path | None:
+    """The folder of raw data sets; None if the store has their shards."""
+    if request.data == DEMO:
+        return draw_demo(request).resolve()
+    return Path(request.data).resolve() if request.data not in ("", PREPARED) else None
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Drive; what goes wrong is one line on stderr and exit code 1."""
-    log_to_stdout()
-    asked = parse(arguments)
+    """Drive; an error is one line on stderr and exit code 1."""
+    log_command()
     try:
-        print(drive(asked))
+        print(drive(from_words(Request, sys.argv[1:] if arguments is None else arguments, "ray_jobs.driver")))
     except HistosegError as error:
         sys.exit(f"histoseg: {error}")
-
-
-def log_to_stdout() -> None:
-    """Our log lines as people read them."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
-    logging.getLogger("botocore").setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

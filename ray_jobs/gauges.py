@@ -1,17 +1,16 @@
-"""What Prometheus is shown of a job. Ray exports each gauge with `ray_` before its name.
+"""The gauges of a job for Prometheus. Ray exports each with `ray_` before its name.
 
 Ray forgets a gauge two reports, 20 s, after it was last set (`ray._private.telemetry.open_telemetry_metric_recorder`).
-So that a slow step, a long evaluation or a training that hangs can be seen, what is still true is said again.
+So that a slow step, a long evaluation or a training that hangs can be seen, every value is set again and again.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from threading import Event, Thread
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from histoseg.training.progress import Status
+from histoseg.training.listeners import Status
 
 AGAIN_EVERY_S = 5.0  # Ray reports every 10 s, metrics_report_interval_ms.
 
@@ -30,63 +29,73 @@ STATUS = {
     "histoseg_loader_wait_fraction": "Share of the time spent waiting for images.",
 }
 
-Show = Callable[..., None]
+
+class SetGauges(Protocol):
+    """Sets gauges to values in their order, with labels by name; values under other labels are forgotten."""
+
+    def __call__(self, *values: float, **labels: str) -> None: ...
 
 
 @contextmanager
-def shown(texts: Mapping[str, str], keys: Sequence[str] = ()) -> Iterator[Show]:
-    """While this lasts, gauges stay at what they were last set to.
+def gauges(texts: Mapping[str, str], keys: Sequence[str] = ()) -> Iterator[SetGauges]:
+    """Gauges that keep their values while this lasts; yields what sets all of them.
 
     Args:
         texts: What each gauge means, by its name.
-        keys: Its labels.
-
-    Yields:
-        Sets all of them: called with their values in the order of `texts`, and the labels by name. What was shown
-        under other labels is forgotten.
+        keys: The names of its labels.
     """
     from ray.util.metrics import Gauge
 
-    gauges = [Gauge(name, text, tuple(keys)) for name, text in texts.items()]
+    made = [Gauge(name, text, tuple(keys)) for name, text in texts.items()]
     latest: tuple[tuple[float, ...], dict[str, str]] = ((), {})
     over = Event()
 
-    def say() -> None:
+    def export() -> None:
         values, labels = latest
-        for gauge, value in zip(gauges, values, strict=False):  # Without values, until there are any
+        for gauge, value in zip(made, values, strict=False):  # There are no values until the first are set.
             gauge.set(value, labels)
 
-    def show(*values: float, **labels: str) -> None:
+    def set_all(*values: float, **labels: str) -> None:
         nonlocal latest
         latest = values, labels
-        say()
+        export()
 
-    def go_on() -> None:
+    def export_again() -> None:
         while not over.wait(AGAIN_EVERY_S):
-            say()
+            export()
 
-    thread = Thread(target=go_on, daemon=True)
+    thread = Thread(target=export_again, daemon=True)
     thread.start()
     try:
-        yield show
+        yield set_all
     finally:
         over.set()
         thread.join()
 
 
 @contextmanager
-def driven(run: str) -> Iterator[None]:
-    """While this lasts, a training is shown as begun, whether it has workers yet or not."""
-    with shown(DRIVEN, ("run",)) as show:
+def training_begun(run: str) -> Iterator[None]:
+    """Show a training as begun while this lasts, also if it has no workers yet."""
+    with gauges(DRIVEN, ("run",)) as show:
         show(time.time(), run=run)
         yield
 
 
-@contextmanager
-def trained(run: str, method: str) -> "Iterator[Callable[[Status], None]]":
-    """While this lasts, a training is shown as having workers; yields a listener that shows how far they are."""
-    with shown(WORKING, ("run", "method")) as begun, shown(STATUS, ("run", "method", "label")) as show:
-        begun(time.time(), run=run, method=method)
-        yield lambda at: show(
-            at.step, at.steps, at.loss, at.images_per_s, at.loader_wait, run=run, method=method, label=at.label
-        )
+class TrainingGauges:
+    """A listener that shows a training as having workers, and its newest status, until it is closed."""
+
+    def __init__(self, run: str, method: str) -> None:
+        self._labels = {"run": run, "method": method}
+        self._open = ExitStack()
+        begun = self._open.enter_context(gauges(WORKING, ("run", "method")))
+        begun(time.time(), **self._labels)
+        self._show = self._open.enter_context(gauges(STATUS, ("run", "method", "label")))
+
+    def on_status(self, status: Status) -> None:
+        """Show a status."""
+        values = (status.step, status.steps, status.loss, status.images_per_s, status.loader_wait)
+        self._show(*values, label=status.label, **self._labels)
+
+    def close(self) -> None:
+        """Show nothing any more."""
+        self._open.close()

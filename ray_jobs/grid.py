@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from histoseg.errors import ConfigError, HistosegError, StorageError, TrainingError
 from histoseg.store.leases import leased
 from histoseg.store.objects import BRISK, connect
-from ray_jobs.gauges import FAILED, Show, driven, shown
-from ray_jobs.train import Group, log_to_stdout, train
+from ray_jobs.gauges import FAILED, SetGauges, gauges, training_begun
+from ray_jobs.logs import log_worker
+from ray_jobs.train import Group, train
 
 if TYPE_CHECKING:
     from ray.train import ScalingConfig
@@ -70,7 +71,7 @@ def run(groups: Sequence[Group], workers: Workers, notes: Path, resources: Mappi
 
     drive = tune.with_parameters(_drive, groups=groups, workers=workers, path=str(notes), owner=owner)
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.CRITICAL)  # It misses Tune's own logs.
-    with shown(FAILED) as show:
+    with gauges(FAILED) as show:
         run_config = tune.RunConfig(
             name="grid",
             storage_path=str(notes),
@@ -97,7 +98,7 @@ def run(groups: Sequence[Group], workers: Workers, notes: Path, resources: Mappi
         raise TrainingError("\n  ".join([title, *failed]))
 
 
-def _teller(groups: Sequence[Group], show: Show) -> Any:
+def _teller(groups: Sequence[Group], show: SetGauges) -> Any:
     """What Tune calls when a group has ended: failures are told at once, while the other groups go on."""
     from ray import tune
 
@@ -164,9 +165,9 @@ def _drive(config: dict[str, Any], groups: Sequence[Group], workers: Workers, pa
     from ray.train.v2.api.exceptions import WorkerGroupError
 
     group = groups[config["group"]]
-    log_to_stdout(logging.INFO)
+    log_worker(logging.INFO)
     try:
-        with leased(connect(group.store_url, BRISK), group.id, owner) as lease, driven(group.short_id):
+        with leased(connect(group.request.store, BRISK), group.id, owner) as lease, training_begun(group.short_id):
             error = _fit(replace(group, attempt=lease.number), workers, path)
     except StorageError:
         raise  # What is raised, as when the store or Ray Train's controller is away, is tried again.

@@ -1,4 +1,4 @@
-"""An experiment on a Ray that is there, through its jobs API: `RAY_ADDRESS=http://host:8265 make submit EXP=table1`.
+"""An experiment on an existing Ray, through its jobs API: `RAY_ADDRESS=http://host:8265 make submit EXP=table1`.
 
 The token, if the Ray asks for one, is taken from RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, as Ray's own tools do. The
 store's credentials must be in the environment of Ray's nodes: a job's own environment is shown on the dashboard.
@@ -10,31 +10,29 @@ import json
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import aclosing
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from histoseg.errors import ClusterError
 from histoseg.machine import git_commit, versions
-from histoseg.runs.job import Job
-from ray_jobs.options import without_password
+from histoseg.runs.follow import JobState, Notices, OutageError, Pace, Show, follow
+from histoseg.runs.job import entrypoint, job_name
+from histoseg.runs.request import Request, without_password
 
-logger = logging.getLogger("histoseg.runs.job")
-
-LOOK_EVERY_S = 2.0
-PATIENCE_S = 120.0  # For a dashboard that does not answer while a job is followed; the head may be restarting.
-SILENCE_S = 30.0  # Of a log, after which its connection is made anew: one that broke on the way may never tell.
+PACE = Pace(poll_s=2.0, outage_s=120.0)  # Of a head that restarts; one that is gone does not come back.
 PACKAGES = ("histoseg", "ray_jobs")
-ANEW = "CANCEL=1 and then the same command run what has no record in the store now"
-THERE = ("PENDING", "RUNNING", "SUCCEEDED")
+REPEAT = "CANCEL=1 and then the same command run what has no record in the store now"
+ACTIVE = ("PENDING", "RUNNING", "SUCCEEDED")
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RemoteRay:
-    """A Ray's jobs API.
+class RayJobs:
+    """The jobs of a Ray.
 
     Attributes:
         address: The dashboard's URL.
@@ -43,66 +41,85 @@ class RemoteRay:
 
     address: str
     ship: bool = False
+    pace: Pace = PACE
 
-    def name(self, job: Job) -> str:
-        """The job's name here: of its image nobody tells, so of the code that is sent, or of the version."""
-        return job.name(shipped_code() if self.ship else versions()["histoseg"])
+    @property
+    def public_address(self) -> str:
+        """The address without a password."""
+        return without_password(self.address)
 
-    def manifest(self, job: Job, command: str) -> dict[str, Any]:
-        """What is submitted."""
-        name = self.name(job)
+    def addressed(self, request: Request) -> Request:
+        """The request as this Ray gets it, with the job's name.
+
+        Ray does not say which image its nodes run, so the name depends on the code that is sent, or on the version.
+
+        Raises:
+            ConfigError: If it cannot run on a cluster.
+        """
+        known = request.for_cluster("")
+        return replace(known, name=job_name(known, shipped_code() if self.ship else versions()["histoseg"]))
+
+    def manifest(self, request: Request, command: str) -> dict[str, Any]:
+        """What is submitted for a request that `addressed` completed."""
         environment = {"env_vars": {"HISTOSEG_COMMIT": git_commit()}, "py_modules": _folders()} if self.ship else {}
         return {
-            "submission_id": name,
-            "entrypoint": job.entrypoint(name, {}),
-            "metadata": {"experiment": job.experiment, "scale": job.scale, "command": command},
+            "submission_id": request.name,
+            "entrypoint": entrypoint(request),
+            "metadata": {"experiment": request.experiment, "scale": request.scale, "command": command},
             "runtime_env": environment,
         }
 
-    def submit(self, job: Job, command: str, show: Callable[[str], None]) -> str:
-        """Submit a job, or attach to the one that is there, and follow it to its end; returns its name.
+    def submit(self, request: Request, command: str, show: Show) -> None:
+        """Submit a job, or attach to the existing one, and follow it to its end.
 
         Raises:
             ClusterError: If the Ray cannot be reached, refuses, or the job fails.
         """
-        manifest = self.manifest(job, command)
-        name: str = manifest["submission_id"]
+        manifest, name = self.manifest(request, command), request.name
         client = self._client()
-        found = self._ensure(client, manifest, show)
-        if found == "SUCCEEDED":
-            show(f"job {name}: has finished already; RESULTS=1 fetches its table; {ANEW}")
-            return name
-        if found:
-            show(f"job {name}: is {found.lower()} already; following it")
-        else:
-            show(f"job {name}: submitted to {without_password(self.address)}")
-        try:
-            self._follow(client, name, show)
-        except KeyboardInterrupt:
-            show(f"job {name}: left running; `{command}` follows it again, `{command} CANCEL=1` ends it")
-            raise
-        return name
+        state = self._create(client, manifest, show)
+        if state == "SUCCEEDED":
+            show(f"{name}: has finished already; RESULTS=1 fetches its table; {REPEAT}")
+            return
+        show(f"{name}: is {state.lower()} already" if state else f"{name}: submitted to {self.public_address}")
+        follow(_FollowedJob(self, client, name), command, show, self.pace)
 
     def status(self, name: str) -> str:
-        """One line on how a job stands."""
-        client = self._client()
-        if not self._state(client, name):
-            return f"job {name}: not submitted to {without_password(self.address)}"
-        info = _asking(self.address, lambda: client.get_job_info(name))
+        """One line about the state of a job."""
+        if (info := self.find(self._client(), name)) is None:
+            return f"{name}: not submitted to {self.public_address}"
         since = time.strftime("%H:%M:%S", time.localtime((info.start_time or 0) / 1000))
-        return f"job {name}: {info.status.lower()}, started {since}; {info.message or ''}".rstrip("; ")
+        return f"{name}: {info.status.value.lower()}, started {since}; {info.message or ''}".rstrip("; ")
 
     def cancel(self, name: str) -> str:
-        """Stop a job, or forget one that has ended; returns a line that says what happened. Repeating it is safe."""
+        """Stop a job, or delete one that has ended; returns what happened. Repeating it does no harm."""
         client = self._client()
         state = self._state(client, name)
         if not state:
-            return f"job {name}: is not there; nothing to cancel"
+            return f"{name}: does not exist; nothing to cancel"
         if state in ENDED:
-            _asking(self.address, lambda: client.delete_job(name))
-            return f"job {name}: had {state.lower()}; forgotten, its results stay in the store"
-        _asking(self.address, lambda: client.stop_job(name))
-        return f"job {name}: cancelled; what it finished stays in the store"
+            self.ask(lambda: client.delete_job(name))
+            return f"{name}: had {state.lower()}; forgotten, its results stay in the store"
+        self.ask(lambda: client.stop_job(name))
+        return f"{name}: cancelled; what it finished stays in the store"
+
+    def find(self, client: Any, name: str) -> Any | None:
+        """What Ray knows of a job (its JobDetails), None if it has no job of this name."""
+        jobs = self.ask(client.list_jobs)
+        return next((info for info in jobs if info.submission_id == name), None)
+
+    def ask(self, question: Callable[[], Answer]) -> Answer:
+        """Ray's answer.
+
+        Raises:
+            ClusterError: With one line that says why there is none, and what to do.
+        """
+        from ray.exceptions import RayError
+
+        try:
+            return question()
+        except (RayError, RuntimeError, ValueError, OSError) as error:
+            raise ClusterError(without_password(f"{self.address}: {_advice(str(error))}")) from error
 
     def _client(self) -> Any:
         if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
@@ -110,120 +127,99 @@ class RemoteRay:
         os.environ.pop("RAY_ADDRESS", None)  # It would override the argument.
         from ray.job_submission import JobSubmissionClient
 
-        logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # It tells of every connection.
-        return _asking(self.address, lambda: JobSubmissionClient(self.address))
+        logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # It logs every connection.
+        return self.ask(lambda: JobSubmissionClient(self.address))
 
-    def _ensure(self, client: Any, manifest: Mapping[str, Any], show: Callable[[str], None]) -> str:
-        """See that the job is there; returns the state it was found in, or "" if it was submitted just now."""
+    def _create(self, client: Any, manifest: dict[str, Any], show: Show) -> str:
+        """Create the job unless it exists; returns the state it was found in, or "" if it was created just now."""
         name = manifest["submission_id"]
         state = self._state(client, name)
-        for _ in range(4):  # Somebody else may submit the same at this moment.
-            if state in THERE:
+        for _ in range(4):  # Another user may submit the same at this moment.
+            if state in ACTIVE:
                 return state
             try:
                 if not state:
-                    _asking(self.address, lambda: client.submit_job(**manifest))
+                    self.ask(lambda: client.submit_job(**manifest))
                     return ""
-                earlier = f"an earlier attempt has {state.lower()}"
-                show(f"job {name}: {earlier}; it is submitted again, and goes on where that was")
-                _asking(self.address, lambda: client.delete_job(name))
+                show(f"{name}: an earlier attempt has {state.lower()}; it is submitted again, and goes on from there")
+                self.ask(lambda: client.delete_job(name))
                 state = ""
             except ClusterError:
                 before, state = state, self._state(client, name)
                 if state == before:
                     raise
-        raise ClusterError(f"job {name}: somebody else submits and deletes it at this moment; repeat the command")
+        raise ClusterError(f"{name}: another user submits and deletes it at this moment; repeat the command")
 
     def _state(self, client: Any, name: str) -> str:
-        """What Ray says of a job, or "" if it has none of this name."""
-        jobs = _asking(self.address, client.list_jobs)
-        return next((str(info.status.value) for info in jobs if info.submission_id == name), "")
+        info = self.find(client, name)
+        return "" if info is None else str(info.status.value)
 
-    def _follow(self, client: Any, name: str, show: Callable[[str], None]) -> None:
-        """Show the job's log until it ends."""
-        log = _Log(client, name, show)
-        state = self._await_end(client, name, log)
+
+class _FollowedJob:
+    """A job of a Ray as `histoseg.runs.follow` follows it."""
+
+    def __init__(self, ray: RayJobs, client: Any, name: str) -> None:
+        self.name = name
+        self._ray, self._client = ray, client
+        self._num_shown = 0  # Every connection brings the log's lines from the first on.
+
+    def look(self, notices: Notices) -> JobState:  # noqa: ARG002 # the protocol's
+        """The job's state now; a head that restarts may not know it yet."""
         try:
-            log.complete(_asking(self.address, lambda: client.get_job_logs(name)))
+            info = self._ray.find(self._client, self.name)
         except ClusterError as error:
-            show(f"job {name}: the end of its log cannot be had: {error}")
-        if state != "SUCCEEDED":
-            info = _asking(self.address, lambda: client.get_job_info(name))
-            raise ClusterError(f"job {name} has {state.lower()}: {_cause(info.message or 'see its log above')}")
+            raise OutageError(str(error)) from error
+        if info is None:
+            raise OutageError(f"{self._ray.public_address} knows no job {self.name} any more")
+        state = str(info.status.value)
+        has_failed = state in ENDED and state != "SUCCEEDED"
+        text = f"{state.lower()}: {_cause(info.message or '')}" if has_failed else state.lower()
+        return JobState(text=text, is_over=state in ENDED, has_succeeded=state == "SUCCEEDED")
 
-    def _await_end(self, client: Any, name: str, log: "_Log") -> str:
-        """The state in which the job has ended; until then, its log is shown as it comes."""
-        away_since: float | None = None
-        while True:
-            if log.follow():
-                away_since = None
-            try:
-                state, why = self._state(client, name), "it knows no such job any more"
-            except ClusterError as error:
-                state, why = "", str(error)
-            if state in ENDED:
-                return state
-            away_since = None if state else away_since or time.monotonic()
-            if away_since and time.monotonic() - away_since > PATIENCE_S:
-                where = without_password(self.address)
-                raise ClusterError(f"{where}: job {name} is lost: {why}; repeat the command")
-            time.sleep(LOOK_EVERY_S)
+    def new_lines(self, state: JobState) -> Iterator[str]:
+        """The log's new lines; of a job that is over, the log is had whole."""
+        if state.is_over:
+            log = self._ray.ask(lambda: self._client.get_job_logs(self.name))
+            yield from self._unread([log if log.endswith("\n") else f"{log}\n"] if log else [])
+        else:
+            yield from self._unread(self._chunks())
 
+    def _unread(self, chunks: Iterable[str]) -> Iterator[str]:
+        """The lines that were not shown yet; an unfinished one is left to the next connection."""
+        number, rest = 0, ""
+        for chunk in chunks:
+            *lines, rest = (rest + chunk).split("\n")
+            for line in lines:
+                number += 1
+                if number > self._num_shown:
+                    self._num_shown = number
+                    yield line
 
-class _Log:
-    """A job's log, of which every connection brings all from its beginning, and each part is shown once."""
-
-    def __init__(self, client: Any, name: str, show: Callable[[str], None]) -> None:
-        self._client, self._name, self._show = client, name, show
-        self._num_shown, self._position = 0, 0  # Characters: shown in all, and brought by this connection
-        self._trouble_is_told = False
-
-    def follow(self) -> bool:
-        """Show what is new until the log ends or the connection does; whether anything was."""
-        before, self._position = self._num_shown, 0
-        trouble = asyncio.run(self._read())
-        if trouble and not self._trouble_is_told:
-            self._show(f"job {self._name}: its log cannot be had, trying again: {trouble}")
-        self._trouble_is_told = bool(trouble)
-        return self._num_shown > before
-
-    def complete(self, log: str) -> None:
-        """Show what is new of the whole log."""
-        self._position = 0
-        self._take(log)
-
-    async def _read(self) -> str:
-        """Show what a connection brings until it ends; returns why it brought nothing, or ""."""
+    def _chunks(self) -> Iterator[str]:
+        """What a connection brings until it ends or falls silent."""
         import aiohttp
 
-        stream: AsyncIterator[str] = self._client.tail_job_logs(self._name)
-        async with aclosing(stream) as chunks:  # type: ignore[type-var]  # Ray promises less than it gives
+        stream: AsyncIterator[str] = self._client.tail_job_logs(self.name)
+        has_begun = False
+        with asyncio.Runner() as runner:
             while True:
                 try:
-                    chunk = await asyncio.wait_for(anext(chunks), SILENCE_S)
-                except (StopAsyncIteration, TimeoutError):
-                    return ""
+                    chunk = runner.run(_next(stream, self._ray.pace.silence_s))
+                except TimeoutError:
+                    return
                 except (RuntimeError, OSError, aiohttp.ClientError) as error:
-                    return "" if self._position else without_password(str(error)) or type(error).__name__
-                self._take(chunk)
-
-    def _take(self, chunk: str) -> None:
-        """Show what is new of the next part."""
-        fresh = chunk[max(0, self._num_shown - self._position) :]
-        self._position += len(chunk)
-        self._num_shown = max(self._num_shown, self._position)
-        if fresh:
-            self._show(fresh.rstrip("\n"))
+                    if has_begun:
+                        return
+                    raise ClusterError(without_password(str(error)) or type(error).__name__) from error
+                if chunk is None:
+                    return
+                has_begun = True
+                yield chunk
 
 
-def _asking(address: str, ask: Callable[[], Any]) -> Any:
-    """What Ray answers, or one line that says why it does not."""
-    from ray.exceptions import RayError
-
-    try:
-        return ask()
-    except (RayError, RuntimeError, ValueError, OSError) as error:
-        raise ClusterError(without_password(f"{address}: {_advice(str(error))}")) from error
+async def _next(stream: AsyncIterator[str], silence_s: float) -> str | None:
+    """The next part of a log, None at its end."""
+    return await asyncio.wait_for(anext(stream, None), silence_s)
 
 
 def _advice(text: str) -> str:
@@ -240,8 +236,8 @@ def _advice(text: str) -> str:
 
 
 def _cause(message: str) -> str:
-    """Why a job failed: what the driver said last if it could, else what Ray says of its end."""
-    lines = message.strip().splitlines()
+    """Why a job failed: the driver's last line if that is an error of ours, else what Ray says."""
+    lines = message.strip().splitlines() or ["see its log above"]
     if lines[-1].startswith("histoseg: "):
         return lines[-1].removeprefix("histoseg: ")
     return lines[0].partition(", last available logs")[0]

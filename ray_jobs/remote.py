@@ -1,90 +1,148 @@
-"""What can be done about a job on a cluster: run it, ask how it stands, fetch its table, end it."""
+"""What can be done about a job on a cluster: run it, ask for its state, fetch its table, end it."""
 
 import json
 import os
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from histoseg.errors import ClusterError
-from histoseg.runs.job import Job, results_folder
-from ray_jobs.options import Options
+from histoseg.kube import jobs
+from histoseg.kube.api import Cluster
+from histoseg.kube.rayjob import addressed
+from histoseg.kube.settings import Settings, fullname
+from histoseg.kube.submit import dry_run, submit
+from histoseg.pipeline.plan import data_of
+from histoseg.runs.follow import Show
+from histoseg.runs.request import Request
+from histoseg.store.keys import results_folder
+from histoseg.store.objects import FileStore, Store, connect
+from ray_jobs.jobs_api import RayJobs
+from ray_jobs.target import Target
 
-if TYPE_CHECKING:
-    from histoseg.kube.api import Cluster
-    from histoseg.kube.settings import Settings
-    from histoseg.store.objects import Store
+
+class JobService(Protocol):
+    """The jobs of one cluster."""
+
+    def addressed(self, request: Request) -> Request:
+        """The request as the cluster gets it, with its store and the job's name."""
+
+    def dry_run(self, request: Request, command: str) -> str:
+        """What would be submitted."""
+
+    def submit(self, request: Request, command: str, show: Show) -> None:
+        """Submit the job unless it exists, and follow it to its end."""
+
+    def status(self, name: str) -> str:
+        """The state of a job; without a name, of all."""
+
+    def cancel(self, name: str) -> str:
+        """End a job; returns what happened."""
+
+    def results(self, request: Request | None, name: str) -> tuple[Store, str]:
+        """The store in which a job leaves its results, as it is reached from here, and their folder there."""
 
 
-def act(options: Options) -> str:
-    """Do it; returns what the last line says.
+def act(request: Request | None, target: Target) -> str:
+    """Do it; returns the last line to print.
 
     Raises:
         HistosegError: With one line that says what is wrong and what to do.
     """
-    if options.experiment:
-        from histoseg.pipeline.plan import data_of
-
-        data_of(options.experiment, options.scale, options.sets)  # Refuses what cannot be before anything is sent.
-    return _on_kubernetes(options) if options.cluster else _on_ray(options)
-
-
-def _on_kubernetes(options: Options) -> str:
-    from histoseg.kube.api import Cluster
-    from histoseg.kube.settings import fullname
-
-    role = f"{fullname(options.release)}-researcher"
-    with closing(Cluster.connect(options.cluster, options.namespace, role)) as cluster:
-        return _act_on_kubernetes(options, cluster)
+    if request is not None:
+        data_of(request.experiment, request.scale, request.sets)  # Refuses nonsense before anything is sent.
+    with _service(target) as service:
+        return _act(service, request, target)
 
 
-def _act_on_kubernetes(options: Options, cluster: "Cluster") -> str:
-    from histoseg.kube import follow
-    from histoseg.kube.settings import Settings
-    from histoseg.store.objects import connect
+def _act(service: JobService, typed: Request | None, target: Target) -> str:
+    request = None if typed is None else service.addressed(typed)
+    name = target.job or (request.name if request else "")
+    if target.action == "status":
+        return service.status(name)
+    if target.action == "cancel":
+        return service.cancel(name)
+    if target.action == "results":
+        return str(fetch(*service.results(request, name), target.out))
+    if typed is None or request is None:
+        raise ClusterError("name the experiment to run: EXP=table1")
+    command = target.command(typed)
+    if target.action == "dry-run":
+        return service.dry_run(request, command)
+    service.submit(request, command, show)
+    return f"{results_url(request)}/index.html"
 
-    if not (options.experiment or options.name):
-        return follow.status(cluster)
-    runs = options.action in ("run", "dry-run")
-    settings = Settings.read(cluster, options.release, strict=runs)
-    if options.action == "status":
-        return follow.status(cluster, _name(options, settings))
-    if options.action == "cancel":
-        follow.cancel(cluster, _name(options, settings), show)
-        return _name(options, settings)
-    if options.action == "results":
-        _reach_store_as(settings)
-        where = follow.results_of(cluster, options.name) if options.name else _results_url(options, settings)
+
+@contextmanager
+def _service(target: Target) -> Iterator[JobService]:
+    if target.ray_address:
+        yield _OnRay(RayJobs(address=target.ray_address, ship=target.ship))
+        return
+    role = f"{fullname(target.release)}-researcher"
+    with closing(Cluster.connect(target.cluster, target.namespace, role)) as cluster:
+        yield _OnKubernetes(cluster, target)
+
+
+@dataclass(frozen=True)
+class _OnRay:
+    ray: RayJobs
+
+    def addressed(self, request: Request) -> Request:
+        return self.ray.addressed(request)
+
+    def dry_run(self, request: Request, command: str) -> str:
+        return json.dumps(self.ray.manifest(request, command), indent=2)
+
+    def submit(self, request: Request, command: str, show: Show) -> None:
+        self.ray.submit(request, command, show)
+
+    def status(self, name: str) -> str:
+        return self.ray.status(name)
+
+    def cancel(self, name: str) -> str:
+        return self.ray.cancel(name)
+
+    def results(self, request: Request | None, name: str) -> tuple[Store, str]:
+        if request is None:  # Ray forgets where a job leaves its results.
+            raise ClusterError(f"name the experiment of job {name}, for the folder of its results: EXP=table1")
+        return connect(request.store), results_folder(request.experiment, name)
+
+
+class _OnKubernetes:
+    def __init__(self, cluster: Cluster, target: Target) -> None:
+        self._cluster, self._target = cluster, target
+
+    @cached_property
+    def settings(self) -> Settings:
+        is_strict = self._target.action in ("run", "dry-run")
+        return Settings.read(self._cluster, self._target.release, strict=is_strict)
+
+    def addressed(self, request: Request) -> Request:
+        return addressed(request, self.settings)
+
+    def dry_run(self, request: Request, command: str) -> str:
+        return dry_run(request, self.settings, command)
+
+    def submit(self, request: Request, command: str, show: Show) -> None:
+        submit(self._cluster, request, self.settings, command, show)
+
+    def status(self, name: str) -> str:
+        return jobs.status(self._cluster, name)
+
+    def cancel(self, name: str) -> str:
+        return jobs.cancel(self._cluster, name)
+
+    def results(self, request: Request | None, name: str) -> tuple[Store, str]:
+        reach_store_of(self.settings)
+        where = results_url(request) if request and request.name == name else jobs.results_of(self._cluster, name)
         url, *parts = where.rsplit("/", 3)
-        return str(fetch(connect(url), "/".join(parts), options.out))
-    job = options.job(settings.store.url)
-    _require_raw_data(job, settings)
-    if options.action == "dry-run":
-        return follow.dry_run(job, settings, options.command)
-    return f"{follow.submit(cluster, job, settings, options.command, show).results}/index.html"
+        return connect(url), "/".join(parts)
 
 
-def _name(options: Options, settings: "Settings") -> str:
-    return options.name or options.job(settings.store.url).name(settings.image)
-
-
-def _results_url(options: Options, settings: "Settings") -> str:
-    return results_url(options.job(settings.store.url), _name(options, settings))
-
-
-def _require_raw_data(job: Job, settings: "Settings") -> None:
-    """Refuse a folder that no pod sees.
-
-    Raises:
-        ClusterError: With where the pods see raw data, or how they could.
-    """
-    mounted = settings.raw_data
-    if job.data.startswith("/") and not (mounted and Path(job.data).is_relative_to(mounted)):
-        seen = f"they see {mounted}" if mounted else "they see none; `helm upgrade` with rawData.existingClaim"
-        raise ClusterError(f"DATA={job.data} is not what the pods see: {seen}, or leave DATA out to use the store's")
-
-
-def _reach_store_as(settings: "Settings") -> None:
+def reach_store_of(settings: Settings) -> None:
     """Point S3 clients of this process to the release's store, unless the environment says where it is from here."""
     if not any(os.environ.get(f"AWS_ENDPOINT_URL{end}") for end in ("", "_S3")) and settings.store.endpoint:
         os.environ["AWS_ENDPOINT_URL_S3"] = settings.store.endpoint
@@ -92,60 +150,38 @@ def _reach_store_as(settings: "Settings") -> None:
         os.environ.setdefault("AWS_REGION", settings.store.region)
 
 
-def _on_ray(options: Options) -> str:
-    from histoseg.store.objects import connect
-    from ray_jobs.jobs_api import RemoteRay
-
-    ray = RemoteRay(address=options.ray_address, ship=options.ship)
-    if options.name and options.action != "results":
-        return ray.status(options.name) if options.action == "status" else ray.cancel(options.name)
-    job = options.job("")
-    name = options.name or ray.name(job)
-    if options.action == "dry-run":
-        return json.dumps(ray.manifest(job, options.command), indent=2)
-    if options.action == "status":
-        return ray.status(name)
-    if options.action == "cancel":
-        return ray.cancel(name)
-    if options.action == "results":
-        return str(fetch(connect(job.store), results_folder(job.experiment, name), options.out))
-    return f"{results_url(job, ray.submit(job, options.command, show))}/index.html"
-
-
 def show(line: str) -> None:
     """Print a line at once, also into a file or pipe."""
     print(line, flush=True)
 
 
-def results_url(job: Job, name: str) -> str:
+def results_url(request: Request) -> str:
     """Where in the store a job leaves its results."""
-    return f"{job.store}/{results_folder(job.experiment, name)}"
+    return f"{request.store}/{results_folder(request.experiment, request.name)}"
 
 
-def fetch(store: "Store", source: str, out: Path) -> Path:
-    """Copy what a job has left in the store below `out`; returns the page's path.
+def fetch(store: Store, source: str, out: Path) -> Path:
+    """Copy the results of a job below `out`; returns the page's path.
 
     Args:
         store: The job's store.
-        source: Its folder there, results/<experiment>/<job>.
+        source: The job's folder there, results/<experiment>/<job>.
         out: The experiment gets a folder of its own below it.
 
     Raises:
-        ClusterError: If it has left nothing yet, or not all.
+        ClusterError: If there is nothing yet, or not all.
         StorageError: If the store cannot be read from here.
     """
-    from histoseg.store.objects import FileStore
-
     _, experiment, name = source.split("/")
     keys, page = store.list(f"{source}/"), f"{source}/index.html"
     if not keys:
         raise ClusterError(
-            f"{store.url}/{source} is empty: job {name} has left no results yet; STATUS=1 says how it stands"
+            f"{store.url}/{source} is empty: job {name} has left no results yet; STATUS=1 shows its state"
         )
     if page not in keys:  # It is put last.
         raise ClusterError(
             f"{store.url}/{source} has no index.html yet: the results of job {name} are still being written; repeat "
-            f"the command, or see with STATUS=1 how it stands"
+            f"the command, or see its state with STATUS=1"
         )
     target = FileStore((out / experiment).resolve())
     target.delete("index.html")  # Of an earlier job, if this ends half-way.

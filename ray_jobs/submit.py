@@ -1,8 +1,8 @@
 """One experiment from raw data to its result page: `make submit EXP=table1`.
 
 Where it runs is one variable: nothing (this machine, with an S3 server and a Ray of its own), CLUSTER=context (a RayJob
-on Kubernetes, as the chart's settings there say), or RAY_ADDRESS=http://host:8265 (a job on a Ray that is there).
-Repeating it is safe and cheap, whatever ended it before.
+on Kubernetes, as the chart's settings there say), or RAY_ADDRESS=http://host:8265 (a job on an existing Ray). Repeating
+it is safe and cheap, whatever ended it before.
 """
 
 import io
@@ -13,46 +13,48 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from histoseg.errors import HistosegError
-from ray_jobs.driver import log_to_stdout
-from ray_jobs.options import Options, parse
+from histoseg.runs.request import Request
+from ray_jobs.logs import log_command
+from ray_jobs.target import Target, parse
 
 
-def submit(options: Options) -> str:
-    """Do what was typed; returns what the last line says, which is where the result lies.
+def submit(request: Request | None, target: Target) -> str:
+    """Do what was typed; returns the last line to print, which is where the result lies.
 
     Raises:
         HistosegError: With one line that says what is wrong; what was finished stays finished.
     """
-    if options.cluster or options.ray_address:
+    if request is None or not target.is_local:
         from ray_jobs.remote import act
 
-        return act(options)
+        return act(request, target)
     from ray_jobs.local_job import run_here
 
-    return str(run_here(options))
+    return str(run_here(request, target.out))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Submit; what goes wrong is one line on stderr and exit code 1. A reader that goes, as `head` does, ends it."""
-    _write_whatever_comes()
-    log_to_stdout()
-    options = parse(arguments, (__doc__ or "").partition("\n")[0])
+    """Submit; an error is one line on stderr and exit code 1. A reader of stdout that ends, as `head` does, ends it."""
+    _replace_unprintable_characters()
+    log_command()
     signal.signal(signal.SIGTERM, _interrupt)
+    is_elsewhere = False
     try:
-        print(submit(options), flush=True)
+        request, target = parse(arguments, (__doc__ or "").partition("\n")[0])
+        is_elsewhere = not target.is_local
+        print(submit(request, target), flush=True)
     except HistosegError as error:
         sys.exit(f"histoseg: {error}")
     except KeyboardInterrupt:
-        # Whether a job goes on elsewhere is said by those who know that there is one.
-        elsewhere = options.cluster or options.ray_address
-        again = "repeat the command" if elsewhere else "the same command goes on where this one was"
+        # Whether a job goes on elsewhere is said where it is known.
+        again = "repeat the command" if is_elsewhere else "the same command goes on where this one was"
         sys.exit(f"histoseg: interrupted; {again}")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Else Python complains when it closes stdout.
-        sys.exit(128 + signal.SIGPIPE)  # As a shell names the end of what wrote to nobody
+        sys.exit(128 + signal.SIGPIPE)  # As a shell reports a process that wrote to a closed pipe
 
 
-def _write_whatever_comes() -> None:
+def _replace_unprintable_characters() -> None:
     """Let no character of a log that a terminal cannot show end the command."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

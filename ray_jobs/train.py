@@ -1,27 +1,33 @@
 """What one Ray Train worker does: complete the runs of a group, and say how far it is.
 
 Checkpoints and records are written to the store by `histoseg.pipeline`; Ray is handed none of them. So a worker that is
-killed or restarted, on whatever machine, goes on from what the store holds.
+killed or restarted, on any machine, goes on from what the store holds.
 """
 
 import importlib
 import json
 import logging
 import os
-import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from histoseg.errors import HistosegError, StorageError, TrainingError
-from histoseg.runs.config import public_name
+from histoseg.runs.config import Run, public_name
 from histoseg.runs.names import from_json
+from histoseg.runs.request import Request
 from histoseg.store.leases import FencedStore, Lease
 from histoseg.store.objects import PATIENT, Store, connect
+from histoseg.training.listeners import Listener, LogLine
+from histoseg.training.listening import TrainingContext, listening
 from histoseg.types import Place
-from ray_jobs.gauges import trained
+from ray_jobs.gauges import TrainingGauges
+from ray_jobs.logs import log_worker
+
+if TYPE_CHECKING:
+    from histoseg.training.process import Process  # It needs torch, which a machine that only submits may lack.
 
 COMPLETE = "histoseg.pipeline.complete.complete"
 
@@ -33,7 +39,7 @@ class Group:
     Attributes:
         id: The pretraining's id; also the name of the Ray Train run.
         runs: A JSON list of what `histoseg.runs.names.to_json` gives.
-        store_url: Where shards are read and records are written.
+        request: What was asked for; its store is where shards are read and records are written.
         cache: An absolute folder on each worker's machine for downloaded shards.
         attempt: The number of the lease under which the group is worked on; 0 means that it is not leased.
         complete: The dotted path of the function that does the work.
@@ -41,7 +47,7 @@ class Group:
 
     id: str
     runs: str
-    store_url: str
+    request: Request
     cache: str
     attempt: int = 0
     complete: str = COMPLETE
@@ -56,8 +62,29 @@ def train(group: Group) -> str:
     """Complete a group within a Ray Train worker.
 
     Returns:
-        The error that only a person can mend, or "" if there is none. As a value, for Ray would retry what is raised.
+        The error that only a person can correct, or "". It is returned, since Ray would try again what is raised.
     """
+    process = _process(group)
+    log_worker(logging.INFO if process.leads else logging.ERROR)
+    runs = [from_json(record) for record in json.loads(group.runs)]
+    store = _store(group)
+    try:
+        with _listeners(group, runs, store, process) as listeners:
+            complete = _load(group.complete)
+            complete(runs, store, Path(group.cache), replace(process, listeners=listeners))
+    except StorageError:
+        raise  # A store can come back, so this is worth another attempt.
+    except HistosegError as error:
+        # A loss that is not a number is so on every rank. Of other errors the other ranks may know nothing and wait
+        # for this one, and only Ray can end them.
+        if process.place.world_size > 1 and not isinstance(error, TrainingError):
+            raise
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _process(group: Group) -> "Process":
+    """This process as Ray Train has started it."""
     from ray.train import get_context
     from ray.train.torch import get_device
 
@@ -65,31 +92,36 @@ def train(group: Group) -> str:
 
     context = get_context()
     place = Place(rank=context.get_world_rank(), world_size=context.get_world_size())
-    log_to_stdout(logging.INFO if place.rank == 0 else logging.ERROR)
-    runs = [from_json(record) for record in json.loads(group.runs)]
-    store: Store = connect(group.store_url, PATIENT)
-    if group.attempt:
-        store = FencedStore(store, Lease(name=group.id, number=group.attempt))
-    process = Process(place=place, device=get_device(), attempt=group.attempt, is_reclaimed=_reclaim_notice())
-    method = public_name(runs[0].stages[0].method)
-    shown = trained(group.short_id, method) if process.leads else nullcontext(process.on_status)
-    try:
-        with shown as on_status:
-            complete = _load(group.complete)
-            complete(runs, store, Path(group.cache), replace(process, on_status=on_status))
-    except StorageError:
-        raise  # A store can come back, so this is worth another attempt.
-    except HistosegError as error:
-        # A loss that is no number is none on every rank. Of other errors the other ranks may know nothing and wait for
-        # this one, and only Ray can end them.
-        if place.world_size > 1 and not isinstance(error, TrainingError):
-            raise
-        return f"{type(error).__name__}: {error}"
-    return ""
+    return Process(place=place, device=get_device(), attempt=group.attempt, is_reclaimed=_reclaim_notice())
+
+
+def _store(group: Group) -> Store:
+    """The store, which refuses what is written after the group's lease was lost."""
+    store: Store = connect(group.request.store, PATIENT)
+    return FencedStore(store, Lease(name=group.id, number=group.attempt)) if group.attempt else store
+
+
+@contextmanager
+def _listeners(group: Group, runs: Sequence[Run], store: Store, process: "Process") -> Iterator[tuple[Listener, ...]]:
+    """What hears how far the trainings of this process are; none on ranks that do not lead."""
+    if not process.leads:
+        yield ()
+        return
+    with ExitStack() as stack:
+        shown = stack.enter_context(closing(TrainingGauges(group.short_id, public_name(runs[0].stages[0].method))))
+        context = TrainingContext(
+            id=group.id,
+            experiment=group.request.experiment,
+            config=json.loads(group.runs)[0],
+            store=store,
+            home=Path(group.cache).parent,
+        )
+        asked = stack.enter_context(listening(group.request.listen, context))
+        yield (LogLine(), shown, *asked)
 
 
 def _reclaim_notice() -> Callable[[], bool]:
-    """What tells all ranks alike whether a node of theirs is about to be taken away."""
+    """A function that says, to all ranks alike, whether one of their nodes is about to be taken away."""
     if os.environ.get("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER") == "0":
         return lambda: False
     from ray.train import get_preemption_info
@@ -101,15 +133,3 @@ def _load(path: str) -> Callable[..., Any]:
     module, _, name = path.rpartition(".")
     function: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return function
-
-
-def log_to_stdout(level: int) -> None:
-    """Our own log lines on stdout, which Ray carries to whoever started the job."""
-    logging.getLogger("botocore").setLevel(logging.WARNING)  # Ray Train opens the root logger to INFO.
-    logger = logging.getLogger("histoseg")
-    logger.setLevel(level)
-    if not logger.handlers:
-        handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-        logger.addHandler(handler)
-        logger.propagate = False

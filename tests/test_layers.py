@@ -15,6 +15,7 @@ LAYERS = [
     ["loaders"],
     ["methods", "inference"],
     ["training"],
+    ["listeners"],
     ["records"],
     ["report"],
     ["experiments"],
@@ -40,6 +41,7 @@ NO_TORCH = [
     "metrics",
     "demo",
     "methods",
+    "listeners",
     "experiments",
     "cli",
 ]

@@ -1,15 +1,19 @@
-"""A job as the RayJob that runs it."""
+"""A request as the RayJob that runs it."""
 
 import copy
 import math
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from histoseg.errors import ClusterError
 from histoseg.kube.rules.manifest import is_gpu_for_kuberay
 from histoseg.kube.settings import Settings
-from histoseg.runs.job import MAX_NAME_CHARS, NAME, Job, results_folder
+from histoseg.runs.job import entrypoint, job_name
+from histoseg.runs.request import Request
+from histoseg.store.keys import results_folder
 
 EXPERIMENT, JOB = "histoseg.io/experiment", "histoseg.io/job"  # labels
 COMMAND, RESULTS = "histoseg.io/command", "histoseg.io/results"  # annotations
@@ -20,29 +24,38 @@ BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei":
 WORKERS = "the chart's workerGroups"
 
 
-def manifest(job: Job, settings: Settings, command: str) -> dict[str, Any]:
+def addressed(request: Request, settings: Settings) -> Request:
+    """The request as a release gets it: with the release's store unless it names one, and the job's name.
+
+    Raises:
+        ConfigError: If it cannot run on a cluster, or its name would be refused.
+    """
+    known = request.for_cluster(settings.store.url)
+    return replace(known, name=job_name(known, settings.image))
+
+
+def manifest(request: Request, settings: Settings, command: str) -> dict[str, Any]:
     """The RayJob to create.
 
     Args:
-        job: What is asked for.
+        request: As `addressed` returns it.
         settings: Of the release that will run it.
-        command: What was typed, noted for whoever finds the job in the cluster.
+        command: What was typed, noted for everyone who finds the job in the cluster.
 
     Raises:
-        ClusterError: If the release's workers cannot hold one run of it.
+        ClusterError: If the release's pods cannot hold one run of it, or do not see its raw data.
     """
     have = capacity(settings.template)
-    _require_fit(job, have)
-    name = job.name(code=settings.image)
-    if len(name) > MAX_NAME_CHARS or not NAME.fullmatch(name):
-        raise ClusterError(f"{name!r} cannot name a RayJob; name the experiment with a-z, 0-9 and -, a letter first")
+    _require_fit(request, have)
+    _require_raw_data(request, settings)
     made: dict[str, Any] = copy.deepcopy(dict(settings.template))
     metadata = made.setdefault("metadata", {})
-    metadata["name"] = name
-    metadata["labels"] = {**(metadata.get("labels") or {}), EXPERIMENT: job.experiment, JOB: name}
-    noted = {COMMAND: command, RESULTS: f"{job.store.rstrip('/')}/{results_folder(job.experiment, name)}"}
+    metadata["name"] = request.name
+    metadata["labels"] = {**(metadata.get("labels") or {}), EXPERIMENT: request.experiment, JOB: request.name}
+    noted = {COMMAND: command, RESULTS: f"{request.store}/{results_folder(request.experiment, request.name)}"}
     metadata["annotations"] = {**(metadata.get("annotations") or {}), **noted}
-    made["spec"] |= {"entrypoint": job.entrypoint(name, have), "jobId": name}
+    complete = replace(request, capacity=tuple(f"{name}={amount:g}" for name, amount in have.items()))
+    made["spec"] |= {"entrypoint": entrypoint(complete), "jobId": request.name}
     return made
 
 
@@ -65,19 +78,29 @@ def images(made: Mapping[str, Any]) -> set[str]:
     return {container["image"] for group in groups for container in _containers(group) if container.get("image")}
 
 
-def _require_fit(job: Job, have: Mapping[str, float]) -> None:
-    """Refuse what would wait for ever: each worker of a run takes a CPU, and a GPU where there are any."""
+def _require_fit(request: Request, have: Mapping[str, float]) -> None:
+    """Refuse a run that would wait for ever: each of its workers takes a CPU, and a GPU where there are any."""
     for resource in ["CPU", *(["GPU"] if have.get("GPU") else [])]:
-        if job.workers > have.get(resource, 0.0):
+        if request.workers > have.get(resource, 0.0):
             raise ClusterError(
-                f"job.workers is {job.workers}, but all workers of the release together have "
+                f"request.workers is {request.workers}, but all workers of the release together have "
                 f"{have.get(resource, 0.0):g} {resource}; ask for fewer with WORKERS=, or `helm upgrade` the release "
                 f"with more or larger pods in its workerGroups"
             )
 
 
+def _require_raw_data(request: Request, settings: Settings) -> None:
+    """Refuse a folder that the pods do not see."""
+    mounted = settings.raw_data
+    if request.data.startswith("/") and not (mounted and Path(request.data).is_relative_to(mounted)):
+        seen = f"they see {mounted}" if mounted else "they see none; `helm upgrade` with rawData.existingClaim"
+        raise ClusterError(
+            f"DATA={request.data} is not what the pods see: {seen}, or leave DATA out to use the store's"
+        )
+
+
 def num_pods(group: Mapping[str, Any], autoscaling: bool) -> int:
-    """How many pods a group may come to have: the autoscaler goes up to its maximum, without it nobody does."""
+    """How many pods a group may have: up to its maximum with the autoscaler, else its replicas."""
     if group.get("suspend"):
         return 0
     count = group.get("maxReplicas") if autoscaling else group.get("replicas", group.get("minReplicas"))
@@ -102,7 +125,7 @@ def _lower(resources: Mapping[str, Any]) -> dict[str, Any]:
     return {names[key]: amount for key, amount in resources.items() if names[key] in ("num-cpus", "num-gpus")}
 
 
-def quantity(text: Any, where: str) -> float:
+def quantity(text: object, where: str) -> float:
     """A number as Kubernetes writes it: 4, "4", "500m", "16Gi", "1e3".
 
     Args:
@@ -110,11 +133,11 @@ def quantity(text: Any, where: str) -> float:
         where: It was found, for the error.
 
     Raises:
-        ClusterError: If it is none.
+        ClusterError: If it is not a quantity.
     """
     found = QUANTITY.fullmatch(str(text).strip().strip("\"'"))
     if found is None:
-        raise ClusterError(f"{text!r} in {where} is no quantity of Kubernetes'; write it there as 4, 500m or 16Gi")
+        raise ClusterError(f"{text!r} in {where} is not a valid Kubernetes quantity, e.g. 4, 500m or 16Gi")
     number, exponent, suffix = found.groups()
     if suffix in BINARY:
         return float(number) * BINARY[suffix]

@@ -16,6 +16,7 @@ MEMBERS = {
     "histoseg.models": ("SPEC",),
     "histoseg.methods": ("METHOD",),
     "histoseg.scoring": ("EVALUATOR",),
+    "histoseg.listeners": ("listen",),
     "histoseg.experiments": ("SCALES", "SOURCES", "SPEC", "runs", "why_missing"),
 }
 

@@ -10,6 +10,7 @@ records/<experiment>/<run>.json             put only if absent, never changed
 records/<experiment>/panels/<run>/...png    pictures of the first scored images
 leases/<stage>/000001.json                  who trains it; the highest number may write
 results/<experiment>/<job>/index.html       what a job on a cluster leaves
+tensorboard/<experiment>/<stage>/...        event files, if a request asks for them
 """
 
 
@@ -41,3 +42,8 @@ def panels_folder(experiment: str, run: str) -> str:
 def results_folder(experiment: str, job: str) -> str:
     """The table, page and figures of a job on a cluster."""
     return f"results/{experiment}/{job}"
+
+
+def tensorboard_folder(experiment: str, stage: str) -> str:
+    """TensorBoard's event files of a stage, if a request asks for them."""
+    return f"tensorboard/{experiment}/{stage}"

@@ -19,6 +19,7 @@ from histoseg.runs.config import Run, Stage
 from histoseg.shards.reader import MetaDataset
 from histoseg.training.checkpoint import Checkpoint, Checkpoints, Saving, newest_on_all_ranks, restore, tensors_of
 from histoseg.training.gradients import average_statistics, largest_gradient, sum_gradients
+from histoseg.training.listeners import MetricsFile
 from histoseg.training.method import Method, method_of
 from histoseg.training.process import Process, use_precision
 from histoseg.training.progress import Progress
@@ -167,8 +168,8 @@ class _Watch:
         self, training: Training, checkpoints: Checkpoints, process: Process, state: _State, steps: int
     ) -> None:
         self._process, self._checkpoints, self._state = process, checkpoints, state
-        self._progress = Progress(training.label, steps, process.on_status)
-        self._progress.resume(checkpoints.store, checkpoints.folder, state.step)
+        self._metrics = MetricsFile(checkpoints.store, checkpoints.folder, state.step)
+        self._progress = Progress(training.label, steps, [*process.listeners, self._metrics])
         self._saving = Saving(self._write)
         self._label = training.label
         self._begin = self._saved = time.monotonic()
@@ -182,7 +183,7 @@ class _Watch:
         self._saving.__exit__(kind, *rest)
         self._state.account.seconds = self._seconds()
         if kind is None and self._process.leads:
-            self._progress.put(self._checkpoints.store, self._checkpoints.folder)
+            self._metrics.put()
 
     def after(self, step: int, loss: float, num_patches: int, waited_s: float) -> None:
         """Count a step, show it, and save the training if it is time to."""
@@ -211,7 +212,7 @@ class _Watch:
 
     def _write(self, checkpoint: Checkpoint) -> None:
         self._checkpoints.save(checkpoint)
-        self._progress.put(self._checkpoints.store, self._checkpoints.folder)
+        self._metrics.put()
 
 
 def _finish(model: Network, training: Training, account: _Account, steps: int) -> Trained:

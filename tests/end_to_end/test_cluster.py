@@ -95,7 +95,7 @@ def disturbed(cluster, tmp_path_factory):
     first = Submission(ray, folder)
     first.wait_for("pretrain synthetic Maml  step")
     other = Submission(ray, folder)
-    other.wait_for("is running already; following it")
+    other.wait_for("is running already")
     other.process.kill()
     other.process.wait()
 
@@ -171,7 +171,7 @@ def test_dashboards_show_the_training(disturbed):
 
 def test_a_killed_driver_is_told_in_one_line(disturbed):
     output = disturbed.output
-    assert re.fullmatch(r"histoseg: job smoke-[0-9a-f]{8} has failed: .*exit code.*", output.splitlines()[-1])
+    assert re.fullmatch(r"histoseg: smoke-[0-9a-f]{8}: failed: .*exit code.*", output.splitlines()[-1])
 
 
 def test_the_table_is_that_of_an_undisturbed_run(disturbed, tmp_path):
@@ -206,7 +206,7 @@ def test_each_cell_was_recorded_once(disturbed):
 def test_results_are_left_in_the_store_and_fetched(cluster, disturbed):
     _, ray = cluster
     folder, again = disturbed.folder, disturbed.again
-    name = re.search(r"job (smoke-[0-9a-f]{8})", again)[1]
+    name = re.search(r"^(smoke-[0-9a-f]{8}): ", again, re.MULTILINE)[1]
     assert again.splitlines()[-1] == f"{STORE}/demo/results/smoke/{name}/index.html"
     code, output = Submission(ray, folder, "--results").finish()
     assert code == 0, output
@@ -220,7 +220,7 @@ def test_a_finished_job_is_not_run_again(cluster, disturbed):
     code, output = Submission(ray, disturbed.folder).finish()
     assert code == 0
     assert "has finished already; RESULTS=1 fetches its table" in output
-    assert "following" not in output
+    assert "is running" not in output
     assert "succeeded" in Submission(ray, disturbed.folder, "--status").finish()[1]
     assert "forgotten, its results stay" in Submission(ray, disturbed.folder, "--cancel").finish()[1]
     assert "nothing to cancel" in Submission(ray, disturbed.folder, "--cancel").finish()[1]

@@ -6,15 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from histoseg.errors import DataError
+from histoseg.runs.request import Request
 from ray_jobs import submit
-from ray_jobs.driver import Work, prepare
+from ray_jobs.driver import prepare
 
 pytestmark = pytest.mark.slow
 PATIENCE_S = 300
@@ -91,7 +91,7 @@ def start():
 @pytest.fixture(scope="module")
 def undisturbed(start, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    code, output = start(folder).finish()
+    code, output = start(folder, "--listen", "tensorboard").finish()
     assert code == 0, output
     return folder, output, read_records(folder)
 
@@ -105,6 +105,13 @@ def test_the_last_line_is_the_page(undisturbed):
         assert f"{record['scores']['miou_pooled']:.3f}" in page.read_text()
     assert (page.parent / "smoke.csv").exists()
     assert "dashboard: http://127.0.0.1:" in output
+
+
+def test_a_listener_hears_every_training(undisturbed):
+    folder, output, _ = undisturbed
+    trainings = {path.parent.name for path in (folder / ".histoseg/tensorboard/smoke").glob("*/*/events*")}
+    assert {name.split("-")[0] for name in trainings} == {"pretrain", "refine"}
+    assert f"TensorBoard: event files in {folder}/.histoseg/tensorboard/smoke/" in output
 
 
 def test_secrets_are_not_in_the_output(undisturbed):
@@ -163,8 +170,9 @@ def test_ctrl_c_ends_it_with_one_line_and_without_orphans(start, tmp_path):
     [
         (["--scale", "nope"], "smoke has no scale 'nope'; choose from laptop"),
         (["--set", "optim.nope=3", "--store", "file:///replaced"], "'nope' is not among lr, steps"),
-        (["--data", "/nonexistent"], "/nonexistent is no folder"),
-        (["--seeds", "0"], "'0' is no whole number above 0"),
+        (["--data", "/nonexistent"], "/nonexistent is not a folder"),
+        (["--seeds", "0"], "request.seeds = 0"),
+        (["--listen", "tensorbord"], "no 'tensorbord' in listeners; choose from mlflow, tensorboard"),
     ],
 )
 def test_what_cannot_be_is_one_clear_line(start, tmp_path, words, message):
@@ -180,19 +188,11 @@ def test_what_is_not_found_is_named_and_the_rest_is_used(demo, tmp_path):
     from histoseg.runs.config import Data
     from histoseg.store.objects import connect
 
-    work = Work(
-        experiment="table1",
-        scale="laptop",
-        seeds=1,
-        sets=(),
-        raw=demo / "GlaS",
-        out=tmp_path,
-        command="",
-    )
+    request = Request(experiment="table1")
     store = connect(f"file://{tmp_path}/store")
-    omissions = prepare(work, store, Data(patch_px=32))
+    omissions = prepare(request, demo / "GlaS", store, Data(patch_px=32))
     assert [line.split()[0] for line in omissions] == ["gleason2019", "breastpathq", "monuseg", "digestpath"]
     assert all("was not found" in line for line in omissions)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds none of gleason2019"):
-        prepare(replace(work, raw=tmp_path / "empty"), store, Data(patch_px=32))
+        prepare(request, tmp_path / "empty", store, Data(patch_px=32))

@@ -84,11 +84,12 @@ def settings(data):
 
 
 @pytest.fixture
-def job():
-    """What the tests ask for."""
-    from histoseg.runs.job import Job
+def job(settings):
+    """What the tests ask for, as the release gets it."""
+    from histoseg.kube.rayjob import addressed
+    from histoseg.runs.request import Request
 
-    return Job(experiment="table1", scale="paper", seeds=3, store="s3://bucket/prefix", workers=2)
+    return addressed(Request(experiment="table1", scale="paper", seeds=3, workers=2), settings)
 
 
 @pytest.fixture
@@ -99,26 +100,26 @@ def mistake():
 
 
 @pytest.fixture
-def name(job, settings):
-    return job.name(code=settings.image)
+def name(job):
+    return job.name
 
 
 @pytest.fixture
 def pace():
-    from histoseg.kube.follow import Pace
+    from histoseg.runs.follow import Pace
 
     return Pace(poll_s=0.0, silence_s=0.2, deletion_s=0.5, outage_s=0.5)
 
 
 @pytest.fixture
 def act(server, cluster, job, settings, pace):
-    """Submit the job to a cluster whose KubeRay goes through these scripts; gives what was shown, and the outcome."""
-    from histoseg.kube.follow import submit
+    """Submit the job to a cluster whose KubeRay goes through these scripts; gives what was shown, and the results."""
+    from histoseg.kube.submit import submit
 
     def do(*scripts, job=job, settings=settings, pace=pace, shown=None):
         server.tell(lambda api: api.scripts.extend([list(script) for script in scripts]))
         shown = [] if shown is None else shown
-        outcome = submit(cluster, job, settings, COMMAND, shown.append, pace)
-        return shown, outcome
+        results = submit(cluster, job, settings, COMMAND, shown.append, pace)
+        return shown, results
 
     return do

@@ -33,9 +33,10 @@ def typed(server, kubeconfig, data, capsys, monkeypatch, tmp_path):
 
 @pytest.fixture
 def name(settings):
-    from histoseg.runs.job import Job
+    from histoseg.kube.rayjob import addressed
+    from histoseg.runs.request import Request
 
-    return Job(experiment="smoke", store="s3://bucket/prefix/demo", data="demo").name(settings.image)
+    return addressed(Request(experiment="smoke", data="demo"), settings).name
 
 
 def test_dry_run_prints_a_rayjob(typed, server, name):
@@ -44,18 +45,16 @@ def test_dry_run_prints_a_rayjob(typed, server, name):
     made = yaml.safe_load(printed)
     assert made["kind"] == "RayJob"
     assert made["metadata"]["name"] != name  # Other assignments are another job.
-    assert "--data demo" in made["spec"]["entrypoint"]
-    assert "--set optim.steps=3" in made["spec"]["entrypoint"]
+    assert "--data=demo" in made["spec"]["entrypoint"]
+    assert "--set=optim.steps=3" in made["spec"]["entrypoint"]
     assert made["metadata"]["annotations"]["histoseg.io/command"] == (
-        "make submit EXP=smoke SCALE=laptop DATA=demo SET=optim.steps=3 CLUSTER=lab"
+        "make submit EXP=smoke DATA=demo SET=optim.steps=3 CLUSTER=lab"
     )
     assert not server.requests("POST", "/rayjobs")
 
 
 def test_submit_follow_status_cancel(typed, server, name, pace, monkeypatch):
-    from histoseg.kube import follow
-
-    monkeypatch.setattr(follow, "Pace", lambda: pace)
+    monkeypatch.setattr("histoseg.kube.submit.Pace", lambda: pace)
     log = Log(stamped("cells: 2 of 2 recorded"))
     server.tell(lambda api: api.scripts.append([state("Running", "RUNNING"), submitter(log), ends()]))
     code, printed, error = typed("--data", "demo")
@@ -66,7 +65,7 @@ def test_submit_follow_status_cancel(typed, server, name, pace, monkeypatch):
     assert lines[-1] == f"s3://bucket/prefix/demo/results/smoke/{name}/index.html"
     code, printed, _ = typed("--data", "demo")
     assert code == 0
-    assert f"{name}: is there already (succeeded); attached to it" in printed
+    assert f"{name}: exists already (succeeded); attached to it" in printed
     code, printed, _ = typed("--data", "demo", "--status")
     assert code == 0
     assert "succeeded" in printed
@@ -81,7 +80,7 @@ def test_results_are_fetched_page_last(typed, name, tmp_path, monkeypatch):
     from histoseg.store.objects import connect
 
     store = connect(f"file://{tmp_path}/bucket")
-    monkeypatch.setattr("histoseg.store.objects.connect", lambda url: store)
+    monkeypatch.setattr("ray_jobs.remote.connect", lambda url: store)
     code, _, _ = typed("--data", "demo", "--results")
     assert code.startswith(f"histoseg: {store.url}/results/smoke/{name} is empty: job {name} has left no results yet")
     page = tmp_path / "results" / "smoke" / "index.html"
@@ -107,7 +106,7 @@ def test_an_interrupted_command_says_that_a_job_goes_on_only_if_there_is_one(typ
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("histoseg.kube.follow.status", interrupted)
+    monkeypatch.setattr("histoseg.kube.jobs.status", interrupted)
     assert typed("--data", "demo", "--status")[0] == "histoseg: interrupted; repeat the command"
 
 
@@ -137,8 +136,8 @@ def test_a_fetch_that_ends_half_way_leaves_no_page_of_another_job(tmp_path, monk
         (["--data", "/elsewhere"], "DATA=/elsewhere is not what the pods see: they see none"),
         (["--release", "other"], "no release 'other' in namespace 'team'"),
         (["--start", "model"], "import-weights"),
-        (["--workers", "99"], "job.workers is 99, but all workers of the release together have"),
-        (["--store", "file:///x"], "job.store = 'file:///x': must be s3://bucket/prefix"),
+        (["--workers", "99"], "request.workers is 99, but all workers of the release together have"),
+        (["--store", "file:///x"], "request.store = 'file:///x': must be s3://bucket/prefix"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_nothing_is_sent(typed, server, words, message):

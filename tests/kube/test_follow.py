@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from histoseg.runs.job import request_of
 from tests.kube.conftest import COMMAND
 from tests.kube.emulator import (
     RAYJOBS,
@@ -39,7 +40,7 @@ def unchanged(api, name):
 def later(monkeypatch):
     """A look at which there is nothing new, 100 s after the one before: no other time passes for the follower."""
     now = [0.0]
-    monkeypatch.setattr("histoseg.kube.follow.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("histoseg.runs.follow.time", SimpleNamespace(monotonic=lambda: now[0]))
 
     def step(api, name):
         now[0] += 100.0
@@ -49,7 +50,7 @@ def later(monkeypatch):
 
 class TestSubmit:
     def test_from_creation_to_results(self, act, server, name):
-        shown, outcome = act([*STARTING, *running(Log(stamped("one", "two"))), ends()])
+        shown, found = act([*STARTING, *running(Log(stamped("one", "two"))), ends()])
         results = f"s3://bucket/prefix/results/table1/{name}"
         assert shown == [
             f"{name}: created in namespace team of lab; its results go to {results}",
@@ -62,7 +63,7 @@ class TestSubmit:
             f"{name}: succeeded",
             f"{name}: finished; results: {results} (`{COMMAND} RESULTS=1` copies them here)",
         ]
-        assert (outcome.name, outcome.created, outcome.results) == (name, True, results)
+        assert found == results
         assert server.rayjob(name)["spec"]["jobId"] == name
 
     def test_a_failure_says_why(self, act, name, mistake):
@@ -82,7 +83,7 @@ class TestSubmit:
             act([end])
 
     def test_faults_are_told_before_anything_is_sent(self, act, server, settings, cluster, job, mistake):
-        from histoseg.kube.follow import submit
+        from histoseg.kube.submit import submit
 
         spoilt = {**settings.template, "spec": {**settings.template["spec"], "submissionMode": "k8sjobmode"}}
         with pytest.raises(mistake, match=r"this job would be refused, or hang: RayJob/.*submissionMode"):
@@ -105,7 +106,7 @@ class TestSubmit:
             act([state("Initializing"), vanish])
 
     def test_dry_run_shows_and_sends_nothing(self, job, settings, server, name):
-        from histoseg.kube.follow import dry_run
+        from histoseg.kube.submit import dry_run
 
         shown = yaml.safe_load(dry_run(job, settings, COMMAND))
         assert (shown["kind"], shown["metadata"]["name"]) == ("RayJob", name)
@@ -117,25 +118,23 @@ class TestAgain:
         act([*running(Log(stamped("one"))), state("Running", "RUNNING"), ends()])
         server.tell(lambda api: api.objects[RAYJOBS, "team", name].patch(LIVE))
         server.tell(lambda api: api.running.update({"uid-1": [state("Running", "RUNNING"), ends()]}))
-        shown, outcome = act()
-        assert shown[0] == f"{name}: is there already (running, workers: 2 of 2 ready); attached to it"
-        assert not outcome.created
+        shown, _ = act()
+        assert shown[0] == f"{name}: exists already (running, workers: 2 of 2 ready); attached to it"
         assert len(server.requests("POST", "rayjobs")) == 1
 
     def test_a_finished_one_is_said_to_be(self, act, server, name):
         act([ends()])
-        shown, outcome = act()
+        shown, _ = act()
         again = f"`{COMMAND} CANCEL=1`, then the same command, runs what has no record in the store now"
-        assert shown[0] == f"{name}: is there already (succeeded); attached to it; {again}"
+        assert shown[0] == f"{name}: exists already (succeeded); attached to it; {again}"
         assert shown[-1].endswith(f"(`{COMMAND} RESULTS=1` copies them here)")
-        assert not outcome.created
 
     def test_a_failed_one_is_replaced_when_it_is_gone(self, act, server, name, mistake):
         with pytest.raises(mistake):
             act([ends("Failed", "FAILED", reason="AppFailed")])
-        shown, outcome = act([ends()])
-        assert shown[0].startswith(f"{name}: an earlier one failed: AppFailed; submitting anew, what it finished lies")
-        assert outcome.created
+        shown, _ = act([ends()])
+        assert shown[0].startswith(f"{name}: an earlier one failed: AppFailed; submitting it again")
+        assert shown[1].startswith(f"{name}: created in namespace team")
         asked = server.tell(lambda api: [(r.method.value, r.url.path[-8:]) for r in api._requests])
         verbs = Counter(method for method, _ in asked)
         assert (verbs["DELETE"], verbs["POST"]) == (1, 2)
@@ -156,9 +155,8 @@ class TestAgain:
 
         monkeypatch.setattr(Cluster, "delete_rayjob", late)
         server.tell(lambda api: api.running.update({"uid-9": [state("Running", "RUNNING"), ends()]}))
-        shown, outcome = act()
-        assert shown[1].startswith(f"{name}: is there already (running")
-        assert not outcome.created
+        shown, _ = act()
+        assert shown[1].startswith(f"{name}: exists already (running")
 
     def test_ctrl_c_before_the_new_one_is_there_says_so(self, act, server, name, mistake):
         def interrupt(request):
@@ -177,9 +175,9 @@ class TestAgain:
     def test_one_that_is_being_deleted_is_awaited(self, act, server, cluster, name):
         act([ends()])
         cluster.delete_rayjob(name, "uid-1")
-        shown, outcome = act([ends()])
+        shown, _ = act([ends()])
         assert shown[0] == f"{name}: an earlier one is being deleted; waiting until it is gone"
-        assert outcome.created
+        assert shown[1].startswith(f"{name}: created in namespace team")
 
     def test_but_not_for_ever(self, act, server, cluster, name, mistake):
         act([ends()])
@@ -194,17 +192,16 @@ class TestAgain:
         server.tell(lambda api: api.objects[RAYJOBS, "team", name].patch(LIVE))
         server.tell(lambda api: api.running.update({"uid-1": [state("Running", "RUNNING"), ends()]}))
         template = spoilt(settings.template, {"spec.rayClusterSpec.workerGroupSpecs.0.replicas": 3})
-        shown, outcome = act(job=replace(job, workers=1), settings=replace(settings, template=template))
+        shown, _ = act(job=replace(job, workers=1), settings=replace(settings, template=template))
         live = server.rayjob(name)["spec"]["entrypoint"]
-        assert "--workers 2 --capacity CPU=8,GPU=2" in live
-        assert shown[0].endswith("; attached to it, which goes on with the workers that it was submitted with")
-        assert not outcome.created
+        assert request_of(live) == replace(job, capacity=("CPU=8", "GPU=2"))
+        assert shown[0].endswith("which goes on with the workers and listeners that it was submitted with")
 
-    def test_a_live_one_with_another_entrypoint_is_refused(self, act, server, name, mistake):
+    @pytest.mark.parametrize("other", ["python -m ray_jobs.driver --experiment=table1 --seeds=9", "sleep 1"])
+    def test_a_live_one_with_another_entrypoint_is_refused(self, other, act, server, name, mistake):
         act([ends()])
-        other = "python -m ray_jobs.driver --seeds 9 --workers 2 --capacity CPU=8,GPU=2"
         server.tell(lambda api: api.objects[RAYJOBS, "team", name].patch({**LIVE, "spec": {"entrypoint": other}}))
-        with pytest.raises(mistake, match=r"with another entrypoint: python -m ray_jobs.driver --seeds 9, not .*--see"):
+        with pytest.raises(mistake, match=rf"with another entrypoint: {other}, not python .*--seeds=3"):
             act()
 
     def test_so_is_one_with_another_image(self, act, server, name, mistake):
@@ -228,9 +225,8 @@ class TestAgain:
         cluster.create_rayjob(manifest(job, settings, COMMAND))
         missing = status_body(404, "NotFound", "not found", name=name, kind="rayjobs")
         server.tell(lambda api: api.faults.append(Fault("GET", name, 404, missing)))
-        shown, outcome = act([state(""), ends()])
+        shown, _ = act([state(""), ends()])
         assert "attached to it" in shown[0]
-        assert not outcome.created
 
 
 class TestLogs:
@@ -252,11 +248,11 @@ class TestLogs:
         """A node's clock may run ahead of ours: then only what we measured counts."""
         import time
 
-        from histoseg.kube.tail import SLACK_S, Tail
+        from histoseg.kube.log import SLACK_S, PodLog
 
-        tail = Tail()
-        tail._last, tail._heard_s = int((time.time() + 3600) * 1e9), time.monotonic() - 100
-        assert tail._seconds_back() == 100 + SLACK_S
+        log = PodLog()
+        log._newest, log._received_s = int((time.time() + 3600) * 1e9), time.monotonic() - 100
+        assert log._seconds_back() == 100 + SLACK_S
 
     def test_a_new_submitter_repeats_nothing(self, act, pace):
         first = Log(stamped("submitted", "one", "two", "two"))
@@ -304,12 +300,12 @@ class TestLogs:
             api.faults.append(Fault("GET", "log", 500, body, times=10**6))
 
         script = [*running(Log(stamped("one"))), lose, *[later] * 10, state("Running", "RUNNING"), ends()]
-        shown, outcome = act(script, pace=replace(pace, outage_s=900.0))
+        shown, _ = act(script, pace=replace(pace, outage_s=900.0))
         (said,) = [line for line in shown if NODE_LOST in line]
         assert said.startswith(f"{name}: cannot read its log: cannot get pods/log")
         assert "VPN" not in said
         assert shown.index(said) < shown.index(f"{name}: running, workers: 0 of 2 ready") < len(shown) - 1
-        assert outcome.name == name
+        assert shown[-1].startswith(f"{name}: finished")
 
     def test_a_log_that_is_back_is_shown_and_may_be_lost_again(self, act):
         log = Log(stamped("one"))
@@ -333,8 +329,8 @@ class TestLogs:
         message = 'pods is forbidden: User "me" cannot list resource "pods"'
         fault = Fault("GET", "pods", 403, status_body(403, "Forbidden", message), times=10**6)
         server.tell(lambda api: api.faults.append(fault))
-        shown, outcome = act([state("Initializing"), state("Running", "RUNNING"), ends()])
-        assert outcome.name == name
+        shown, _ = act([state("Initializing"), state("Running", "RUNNING"), ends()])
+        assert shown[-1].startswith(f"{name}: finished")
         said = [line for line in shown if "may not list pods" in line]
         assert [line.partition(": may not")[0] for line in said] == [
             f"{name}: cannot see what it waits for",
@@ -351,7 +347,7 @@ class TestLogs:
         ],
     )
     def test_times_of_lines(self, line, moment, text):
-        from histoseg.kube.tail import split_stamp
+        from histoseg.kube.log import split_stamp
 
         assert split_stamp(line) == (moment, text)
 
@@ -361,19 +357,19 @@ class TestOutages:
         def fail(api, name):
             api.faults.append(Fault("GET", f"rayjobs/{name}", 503, "etcd is away", times=3))
 
-        shown, outcome = act([state("Initializing"), fail, state("Running", "RUNNING"), ends()])
-        assert outcome.name == name
+        shown, _ = act([state("Initializing"), fail, state("Running", "RUNNING"), ends()])
+        assert shown[-1].startswith(f"{name}: finished")
         said = [line for line in shown if "etcd" in line]
         assert len(said) == 1
-        assert said[0].startswith(f"{name}: goes on, but cannot be seen, trying again: cannot get rayjobs.ray.io")
+        assert said[0].startswith(f"{name}: cannot be seen now, trying again: cannot get rayjobs.ray.io")
 
     def test_one_counts_from_the_last_look_however_long_the_log_has_been_read(self, act, pace, later, name):
         def fail(api, name):
             api.faults.append(Fault("GET", f"rayjobs/{name}", 503, "etcd is away"))
 
         script = [*running(Log(stamped(*map(str, range(20))))), *[later] * 10, fail, later, ends()]
-        shown, outcome = act(script, pace=replace(pace, outage_s=900.0))
-        assert outcome.name == name
+        shown, _ = act(script, pace=replace(pace, outage_s=900.0))
+        assert shown[-1].startswith(f"{name}: finished")
         assert "19" in shown
 
     def test_of_what_the_job_waits_for_it_does_not_hide_the_job(self, act, pace, later, name):
@@ -381,8 +377,8 @@ class TestOutages:
             api.faults.append(Fault("GET", "events", 500, "events are away", times=10**6))
 
         script = [state("Initializing"), fail, *[later] * 10, state("Running", "RUNNING"), ends()]
-        shown, outcome = act(script, pace=replace(pace, outage_s=900.0))
-        assert outcome.name == name
+        shown, _ = act(script, pace=replace(pace, outage_s=900.0))
+        assert shown[-1].startswith(f"{name}: finished")
         (said,) = [line for line in shown if "events are away" in line]
         assert said.startswith(f"{name}: cannot see what it waits for: cannot list events")
 
@@ -390,7 +386,9 @@ class TestOutages:
         def fail(api, name):
             api.faults.append(Fault("GET", f"rayjobs/{name}", 0, times=10**6))
 
-        with pytest.raises(mistake, match=f"following ends after [01] s of this, but {name} goes on, and `{COMMAND}`"):
+        with pytest.raises(
+            mistake, match=f"following ends after [01] s of this, but {name} may go on, and `{COMMAND}`"
+        ):
             act([state("Initializing"), fail])
         assert server.rayjob(name) is not None
 

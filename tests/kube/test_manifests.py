@@ -98,13 +98,13 @@ GROUPS = ("ray.io/", "monitoring.coreos.com/", "kueue.x-k8s.io/")
 
 def submitted(objects):
     """The RayJob that `make submit` would create with what the chart installed."""
-    from histoseg.kube.rayjob import manifest
+    from histoseg.kube.rayjob import addressed, manifest
     from histoseg.kube.settings import Settings
-    from histoseg.runs.job import Job
+    from histoseg.runs.request import Request
 
     settings = Settings.parse(one(objects, "ConfigMap", "settings")["data"], "here", "histoseg")
-    job = Job(experiment="table1", scale="paper", seeds=3, store=settings.store.url)
-    return manifest(job, settings, "make submit EXP=table1 CLUSTER=lab")
+    request = Request(experiment="table1", scale="paper", seeds=3)
+    return manifest(addressed(request, settings), settings, "make submit EXP=table1 CLUSTER=lab")
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

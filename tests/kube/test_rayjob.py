@@ -1,5 +1,5 @@
 import copy
-import shlex
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -25,7 +25,7 @@ class TestManifest:
 
         before = copy.deepcopy(settings.template)
         made = manifest(job, settings, COMMAND)
-        name = job.name(code="registry.example/histoseg-train:0.1.0")
+        name = job.name
         assert made["metadata"] == {
             "name": name,
             "namespace": "team",
@@ -44,36 +44,36 @@ class TestManifest:
         assert made["spec"] == before["spec"]
         assert settings.template == before
 
-    def test_tells_the_driver_what_the_workers_will_have(self, job, settings):
+    def test_says_what_the_workers_will_have(self, job, settings):
         from histoseg.kube.rayjob import manifest
+        from histoseg.runs.job import request_of
 
-        words = shlex.split(manifest(job, settings, COMMAND)["spec"]["entrypoint"])
-        assert words[words.index("--capacity") + 1] == "CPU=8,GPU=2"  # 2 pods of 4 CPUs and a GPU
-        assert words[words.index("--name") + 1] == job.name(code=settings.image)
+        entrypoint = manifest(job, settings, COMMAND)["spec"]["entrypoint"]
+        assert request_of(entrypoint) == replace(job, capacity=("CPU=8", "GPU=2"))  # 2 pods of 4 CPUs and a GPU
 
     def test_another_image_is_another_job(self, job, settings):
+        from histoseg.kube.rayjob import addressed
+
+        other = replace(settings, image="registry.example/histoseg-train@sha256:00")
+        assert addressed(job, settings).name == job.name
+        assert addressed(job, other).name != job.name
+
+    def test_an_experiment_that_cannot_be_a_name(self, job, settings):
+        from histoseg.errors import ConfigError
+        from histoseg.kube.rayjob import addressed
+
+        with pytest.raises(ConfigError, match=r"'2fast-.*' cannot name a job; name the experiment with a-z"):
+            addressed(replace(job, experiment="2fast"), settings)
+
+    @pytest.mark.parametrize(
+        ("mounted", "folder", "is_seen"),
+        [("/raw", "/raw/glas", True), ("/raw", "/elsewhere", False), ("", "/raw", False), ("", "prepared", True)],
+    )
+    def test_a_folder_must_be_one_that_the_pods_see(self, mounted, folder, is_seen, job, settings, mistake):
         from histoseg.kube.rayjob import manifest
 
-        names = {
-            manifest(job, each, COMMAND)["metadata"]["name"]
-            for each in (settings, replace(settings, image="registry.example/histoseg-train@sha256:00"))
-        }
-        assert len(names) == 2
-
-    def test_the_longest_names_are_still_kubernetes_names(self, job, settings):
-        from histoseg.kube.rayjob import manifest
-        from histoseg.runs.job import NAME
-
-        made = manifest(replace(job, experiment="Cerberus_table2_" * 5), settings, COMMAND)
-        name = made["metadata"]["name"]
-        assert len(name) <= 47
-        assert NAME.fullmatch(name)
-
-    def test_an_experiment_that_cannot_be_a_name(self, job, settings, mistake):
-        from histoseg.kube.rayjob import manifest
-
-        with pytest.raises(mistake, match=r"'2fast-.*' cannot name a RayJob; name the experiment with a-z"):
-            manifest(replace(job, experiment="2fast"), settings, COMMAND)
+        with nullcontext() if is_seen else pytest.raises(mistake, match=f"DATA={folder} is not what the pods see"):
+            manifest(replace(job, data=folder), replace(settings, raw_data=mounted), COMMAND)
 
     def test_no_secret_gets_in(self, job, settings):
         from histoseg.kube.rayjob import manifest
@@ -83,7 +83,7 @@ class TestManifest:
     def test_too_few_gpus(self, job, settings, mistake):
         from histoseg.kube.rayjob import manifest
 
-        expected = "job.workers is 3, but all workers of the release together have 2 GPU; ask for fewer with WORKERS="
+        expected = "request.workers is 3, but all workers of the release together have 2 GPU; .*WORKERS="
         with pytest.raises(mistake, match=expected):
             manifest(replace(job, workers=3), settings, COMMAND)
 
@@ -94,8 +94,8 @@ class TestManifest:
         workers = template["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]
         del workers["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"]
         cpu_only = replace(settings, template=template)
-        assert "--capacity CPU=8" in manifest(replace(job, workers=8), cpu_only, COMMAND)["spec"]["entrypoint"]
-        with pytest.raises(mistake, match=r"job.workers is 9, .* have 8 CPU"):
+        assert "--capacity=CPU=8" in manifest(replace(job, workers=8), cpu_only, COMMAND)["spec"]["entrypoint"]
+        with pytest.raises(mistake, match=r"request.workers is 9, .* have 8 CPU"):
             manifest(replace(job, workers=9), cpu_only, COMMAND)
 
 
@@ -161,7 +161,7 @@ class TestCapacity:
         assert capacity(group(numOfHosts=2), group(suspend=True)) == {"CPU": 16.0, "GPU": 4.0}
 
     def test_what_is_no_number(self, mistake):
-        with pytest.raises(mistake, match="'4cores' in the chart's workerGroups is no quantity of Kubernetes'"):
+        with pytest.raises(mistake, match="'4cores' in the chart's workerGroups is not a valid Kubernetes quantity"):
             capacity(group(rayStartParams={"num-cpus": "4cores"}))
 
 
@@ -203,5 +203,5 @@ class TestQuantity:
     def test_what_is_none_is_said_with_its_place(self, text, mistake):
         from histoseg.kube.rayjob import quantity
 
-        with pytest.raises(mistake, match="in quota lab is no quantity of Kubernetes'; write it there as 4, 500m or"):
+        with pytest.raises(mistake, match="in quota lab is not a valid Kubernetes quantity"):
             quantity(text, "quota lab")

@@ -15,8 +15,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from histoseg.training.listeners import Status
 from ray_jobs.cluster import ENVIRONMENT, OBJECT_STORE_BYTES
-from ray_jobs.gauges import CELLS, FAILED, driven, shown, trained
+from ray_jobs.gauges import CELLS, FAILED, TrainingGauges, gauges, training_begun
 
 STEP_S = 2.0
 HOLD = "hold"  # Once there is such a file in the folder, nothing new is shown.
@@ -26,11 +27,13 @@ class Training:
     """Shows what a driver, a driver without workers, and a worker show, by their own code."""
 
     def run(self, hold: Path) -> None:
-        from histoseg.training.progress import Status
-
-        with driven("abcdef12"), driven("01234567"), trained("abcdef12", "maml") as show:
+        with training_begun("abcdef12"), training_begun("01234567"):
+            shown = TrainingGauges("abcdef12", "maml")
             for step in until(hold):
-                show(Status(label="x", step=step, steps=10**6, loss=0.5, images_per_s=3.0, loader_wait=0.1, eta_s=1.0))
+                status = Status(
+                    label="x", step=step, steps=10**6, loss=0.5, images_per_s=3.0, loader_wait=0.1, eta_s=1.0
+                )
+                shown.on_status(status)
             time.sleep(3600)
 
 
@@ -72,7 +75,7 @@ def main(folder: Path) -> None:
     training.run.remote(folder / HOLD)
     sys.stdout.write(f"{json.dumps(addresses(Path(context.address_info['session_dir'])))}\n")
     sys.stdout.flush()
-    with shown(CELLS) as show, shown(FAILED) as show_failed:
+    with gauges(CELLS) as show, gauges(FAILED) as show_failed:
         show_failed(1)
         for number in until(folder / HOLD):
             show(1000, number)

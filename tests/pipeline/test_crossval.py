@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -97,7 +98,7 @@ def test_a_resumed_run_has_the_same_record(tiny_fold_run, store, tmp_path, monke
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        record_of(tiny_fold_run, store, tmp_path, Process(on_status=stop))
+        record_of(tiny_fold_run, store, tmp_path, Process(listeners=(SimpleNamespace(on_status=stop, close=print),)))
     resumed = record_of(tiny_fold_run, store, tmp_path)
     for field in ("cell", "scores", "images", "curve", "subtyping_curve", "panels"):
         assert resumed[field] == whole[field], field

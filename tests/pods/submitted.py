@@ -17,7 +17,7 @@ STORE_IP, HEAD_IP = "10.89.77.10", "10.89.77.11"
 STORE, HEAD = f"histoseg-store.{NAMESPACE}.svc", f"smoke-head-svc.{NAMESPACE}.svc.cluster.local"
 SECRETS = {"histoseg-store": {"AWS_ACCESS_KEY_ID": "histoseg", "AWS_SECRET_ACCESS_KEY": "only-for-this-test"}}
 TOKEN = "0123456789abcdef" * 4  # As long as KubeRay's; Ray takes no short ones.
-BUCKET, PREFIX = "histoseg", "test"
+BUCKET, PREFIX = "histoseg", "test/demo"  # Demo data lies below a prefix of its own.
 ASK_STATUS = """
 import json, sys
 from ray.job_submission import JobSubmissionClient
@@ -84,13 +84,13 @@ class Submitted:
 
 def job_of(chart: list[dict[str, Any]]) -> dict[str, Any]:
     """The RayJob that `make submit EXP=smoke` makes of this chart; long enough to be interrupted."""
-    from histoseg.kube.rayjob import manifest
+    from histoseg.kube.rayjob import addressed, manifest
     from histoseg.kube.settings import Settings
-    from histoseg.runs.job import DEMO, Job
+    from histoseg.runs.request import DEMO, Request
 
     settings = Settings.parse(one(chart, "ConfigMap", "settings")["data"], "the rendered chart", "histoseg")
-    asked = Job(experiment="smoke", sets=("optim.steps=800",), data=DEMO, store=f"s3://{BUCKET}/{PREFIX}")
-    return manifest(asked, settings, "make test-pods")
+    asked = Request(experiment="smoke", sets=("optim.steps=800",), data=DEMO, store=f"s3://{BUCKET}/test")
+    return manifest(addressed(asked, settings), settings, "make test-pods")
 
 
 def start_store(cluster: Cluster, template: Mapping[str, Any]) -> Any:

@@ -5,12 +5,13 @@ import signal
 import uuid
 
 from histoseg.errors import ConfigError
-from histoseg.training.progress import Status
+from histoseg.training.listeners import Status
 
 
 def record(runs, store, cache, process):
     status = Status(label="stand-in", step=1, steps=2, loss=0.5, images_per_s=3.0, loader_wait=0.1, eta_s=0.0)
-    process.on_status(status)
+    for listener in process.listeners:
+        listener.on_status(status)
     for run in runs:
         store.put_if_absent(f"records/{run.new_task}", str(process.place.world_size).encode())
 

@@ -1,10 +1,13 @@
 import logging
 import time
 from contextlib import nullcontext
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from histoseg.errors import TrainingError
+from histoseg.runs.request import Request
 from histoseg.store.objects import connect
 from ray_jobs import cells
 from ray_jobs.cells import _require_records, in_own_order
@@ -20,7 +23,40 @@ def test_a_cell_that_lost_its_record_is_no_success(tmp_path):
     _require_records(wanted, store)
 
 
-GROUPS = [Group(id=f"group-{i}", runs="[]", store_url="", cache="") for i in range(8)]
+SMOKE = Request(experiment="smoke", workers=2, listen=("tensorboard",), capacity=("CPU=8",))
+GROUPS = [Group(id=f"group-{i}", runs="[]", request=SMOKE, cache="") for i in range(8)]
+
+
+@pytest.fixture
+def handed_out(tmp_path, tiny_run, monkeypatch):
+    """Has a job complete a plan of one cell; gives what the grid gets: groups, workers and notes."""
+    store = connect(f"file://{tmp_path}/store")
+    checksums = dict.fromkeys(tiny_run.sources, "0")
+    plan = SimpleNamespace(experiment="smoke", checksums=checksums, cells={"a": tiny_run}, groups={"b": [tiny_run]})
+    monkeypatch.setattr(cells, "gauges", lambda _texts: nullcontext(lambda *_: None))
+    monkeypatch.setattr(cells.grid, "available", lambda capacity: capacity)
+
+    def complete(request):
+        found = []
+        monkeypatch.setattr(cells.grid, "run", lambda *given: found.append(given))
+        cells.complete(plan, store, request, tmp_path / "home", nullcontext)
+        groups, workers, notes, resources, _ = found[0]
+        assert resources == {"CPU": 8.0}
+        return groups, workers, notes
+
+    return complete
+
+
+def test_the_request_reaches_the_workers_with_the_store_that_was_opened(handed_out, tmp_path):
+    (group,), workers, _ = handed_out(SMOKE)
+    assert group.request == replace(SMOKE, store=f"file://{tmp_path}/store")
+    assert workers.num_workers == 2
+
+
+def test_jobs_have_notes_of_their_own_and_share_shards(handed_out, tmp_path):
+    groups, _, notes = zip(*(handed_out(replace(SMOKE, name=name)) for name in ("smoke-1", "smoke-2")), strict=True)
+    assert notes == (tmp_path / "home/notes/smoke-1", tmp_path / "home/notes/smoke-2")
+    assert {group.cache for (group,) in groups} == {f"{tmp_path}/home/cache"}
 
 
 def test_two_jobs_begin_with_other_groups():
@@ -50,7 +86,7 @@ class Recorded:
 
 def test_counting_survives_records_that_are_deleted_and_come_again(monkeypatch, caplog):
     monkeypatch.setattr(cells, "COUNT_EVERY_S", 0.02)
-    monkeypatch.setattr(cells, "shown", lambda _gauge: nullcontext(lambda *_: None))
+    monkeypatch.setattr(cells, "gauges", lambda _texts: nullcontext(lambda *_: None))
     caplog.set_level(logging.INFO, "histoseg.cells")
     store = Recorded("a", "ab", "abc")  # 2 were recorded at first; one was deleted
     with cells._counting(store, {f"records/x/{name}" for name in "abcd"}, 2):

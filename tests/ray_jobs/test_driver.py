@@ -5,29 +5,30 @@ from types import SimpleNamespace
 
 import pytest
 
+from histoseg.errors import ConfigError
+from histoseg.runs.request import Request
 from histoseg.store.objects import connect
 from ray_jobs import driver
 
 
 @pytest.fixture
 def drive(tmp_path, monkeypatch):
-    """Runs jobs on one head, each of which writes a page and a picture; gives what it was to do and by what means."""
+    """Runs jobs on one head, each of which writes a page and a picture; gives the request, `out` and `home` of each."""
     monkeypatch.chdir(tmp_path)
 
     def do(name, *words):
         done = []
 
-        def run(work, _store, means):
-            done.append((work, means))
-            folder = work.out / work.experiment
+        def run(request, _store, _raw, out, home, _connect_ray):
+            done.append((request, out, home))
+            folder = out / request.experiment
             folder.mkdir(parents=True, exist_ok=True)
             for part in ("index.html", f"{name}.png"):
                 (folder / part).write_text(name)
-            return driver.Done(report=SimpleNamespace(table="", page=folder / "index.html"), failure=None)
+            return driver.Finished(report=SimpleNamespace(table="", page=folder / "index.html"), failure=None)
 
         monkeypatch.setattr(driver, "run", run)
-        asked = ["--name", name, "--experiment", "smoke", "--scale", "laptop", "--store", f"file://{tmp_path}/store"]
-        driver.drive(driver.parse([*asked, *words]))
+        driver.main([f"--name={name}", "--experiment=smoke", f"--store=file://{tmp_path}/store", *words])
         return done[0]
 
     return do
@@ -44,24 +45,32 @@ def test_a_job_leaves_nothing_of_another_one_of_the_same_head(drive, tmp_path):
 
 
 def test_what_an_earlier_attempt_wrote_is_gone(drive, tmp_path):
-    work, _ = drive("smoke-1")
+    _, out, _ = drive("smoke-1")
     stale = next(tmp_path.glob(".histoseg/**/smoke-1.png")).with_name("stale.png")
     stale.write_text("")
     drive("smoke-1")
     assert "results/smoke/smoke-1/stale.png" not in connect(f"file://{tmp_path}/store").list()
-    assert work.out == Path("results")  # The page names files as they lie where RESULTS=1 has copied them.
+    assert out == Path("results")  # The page names files as they lie where RESULTS=1 has copied them.
 
 
-def test_each_job_has_notes_and_an_order_of_its_own_and_shards_are_shared(drive):
-    one, two = (drive(name)[1] for name in ("smoke-1", "smoke-2"))
-    assert one.notes != two.notes
-    assert (one.job, two.job) == ("smoke-1", "smoke-2")
-    assert one.cache == two.cache
-    assert all(path.is_absolute() for path in (one.notes, one.cache))
+def test_shards_are_shared_by_the_jobs_of_a_head(drive, tmp_path):
+    assert {drive(name)[2] for name in ("smoke-1", "smoke-2")} == {tmp_path / ".histoseg"}
 
 
 def test_the_page_says_how_to_get_the_same_from_the_same_store(drive, tmp_path):
     """Without DATA, a run on one machine would draw demo data."""
-    work, _ = drive("smoke-1", "--set", "optim.steps=2")
+    request, _, _ = drive("smoke-1", "--set=optim.steps=2", "--capacity=CPU=8")
     store = f"STORE=file://{tmp_path}/store"
-    assert work.command == f"make submit EXP=smoke SCALE=laptop DATA=prepared {store} SET=optim.steps=2"
+    assert request.command == f"make submit EXP=smoke DATA=prepared {store} SET=optim.steps=2"
+
+
+@pytest.mark.parametrize("words", [["--experiment=smoke", "--store=file:///x"], ["--experiment=smoke", "--name=a"]])
+def test_a_job_needs_a_name_and_a_store(words):
+    with pytest.raises(SystemExit, match=r"request\.name and store"):
+        driver.main(words)
+
+
+def test_an_unknown_listener_is_refused_before_anything_is_spent(tmp_path):
+    request, store = Request(experiment="smoke", listen=("tensorbored",)), connect(f"file://{tmp_path}")
+    with pytest.raises(ConfigError, match="no 'tensorbored' in listeners; choose from mlflow, tensorboard"):
+        driver.run(request, store, None, tmp_path, tmp_path, None)

@@ -8,6 +8,7 @@ from histoseg.errors import ConfigError, StorageError, TrainingError
 from histoseg.methods.maml import METHOD
 from histoseg.runs.config import Run
 from histoseg.runs.names import to_json
+from histoseg.runs.request import Request
 from histoseg.store.objects import connect
 from ray_jobs import grid
 from ray_jobs.train import Group
@@ -55,7 +56,7 @@ def group(name: str, store, does: str) -> Group:
     return Group(
         id=name,
         runs=json.dumps([to_json(run)]),
-        store_url=store.url,
+        request=Request(experiment="table1", store=store.url),
         cache="/nonexistent",
         complete=f"ray_stand_in.{does}",
     )

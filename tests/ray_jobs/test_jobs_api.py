@@ -7,9 +7,13 @@ from types import SimpleNamespace
 import pytest
 
 from histoseg.errors import ClusterError
-from histoseg.runs.job import Job
+from histoseg.runs.follow import Pace
+from histoseg.runs.follow import follow as run_follower
+from histoseg.runs.request import Request
+from ray_jobs.jobs_api import RayJobs, _FollowedJob
 
-JOB = Job(experiment="table1", scale="paper", seeds=3, store="s3://bucket/prefix", workers=2)
+ASKED = Request(experiment="table1", scale="paper", seeds=3, store="s3://bucket/prefix", workers=2)
+COMMAND = "make submit EXP=table1 RAY_ADDRESS=http://host:8265"
 BROKEN = RuntimeError("WebSocket connection closed unexpectedly with close code 1006")
 AWAY = ConnectionError("Failed to connect to Ray at address: http://host:8265.")
 
@@ -28,12 +32,16 @@ class Dashboard:
         self.states, self.connections, self.log = states, connections, log
         self.done = []  # What was asked of it
         self.refusals = {}  # The errors of what it refuses
+        self.message = "histoseg: no space left"
 
     def list_jobs(self):
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
         if isinstance(state, Exception):
             raise state
-        return [SimpleNamespace(submission_id=self.name, status=SimpleNamespace(value=state))] if state else []
+        found = SimpleNamespace(
+            submission_id=self.name, status=SimpleNamespace(value=state), message=self.message, start_time=0
+        )
+        return [found] if state else []
 
     async def tail_job_logs(self, _name):
         for part in self.connections.pop(0) if self.connections else [BROKEN]:
@@ -60,128 +68,122 @@ class Dashboard:
             raise self.log
         return self.log
 
-    def get_job_info(self, _name):
-        return SimpleNamespace(message="histoseg: no space left")
+
+PACE = Pace(poll_s=0.01, silence_s=1.0, outage_s=0.5)
 
 
 @pytest.fixture
 def follow(monkeypatch):
     """Attach to the job that a dashboard has; gives what was shown after the line that says so."""
-    from ray_jobs import jobs_api
-
-    monkeypatch.setattr(jobs_api, "LOOK_EVERY_S", 0.01)
-    monkeypatch.setattr(jobs_api, "PATIENCE_S", 0.5)
-    monkeypatch.setattr(jobs_api, "SILENCE_S", 1.0)
 
     def do(dashboard):
-        ray = jobs_api.RemoteRay(address="http://host:8265")
-        monkeypatch.setattr(jobs_api.RemoteRay, "_client", lambda _self: dashboard)
-        dashboard.name = ray.name(JOB)
+        ray = RayJobs(address="http://host:8265", pace=PACE)
+        monkeypatch.setattr(RayJobs, "_client", lambda _self: dashboard)
+        request = ray.addressed(ASKED)
+        dashboard.name = request.name
         dashboard.states.insert(0, "RUNNING")
         shown = []
-        ray.submit(JOB, "make submit EXP=table1 RAY_ADDRESS=http://host:8265", shown.append)
+        ray.submit(request, COMMAND, shown.append)
         first, *rest = shown
-        assert first.endswith("is running already; following it")
+        assert first == f"{request.name}: is running already"
         return rest
 
     return do
 
 
+def lines(shown):
+    """The log without the lines about the job."""
+    return [line for line in shown if not line.startswith("table1-")]
+
+
 def test_a_job_is_followed_to_its_end(follow):
     log = ["one\n", "two\nthree\n"]
-    assert follow(Dashboard(["SUCCEEDED"], [log], "".join(log))) == ["one", "two\nthree"]
+    shown = follow(Dashboard(["RUNNING", "SUCCEEDED"], [log], "".join(log)))
+    assert lines(shown) == ["one", "two", "three"]
+    about = [line.partition(": ")[2] for line in shown if line not in ("one", "two", "three")]
+    assert about == ["running", "succeeded"]
 
 
-def test_a_job_that_fails_says_why(follow):
-    with pytest.raises(ClusterError, match="has failed: no space left"):
-        follow(Dashboard(["FAILED"], [["one\n"]], "one\n"))
+@pytest.mark.parametrize(
+    ("message", "cause"), [("exit code 1\nhistoseg: no space left", "no space left"), ("", "see its log")]
+)
+def test_a_job_that_fails_says_why(follow, message, cause):
+    dashboard = Dashboard(["RUNNING", "FAILED"], [["one\n"]], "one\n")
+    dashboard.message = message
+    with pytest.raises(ClusterError, match=rf"table1-\w+: failed: {cause}.*`{COMMAND}`"):
+        follow(dashboard)
 
 
 def test_a_dashboard_that_restarts_after_a_long_log_is_waited_for(follow):
     """Lines came for longer than the patience; then one connection breaks and one look fails."""
     connections = [["one\n", 0.6, "two\n", BROKEN], ["one\n", "two\n", "three\n"]]
-    shown = follow(Dashboard([AWAY, "SUCCEEDED"], connections, "one\ntwo\nthree\n"))
-    assert shown == ["one", "two", "three"]
+    shown = follow(Dashboard(["RUNNING", "RUNNING", "RUNNING", AWAY, "SUCCEEDED"], connections, "one\ntwo\nthree\n"))
+    assert lines(shown) == ["one", "two", "three"]
 
 
 def test_so_is_one_that_restarts_after_a_long_silence(follow):
     connections = [["one\n", 0.6, BROKEN], ["one\n", "two\n"]]
-    assert follow(Dashboard([AWAY, "SUCCEEDED"], connections, "one\ntwo\n")) == ["one", "two"]
+    assert lines(follow(Dashboard(["RUNNING", AWAY, "SUCCEEDED"], connections, "one\ntwo\n"))) == ["one", "two"]
 
 
 def test_one_that_stays_away_is_not_waited_for_for_ever(follow):
-    with pytest.raises(ClusterError, match=r"job table1-\w+ is lost: .*Failed to connect to Ray.*; repeat the command"):
-        follow(Dashboard([AWAY], [["one\n", BROKEN]]))
+    with pytest.raises(ClusterError, match=r"Failed to connect to Ray.*following ends.*table1-\w+ may go on"):
+        follow(Dashboard(["RUNNING", AWAY], [["one\n", BROKEN]]))
 
 
 def test_not_even_if_it_still_has_the_log(follow):
-    with pytest.raises(ClusterError, match="is lost"):
-        follow(Dashboard([AWAY], [["one\n"] for _ in range(10**4)]))
+    with pytest.raises(ClusterError, match="following ends"):
+        follow(Dashboard(["RUNNING", AWAY], [["one\n"] for _ in range(10**4)]))
 
 
 def test_a_job_that_is_forgotten_is_lost(follow):
-    with pytest.raises(ClusterError, match="is lost: it knows no such job any more; repeat the command"):
-        follow(Dashboard([""], [["one\n", BROKEN]]))
+    with pytest.raises(ClusterError, match=r"http://host:8265 knows no job table1-\w+ any more; following ends"):
+        follow(Dashboard(["RUNNING", ""], [["one\n", BROKEN]]))
 
 
 @pytest.mark.parametrize("last", [BROKEN, ""])  # a dashboard that is told to stop closes its connections in good order
 def test_what_was_written_while_the_connection_was_broken_is_shown_at_the_end(follow, last):
     connections = [["one\n", "tw", *([last] if last else [])]]
-    assert follow(Dashboard(["SUCCEEDED"], connections, "one\ntwo\nthe table\n")) == ["one", "tw", "o\nthe table"]
+    shown = follow(Dashboard(["RUNNING", "SUCCEEDED"], connections, "one\ntwo\nthe table"))
+    assert lines(shown) == ["one", "two", "the table"]
 
 
 def test_a_connection_that_breaks_again_and_again_repeats_nothing(follow):
     connections = [["one\n", BROKEN], ["one\n", "two\n", BROKEN], ["one\n", BROKEN], ["one\n", "two\nthree\n"]]
-    states = ["RUNNING", "RUNNING", "RUNNING", "SUCCEEDED"]
-    assert follow(Dashboard(states, connections, "one\ntwo\nthree\n")) == ["one", "two", "three"]
+    states = ["RUNNING", "RUNNING", "RUNNING", "RUNNING", "SUCCEEDED"]
+    assert lines(follow(Dashboard(states, connections, "one\ntwo\nthree\n"))) == ["one", "two", "three"]
 
 
 def test_a_log_that_cannot_be_had_is_said_once_and_the_job_followed_all_the_same(follow):
     """As behind a proxy that lets no WebSocket through: what the dashboard says itself is enough."""
     refused = [[OSError("400, message='Invalid response status'")] for _ in range(100)]
     shown = follow(Dashboard(["RUNNING"] * 90 + ["SUCCEEDED"], refused, "the table\n"))
-    trouble, rest = shown
-    assert trouble.endswith("its log cannot be had, trying again: 400, message='Invalid response status'")
-    assert rest == "the table"
+    (trouble,) = [line for line in shown if "read its log" in line]
+    assert trouble.endswith("400, message='Invalid response status'")
+    assert shown[-1] == "the table"
 
 
 def test_a_rest_of_the_log_that_cannot_be_had_does_not_change_how_the_job_ended(follow):
-    *_, last = follow(Dashboard(["SUCCEEDED"], [["one\n", BROKEN]], AWAY))
-    assert "the end of its log cannot be had: http://host:8265: Failed to connect to Ray" in last
+    *_, last = follow(Dashboard(["RUNNING", "SUCCEEDED"], [["one\n", BROKEN]], AWAY))
+    assert "cannot read its log: http://host:8265: Failed to connect to Ray" in last
 
 
 def test_a_log_that_falls_silent_for_ever_hides_no_end(follow):
     """As after a VPN was cut: nobody closes the connection."""
     connections = [["one\n", 10**6 * 1.0], [10**6 * 1.0]]
-    assert follow(Dashboard(["RUNNING", "SUCCEEDED"], connections, "one\ntwo\n")) == ["one", "two"]
+    shown = follow(Dashboard(["RUNNING", "RUNNING", "SUCCEEDED"], connections, "one\ntwo\n"))
+    assert lines(shown) == ["one", "two"]
 
 
-def test_whoever_stops_following_is_told_that_the_job_goes_on(follow, monkeypatch):
-    from ray_jobs import jobs_api
+def test_a_reader_that_goes_is_not_taken_for_a_broken_log():
+    def show(line):
+        if line == "one":
+            raise BrokenPipeError
 
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(jobs_api._Log, "follow", interrupted)
-    shown = []
-    ray, dashboard = jobs_api.RemoteRay(address="http://host:8265"), Dashboard(["RUNNING"], [])
-    monkeypatch.setattr(jobs_api.RemoteRay, "_client", lambda _self: dashboard)
-    dashboard.name = ray.name(JOB)
-    with pytest.raises(KeyboardInterrupt):
-        ray.submit(JOB, "make submit EXP=table1", shown.append)
-    assert shown[-1].endswith(
-        "left running; `make submit EXP=table1` follows it again, `make submit EXP=table1 CANCEL=1` ends it"
-    )
-
-
-def test_a_reader_that_goes_is_not_taken_for_a_broken_log(monkeypatch):
-    from ray_jobs.jobs_api import _Log
-
-    def show(_line):
-        raise BrokenPipeError
-
+    dashboard = Dashboard(["RUNNING"], [["one\n"]])
+    dashboard.name = "x"
     with pytest.raises(BrokenPipeError):
-        _Log(Dashboard(["RUNNING"], [["one\n"]]), "x", show).follow()
+        run_follower(_FollowedJob(RayJobs(address="http://host", pace=PACE), dashboard, "x"), COMMAND, show, PACE)
 
 
 # What the dashboard answers where its agent refused, with the agent's own answer within.
@@ -196,14 +198,12 @@ GONE = RuntimeError("Request failed with status code 404: Job x does not exist."
 @pytest.fixture
 def ensure(monkeypatch):
     """Makes sure that a dashboard, which has such states and such refusals, has a job; gives what it found and did."""
-    from ray_jobs.jobs_api import RemoteRay
 
     def do(states, **refusals):
         dashboard = Dashboard(states, [])
         dashboard.name, dashboard.refusals = "x", refusals
-        found = RemoteRay(address="http://me:secret@host")._ensure(
-            dashboard, {"submission_id": "x"}, lambda _line: None
-        )
+        ray = RayJobs(address="http://me:secret@host")
+        found = ray._create(dashboard, {"submission_id": "x"}, lambda _line: None)
         return found, dashboard.done
 
     return do

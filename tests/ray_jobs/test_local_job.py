@@ -1,13 +1,13 @@
 import pytest
 
+from histoseg.runs.request import Request
 from ray_jobs.cluster import _session_folder
 from ray_jobs.local_job import _store
-from ray_jobs.options import Options
 
 
 @pytest.mark.parametrize(("data", "below"), [("", "/demo"), ("demo", "/demo"), ("prepared", ""), ("/data/raw", "")])
 def test_demo_data_never_takes_the_place_of_what_a_store_holds(data, below, tmp_path):
-    with _store(Options(experiment="smoke", store=f"file://{tmp_path}/", data=data)) as store:
+    with _store(Request(experiment="smoke", store=f"file://{tmp_path}/", data=data)) as store:
         assert store.url.rstrip("/") == f"file://{tmp_path}{below}"
 
 

@@ -15,7 +15,7 @@ def typed(monkeypatch):
     """Types a command whose work is `do`; gives how the process would end."""
 
     def main(do, *words):
-        monkeypatch.setattr(submit, "submit", lambda _options: do())
+        monkeypatch.setattr(submit, "submit", lambda *_: do())
         with pytest.raises(SystemExit) as end:
             submit.main(["--experiment", "smoke", *words])
         return end.value.code

@@ -9,10 +9,9 @@ from histoseg.models.cerberus.network import CerberusParts, build
 from histoseg.models.weights import Model, save_model
 from histoseg.pipeline.plan import Plan
 from histoseg.runs.config import Network
+from histoseg.runs.request import Request
 from histoseg.store.objects import FileStore, connect
-from ray_jobs.driver import require_weights
-from ray_jobs.local_job import put_weights_given
-from ray_jobs.options import parse
+from ray_jobs.driver import put_weights_given, require_weights
 
 
 @pytest.fixture
@@ -28,8 +27,8 @@ def model(tmp_path):
     return tmp_path / "model"
 
 
-def options(*words):
-    return parse(["--experiment", "cerberus", *map(str, words)])
+def request_with(**given):
+    return Request(experiment="cerberus", **given)
 
 
 def plan_of(run):
@@ -39,11 +38,11 @@ def plan_of(run):
 def test_a_model_to_start_from_becomes_part_of_every_run(store, model, tiny_fold_run):
     from histoseg.runs.names import override
 
-    (assignment,) = put_weights_given(options("--start", model), store)
+    (assignment,) = put_weights_given(request_with(start=model), store)
     run = override(tiny_fold_run, assignment)
     assert store.size(f"weights/{run.network.weights}.safetensors")
     require_weights(plan_of(run), store)
-    assert f"START={model}" in options("--start", model).command
+    assert f"START={model}" in request_with(start=model).command
 
 
 def test_weights_that_are_not_there_end_the_job_before_it_begins(store, tiny_fold_run):
@@ -67,5 +66,5 @@ def test_imagenet_out_of_reach_ends_it_too(store, tiny_fold_run, monkeypatch):
 
 
 def test_another_file_is_not_imagenets(store, model):
-    with pytest.raises(CheckpointError, match="is not one of resnet18"):
-        put_weights_given(options("--imagenet", model / "model.safetensors"), store)
+    with pytest.raises(CheckpointError, match="is none of resnet18"):
+        put_weights_given(request_with(imagenet=model / "model.safetensors"), store)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def stop_at(step):
         if status.step == step and status.label.startswith("pretrain"):
             raise Interrupted
 
-    return Process(on_status=on_status)
+    return Process(listeners=(SimpleNamespace(on_status=on_status, close=lambda: None),))
 
 
 @pytest.mark.parametrize(("precision", "is_rough"), [("fp32", False), ("bf16", True)])

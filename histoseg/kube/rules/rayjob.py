@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from histoseg.kube.rules.manifest import Document, Finding, at, cluster_of, has_submitter, is_gpu
-from histoseg.runs.job import MAX_NAME_CHARS, NAME
+from histoseg.runs.request import MAX_NAME_CHARS, NAME
 
 MODES = ("K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode")
 

@@ -1,0 +1,193 @@
+"""A job on a cluster, followed to its end: its state, its log, and outages in between.
+
+The state is asked for every few seconds instead of watched: only the newest one counts, and there is no stream that can
+break, go stale or lose its place. The log is a stream; each cluster's reader continues one that broke.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from histoseg.errors import ClusterError
+
+Show = Callable[[str], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How long things may take, in seconds.
+
+    Attributes:
+        poll_s: Between two looks at the job.
+        silence_s: Without a line, after which the log's connection is replaced: one that broke on the way may never
+            say so.
+        outage_s: In which the job cannot be seen, after which following ends (the job does not).
+        deletion_s: From the deletion of an old job until a new one of its name can be created.
+    """
+
+    poll_s: float = 5.0
+    silence_s: float = 30.0
+    outage_s: float = 900.0
+    deletion_s: float = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobState:
+    """The state of a job.
+
+    Attributes:
+        text: For people, in a few words.
+        is_over: Whether nothing more will happen.
+        pending: Why it does not run yet, as far as is known.
+        pending_kind: The same for the same reason, also where its words change from look to look.
+    """
+
+    text: str
+    is_over: bool = False
+    has_succeeded: bool = False
+    pending: str = ""
+    pending_kind: str = ""
+
+
+class OutageError(ClusterError):
+    """The job cannot be seen now, and perhaps again later."""
+
+    def __init__(self, text: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+
+
+class Notices:
+    """Lines about a job, shown only when they change."""
+
+    def __init__(self, job: str, show: Show) -> None:
+        self._job, self._show = job, show
+        self._kinds: dict[str, str] = {}  # The kind of the newest line of each topic
+
+    def say(self, topic: str, text: str, kind: str = "") -> None:
+        """Show a line unless the topic's newest one was of the same kind; "" ends the topic."""
+        kind = kind or text
+        if kind != self._kinds.get(topic, ""):
+            self._kinds[topic] = kind
+            if text:
+                self._show(f"{self._job}: {text}")
+
+    @contextmanager
+    def tolerating(self, action: str) -> Iterator[None]:
+        """Say once that an action fails, and go on: the job can be followed without it."""
+        try:
+            yield
+        except ClusterError as error:
+            self.say(action, f"cannot {action}: {error}", action)
+        else:
+            self.say(action, "")
+
+
+@runtime_checkable
+class FollowedJob(Protocol):
+    """A job of one kind of cluster."""
+
+    name: str
+
+    def look(self, notices: Notices) -> JobState:
+        """The job's state now.
+
+        Raises:
+            OutageError: If the cluster does not answer.
+            ClusterError: If the job is gone for good.
+        """
+
+    def new_lines(self, state: JobState) -> Iterator[str]:
+        """The lines of the log that were not shown yet, as they come, until the log or the connection ends.
+
+        Raises:
+            ClusterError: If the log cannot be read.
+        """
+
+
+def follow(job: FollowedJob, command: str, show: Show, pace: Pace, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Show a job's log, and what changes about it, until it has succeeded.
+
+    Args:
+        job: It must have been submitted.
+        command: Follows it again; with CANCEL=1 behind it, ends it.
+        show: Gets each line.
+        pace: How often to look and how long to wait.
+        sleep: Waits so many seconds.
+
+    Raises:
+        ClusterError: If the job fails or disappears, or cannot be seen for too long.
+    """
+    try:
+        _Follower(job, command, show, pace).run(sleep)
+    except KeyboardInterrupt:
+        show(f"{job.name}: left running; `{command}` follows it again, `{command} CANCEL=1` ends it")
+        raise
+
+
+class _Follower:
+    def __init__(self, job: FollowedJob, command: str, show: Show, pace: Pace) -> None:
+        self._job, self._command, self._show, self._pace = job, command, show, pace
+        self._notices = Notices(job.name, show)
+        self._state = JobState(text="")
+        self._looked_s = time.monotonic()
+        self._away_since_s: float | None = None
+
+    def run(self, sleep: Callable[[float], None]) -> None:
+        while True:
+            pause_s = self._pace.poll_s
+            try:
+                self._look()
+                num_lines = self._show_new_lines()
+            except OutageError as error:
+                self._bear(error)
+                pause_s = max(pause_s, error.retry_after_s)
+            else:
+                if self._state.is_over and not num_lines:  # A log that has just ended may have been cut off.
+                    return self._require_success()
+            sleep(pause_s)
+
+    def _look(self) -> None:
+        """Ask for the state and show what is new; once the job is over, it stays so."""
+        if self._state.is_over:
+            return
+        self._state = self._job.look(self._notices)
+        self._looked_s, self._away_since_s = time.monotonic(), None
+        self._notices.say("outage", "")
+        self._notices.say("state", self._state.text)
+        self._notices.say("pending", self._state.pending, self._state.pending_kind)
+
+    def _show_new_lines(self) -> int:
+        """Show the log's new lines until it ends, looking at the job now and then; returns their number."""
+        num_lines = 0
+        for line in self._new_lines():
+            num_lines += 1
+            self._show(line)
+            if time.monotonic() - self._looked_s >= self._pace.poll_s:
+                self._look()
+        return num_lines
+
+    def _new_lines(self) -> Iterator[str]:
+        with self._notices.tolerating("read its log"):
+            yield from self._job.new_lines(self._state)
+
+    def _bear(self, error: OutageError) -> None:
+        """Go on without the cluster for a while."""
+        now_s = time.monotonic()
+        if self._away_since_s is None:
+            self._away_since_s = now_s
+        if (away_s := now_s - self._away_since_s) > self._pace.outage_s:
+            raise ClusterError(
+                f"{error}; following ends after {away_s:.0f} s of this, but {self._job.name} may go on, and "
+                f"`{self._command}` follows it again"
+            ) from error
+        self._notices.say("outage", f"cannot be seen now, trying again: {error}", "outage")
+
+    def _require_success(self) -> None:
+        if not self._state.has_succeeded:
+            raise ClusterError(
+                f"{self._job.name}: {self._state.text}; its log above says more, and `{self._command}` tries again "
+                f"what is not finished"
+            )
