@@ -3,7 +3,8 @@
 HistosegError                 every error meant for a person: one line, what, where, what to do
 ├── ConfigError               a run, option or name that cannot be
 ├── DataError                 raw files, shards or an index that are not as they must be
-│   └── MissingSourceError    a folder in which a source's raw files are not to be found
+│   ├── MissingSourceError    a folder in which a source's raw files are not to be found
+│   └── OldRecordError        a result record of another format than this version reads
 ├── StorageError              a store that cannot be reached, read or written
 │   └── StoreRefusedError     a store that says no, and would again: no right, no such bucket, not implemented
 ├── CheckpointError           a checkpoint that is damaged or belongs to another model
@@ -27,6 +28,10 @@ class DataError(HistosegError):
 
 class MissingSourceError(DataError):
     """A folder in which a source's raw files are not to be found."""
+
+
+class OldRecordError(DataError):
+    """A result record of another format than this version reads."""
 
 
 class StorageError(HistosegError):

@@ -49,7 +49,8 @@ class LeaveOneTaskOut:
         ]
 
     def why_missing(self, new_task: str, column: str, sources: Mapping[str, SourceIndex]) -> str:
-        """Why a cell cannot be had from these sources; empty if it can."""
+        """Why a cell cannot be had from these sources; empty if it can. Columns are "<predecessors>.<method>"."""
+        column = column.partition(".")[0]
         if new_task not in sources:
             return f"no shards of {new_task}"
         if lacking := [split for split in SPLITS if not len(sources[new_task].rows(split))]:

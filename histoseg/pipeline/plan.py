@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from histoseg.errors import ConfigError
-from histoseg.report.fold_spec import FoldTableSpec
 from histoseg.runs import catalog
 from histoseg.runs.config import AnyRun, Data, FoldRun, Run, method_name
 from histoseg.runs.names import cell_id, has_field, override, pretraining_id
@@ -82,7 +81,7 @@ def data_of(name: str, scale: str, sets: Sequence[str]) -> Data:
 
 def _require_possible(module: Any, assignment: str) -> None:
     """Refuse what can be set in no run of an experiment's kind, with whichever method."""
-    make = _example_of_folds if isinstance(module.SPEC, FoldTableSpec) else _example_of_tasks
+    make = _example_of_folds if module.SPEC.compared == "rows" else _example_of_tasks
     methods = [catalog.load("histoseg.methods", name).METHOD() for name in catalog.names("histoseg.methods")]
     path = assignment.partition("=")[0].strip()
     able = [method for method in methods if has_field(make(method), path)]
@@ -138,11 +137,7 @@ def make_plan(name: str, store: Store, scale: str, seeds: int, sets: Sequence[st
 
 def _why_none(module: Any, sources: Mapping[str, SourceIndex]) -> str:
     """Why an experiment has no run, by the places of its table."""
-    spec = module.SPEC
-    if isinstance(spec, FoldTableSpec):
-        places = [(place.row, place.column) for place in spec.places if place.row not in spec.paper_only]
-    else:
-        places = [(address.new_task, address.column) for address in spec.addresses]
+    places = [key for key in module.SPEC.keys if key[0] in module.SPEC.own_rows]
     return "; ".join(dict.fromkeys(module.why_missing(*place, sources) or TOO_FEW for place in places))
 
 
