@@ -9,7 +9,6 @@ from socketserver import ThreadingTCPServer
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry, MetricsHandler
-from prometheus_client.registry import Collector
 
 from histoseg.errors import ConfigError
 
@@ -35,11 +34,11 @@ class _Handler(MetricsHandler):
 
 
 @contextmanager
-def listening(collector: Collector, is_hung: Callable[[], bool], host: str, port: int) -> Iterator[int]:
+def listening(metrics: CollectorRegistry, is_hung: Callable[[], bool], host: str, port: int) -> Iterator[int]:
     """Serve metrics in the background while the context lasts; yields the port, a free one for port 0.
 
     Args:
-        collector: The metrics.
+        metrics: What /metrics shows.
         is_hung: Whether /healthz is to ask for a restart.
         host: The address to listen on.
         port: Its port.
@@ -47,8 +46,6 @@ def listening(collector: Collector, is_hung: Callable[[], bool], host: str, port
     Raises:
         ConfigError: If the address is taken, or belongs to another machine.
     """
-    metrics = CollectorRegistry()
-    metrics.register(collector)
     hangs = staticmethod(is_hung)
 
     class Handler(_Handler):

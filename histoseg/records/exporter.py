@@ -13,6 +13,7 @@ from datetime import datetime
 from statistics import fmean
 from typing import NoReturn, TypeVar
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -205,7 +206,7 @@ def _grouped(pairs: Iterable[tuple[tuple[str, ...], Item]]) -> dict[tuple[str, .
 
 
 def _gauge(
-    name: str, text: str, values: Mapping[tuple[str, ...], float], labels: tuple[str, ...] = ()
+    name: str, text: str, values: Mapping[tuple[str, ...], float | int], labels: tuple[str, ...] = ()
 ) -> GaugeMetricFamily:
     family = GaugeMetricFamily(f"histoseg_{name}", text, labels=labels)
     for key, value in values.items():
@@ -221,7 +222,9 @@ def serve(store: Store, host: str, port: int, every_s: float) -> NoReturn:
     """
     signal.signal(signal.SIGTERM, _end)
     records = Records(store, fresh_s=every_s + PATIENCE_S, hung_s=every_s + HUNG_S)
-    with listening(records, lambda: records.is_hung, host, port) as chosen:
+    metrics = CollectorRegistry()
+    metrics.register(records)
+    with listening(metrics, lambda: records.is_hung, host, port) as chosen:
         logger.info("records of %s: http://%s:%d/metrics, read every %g s", store.url, host, chosen, every_s)
         while True:
             records.refresh()
