@@ -3,7 +3,8 @@
 HistosegError                 every error meant for a person: one line, what, where, what to do
 ├── ConfigError               an invalid run, option or name
 ├── DataError                 invalid or damaged raw files, shards or index
-│   └── MissingSourceError    a folder without a source's raw files
+│   ├── MissingSourceError    a folder without a source's raw files
+│   └── OldRecordError        a result record of another format than this version reads
 ├── StorageError              a store that cannot be reached, read or written
 │   └── StoreRefusedError     a store that refuses and would refuse again: no permission, no bucket
 ├── CheckpointError           a checkpoint that is damaged or belongs to another model
@@ -27,6 +28,10 @@ class DataError(HistosegError):
 
 class MissingSourceError(DataError):
     """A folder without a source's raw files."""
+
+
+class OldRecordError(DataError):
+    """A result record of another format than this version reads."""
 
 
 class StorageError(HistosegError):

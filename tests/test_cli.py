@@ -134,8 +134,8 @@ def test_a_damaged_record_is_named(capsys, tmp_path):
     )
     assert f"<code>{command}</code>" in page
     key = record_key("smoke", next(iter(plan.make_plan("smoke", store, "laptop", 1, []).cells)))
-    store.put(key, b'{"format": 1')
-    assert f"histoseg: {store.url}/{key}: no record: " in complain(capsys, "report", "smoke", *out)
+    store.put(key, b'{"format": 2')
+    assert f"histoseg: {store.url}/{key}: not a record: " in complain(capsys, "report", "smoke", *out)
 
 
 def test_nothing_is_rounded_to_tf32_without_a_training():

@@ -6,7 +6,7 @@ classification, Medical Image Analysis 83 (2023). Columns are named as ours are:
 
 CITATION = "Graham et al.: One model is all you need (Cerberus), 2023"
 
-Number = tuple[float, float]
+Published = tuple[float, float]  # Mean and standard deviation
 
 _TABLE2_COLUMNS = (
     *("test.nuclei.pq", "test.nuclei.mpq", "test.nuclei.mpq_plus"),
@@ -70,9 +70,9 @@ _TABLE5_COLUMNS = ("test.tissue.map", "test.tissue.mf1")
 _TABLE5 = {"in_stl": "0.949 0.002  0.885 0.001", "in_mixed_pc": "0.948 0.006  0.883 0.007"}
 
 
-def _parse(columns: tuple[str, ...], rows: dict[str, str]) -> dict[tuple[str, str], Number]:
+def _parse(columns: tuple[str, ...], rows: dict[str, str]) -> dict[tuple[str, str], Published]:
     """By row and column."""
-    found: dict[tuple[str, str], Number] = {}
+    found: dict[tuple[str, str], Published] = {}
     for row, text in rows.items():
         values = [float(word) for word in text.split()]
         pairs = zip(values[::2], values[1::2], strict=True)

@@ -1,6 +1,10 @@
-"""What Cerberus' tables have in common in print."""
+"""What Cerberus' tables have in common in print, and what only they say."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence, Set
+
+from histoseg.report.sentences import leading_rows, margins
+from histoseg.report.table import NO_PAPER, Baseline, Cell, Paper, Table, TableSpec, average
 
 SPLITS = {"test": "Cross-validation", "external": "External test set"}
 ON_SCORES = (
@@ -20,8 +24,48 @@ NOTES = (
 )
 
 
-def blocks(structures: Sequence[str], scores: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """A block for cross-validation and one for the external test set, with a column for each structure and score."""
+def folds_table(
+    title: str,
+    rows: Mapping[str, str],
+    groups: Mapping[str, Mapping[str, str]],
+    notes: tuple[str, ...],
+    paper: Paper = NO_PAPER,
+    *,
+    keeps_model: bool = False,
+) -> TableSpec:
+    """A table of ways to train by scores, named "<split>.<structure>.<score>", over divisions of the folds."""
+    return TableSpec(
+        title=title,
+        row_name="Trained as",
+        rows=rows,
+        groups=groups,
+        replicates="divisions of the folds and seeds",
+        baseline=Baseline(
+            title="Otsu threshold",
+            meaning="Otsu's threshold is what a program scores that has learned nothing.",
+            score=otsu,
+        ),
+        class_scores=_class_scores({structure_of(column) for group in groups.values() for column in group}),
+        structure=structure_of,
+        sentences=(leading_rows, margins, above_otsu),
+        notes=notes,
+        paper=paper,
+        keeps_model=keeps_model,
+    )
+
+
+def _class_scores(structures: Set[str]) -> dict[str, str]:
+    """Titles of scores of single classes, of the structures that the table is about."""
+    return {
+        f"{split}.{structure}.{score}": f"{structure.capitalize()}, {where.lower()}: {name}"
+        for structure in sorted(structures)
+        for split, where in SPLITS.items()
+        for score, name in {"ap": "average precision", "f1": "F1"}.items()
+    }
+
+
+def groups(structures: Sequence[str], scores: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """A group for cross-validation and one for the external test set, with a column for each structure and score."""
     return {
         title: {
             f"{split}.{structure}.{score}": f"{structure.capitalize()} {name}"
@@ -30,3 +74,27 @@ def blocks(structures: Sequence[str], scores: Mapping[str, str]) -> dict[str, di
         }
         for split, title in SPLITS.items()
     }
+
+
+def structure_of(column: str) -> str:
+    """The structure that "<split>.<structure>.<score>" is a score of."""
+    return column.split(".")[1]
+
+
+def otsu(cells: Iterable[Cell]) -> float:
+    """The PQ of Otsu's threshold, where cells are of PQ. All networks of one division are scored on the same images."""
+    by_division: dict[str, float] = {}
+    for cell in cells:
+        family, _, score = cell.score.rpartition(".")
+        for replicate, record in cell.records.items() if score == "pq" else ():
+            by_division[replicate.partition(", seed")[0]] = record.scores.get(f"{family}.otsu_pq", math.nan)
+    return average(value for value in by_division.values() if not math.isnan(value))
+
+
+def above_otsu(table: Table) -> list[str]:
+    """How many PQ are above that of Otsu's threshold."""
+    keys = {column: table.spec.keys_of(column) for column in table.spec.columns}
+    pairs = [(mean, table.baseline_of(own)) for own in keys.values() for mean in table.means(own).values()]
+    known = [(mean, baseline) for mean, baseline in pairs if not math.isnan(baseline)]
+    above = sum(mean > baseline for mean, baseline in known)
+    return [f"{above} of {len(known)} PQ are above that of Otsu's threshold."] if known else []

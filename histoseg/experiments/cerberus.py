@@ -1,14 +1,13 @@
 """One Cerberus+ to keep: glands, lumina, nuclei with their classes, and tissue in one network."""
 
 from histoseg.experiments._cerberus import ALL, SCALES, SEGMENTATION, SOURCES, FoldGrid, Row
-from histoseg.experiments._cerberus_spec import ON_SCORES, ON_WEIGHTS, SPLITS
-from histoseg.report.fold_spec import FoldTableSpec
+from histoseg.experiments._cerberus_spec import ON_SCORES, ON_WEIGHTS, SPLITS, folds_table
 
 ROWS = {"cerberus_plus": Row(title="Cerberus+", trainings=(ALL,), imagenet=True, contour=True, subtyping=True)}
-SPEC = FoldTableSpec(
+SPEC = folds_table(
     title="One network for glands, lumina, nuclei and tissue",
     rows={"cerberus_plus": "Cerberus+"},
-    blocks={
+    groups={
         title: {
             **{f"{split}.{structure}.pq": f"{structure.capitalize()} PQ" for structure in SEGMENTATION},
             f"{split}.nuclei.mpq_plus": "Nuclei mPQ+",

@@ -2,21 +2,19 @@
 
 from histoseg.experiments._cerberus import ALL, SCALES, SOURCES, FoldGrid, Row
 from histoseg.experiments._cerberus_paper import CITATION, TABLE2
-from histoseg.experiments._cerberus_spec import NOTES, blocks
-from histoseg.report.fold_spec import FoldTableSpec
+from histoseg.experiments._cerberus_spec import NOTES, folds_table, groups
+from histoseg.report.table import Paper
 
 ROWS = {
     "unet": Row(title="U-Net", trainings=(("nuclei",),), mixed=False, encoder="unet", subtyping=True),
     "cerberus": Row(title="Cerberus", trainings=(ALL,), imagenet=True, subtyping=True),
     "cerberus_plus": Row(title="Cerberus+", trainings=(ALL,), imagenet=True, contour=True, subtyping=True),
 }
-SPEC = FoldTableSpec(
+SPEC = folds_table(
     title="Table 2: nuclei and their classes",
     rows={"unet": "U-Net", "hovernet": "HoVer-Net", "cerberus": "Cerberus", "cerberus_plus": "Cerberus+"},
-    blocks=blocks(("nuclei",), {"pq": "PQ", "mpq": "mPQ", "mpq_plus": "mPQ+"}),
-    paper=TABLE2,
-    citation=f"{CITATION}, Table 2",
-    paper_only=frozenset({"hovernet"}),
+    groups=groups(("nuclei",), {"pq": "PQ", "mpq": "mPQ", "mpq_plus": "mPQ+"}),
+    paper=Paper(citation=f"{CITATION}, Table 2", numbers=TABLE2, only=frozenset({"hovernet"})),
     notes=(
         *NOTES,
         "mPQ is the mean over classes of the mean PQ over those images whose truth has the class; mPQ+ pools the "

@@ -2,15 +2,15 @@
 
 from histoseg.experiments._cerberus import ALL, SCALES, SOURCES, FoldGrid, Row
 from histoseg.experiments._cerberus_paper import CITATION, TABLE3
-from histoseg.experiments._cerberus_spec import NOTES, blocks
-from histoseg.report.fold_spec import FoldTableSpec
+from histoseg.experiments._cerberus_spec import NOTES, folds_table, groups
+from histoseg.report.table import Paper
 
 ROWS = {
     "unet": Row(title="U-Net", trainings=(("gland",), ("lumen",)), mixed=False, encoder="unet"),
     "cerberus": Row(title="Cerberus", trainings=(ALL,), imagenet=True),
     "cerberus_plus": Row(title="Cerberus+", trainings=(ALL,), imagenet=True, contour=True),
 }
-SPEC = FoldTableSpec(
+SPEC = folds_table(
     title="Table 3: glands and lumina",
     rows={
         "unet": "U-Net",
@@ -19,10 +19,8 @@ SPEC = FoldTableSpec(
         "cerberus": "Cerberus",
         "cerberus_plus": "Cerberus+",
     },
-    blocks=blocks(("gland", "lumen"), {"pq": "PQ"}),
-    paper=TABLE3,
-    citation=f"{CITATION}, Table 3",
-    paper_only=frozenset({"mildnet", "rotanet"}),
+    groups=groups(("gland", "lumen"), {"pq": "PQ"}),
+    paper=Paper(citation=f"{CITATION}, Table 3", numbers=TABLE3, only=frozenset({"mildnet", "rotanet"})),
     notes=(*NOTES, "MILD-Net and Rota-Net are not part of this project: their numbers are the paper's."),
 )
 _GRID = FoldGrid(experiment="cerberus_table3", rows=ROWS)

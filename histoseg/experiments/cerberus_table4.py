@@ -2,8 +2,8 @@
 
 from histoseg.experiments._cerberus import ALL, SCALES, SEGMENTATION, SINGLE, SOURCES, FoldGrid, Row
 from histoseg.experiments._cerberus_paper import CITATION, TABLE4
-from histoseg.experiments._cerberus_spec import NOTES, blocks
-from histoseg.report.fold_spec import FoldTableSpec
+from histoseg.experiments._cerberus_spec import NOTES, folds_table, groups
+from histoseg.report.table import Paper
 
 TOGETHER = (SEGMENTATION,)
 ROWS = {
@@ -16,12 +16,11 @@ ROWS = {
     "in_mixed": Row(title="+ ImageNet", trainings=TOGETHER, imagenet=True),
     "in_mixed_pc": Row(title="+ ImageNet + patch classification", trainings=(ALL,), imagenet=True),
 }
-SPEC = FoldTableSpec(
+SPEC = folds_table(
     title="Table 4: single-task and multi-task learning of nuclei, glands and lumina",
     rows={name: row.title for name, row in ROWS.items()},
-    blocks=blocks(("nuclei", "gland", "lumen"), {"dice": "Dice", "pq": "PQ"}),
-    paper=TABLE4,
-    citation=f"{CITATION}, Table 4",
+    groups=groups(("nuclei", "gland", "lumen"), {"dice": "Dice", "pq": "PQ"}),
+    paper=Paper(citation=f"{CITATION}, Table 4", numbers=TABLE4),
     notes=NOTES,
 )
 _GRID = FoldGrid(experiment="cerberus_table4", rows=ROWS)

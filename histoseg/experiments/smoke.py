@@ -1,18 +1,18 @@
 """Two cells on drawn images, from raw files to a page in about a minute: to see that everything is in place."""
 
 from histoseg.experiments._grid import LeaveOneTaskOut, Sizes
+from histoseg.experiments._metahistoseg_table import leave_one_out_table
 from histoseg.methods.maml import Maml
 from histoseg.methods.transfer import Transfer
 from histoseg.models.unet import UNetSpec
-from histoseg.report.cells import TableSpec
 from histoseg.runs.config import Data, Optim
 from histoseg.scoring.pixels import Pixels
 
 SOURCES = ("synthetic", "glas")
-SPEC = TableSpec(
+SPEC = leave_one_out_table(
     title="Smoke test: glands after drawn tissue",
-    rows={"glas": "Gland segmentation (GlaS)"},
-    columns={"synthetic": "Synthetic"},
+    new_tasks={"glas": "Gland segmentation (GlaS)"},
+    predecessors={"synthetic": "Synthetic"},
     methods={"maml": "MAML", "transfer": "TransferL"},
 )
 SCALES = {

@@ -4,12 +4,12 @@ A pretrained model depends on its method and predecessor tasks alone, so 16 pret
 """
 
 from histoseg.experiments._grid import ALL_OTHERS, LeaveOneTaskOut, Sizes
+from histoseg.experiments._metahistoseg_table import leave_one_out_table
 from histoseg.experiments._table1_paper import CITATION, MIOU
 from histoseg.methods.maml import Maml
 from histoseg.methods.transfer import Transfer
 from histoseg.models.unet import UNetSpec
-from histoseg.report.cells import TableSpec
-from histoseg.report.records import Address
+from histoseg.report.table import Paper
 from histoseg.runs.config import Data, Optim
 from histoseg.scoring.pixels import Pixels
 
@@ -20,15 +20,14 @@ NEW_TASKS = {
     "digestpath": "DigestPath",
 }
 SOURCES = ("gleason2019", *NEW_TASKS)
-SPEC = TableSpec(
+PREDECESSORS = {ALL_OTHERS: "All others", **NEW_TASKS, "glas": "GlaS"}
+SPEC = leave_one_out_table(
     title="Table 1: mIoU on each new task, refined from models pretrained on predecessor tasks",
-    rows=NEW_TASKS,
-    columns={ALL_OTHERS: "All others", **NEW_TASKS, "glas": "GlaS"},
+    new_tasks=NEW_TASKS,
+    predecessors=PREDECESSORS,
     methods={"maml": "MAML", "transfer": "TransferL"},
-    not_applicable=frozenset((task, task) for task in NEW_TASKS),
-    paper={Address(*place): value for place, value in MIOU.items()},
-    citation=CITATION,
-    paper_note="The paper's numbers come from code that averages per image: compare them with the per-image mIoU.",
+    notes=("The paper's numbers come from code that averages per image: compare them with the per-image mIoU.",),
+    paper=Paper(citation=CITATION, numbers=MIOU, score=("miou_reference", "averaged as the paper's code")),
 )
 SCALES = {
     # Everything of the paper's experiment but its size: a table in minutes on two cores.
@@ -62,7 +61,7 @@ SCALES = {
     ),
 }
 _GRID = LeaveOneTaskOut(
-    experiment="table1", sources=SOURCES, new_tasks=tuple(NEW_TASKS), columns=tuple(SPEC.columns), scales=SCALES
+    experiment="table1", sources=SOURCES, new_tasks=tuple(NEW_TASKS), columns=tuple(PREDECESSORS), scales=SCALES
 )
 runs = _GRID.runs
 why_missing = _GRID.why_missing

@@ -6,6 +6,7 @@ from typing import Any
 
 from histoseg.errors import ConfigError
 from histoseg.experiments._available import Available, assumed
+from histoseg.report.table import TableSpec
 from histoseg.runs import catalog
 from histoseg.runs.config import Data, Run
 from histoseg.runs.names import has_field, override, parse_assignment, run_name, stage_name
@@ -132,7 +133,9 @@ def _assigned(runs: Sequence[Run], sets: Sequence[str]) -> list[Run]:
 
 def _reasons(module: Any, sources: Mapping[str, Available]) -> list[str]:
     """Why an experiment has no run, by the places of its table."""
-    return [module.why_missing(row, column, sources) or TOO_FEW for row, column in module.SPEC.places]
+    spec: TableSpec = module.SPEC
+    own = [key for key in spec.keys if key[0] in spec.own_rows]
+    return [module.why_missing(row, column, sources) or TOO_FEW for row, column in own]
 
 
 def _how_to_prepare(name: str, store: Store, scale: str, layout: str, absent: Sequence[str]) -> str:

@@ -1,32 +1,28 @@
 """The records of a store as Prometheus metrics: `histoseg exporter --store s3://bucket/prefix`.
 
-It only reads, and each record once: a record never changes. What it says is therefore what the tables will say.
+The exporter only reads. It reads each record once, because a record never changes.
 """
 
-import json
 import logging
 import math
 import signal
-import socket
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from http import HTTPStatus
-from socketserver import ThreadingTCPServer
 from statistics import fmean
 from typing import NoReturn, TypeVar
-from urllib.parse import urlsplit
 
-from prometheus_client import CollectorRegistry, MetricsHandler
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from histoseg.errors import ConfigError, DataError, StorageError
-from histoseg.report.fields import Part, mapping, score, text
-from histoseg.report.header import Header, read_header
+from histoseg.errors import DataError, OldRecordError, StorageError
+from histoseg.records.cost import Times, times, total_seconds
+from histoseg.records.endpoint import listening
+from histoseg.records.read import read_record
+from histoseg.records.schema import Record
+from histoseg.store.keys import is_record_key
 from histoseg.store.objects import Store
 
 logger = logging.getLogger(__name__)
@@ -35,95 +31,78 @@ Item = TypeVar("Item")
 
 PREFIX = "records/"
 PATIENCE_S = 60.0  # A reading may take this long beyond its turn before the store counts as down.
-HUNG_S = 900.0  # No object is asked for so long: each answer has a time limit, and attempts are counted.
+HUNG_S = 900.0  # A reading that gets no object for this long hangs: requests have time limits and few attempts.
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """What is exported of one record.
+class ExportedRecord:
+    """The part of a record that is exported.
 
     Attributes:
-        method: The method of a run that leaves one task out, the row of a run over folds: what a table compares.
-        scores: By task (or structure) and metric; what is undefined is left out.
-        finished_s: When it was recorded, in seconds since 1970.
+        method: The way of training that the table compares.
+        scores: By task (or structure) and metric, without undefined ones.
+        finished_s: Seconds since 1970.
     """
 
-    header: Header
+    experiment: str
+    scale: str
     method: str
     scores: Mapping[tuple[str, str], float]
     finished_s: float
-
-    @property
-    def facts(self) -> Mapping[str, str]:
-        """What tells this run from others, for people."""
-        return {"Experiment": self.header.experiment, "Method": self.method}
+    times: Times
 
 
-def read_entry(body: bytes, key: str) -> Entry:
-    """The entry of a record's bytes.
+def exported(record: Record) -> ExportedRecord:
+    """The part of a record that is exported.
 
-    Raises:
-        DataError: If it is no record; the text names its key.
+    A run with a column names its method last in the column, and its task is the row. A run without one has its method
+    as row.
     """
-    try:
-        whole = Part(mapping(json.loads(body)), key)
-        header = read_header(whole)
-        finished_s = datetime.fromisoformat(header.finished_at).timestamp()
-    except ValueError as error:
-        raise DataError(f"{key}: no record: {error}") from error
-    run = whole.part("run")
-    if "row" in run.values:
-        method, scores = run.get("row", text), _fold_scores(whole.named_parts("scores"))
-    else:
-        method = run.part("method").get("name", text)
-        task = run.get("new_task", text)
-        scores = {(task, name): value for name, value in _numbers(whole.part("scores"))}
-    return Entry(header=header, method=method, scores=scores, finished_s=finished_s)
+    defined = {name: value for name, value in record.scores.items() if not math.isnan(value)}
+    return ExportedRecord(
+        experiment=record.experiment,
+        scale=record.scale,
+        method=record.column.rpartition(".")[2] or record.row,
+        scores={_task_and_metric(record, name): value for name, value in defined.items() if "interval_" not in name},
+        finished_s=datetime.fromisoformat(record.finished_at).timestamp(),
+        times=times(record),
+    )
 
 
-def _fold_scores(splits: Mapping[str, Part]) -> dict[tuple[str, str], float]:
-    """Scores of a run over folds; those of an external test set are metrics of their own, such as external_pq."""
-    return {
-        (structure, name if split == "test" else f"{split}_{name}"): value
-        for split, part in splits.items()
-        for structure in part.values
-        for name, value in _numbers(part.part(structure))
-    }
-
-
-def _numbers(scores: Part) -> Iterator[tuple[str, float]]:
-    """The scores that are one number, and defined."""
-    for name, value in scores.values.items():
-        if value is not None and not isinstance(value, list) and not name.startswith("num_"):
-            yield name, scores.get(name, score)
+def _task_and_metric(record: Record, name: str) -> tuple[str, str]:
+    """For "test.gland.pq" gland and pq; scores of other splits are metrics of their own, such as external_pq."""
+    if record.column or name.count(".") != 2:
+        return record.row, name
+    split, structure, score = name.split(".")
+    return structure, score if split == "test" else f"{split}_{score}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What is known of a store at a moment; a new reading replaces it whole.
+    """What is known of a store at a moment. A new reading replaces it as a whole.
 
     Attributes:
-        entries: What was read, by key.
-        damaged: What is wrong with each record that is none, by key.
+        records: The records that could be read, by key.
+        faults: The error of each record that could not be read, by key.
         store_up: Whether the latest reading reached its end.
-        at_s: When the latest one that did began, on the monotonic clock; -inf if none did yet.
-        seconds: How long the latest reading took.
+        at_s: Start of the latest complete reading on the monotonic clock; -inf before the first.
+        seconds: Duration of the latest reading.
     """
 
-    entries: Mapping[str, Entry] = field(default_factory=dict)
-    damaged: Mapping[str, str] = field(default_factory=dict)
+    records: Mapping[str, ExportedRecord] = field(default_factory=dict)
+    faults: Mapping[str, DataError] = field(default_factory=dict)
     store_up: bool = False
     at_s: float = -math.inf
     seconds: float = 0.0
 
 
 class Records(Collector):
-    """A store's records, read again now and then, and what they say whenever Prometheus asks.
+    """A store's records, read again from time to time, as metrics for each request of Prometheus.
 
     Args:
-        store: Where the records lie.
-        fresh_s: How old a reading may be; a store that does not answer is down before the client gives up on it.
-        hung_s: How long there may be neither an object nor the end of a reading; a store that is down ends one too.
+        store: The store that holds the records.
+        fresh_s: The greatest age of a reading; after that the store counts as down, even if a reading still waits.
+        hung_s: The longest time without an object and without the end of a reading.
     """
 
     def __init__(self, store: Store, fresh_s: float, hung_s: float = HUNG_S) -> None:
@@ -135,90 +114,85 @@ class Records(Collector):
 
     @property
     def is_hung(self) -> bool:
-        """Whether nothing is read any more, which only a new process would mend."""
+        """Whether reading has stopped, so that this process must be restarted."""
         return time.monotonic() - self._moved_s > self._hung_s
 
     def refresh(self) -> None:
-        """Read what is new; if the store cannot be read, what is known stays."""
+        """Read new records. If the store cannot be read, the known ones stay."""
         begin, before = time.monotonic(), self._reading
-        entries, damaged = dict(before.entries), dict(before.damaged)
+        records, faults = dict(before.records), dict(before.faults)
         try:
-            keys = [key for key in self._store.list(PREFIX) if _is_record(key)]
-            entries = {key: entries[key] for key in keys if key in entries}
-            damaged = {key: damaged[key] for key in keys if key in damaged}
+            keys = [key for key in self._store.list(PREFIX) if is_record_key(key)]
+            records = {key: records[key] for key in keys if key in records}
+            faults = {key: faults[key] for key in keys if key in faults}
             for key in keys:
                 self._moved_s = time.monotonic()
-                if key not in entries:
-                    self._read(key, entries, damaged)
+                if key not in records and not isinstance(faults.get(key), OldRecordError):
+                    self._read(key, records, faults)
             is_up = True
         except StorageError as error:
             logger.warning("%s", error)
             is_up = False
         self._moved_s = time.monotonic()
         self._reading = Reading(
-            entries=entries,
-            damaged=damaged,
+            records=records,
+            faults=faults,
             store_up=is_up,
             at_s=begin if is_up else before.at_s,
             seconds=self._moved_s - begin,
         )
 
-    def _read(self, key: str, entries: dict[str, Entry], damaged: dict[str, str]) -> None:
-        """Take in one record. A damaged one is read again each time, for somebody may mend it, but told once."""
+    def _read(self, key: str, records: dict[str, ExportedRecord], faults: dict[str, DataError]) -> None:
+        """Read one record. A damaged one is read each time, as it may be mended, but logged once."""
         try:
-            entries[key] = read_entry(self._store.get(key), key)
-            damaged.pop(key, None)
+            records[key] = exported(read_record(self._store.get(key), key))
+            faults.pop(key, None)
         except DataError as error:
-            if damaged.get(key) != str(error):
-                logger.error("%s", error)
-            damaged[key] = str(error)
+            if str(faults.get(key)) != str(error):
+                logger.log(logging.WARNING if isinstance(error, OldRecordError) else logging.ERROR, "%s", error)
+            faults[key] = error
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The metrics as of the latest reading."""
         reading = self._reading
         is_fresh = time.monotonic() - reading.at_s <= self._fresh_s
+        num_old = sum(isinstance(fault, OldRecordError) for fault in reading.faults.values())
         yield _gauge("store_up", "1 if the records could be read.", {(): float(reading.store_up and is_fresh)})
-        yield _gauge("store_read_seconds", "How long the latest reading took.", {(): reading.seconds})
-        yield _gauge("records_damaged", "Records that are none; the log names them.", {(): float(len(reading.damaged))})
-        yield from _of_entries(list(reading.entries.values()))
+        yield _gauge("store_read_seconds", "Duration of the latest reading.", {(): reading.seconds})
+        yield _gauge(
+            "records_damaged", "Records that could not be parsed; see the log.", {(): len(reading.faults) - num_old}
+        )
+        yield _gauge("records_old", "Records of another format, which no table shows.", {(): num_old})
+        yield from _of_records(list(reading.records.values()))
 
 
-def _is_record(key: str) -> bool:
-    """Whether the key is records/<experiment>/<cell>.json; pictures lie deeper."""
-    return key.count("/") == 2 and key.endswith(".json")
-
-
-def _of_entries(entries: Sequence[Entry]) -> Iterator[GaugeMetricFamily]:
-    from histoseg.report.provenance import sum_seconds
-
-    by_experiment = _grouped(((entry.header.experiment,), entry) for entry in entries)
-    by_method = _grouped(((entry.header.experiment, entry.method), entry) for entry in entries)
+def _of_records(records: Sequence[ExportedRecord]) -> Iterator[GaugeMetricFamily]:
+    by_experiment = _grouped(((one.experiment,), one) for one in records)
+    by_method = _grouped(((one.experiment, one.method), one) for one in records)
     by_score = _grouped(
-        ((entry.header.experiment, entry.header.scale, entry.method, *name), value)
-        for entry in entries
-        for name, value in entry.scores.items()
+        ((one.experiment, one.scale, one.method, *name), value) for one in records for name, value in one.scores.items()
     )
     yield _gauge(
         "records",
         "Cells that have a record.",
-        {key: float(len(found)) for key, found in by_experiment.items()},
+        {key: len(found) for key, found in by_experiment.items()},
         ("experiment",),
     )
     yield _gauge(
         "last_record_timestamp_seconds",
-        "When the latest record was written.",
-        {key: max(entry.finished_s for entry in found) for key, found in by_experiment.items()},
+        "Time of the latest record.",
+        {key: max(one.finished_s for one in found) for key, found in by_experiment.items()},
         ("experiment",),
     )
     yield _gauge(
         "gpu_seconds",
-        "GPU time of what is recorded; a training that records share counts once.",
-        {key: float(sum_seconds(found)[1]) for key, found in by_method.items()},
+        "GPU time of all records; a training that records share counts once.",
+        {key: total_seconds(one.times for one in found)[1] for key, found in by_method.items()},
         ("experiment", "method"),
     )
     yield _gauge(
         "score",
-        "Mean over the cells that are recorded.",
+        "Mean over the cells that have a record.",
         {key: fmean(found) for key, found in by_score.items()},
         ("experiment", "scale", "method", "task", "metric"),
     )
@@ -232,7 +206,7 @@ def _grouped(pairs: Iterable[tuple[tuple[str, ...], Item]]) -> dict[tuple[str, .
 
 
 def _gauge(
-    name: str, text: str, values: Mapping[tuple[str, ...], float], labels: tuple[str, ...] = ()
+    name: str, text: str, values: Mapping[tuple[str, ...], float | int], labels: tuple[str, ...] = ()
 ) -> GaugeMetricFamily:
     family = GaugeMetricFamily(f"histoseg_{name}", text, labels=labels)
     for key, value in values.items():
@@ -240,68 +214,17 @@ def _gauge(
     return family
 
 
-class _Answers(MetricsHandler):
-    """What is served: /metrics, and /healthz for whoever restarts what hangs."""
-
-    timeout = 30  # Seconds after which a silent client is left.
-    records: Records
-
-    def do_GET(self) -> None:  # noqa: N802 - the name by which http.server finds it
-        path = urlsplit(self.path).path
-        if path == "/metrics":
-            super().do_GET()
-            return
-        status, body = HTTPStatus.NOT_FOUND, "choose /metrics or /healthz"
-        if path == "/healthz":
-            status, body = HTTPStatus.OK, "ok"
-            if self.records.is_hung:
-                status, body = HTTPStatus.SERVICE_UNAVAILABLE, "nothing is read any more; start this process again"
-        self.send_response(status)
-        self.send_header("Content-Type", "text/plain; charset=utf-8")
-        self.end_headers()
-        self.wfile.write(f"{body}\n".encode())
-
-
-@contextmanager
-def listening(records: Records, host: str, port: int) -> Iterator[int]:
-    """An HTTP server in the background, for as long as this lasts; gives its port, which is chosen if 0 is asked for.
-
-    Raises:
-        ConfigError: If it cannot listen there.
-    """
-    collectors, source = CollectorRegistry(), records
-    collectors.register(records)
-
-    class Answers(_Answers):
-        registry = collectors
-        records = source
-
-    class Server(ThreadingTCPServer):
-        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        allow_reuse_address = True
-        daemon_threads = True
-
-    try:
-        server = Server((host, port), Answers)
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}; choose --host or --port") from error
-    with server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield int(server.server_address[1])
-        finally:
-            server.shutdown()
-
-
 def serve(store: Store, host: str, port: int, every_s: float) -> NoReturn:
-    """Read and answer until SIGTERM, which is a clean end.
+    """Read and answer until SIGTERM, which ends the process with status 0.
 
     Raises:
-        ConfigError: If it cannot listen there.
+        ConfigError: If the address is taken or not this machine's.
     """
     signal.signal(signal.SIGTERM, _end)
     records = Records(store, fresh_s=every_s + PATIENCE_S, hung_s=every_s + HUNG_S)
-    with listening(records, host, port) as chosen:
+    metrics = CollectorRegistry()
+    metrics.register(records)
+    with listening(metrics, lambda: records.is_hung, host, port) as chosen:
         logger.info("records of %s: http://%s:%d/metrics, read every %g s", store.url, host, chosen, every_s)
         while True:
             records.refresh()

@@ -5,11 +5,12 @@ Undefined scores are nan in Python and null in JSON.
 """
 
 import math
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer
 
-FORMAT = 2  # Raised when a record of the same result would have other fields.
+FORMAT: Literal[2] = 2  # Raised when a record of the same result would have other fields.
 
 
 def _nan_for_null(value: object) -> object:
@@ -20,7 +21,32 @@ def _null_for_nan(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
+ROUNDING = 1e-9  # A mean of ones may come out above 1 by this much.
+
+
+def _require_score(value: float) -> float:
+    if not (math.isnan(value) or -ROUNDING <= value <= 1 + ROUNDING):
+        raise ValueError("a score must be within 0 and 1, or null where it is undefined")
+    return value
+
+
+def _require_square(rows: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+    if any(len(row) != len(rows) for row in rows):
+        raise ValueError("a confusion matrix must have as many columns as rows")
+    return rows
+
+
+def _require_time(value: str) -> str:
+    if datetime.fromisoformat(value).tzinfo is None:
+        raise ValueError("a time must have a time zone, as in 2026-03-01T12:00:00Z")
+    return value
+
+
 Number = Annotated[float, BeforeValidator(_nan_for_null), PlainSerializer(_null_for_nan, return_type=float | None)]
+Score = Annotated[Number, AfterValidator(_require_score)]
+Count = Annotated[int, Field(ge=0)]
+Confusion = Annotated[tuple[tuple[Count, ...], ...], AfterValidator(_require_square)]
+Time = Annotated[str, AfterValidator(_require_time)]
 
 
 class _Part(BaseModel):
@@ -55,9 +81,9 @@ class StageRecord(_Part):
 class Counts(_Part):
     """Objects of an image: matched, predicted without a match, missed, and the sum of the matches' IoU."""
 
-    tp: int = Field(ge=0)
-    fp: int = Field(ge=0)
-    fn: int = Field(ge=0)
+    tp: Count
+    fp: Count
+    fn: Count
     sum_iou: float
 
     @property
@@ -84,7 +110,7 @@ class ScoredImage(_Part):
     key: str
     patient: str
     structure: str = ""
-    confusion: tuple[tuple[int, ...], ...] = ()
+    confusion: Confusion = ()
     objects: Counts | None = None
     otsu: Counts | None = None
     by_class: tuple[Counts, ...] = ()
@@ -102,7 +128,7 @@ class Panel(_Part):
     source: str
     key: str
     structure: str = ""
-    score: Number = math.nan
+    score: Score = math.nan
     image: str
     truth: str
     prediction: str
@@ -127,22 +153,22 @@ class Record(_Part):
         seconds: Wall time by phase: the label of each stage, and "evaluate".
     """
 
-    format: int = FORMAT
+    format: Literal[2] = FORMAT
     name: str
     experiment: str
     scale: str
     row: str
     column: str = ""
     replicate: str
-    seed: int = Field(ge=0)
+    seed: Count
     run: dict[str, JsonValue]
     sources: tuple[str, ...]
     checksums: dict[str, str]
     origins: dict[str, str]
     stages: tuple[StageRecord, ...]
-    scores: dict[str, Number]
-    per_class: dict[str, dict[str, Number]] = {}
-    sizes: dict[str, int] = {}
+    scores: dict[str, Score]
+    per_class: dict[str, dict[str, Score]] = {}
+    sizes: dict[str, Count] = {}
     images: tuple[ScoredImage, ...] = ()
     panels: tuple[Panel, ...] = ()
     model: str = ""
@@ -151,6 +177,6 @@ class Record(_Part):
     device: str
     world_size: int = Field(ge=1)
     attempt: int = 0
-    finished_at: str
+    finished_at: Time
     seconds: dict[str, float]
     gpu_seconds: float

@@ -1,61 +1,47 @@
-"""What all figures share: colours, the look of axes, and the way to a PNG file.
+"""What all figures share: colours, the look of axes, and how a figure becomes a PNG file.
 
 Figures are drawn with Matplotlib's objects alone: `pyplot` keeps them alive in global state.
 """
 
 import io
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from histoseg.report.cells import TableSpec
-
 INK, GREY, FAINT = "#22262b", "#767c84", "#d9dce0"
 # From Okabe & Ito (2008), Color Universal Design: told apart under all common colour blindnesses.
-METHOD_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-METHOD_MARKERS = ("o", "s", "^", "v")  # Shape tells methods apart in grey print.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+MARKERS = ("o", "s", "^", "v", "P", "X")  # Shape tells lines apart in grey print.
 DOTS_PER_INCH = 130  # Sharp on dense screens at the size a page shows it.
 
 
-@dataclass(frozen=True, kw_only=True)
-class MethodStyle:
-    """How a method looks in every figure."""
-
-    title: str
-    colour: str
-    marker: str
+def colours_of(names: Iterable[str]) -> dict[str, str]:
+    """A colour for each name, the palette repeating."""
+    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(dict.fromkeys(names))}
 
 
-def method_styles(spec: TableSpec) -> dict[str, MethodStyle]:
-    """The look of each method, by name."""
-    return {
-        method: MethodStyle(
-            title=title,
-            colour=METHOD_COLOURS[i % len(METHOD_COLOURS)],
-            marker=METHOD_MARKERS[i % len(METHOD_MARKERS)],
-        )
-        for i, (method, title) in enumerate(spec.methods.items())
-    }
-
-
-def grid_of_axes(num_axes: int, num_columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """A figure with so many axes in rows, each of that width and height in inches."""
-    num_columns = min(num_columns, num_axes)
-    num_rows = math.ceil(num_axes / num_columns)
+def lines_of_axes(sizes: Sequence[int], size: tuple[float, float]) -> tuple[Figure, list[list[Axes]]]:
+    """A figure with that many axes in each line, each of that width and height in inches."""
+    num_columns = max(sizes)
     layout = ConstrainedLayoutEngine(h_pad=0.12, hspace=0.04)
-    figure = Figure(figsize=(size[0] * num_columns, 0.5 + size[1] * num_rows), layout=layout)
-    axes = list(figure.subplots(num_rows, num_columns, squeeze=False).ravel())
-    for axis in axes[num_axes:]:
-        axis.remove()
-    for axis in axes[:num_axes]:
-        strip(axis)
-    return figure, axes[:num_axes]
+    figure = Figure(figsize=(size[0] * num_columns, 0.5 + size[1] * len(sizes)), layout=layout)
+    grid = figure.subplots(len(sizes), num_columns, squeeze=False)
+    lines = []
+    for row, num_axes in zip(grid, sizes, strict=True):
+        for axis in row[num_axes:]:
+            axis.remove()
+        lines.append(list(row[:num_axes]))
+        for axis in lines[-1]:
+            strip(axis)
+    return figure, lines
+
+
+def sizes_of(num_axes: int, num_columns: int) -> list[int]:
+    """How many axes each line has, if so many stand in a line."""
+    return [min(num_columns, num_axes - start) for start in range(0, num_axes, num_columns)]
 
 
 def lay_out_rows(axis: Axes, titles: Sequence[str]) -> None:
@@ -67,9 +53,9 @@ def lay_out_rows(axis: Axes, titles: Sequence[str]) -> None:
     axis.tick_params(axis="y", length=0)
 
 
-def draw_paper(axis: Axes, score: float, height: float) -> None:
-    """The hollow diamond that stands for the paper's number."""
-    axis.plot(score, height, marker="D", ms=6, mfc="none", mec=INK, mew=0.9, ls="none", zorder=2)
+def draw_paper(axis: Axes, x: float, y: float) -> None:
+    """The hollow diamond that stands for the published number."""
+    axis.plot(x, y, marker="D", ms=6, mfc="none", mec=INK, mew=0.9, ls="none", zorder=2)
 
 
 def paper_handle() -> Line2D:
@@ -77,13 +63,10 @@ def paper_handle() -> Line2D:
     return Line2D([], [], marker="D", color="none", mec=INK, mfc="none", label="the paper's number")
 
 
-def draw_loss(axis: Axes, curve: Sequence[tuple[int, float]], colour: str) -> None:
-    """A curve as it was recorded (faint), and its mean over a twentieth of it around each step."""
-    steps, losses = zip(*curve, strict=True)
-    reach = len(losses) // 40
-    smooth = [float(np.mean(losses[max(0, i - reach) : i + reach + 1])) for i in range(len(losses))]
-    axis.plot(steps, losses, color=colour, lw=0.8, alpha=0.3)
-    axis.plot(steps, smooth, color=colour, lw=1.6)
+def add_line_legend(figure: Figure, colours: Mapping[str, str]) -> None:
+    """Say which colour each line has."""
+    handles = [Line2D([], [], color=colour, lw=2, label=title) for title, colour in colours.items()]
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), frameon=False, fontsize=9)
 
 
 def strip(axis: Axes) -> None:

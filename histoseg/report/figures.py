@@ -1,151 +1,189 @@
-"""Scores and learning curves of a table's records, each figure as the bytes of a PNG file."""
+"""The scores of a table as figures: dots beside each other, or curves where columns stand for numbers."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
 
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
-from histoseg.report.cells import Cell, TableSpec
 from histoseg.report.drawing import (
+    COLOURS,
     FAINT,
     GREY,
     INK,
-    MethodStyle,
-    draw_loss,
+    MARKERS,
+    add_line_legend,
+    colours_of,
     draw_paper,
-    grid_of_axes,
     lay_out_rows,
-    method_styles,
+    lines_of_axes,
     paper_handle,
-    strip,
+    sizes_of,
     to_png,
 )
-from histoseg.report.records import Address, Record
+from histoseg.report.table import Axis, Cell, CellKey, Table
+
+DOT_SPACING = 0.28  # Between the dots of one line, which is 1 high
 
 
-def draw_comparison(spec: TableSpec, cells: Mapping[Address, Cell]) -> bytes:
-    """Every cell as a dot with its interval, beside the paper's number and the majority-class baseline."""
-    figure, axes = grid_of_axes(len(spec.rows), num_columns=2, size=(5.6, 0.9 + 0.5 * len(spec.columns)))
-    for axis, row in zip(axes, spec.rows, strict=True):
-        _draw_row_of_dots(axis, spec, cells, row)
-    handles = [
-        Line2D([], [], color=style.colour, marker=style.marker, mec="white", ms=8, lw=1.8, label=style.title)
-        for style in method_styles(spec).values()
-    ]
-    if spec.paper:
-        handles.append(paper_handle())
-        handles.append(
-            Line2D([], [], marker="|", color="none", mec=INK, ms=9, mew=1.5, label="averaged as the paper's code")
-        )
-    handles.append(Line2D([], [], color=INK, ls=":", label="always the majority class"))
-    figure.supxlabel("mIoU, with the 95 % interval over test images", fontsize=9)
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
+@dataclass(frozen=True, kw_only=True)
+class DotPlot:
+    """One plot under a title: beside each label the dots of some cells."""
+
+    title: str
+    lines: tuple[tuple[str, tuple[CellKey, ...]], ...]
+
+    @property
+    def keys(self) -> tuple[CellKey, ...]:
+        """All its cells."""
+        return tuple(key for _, keys in self.lines for key in keys)
+
+
+def draw_scores(table: Table) -> dict[str, bytes]:
+    """PNG files by name: curves where columns stand for numbers; else dots, a figure for each structure if any."""
+    if table.spec.x_axis is not None:
+        return {"scores": _draw_curves(table, table.spec.x_axis)}
+    return {name: _draw_dots(table, columns) for name, columns in score_figures(table).items()}
+
+
+def score_figures(table: Table) -> dict[str, list[str]]:
+    """The columns that each figure of scores shows."""
+    found: dict[str, list[str]] = {}
+    for column in table.spec.columns:
+        structure = table.spec.structure(column)
+        found.setdefault(f"scores-{structure}" if structure else "scores", []).append(column)
+    return found
+
+
+def dot_plots(table: Table, columns: Sequence[str]) -> list[list[DotPlot]]:
+    """The plots of a figure, line by line.
+
+    Where columns are compared, each row has a plot. Where rows are compared, each column has one, and the first columns
+    of all groups stand in the first line.
+    """
+    spec = table.spec
+    if spec.compared == "columns":
+        plots = [_plot_of_row(table, row) for row in spec.rows]
+        return [plots[start : start + 2] for start in range(0, len(plots), 2)]
+    groups = [[column for column in group if column in columns] for group in spec.groups.values()]
+    lines = [[column for column in line if column is not None] for line in zip_longest(*groups)]
+    return [[_plot_of_column(table, column) for column in line] for line in lines]
+
+
+def _plot_of_row(table: Table, row: str) -> DotPlot:
+    groups = {
+        title: tuple((row, column) for column in group if (row, column) in table.cells)
+        for title, group in table.spec.groups.items()
+    }
+    return DotPlot(title=table.spec.rows[row], lines=tuple((title, keys) for title, keys in groups.items() if keys))
+
+
+def _plot_of_column(table: Table, column: str) -> DotPlot:
+    group = table.spec.group_of(column)
+    title = f"{table.spec.columns[column]} · {group.lower()}" if group else table.spec.columns[column]
+    return DotPlot(title=title, lines=tuple((table.spec.rows[key[0]], (key,)) for key in table.spec.keys_of(column)))
+
+
+def _draw_dots(table: Table, columns: Sequence[str]) -> bytes:
+    lines = dot_plots(table, columns)
+    num_rows = max(len(plot.lines) for line in lines for plot in line)
+    most = max(len(keys) for line in lines for plot in line for _, keys in plot.lines)
+    size = (5.6, 0.75 + (0.3 if most == 1 else 0.25 * most) * num_rows)
+    figure, axes = lines_of_axes([len(line) for line in lines], size)
+    for plots, row in zip(lines, axes, strict=True):
+        for axis, plot in zip(row, plots, strict=True):
+            _draw_plot(axis, table, plot)
+        if table.spec.compared == "rows":
+            _align(row)
+    handles = list(_handles(table, [plot for line in lines for plot in line]))
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, fontsize=9)
+    if table.spec.compared == "columns":  # Else the title of each plot names its score.
+        figure.supxlabel(table.spec.score_title, fontsize=9)
     return to_png(figure)
 
 
-def _draw_row_of_dots(axis: Axes, spec: TableSpec, cells: Mapping[Address, Cell], row: str) -> None:
-    columns = [column for column in spec.columns if (row, column) not in spec.not_applicable]
-    styles = method_styles(spec)
-    for y, column in enumerate(columns):
-        for i, method in enumerate(spec.methods):
-            height = y + 0.28 * (i - (len(spec.methods) - 1) / 2)
-            _draw_dot(axis, cells[Address(row, column, method)], height, styles[method])
-    baselines = [cell.mean_of("majority_miou_pooled") for a, cell in cells.items() if a.new_task == row]
-    if known := [value for value in baselines if not math.isnan(value)]:
-        axis.axvline(float(np.mean(known)), color=INK, ls=":", lw=1)
-    lay_out_rows(axis, [spec.columns[column] for column in columns])
-    axis.set_title(spec.rows[row], loc="left", fontsize=11, fontweight="bold", color=INK)
+def _align(axes: Sequence[Axes]) -> None:
+    """Let axes of one line share their titles of rows and their scale."""
+    lows, highs = zip(*(axis.get_xlim() for axis in axes), strict=True)
+    for i, axis in enumerate(axes):
+        axis.set_xlim(min(lows), max(highs))
+        axis.tick_params(axis="y", labelleft=i == 0)
 
 
-def _draw_dot(axis: Axes, cell: Cell, height: float, style: MethodStyle) -> None:
+def _draw_plot(axis: Axes, table: Table, plot: DotPlot) -> None:
+    for y, (_, keys) in enumerate(plot.lines):
+        for i, key in enumerate(keys):
+            _draw_cell(axis, table, table.cells[key], y + DOT_SPACING * (i - (len(keys) - 1) / 2), i)
+    if not math.isnan(baseline := table.baseline_of(plot.keys)):
+        axis.axvline(baseline, color=INK, ls=":", lw=1)
+    lay_out_rows(axis, [label for label, _ in plot.lines])
+    axis.set_title(plot.title, loc="left", fontsize=10, fontweight="bold", color=INK)
+
+
+def _draw_cell(axis: Axes, table: Table, cell: Cell, height: float, number: int) -> None:
+    """A cell's mean with its interval, each replicate, and the published number; or why there is no mean."""
     if cell.paper is not None:
-        draw_paper(axis, cell.paper, height)
-    if not cell.records:
+        draw_paper(axis, cell.paper[0], height)
+    if cell.reason:
+        if cell.paper is None:
+            place = axis.get_yaxis_transform()  # x within the axes, y as the rows are numbered
+            axis.text(0.02, height, cell.reason, transform=place, fontsize=7, color=GREY, va="center")
         return
-    low, high = cell.interval
+    colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+    low, high = cell.ends
     if not math.isnan(low):
-        axis.plot([low, high], [height, height], color=style.colour, lw=1.8, solid_capstyle="round", zorder=3)
-    if cell.paper is not None:
-        axis.plot(cell.mean_of("miou_reference"), height, marker="|", ms=9, mew=1.5, color=style.colour, zorder=4)
-    for record in cell.records if len(cell.records) > 1 else ():
-        axis.plot(
-            record.scores.miou_pooled, height, marker=".", ms=4, color=style.colour, alpha=0.6, ls="none", zorder=4
-        )
-    axis.plot(
-        cell.mean, height, marker=style.marker, ms=7, color=style.colour, mec="white", mew=0.8, ls="none", zorder=5
-    )
+        axis.plot([low, high], [height, height], color=colour, lw=1.8, solid_capstyle="round", zorder=3)
+    if cell.paper is not None and table.spec.paper.score is not None:
+        axis.plot(cell.mean_of(table.spec.paper.score[0]), height, marker="|", ms=9, mew=1.5, color=colour, zorder=4)
+    if len(cell.values) > 1:
+        axis.plot(cell.values, [height] * len(cell.values), marker=".", ms=5, color=colour, alpha=0.6, ls="none")
+    axis.plot(cell.mean, height, marker=marker, ms=7, color=colour, mec="white", mew=0.8, ls="none", zorder=5)
 
 
-def draw_pretraining(spec: TableSpec, records: Sequence[Record]) -> bytes:
-    """Training loss of every pretrained model: one plot per predecessor set, one line per method and seed."""
-    unique = {record.header.pretraining: record for record in records if record.pretrain_curve}
-    groups: dict[tuple[str, ...], list[Record]] = {}
-    for record in sorted(unique.values(), key=lambda record: _place(spec, record)):
-        groups.setdefault(record.predecessors, []).append(record)
-    figure, axes = grid_of_axes(max(1, len(groups)), num_columns=4, size=(2.9, 2.0))
-    for axis, group in zip(axes, groups.values(), strict=True) if groups else ():
-        for record in group:
-            draw_loss(axis, record.pretrain_curve, method_styles(spec)[record.address.method].colour)
-        axis.set_title(_predecessors_title(spec, group[0]), loc="left", fontsize=9, color=INK)
-        axis.grid(color=FAINT, lw=0.6)
-    figure.supxlabel("step of pretraining", fontsize=9)
-    figure.supylabel("training loss", fontsize=9)
-    _add_method_legend(figure, spec)
+def _handles(table: Table, plots: Sequence[DotPlot]) -> Iterator[Line2D]:
+    """What the legend explains: only what some plot shows."""
+    spec, keys = table.spec, [key for plot in plots for key in plot.keys]
+    titles = list(next(iter(spec.groups.values())).values()) if spec.compared == "columns" else ["mean"]
+    for i, title in enumerate(titles):
+        colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+        lw = 0 if spec.interval is None else 1.8
+        yield Line2D([], [], color=colour, marker=marker, mec="white", ms=8, lw=lw, label=title)
+    if any(len(table.cells[key].values) > 1 for key in keys):
+        yield Line2D([], [], color="none", marker=".", mfc=GREY, mec="none", ms=7, label="one replicate")
+    if table.published(keys):
+        yield paper_handle()
+        if spec.paper.score is not None:
+            yield Line2D([], [], marker="|", color="none", mec=INK, ms=9, mew=1.5, label=spec.paper.score[1])
+    if spec.baseline is not None and not all(math.isnan(table.baseline_of(plot.keys)) for plot in plots):
+        yield Line2D([], [], color=INK, ls=":", label=spec.baseline.title)
+
+
+def _draw_curves(table: Table, x_axis: Axis) -> bytes:
+    """The means of each row over the numbers that columns stand for, with their spread; one plot for each group."""
+    groups = table.spec.groups
+    figure, lines = lines_of_axes(sizes_of(len(groups), 2), (5.6, 3.6))
+    colours = colours_of(table.spec.rows)
+    axes = [axis for line in lines for axis in line]
+    for axis, (title, columns) in zip(axes, groups.items(), strict=True):
+        for i, (row, colour) in enumerate(colours.items()):
+            cells = [table.cells[row, column] for column in columns if (row, column) in table.cells]
+            _draw_curve(axis, x_axis, cells, colour, MARKERS[i % len(MARKERS)])
+        axis.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK)
+        axis.set_xlabel(x_axis.title, fontsize=9)
+        axis.set_xticks(sorted(x_axis.values[column] for column in columns))
+        axis.grid(color=FAINT, lw=0.7)
+    figure.supylabel(table.spec.score_title, fontsize=9)
+    add_line_legend(figure, {table.spec.rows[row]: colour for row, colour in colours.items()})
     return to_png(figure)
 
 
-def _place(spec: TableSpec, record: Record) -> tuple[int, int, int]:
-    """Single tasks first; then as the table is ordered."""
-    columns, rows = list(spec.columns), list(spec.rows)
-    is_set = len(record.predecessors) > 1
-    row = rows.index(record.address.new_task) if is_set else 0  # A single task is shared by all rows.
-    return len(record.predecessors), columns.index(record.address.column), row
-
-
-def _predecessors_title(spec: TableSpec, record: Record) -> str:
-    """The column's title; where several predecessor sets share a column, also the row that tells them apart."""
-    title = spec.columns[record.address.column]
-    return title if len(record.predecessors) == 1 else f"{title} than {spec.rows[record.address.new_task]}"
-
-
-def draw_refinement(spec: TableSpec, records: Sequence[Record]) -> bytes:
-    """Validation mIoU while refining: rows are new tasks, columns predecessor sets; a dot marks the chosen epoch."""
-    figure = Figure(figsize=(2.2 * len(spec.columns), 0.6 + 1.55 * len(spec.rows)), layout="constrained")
-    grid = figure.subplots(len(spec.rows), len(spec.columns), squeeze=False, sharex=True, sharey="row")
-    for i, row in enumerate(spec.rows):
-        for j, column in enumerate(spec.columns):
-            axis = grid[i, j]
-            here = [r for r in records if (r.address.new_task, r.address.column) == (row, column) and r.refine_curve]
-            _draw_curves(axis, spec, here)
-            if not here:
-                reason = "NA" if (row, column) in spec.not_applicable else "not finished"
-                axis.text(0.5, 0.5, reason, transform=axis.transAxes, ha="center", va="center", color=GREY)
-            if i == 0:
-                axis.set_title(spec.columns[column], fontsize=9, color=INK)
-            if j == 0:
-                axis.set_ylabel(spec.rows[row].replace(" (", "\n("), fontsize=8)
-    figure.supxlabel("epoch of refining", fontsize=9)
-    figure.supylabel("validation mIoU", fontsize=9)
-    _add_method_legend(figure, spec)
-    return to_png(figure)
-
-
-def _draw_curves(axis: Axes, spec: TableSpec, records: Sequence[Record]) -> None:
-    for record in records:
-        colour = method_styles(spec)[record.address.method].colour
-        axis.plot(*zip(*record.refine_curve, strict=True), color=colour, lw=1.2)
-        chosen = dict(record.refine_curve).get(record.best_epoch)
-        if chosen is not None:
-            axis.plot(record.best_epoch, chosen, marker="o", ms=4, color=colour, mec="white", mew=0.6)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-    axis.grid(color=FAINT, lw=0.6)
-    strip(axis)
-
-
-def _add_method_legend(figure: Figure, spec: TableSpec) -> None:
-    handles = [Line2D([], [], color=style.colour, lw=2, label=style.title) for style in method_styles(spec).values()]
-    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), frameon=False, fontsize=9)
+def _draw_curve(axis: Axes, x_axis: Axis, cells: Sequence[Cell], colour: str, marker: str) -> None:
+    for cell in cells:
+        if cell.paper is not None:
+            draw_paper(axis, x_axis.values[cell.column], cell.paper[0])
+    points = sorted((x_axis.values[cell.column], cell.mean, cell.sd or 0.0) for cell in cells if not cell.reason)
+    if points:
+        xs, means, spreads = zip(*points, strict=True)
+        axis.errorbar(xs, means, spreads, color=colour, marker=marker, ms=6, mec="white", lw=1.6, capsize=3)

@@ -1,33 +1,43 @@
-"""One test image per task, as seen, as annotated and as predicted: the figure a pathologist looks at first."""
+"""Scored images as seen, as annotated and as predicted: the figure a pathologist looks at first."""
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 
 from histoseg.errors import DataError
-from histoseg.maps.colours import CLASS_COLOURS, to_rgb
-from histoseg.report.cells import Cell, TableSpec
-from histoseg.report.drawing import GREY, INK, to_png
-from histoseg.report.header import Panel
-from histoseg.report.records import Address, Record
-from histoseg.types import IGNORE
+from histoseg.records.schema import Panel, Record
+from histoseg.report.drawing import INK, to_png
+from histoseg.report.layout import natural
+from histoseg.report.table import Table
 
 ReadBytes = Callable[[str], bytes]
+Picture = UInt8[np.ndarray, "H W 3"]
 
-BACKGROUND_COLOUR = "#16191d"  # Class 0 is left unpainted.
-IGNORE_COLOUR = "#8a8f96"
-PANEL_PX = 512  # Longer side of a shown image; more only makes the page heavy.
+PREDICTIONS_SHOWN = 4
+WIDTH = 11.0  # Inches
 
 
-def draw_panels(spec: TableSpec, cells: Mapping[Address, Cell], read: ReadBytes) -> bytes | None:
-    """One test image per new task, as in MetaHistoSeg, Fig. 2: image, truth, then what each method predicted.
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What one run predicted on the image that is shown; `title` is the run's column, or its row without a column."""
 
-    The image is the first that every finished method of the leftmost possible column shows.
+    title: str
+    record: Record
+    panel: Panel
+
+
+def draw_panels(table: Table, read: ReadBytes) -> bytes | None:
+    """For each row (structure, where rows are compared) one scored image: the image, its truth, what was predicted.
+
+    Args:
+        table: The table.
+        read: Gives the stored picture of a key.
 
     Returns:
         The figure, or None if no record has panels.
@@ -35,93 +45,104 @@ def draw_panels(spec: TableSpec, cells: Mapping[Address, Cell], read: ReadBytes)
     Raises:
         DataError: If a stored picture cannot be decoded.
     """
-    shown = {row: choice for row in spec.rows if (choice := _choose_panels(spec, cells, row))}
-    if not shown:
+    chosen = choose_panels(table)
+    if not chosen:
         return None
-    figure = Figure(figsize=(2.75 * (2 + len(spec.methods)), 3.4 * len(shown)), layout="constrained")
-    for part, (row, choice) in zip(figure.subfigures(len(shown), 1, squeeze=False)[:, 0], shown.items(), strict=True):
-        _draw_row(part, spec, row, choice, read)
+    pictures = [_read_pictures(predictions, read) for predictions in chosen.values()]
+    heights = [_height(list(titled.values())) for titled in pictures]
+    figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
+    parts = figure.subfigures(len(chosen), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for part, (subject, predictions), titled in zip(parts, chosen.items(), pictures, strict=True):
+        _draw_pictures(part, titled)
+        first = predictions[0]
+        group = table.spec.group_of(first.record.column) if first.record.column else ""
+        words = (subject, group, first.panel.source, first.panel.key, first.record.replicate)
+        part.suptitle(" · ".join(filter(None, words)), x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
+        if legend := {name: colour for one in predictions for name, colour in one.panel.legend.items()}:
+            patches = [Patch(color=colour, label=name) for name, colour in legend.items()]
+            part.legend(handles=patches, loc="outside lower left", ncols=8, frameon=False, fontsize=9)
     return to_png(figure)
 
 
-def _draw_row(
-    part: SubFigure, spec: TableSpec, row: str, choice: Mapping[str, tuple[Record, Panel]], read: ReadBytes
-) -> None:
-    record, first = next(iter(choice.values()))
-    maps = {"truth": _read_map(read, first.truth)}
-    maps |= {spec.methods[m]: _read_map(read, panel.prediction) for m, (_, panel) in choice.items()}
-    axes = part.subplots(1, 2 + len(spec.methods))
-    show(axes[0], "image", shrink(decode_png(read(first.image), first.image), cv2.INTER_AREA))
-    for axis, title in zip(axes[1:], ["truth", *spec.methods.values()], strict=True):
-        show(axis, title, paint(shrink(maps[title], cv2.INTER_NEAREST)) if title in maps else None)
-    part.suptitle(
-        f"{spec.rows[row]} · after {spec.columns[record.address.column]} · {first.key}",
-        x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK,
-    )  # fmt: skip
-    handles = _class_legend(record.classes, has_ignored=any((shown == IGNORE).any() for shown in maps.values()))
-    part.legend(handles=handles, loc="outside lower left", ncols=8, frameon=False, fontsize=9)
+def choose_panels(table: Table) -> dict[str, list[Prediction]]:
+    """The predictions to show of each row or structure, all of one image: the first that most runs show.
+
+    Of predictions that come from the same training only the first is shown; of more than PREDICTIONS_SHOWN, the first,
+    the last and others evenly between them.
+    """
+    found: dict[str, dict[tuple[str, ...], dict[str, Prediction]]] = {}
+    for record in sorted(table.records, key=lambda record: natural(record.replicate)):
+        for panel in record.panels:
+            subject, title = _subject(table, record, panel)
+            group = table.spec.group_of(record.column) if record.column else ""
+            shown = found.setdefault(subject, {}).setdefault((group, panel.source, panel.key), {})
+            if all(other.record.stages[-1].stage != record.stages[-1].stage for other in shown.values()):
+                shown.setdefault(title, Prediction(title=title, record=record, panel=panel))
+    structures = [table.spec.structure(column).capitalize() for column in table.spec.columns]
+    order = [*table.spec.rows.values(), *structures, *found]
+    subjects = sorted(found, key=order.index)
+    return {subject: _spread_out(list(max(found[subject].values(), key=len).values())) for subject in subjects}
 
 
-def _choose_panels(spec: TableSpec, cells: Mapping[Address, Cell], row: str) -> dict[str, tuple[Record, Panel]]:
-    """By method, the panel to show of a row; empty if there is none."""
-    for column in spec.columns:
-        by_method = {
-            method: {panel.key: (cell.records[0], panel) for panel in cell.records[0].panels}
-            for method in spec.methods
-            if (cell := cells.get(Address(row, column, method))) and cell.records and cell.records[0].panels
-        }
-        for key in next(iter(by_method.values()), {}):
-            if all(key in panels for panels in by_method.values()):
-                return {method: panels[key] for method, panels in by_method.items()}
-    return {}
+def _subject(table: Table, record: Record, panel: Panel) -> tuple[str, str]:
+    """Under which title a panel is shown, and the title of its prediction there."""
+    spec = table.spec
+    if record.column:
+        return spec.rows[record.row], spec.columns[record.column]
+    return panel.structure.capitalize(), spec.rows[record.row]
 
 
-def paint(semantic_map: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
-    """The map in colour: class 0 dark, IGNORE grey, the palette repeating after its seventh colour."""
-    palette = np.array([to_rgb(CLASS_COLOURS[(i - 1) % len(CLASS_COLOURS)]) for i in range(256)], np.uint8)
-    palette[0], palette[IGNORE] = to_rgb(BACKGROUND_COLOUR), to_rgb(IGNORE_COLOUR)
-    return np.asarray(palette[semantic_map])
+def _spread_out(shown: list[Prediction]) -> list[Prediction]:
+    if len(shown) <= PREDICTIONS_SHOWN:
+        return shown
+    return [shown[round(i * (len(shown) - 1) / (PREDICTIONS_SHOWN - 1))] for i in range(PREDICTIONS_SHOWN)]
 
 
-def decode_png(body: bytes, key: str) -> UInt8[np.ndarray, "..."]:
-    """The picture, RGB or of one channel.
+def _read_pictures(predictions: Sequence[Prediction], read: ReadBytes) -> dict[str, Picture]:
+    """The pictures of one image, by title."""
+    first = predictions[0].panel
+    keys = {"image": first.image, "truth": first.truth}
+    keys |= {_with_score(one): one.panel.prediction for one in predictions}
+    return {title: decode_png(read(key), key) for title, key in keys.items()}
+
+
+def _with_score(prediction: Prediction) -> str:
+    """The title and the score of this image alone."""
+    panel, title = prediction.panel, prediction.title
+    if math.isnan(panel.score):
+        return title
+    return f"{title} · {'PQ' if panel.structure else 'mIoU'} {panel.score:.2f}"
+
+
+def decode_png(body: bytes, key: str) -> Picture:
+    """The picture in RGB.
 
     Raises:
-        DataError: If these bytes are no 8-bit picture.
+        DataError: If the bytes are not an 8-bit RGB picture.
     """
     picture = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED) if body else None
-    if picture is None or picture.dtype != np.uint8:
-        raise DataError(f"{key}: {len(body)} bytes are no 8-bit PNG picture; evaluate the cell again")
-    return np.asarray(picture if picture.ndim == 2 else cv2.cvtColor(picture[..., :3], cv2.COLOR_BGR2RGB))
+    if picture is None or picture.dtype != np.uint8 or picture.ndim != 3:
+        raise DataError(f"{key}: {len(body)} bytes are not an 8-bit RGB picture; evaluate the cell again")
+    return np.asarray(cv2.cvtColor(picture[..., :3], cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def _read_map(read: ReadBytes, key: str) -> UInt8[np.ndarray, "H W"]:
-    semantic_map = decode_png(read(key), key)
-    if semantic_map.ndim != 2:
-        raise DataError(f"{key}: a label map has one channel, this picture has {semantic_map.shape[2]}")
-    return semantic_map
+def _per_line(num_pictures: int) -> int:
+    return num_pictures if num_pictures <= 4 else 3
 
 
-def shrink(picture: UInt8[np.ndarray, "..."], interpolation: int) -> UInt8[np.ndarray, "..."]:
-    """The picture, its longer side at most PANEL_PX."""
-    height, width = picture.shape[:2]
-    factor = min(1.0, PANEL_PX / max(height, width))
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return np.asarray(cv2.resize(picture, size, interpolation=interpolation), np.uint8)
+def _height(pictures: Sequence[Picture]) -> float:
+    """Inches, with room for titles and a legend."""
+    per_line = _per_line(len(pictures))
+    tallest: float = max(picture.shape[0] / picture.shape[1] for picture in pictures)
+    return 0.6 + math.ceil(len(pictures) / per_line) * (0.35 + WIDTH / per_line * min(tallest, 1.2))
 
 
-def show(axis: Axes, title: str, picture: UInt8[np.ndarray, "H W 3"] | None) -> None:
-    """A picture under its title; None says that it is not finished."""
-    axis.set_title(title, fontsize=9, color=INK)
-    axis.set_axis_off()
-    if picture is None:
-        axis.text(0.5, 0.5, "not finished", ha="center", va="center", color=GREY)
-        return
-    axis.imshow(picture, interpolation="nearest")
-
-
-def _class_legend(classes: Iterable[str], has_ignored: bool) -> list[Patch]:
-    names = list(classes)
-    colours = [BACKGROUND_COLOUR, *(CLASS_COLOURS[i % len(CLASS_COLOURS)] for i in range(len(names) - 1))]
-    patches = [Patch(color=colour, label=name) for name, colour in zip(names, colours, strict=True)]
-    return [*patches, Patch(color=IGNORE_COLOUR, label="not annotated")] if has_ignored else patches
+def _draw_pictures(part: SubFigure, pictures: Mapping[str, Picture]) -> None:
+    per_line = _per_line(len(pictures))
+    axes = part.subplots(math.ceil(len(pictures) / per_line), per_line, squeeze=False).ravel()
+    for axis, (title, picture) in zip(axes, pictures.items(), strict=False):
+        axis.set_title(title, fontsize=9, color=INK)
+        axis.set_axis_off()
+        axis.imshow(picture, interpolation="nearest")
+    for axis in axes[len(pictures) :]:
+        axis.remove()

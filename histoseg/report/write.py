@@ -1,23 +1,54 @@
 """From the records in a store to a table, its pictures and its page."""
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Protocol, runtime_checkable
 
-from histoseg.errors import DataError
-from histoseg.pipeline.plan import TOO_FEW, Plan, load_experiment
-from histoseg.report import fold_page, fold_records, page, records
-from histoseg.report.fields import mapping
-from histoseg.report.fold_records import Division, FoldRecord
-from histoseg.report.fold_spec import FoldTableSpec
-from histoseg.report.frame import Frame
-from histoseg.runs.config import AnyRun, FoldRun
-from histoseg.runs.names import record_key
+from histoseg.errors import OldRecordError
+from histoseg.records.read import read_record, refuse_old
+from histoseg.records.schema import Record
+from histoseg.report.layout import lay_out
+from histoseg.report.page import Report, write
+from histoseg.report.table import CellKey, TableSpec
+from histoseg.report.text import to_markdown
+from histoseg.runs import catalog
+from histoseg.shards.index import SourceIndex
+from histoseg.store.keys import is_record_key, record_key, records_folder
 from histoseg.store.objects import FileStore, Store
 
-AnyRecord = TypeVar("AnyRecord")
+logger = logging.getLogger(__name__)
+
+NOT_PLANNED = "too few structures are prepared"
+
+
+@runtime_checkable
+class PlannedRun(Protocol):
+    """The place of a run in the table."""
+
+    @property
+    def row(self) -> str: ...
+    @property
+    def column(self) -> str: ...
+    @property
+    def replicate(self) -> str: ...
+
+
+@runtime_checkable
+class PlannedExperiment(Protocol):
+    """What is to be reported: the runs of an experiment by name, and what the store holds of its sources."""
+
+    @property
+    def experiment(self) -> str: ...
+    @property
+    def cells(self) -> Mapping[str, PlannedRun]: ...
+    @property
+    def sources(self) -> Mapping[str, SourceIndex]: ...
+    @property
+    def available(self) -> Mapping[str, object]: ...
+    @property
+    def absent(self) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,103 +59,97 @@ class Written:
     page: Path
 
 
-def write_report(plan: Plan, store: Store, out: Path, *, command: str, omissions: Sequence[str] = ()) -> Written:
+def write_report(
+    plan: PlannedExperiment, store: Store, out: Path, *, command: str, omissions: Sequence[str] = ()
+) -> Written:
     """Build the report of a plan below `out`; cells without a record are shown with the reason.
 
     Args:
-        plan: The cells that are wanted.
-        store: Where their records lie.
+        plan: The runs that are wanted.
+        store: The store that holds their records.
         out: The report gets a folder of its own below it, named like the experiment.
         command: What to type to get it again.
-        omissions: What was left out and why, as far as the caller knows more than the store tells.
+        omissions: What was left out and why, if the caller knows more than the store shows.
+
+    Raises:
+        DataError: If a record is damaged. One of an earlier format is left out and counted.
+    """
+    module = catalog.load("histoseg.experiments", plan.experiment)
+    spec: TableSpec = module.SPEC
+    records, old = read_records(plan, store)
+    planned = replicates_of(plan.cells.values())
+
+    def why_missing(row: str, column: str) -> str:
+        is_planned = (row, "") in planned or (row, column) in planned
+        return str(module.why_missing(row, column, plan.available)) or ("" if is_planned else NOT_PLANNED)
+
+    table = lay_out(spec, records, planned, why_missing)
+    folder = out / plan.experiment
+    report = Report(
+        stem=plan.experiment,
+        command=command,
+        omissions=[*(omissions or [f"{name} is not in this store." for name in plan.absent]), *_warnings(plan), *old],
+        table=table,
+        read=store.get,
+        model=keep_model(table.records, store, folder / "model") if spec.keeps_model else "",
+    )
+    return Written(table=to_markdown(table), page=write(folder, report))
+
+
+def _warnings(plan: PlannedExperiment) -> list[str]:
+    return [warning for index in plan.sources.values() for warning in index.warnings]
+
+
+def read_records(plan: PlannedExperiment, store: Store) -> tuple[list[Record], list[str]]:
+    """The records of the runs that are finished, and a sentence about those of another format if there are any.
 
     Raises:
         DataError: If a record is damaged.
     """
-    run = plan.runs[0]
-    module = load_experiment(plan.experiment, run.scale)
-    absent = omissions or [f"{name} is not in this store." for name in plan.absent]
-    frame = Frame(
-        stem=plan.experiment,
-        command=command,
-        omissions=[*absent, *(warning for index in plan.sources.values() for warning in index.warnings)],
-    )
-    write = _write_folds if isinstance(module.SPEC, FoldTableSpec) else _write_tasks
-    return write(frame, module, plan, store, out / plan.experiment)
+    wanted = {record_key(plan.experiment, name) for name in plan.cells}
+    stored = [key for key in store.list(records_folder(plan.experiment)) if is_record_key(key)]
+    records, old = [], []
+    for key in (key for key in stored if key in wanted):
+        try:
+            records.append(read_record(store.get(key), f"{store.url}/{key}"))
+        except OldRecordError as error:
+            old.append(error)
+    if len(records) < len(wanted):  # What is missing may be there under the name that another format gave it.
+        old += filter(None, (_old(store, key) for key in stored if key not in wanted))
+    if not old:
+        return records, []
+    sentence = f"{len(old)} records of another format were left out; the first is {old[0]}."
+    logger.warning("%s", sentence)
+    return records, [sentence]
 
 
-def _write_tasks(frame: Frame, module: Any, plan: Plan, store: Store, folder: Path) -> Written:
-    report = page.Report(
-        frame=frame,
-        spec=module.SPEC,
-        records=list(read_records(plan, store, records.from_json)),
-        read=store.get,
-        missing={
-            address: reason
-            for address in module.SPEC.addresses
-            if (reason := module.why_missing(address.new_task, address.column, plan.sources))
-        },
-    )
-    return Written(table=report.markdown, page=page.write(folder, report))
+def _old(store: Store, key: str) -> OldRecordError | None:
+    try:
+        refuse_old(store.get(key), f"{store.url}/{key}")
+    except OldRecordError as error:
+        return error
+    return None
 
 
-def _write_folds(frame: Frame, module: Any, plan: Plan, store: Store, folder: Path) -> Written:
-    spec: FoldTableSpec = module.SPEC
-    found = list(read_records(plan, store, fold_records.from_json))
-    planned = divisions_of(plan.runs)
-    report = fold_page.FoldReport(
-        frame=frame,
-        spec=spec,
-        records=found,
-        read=store.get,
-        planned=planned,
-        missing={
-            place: reason
-            for place in spec.places
-            if (reason := module.why_missing(*place, plan.sources) or ("" if place.row in planned else TOO_FEW))
-        },
-        model=keep_model(fold_page.in_order(spec, found), store, folder / "model") if spec.keeps_model else "",
-    )
-    return Written(table=report.markdown, page=fold_page.write(folder, report))
-
-
-def read_records(plan: Plan, store: Store, read: Callable[[Mapping[str, Any], str], AnyRecord]) -> Iterator[AnyRecord]:
-    """The records of a plan's cells that are finished, each as `read` makes it of its values and its place.
-
-    Raises:
-        DataError: If one is damaged.
-    """
-    finished = set(store.list(f"records/{plan.experiment}/"))
-    for cell in plan.cells:
-        if (key := record_key(plan.experiment, cell)) in finished:
-            where = f"{store.url}/{key}"
-            try:
-                values = mapping(json.loads(store.get(key)))
-            except ValueError as error:
-                raise DataError(f"{where}: no record: {error}; delete it and evaluate the cell again") from error
-            yield read(values, where)
-
-
-def divisions_of(runs: Sequence[AnyRun]) -> dict[str, list[Division]]:
-    """The divisions that each row of a table over folds is trained on."""
-    found: dict[str, list[Division]] = {}
+def replicates_of(runs: Iterable[PlannedRun]) -> dict[CellKey, list[str]]:
+    """The replicates that each row and column is to have; several networks of one row may share a replicate."""
+    found: dict[CellKey, list[str]] = {}
     for run in runs:
-        if isinstance(run, FoldRun):
-            divisions = found.setdefault(run.row, [])
-            division = Division(run.train, run.test, run.seed)
-            divisions += [] if division in divisions else [division]
+        replicates = found.setdefault((run.row, run.column), [])
+        replicates += [] if run.replicate in replicates else [run.replicate]
     return found
 
 
-def keep_model(found: Sequence[FoldRecord], store: Store, folder: Path) -> str:
+def keep_model(records: Sequence[Record], store: Store, folder: Path) -> str:
     """Copy the network of the first record into a folder; returns its path, or "" if there is none.
 
     The description is removed first and written last, so that a folder with one is whole.
     """
-    if not found or store.size(f"{found[0].model_folder}/model.json") is None:
+    source = records[0].model if records else ""
+    if not source or store.size(f"{source}/model.json") is None:
         return ""
     kept = FileStore(folder)
     kept.delete("model.json")
     for name in ("model.safetensors", "model.json"):
-        kept.put(name, store.get(f"{found[0].model_folder}/{name}"))
+        kept.put(name, store.get(f"{source}/{name}"))
     return str(folder)

@@ -34,6 +34,11 @@ def record_key(experiment: str, run: str) -> str:
     return f"{records_folder(experiment)}{run}.json"
 
 
+def is_record_key(key: str) -> bool:
+    """Whether a key below records/ is that of a record; pictures lie deeper."""
+    return key.count("/") == 2 and key.endswith(".json")
+
+
 def panels_folder(experiment: str, run: str) -> str:
     """The pictures of a run's first scored images."""
     return f"{records_folder(experiment)}panels/{run}"

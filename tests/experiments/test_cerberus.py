@@ -127,6 +127,5 @@ def test_the_papers_numbers():
 @pytest.mark.parametrize("name", NAMES)
 def test_every_number_of_the_paper_has_a_place(name):
     spec = module(name).SPEC
-    assert {row for row, _ in spec.paper} <= set(spec.rows)
-    assert {column for _, column in spec.paper} <= set(spec.columns)
-    assert spec.paper_only <= set(spec.rows)
+    assert set(spec.paper.numbers) <= set(spec.keys)
+    assert spec.paper.only <= set(spec.rows)

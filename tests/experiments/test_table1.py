@@ -71,3 +71,8 @@ def test_all_others_are_those_that_are_there():
     sources = {name: ALL[name] for name in ("glas", "monuseg")}
     runs = table1.runs("laptop", 1, sources)
     assert {run.predecessors for run in runs if run.column == "all_others" and run.new_task == "glas"} == {("monuseg",)}
+
+
+def test_every_number_of_the_paper_has_a_place():
+    assert set(table1.SPEC.paper.numbers) == set(table1.SPEC.keys)
+    assert table1.SPEC.paper.score[0] == "miou_reference"

@@ -1,6 +1,6 @@
-"""The exporter on a real S3 server, and what it makes of records and of what is none."""
+"""The exporter: its metrics of whole, old and damaged records, and a store that fails, hangs and comes back."""
 
-import json
+import math
 import re
 import shutil
 import signal
@@ -15,10 +15,15 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from histoseg.errors import DataError, StorageError
+from histoseg import cli
+from histoseg.errors import StorageError
+from histoseg.records.endpoint import listening
+from histoseg.records.exporter import Records
+from histoseg.records.schema import StageRecord
+from histoseg.store.keys import record_key
 from histoseg.store.objects import connect
-from tests.report.fold_records import make_fold_record
-from tests.report.records import make_record
+from ray_jobs import local_store
+from tests.report.records import make_fold_record, make_record
 
 NEEDS_PROMTOOL = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is not installed: Debian's package prometheus has it"
@@ -32,21 +37,27 @@ def store(tmp_path):
 
 def put(store, *records):
     for record in records:
-        key = f"records/{record['run']['experiment']}/{record['cell']}.json"
-        assert store.put_if_absent(key, json.dumps(record).encode())
+        key = record_key(record.experiment, record.name)
+        assert store.put_if_absent(key, record.model_dump_json().encode())
+
+
+def changed(record, **changes):
+    return record.model_copy(update=changes)
 
 
 def watch(store, fresh_s=60.0, hung_s=900.0):
-    from histoseg.records.exporter import Records
-
     return Records(store, fresh_s, hung_s)
+
+
+def registry_of(records):
+    registry = CollectorRegistry()
+    registry.register(records)
+    return registry
 
 
 def shown(records):
     """What Prometheus would read, by series."""
-    registry = CollectorRegistry()
-    registry.register(records)
-    return series(generate_latest(registry).decode())
+    return series(generate_latest(registry_of(records)).decode())
 
 
 def series(text):
@@ -73,9 +84,9 @@ class Counting:
 def test_scores_are_means_over_the_cells_of_a_method_and_task(store):
     put(
         store,
-        make_record("glas", "monuseg", miou=0.5),
-        make_record("glas", "breastpathq", miou=0.6),
-        make_record("glas", "monuseg", "transfer", miou=0.25),
+        make_record("glas", "monuseg", miou_pooled=0.5),
+        make_record("glas", "breastpathq", miou_pooled=0.6),
+        make_record("glas", "monuseg", "transfer", miou_pooled=0.25),
     )
     (records := watch(store)).refresh()
     found = shown(records)
@@ -88,7 +99,7 @@ def test_scores_are_means_over_the_cells_of_a_method_and_task(store):
     assert found["histoseg_store_read_seconds"] > 0
 
 
-def test_a_run_over_folds_is_known_by_its_row_and_structures(store):
+def test_a_run_without_a_column_is_known_by_its_row_and_structures(store):
     put(store, make_fold_record("together", structures=("gland", "tissue"), pq=0.5))
     (records := watch(store)).refresh()
     found = {
@@ -96,7 +107,7 @@ def test_a_run_over_folds_is_known_by_its_row_and_structures(store):
         for name, value in shown(records).items()
         if name.startswith("histoseg_score")
     }
-    # As tests/report/fold_records.py writes them; counts of images, lists and what is undefined are no scores.
+    # As make_fold_record writes them; sizes, scores of classes and undefined scores are left out.
     assert found == {
         ("together", "pq", "gland"): 0.5,
         ("together", "dice", "gland"): 0.7,
@@ -109,8 +120,10 @@ def test_a_run_over_folds_is_known_by_its_row_and_structures(store):
     }
 
 
-def test_a_score_that_is_undefined_is_left_out(store):
-    put(store, make_record("glas", miou=0.5) | {"scores": {"miou_pooled": None, "miou_present": 0.25}})
+def test_undefined_scores_and_intervals_are_left_out(store):
+    put(
+        store, changed(make_record("glas"), scores={"miou_pooled": math.nan, "miou_present": 0.25, "interval_low": 0.2})
+    )
     (records := watch(store)).refresh()
     assert [name for name in shown(records) if "metric=" in name] == [
         'histoseg_score{experiment="table1",method="maml",metric="miou_present",scale="laptop",task="glas"}'
@@ -119,10 +132,10 @@ def test_a_score_that_is_undefined_is_left_out(store):
 
 def test_time_of_a_shared_training_counts_once(store):
     """Two cells of 60 s of one training, each with 10 s of its own, on two GPUs."""
-    shared = {"gpu_seconds": 140.0, "world_size": 2, "device": "GPU", "pretraining": "same"}
-    first = {**make_record("glas", "monuseg"), **shared, "seconds": {"pretrain": 60.0, "refine": 10.0}}
-    second = {**make_record("digestpath", "monuseg"), **shared, "seconds": {"pretrain": 60.0, "refine": 10.0}}
-    put(store, first, second)
+    for task in ("glas", "digestpath"):
+        stages = (StageRecord(stage="same", label="pretrain"), StageRecord(stage=f"of {task}", label="refine"))
+        times = {"seconds": {"pretrain": 60.0, "refine": 10.0}, "gpu_seconds": 140.0, "world_size": 2}
+        put(store, changed(make_record(task, "monuseg"), stages=stages, **times))
     (records := watch(store)).refresh()
     # (60 + 10 + 10) s x 2 GPUs
     assert shown(records)['histoseg_gpu_seconds{experiment="table1",method="maml"}'] == 160
@@ -131,8 +144,8 @@ def test_time_of_a_shared_training_counts_once(store):
 def test_the_latest_record_is_told(store):
     put(
         store,
-        {**make_record("glas"), "finished_at": "2026-03-01T12:00:00Z"},
-        {**make_record("digestpath"), "finished_at": "2026-03-02T12:00:00Z"},
+        changed(make_record("glas"), finished_at="2026-03-01T12:00:00Z"),
+        changed(make_record("digestpath"), finished_at="2026-03-02T12:00:00Z"),
     )
     (records := watch(store)).refresh()
     # `date -u -d 2026-03-02T12:00:00Z +%s`
@@ -145,16 +158,16 @@ def test_a_record_is_read_once_and_forgotten_when_it_is_gone(store):
     records.refresh()
     put(store, second := make_record("digestpath"))
     records.refresh()
-    assert counting.asked == [f"records/table1/{record['cell']}.json" for record in (first, second)]
-    store.delete(f"records/table1/{first['cell']}.json")
+    assert counting.asked == [record_key("table1", record.name) for record in (first, second)]
+    store.delete(record_key("table1", first.name))
     records.refresh()
     assert shown(records)['histoseg_records{experiment="table1"}'] == 1
 
 
 def test_pictures_are_no_records(store):
     put(store, record := make_record("glas"))
-    store.put(f"records/table1/panels/{record['cell']}/a.json", b"no record")
-    store.put(f"records/table1/{record['cell']}.png", b"no record")
+    store.put(f"records/table1/panels/{record.name}/a.json", b"no record")
+    store.put(f"records/table1/{record.name}.png", b"no record")
     (records := watch(store)).refresh()
     assert shown(records)["histoseg_records_damaged"] == 0
 
@@ -162,13 +175,13 @@ def test_pictures_are_no_records(store):
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b'{"format": 1', "no record: Expecting"),
-        (b"\xff\xfe\x00", "no record"),
-        (b"[1, 2]", "no record: an object"),
-        (b'{"format": 7}', "field format is 7; expected a record of format 1"),
+        (b'{"format": 2', "not a record: Invalid JSON"),
+        (b"\xff\xfe\x00", "not a record"),
+        (b"[1, 2]", "not a record"),
+        (b'{"format": 2}', "field name is missing"),
     ],
 )
-def test_what_is_damaged_is_counted_told_once_and_stops_nothing(store, caplog, body, reason):
+def test_a_damaged_record_is_counted_logged_once_and_stops_nothing(store, caplog, body, reason):
     store.put("records/table1/0damaged.json", body)
     put(store, make_record("glas"))
     records = watch(store)
@@ -185,24 +198,30 @@ def test_what_is_damaged_is_counted_told_once_and_stops_nothing(store, caplog, b
 
 def test_what_was_damaged_counts_once_it_is_mended(store):
     record = make_record("glas")
-    key = f"records/table1/{record['cell']}.json"
+    key = record_key("table1", record.name)
     store.put(key, b"{")
     (records := watch(store)).refresh()
-    store.put(key, json.dumps(record).encode())
+    store.put(key, record.model_dump_json().encode())
     records.refresh()
     assert shown(records)["histoseg_records_damaged"] == 0
     assert shown(records)['histoseg_records{experiment="table1"}'] == 1
 
 
-def test_a_time_that_is_none_is_damage():
-    from histoseg.records.exporter import read_entry
-
-    with pytest.raises(DataError, match="a/key: no record"):
-        read_entry(json.dumps({**make_record("glas"), "finished_at": "yesterday"}).encode(), "a/key")
+def test_records_of_another_format_are_counted_apart_and_read_once(store, caplog):
+    store.put(key := record_key("table1", "0old"), b'{"format": 1, "cell": "0old"}')
+    put(store, make_record("glas"))
+    records = watch(counting := Counting(store))
+    for _ in range(3):
+        records.refresh()
+    found = shown(records)
+    assert (found["histoseg_records_old"], found["histoseg_records_damaged"]) == (1, 0)
+    assert found['histoseg_records{experiment="table1"}'] == 1
+    assert counting.asked.count(key) == 1
+    assert [entry.message for entry in caplog.records] == [f"{key}: record of format 1; evaluate the cell again"]
 
 
 def test_a_store_that_fails_is_down_and_what_is_known_stays(store, monkeypatch):
-    put(store, make_record("glas", miou=0.5))
+    put(store, make_record("glas"))
     (records := watch(store)).refresh()
 
     def fail(prefix=""):
@@ -233,9 +252,7 @@ def test_a_store_that_was_not_read_yet_is_down(store):
 def test_prometheus_own_linter_has_no_complaint(store):
     put(store, make_record("glas"), make_fold_record())
     (records := watch(store)).refresh()
-    registry = CollectorRegistry()
-    registry.register(records)
-    text = generate_latest(registry)
+    text = generate_latest(registry_of(records))
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
@@ -301,17 +318,15 @@ def health(port):
             return error.code, error.read().decode()
 
 
-def test_a_reading_that_does_not_end_is_told_to_whoever_restarts_what_hangs(store):
-    from histoseg.records.exporter import listening
-
+def test_health_fails_while_reading_hangs(store):
     put(store, make_record("glas"))
     records = watch(waiting := Waiting(store), hung_s=0.5)
     reader = threading.Thread(target=records.refresh)
-    with listening(records, "127.0.0.1", 0) as port:
+    with listening(registry_of(records), lambda: records.is_hung, "127.0.0.1", 0) as port:
         assert health(port) == (200, "ok\n")
         reader.start()
         time.sleep(0.6)
-        assert health(port) == (503, "nothing is read any more; start this process again\n")
+        assert health(port) == (503, "reading has stopped; restart this process\n")
         assert "histoseg_store_up 0.0" in ask(f"http://127.0.0.1:{port}/metrics")
         waiting.may_answer.set()
         reader.join()
@@ -347,10 +362,10 @@ def test_a_store_that_is_down_does_not_hang(store, monkeypatch):
 
 
 def test_a_port_that_is_taken_is_told(store, capsys):
-    from histoseg import cli
-    from histoseg.records.exporter import listening
-
-    with listening(watch(store), "127.0.0.1", 0) as port, pytest.raises(SystemExit) as ended:
+    with (
+        listening(registry_of(watch(store)), lambda: False, "127.0.0.1", 0) as port,
+        pytest.raises(SystemExit) as ended,
+    ):
         cli.main(["exporter", "--store", store.url, "--port", str(port)])
     assert ended.value.code == 1
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in capsys.readouterr().err
@@ -365,16 +380,13 @@ def test_no_torch_is_loaded(store):
 
 @pytest.mark.slow
 def test_an_s3_server_that_goes_and_comes_back(tmp_path, monkeypatch):
-    """Records that the pipeline's own function puts, read from SeaweedFS that stops and starts again."""
-    from histoseg.records.write import put_record
-    from ray_jobs import local_store
-
+    """Records are read from SeaweedFS that stops and starts again."""
     ports = local_store._free_ports()
     monkeypatch.setattr(local_store, "_free_ports", lambda: ports)  # The exporter's pod is not told another address.
     recorded = 'histoseg_records{experiment="table1"}'
     with ExitStack() as server, ExitStack() as others:
         served = server.enter_context(local_store.local_store(tmp_path))
-        put_record(make_record("glas"), "table1", connect(f"{served.url}/part"), "")
+        put(connect(f"{served.url}/part"), make_record("glas"))
         process, address = others.enter_context(exporter(f"{served.url}/part"))
         assert wait_for(address, "histoseg_store_up", 1)[recorded] == 1
         server.close()

@@ -5,27 +5,20 @@ import cv2
 import numpy as np
 import pytest
 
-from histoseg.errors import DataError
-from tests.report.records import make_record, read_panel
-from tests.report.table_of_four import make_spec
-from tests.report.test_tables import load
+from histoseg.report.curves import draw_losses, draw_validation, loss_plots
+from histoseg.report.drawing import COLOURS, colours_of, sizes_of
+from histoseg.report.figures import dot_plots, draw_scores, score_figures
+from histoseg.report.layout import lay_out
+from histoseg.report.table import NO_PAPER
+from tests.report.records import SHOTS_RECORDS, make_fold_record, make_record
+from tests.report.specs import make_folds_spec, make_pairs_spec, make_shots_spec
+from tests.report.test_table import folds, pairs, three
 
 
 @pytest.fixture(scope="module")
-def spec():
-    return make_spec()
-
-
-@pytest.fixture(scope="module")
-def records():
-    return load(*(make_record(*address, with_panels=True) for address in make_spec().addresses[:4]))
-
-
-@pytest.fixture(scope="module")
-def cells(spec, records):
-    from histoseg.report.cells import collect_cells
-
-    return collect_cells(spec, records)
+def finished_pairs():
+    spec = make_pairs_spec()
+    return lay_out(spec, [make_record(row, *column.split(".")) for row, column in spec.keys[:4]])
 
 
 def pixels(png):
@@ -38,29 +31,91 @@ def has_colour(picture, colour):
     return (picture == tuple(bytes.fromhex(colour[1:]))).all(axis=-1).any()
 
 
-def test_figures_are_pictures_with_every_method(spec, records, cells):
-    from histoseg.report import figures
-    from histoseg.report.drawing import METHOD_COLOURS
-
-    for png in (
-        figures.draw_comparison(spec, cells),
-        figures.draw_refinement(spec, records),
-        figures.draw_pretraining(spec, records),
-    ):
-        for colour in METHOD_COLOURS[:2]:
+def test_figures_show_every_method(finished_pairs):
+    (scores,) = draw_scores(finished_pairs).values()
+    for png in (scores, draw_losses(finished_pairs), draw_validation(finished_pairs)):
+        for colour in COLOURS[:2]:
             assert has_colour(pixels(png), colour)
 
 
-def test_figures_stand_without_paper_curves_or_intervals(spec):
-    from histoseg.report import figures
-    from histoseg.report.cells import collect_cells
+def test_rows_have_plots_where_columns_are_compared(finished_pairs):
+    (line,) = dot_plots(finished_pairs, list(finished_pairs.spec.columns))
+    assert [plot.title for plot in line] == ["Glands", "Nuclei"]
+    assert [label for label, _ in line[0].lines] == ["All others", "Nuclei only"]
+    # Nuclei after nuclei cannot be.
+    assert line[1].lines == (("All others", (("monuseg", "all_others.maml"), ("monuseg", "all_others.transfer"))),)
 
-    raw = make_record(interval=(float("nan"), float("nan")))
-    few = load({**raw, "pretrain_curve": [], "refine_curve": []})
-    bare = make_spec(paper={})
-    pixels(figures.draw_comparison(bare, collect_cells(bare, few)))
-    pixels(figures.draw_refinement(bare, few))
-    pixels(figures.draw_pretraining(bare, few))
+
+def test_columns_have_plots_where_rows_are_compared():
+    table = folds()
+    assert score_figures(table) == {
+        "scores-gland": ["test.gland.pq", "external.gland.pq"],
+        "scores-lumen": ["test.lumen.pq"],
+        "scores-tissue": ["test.tissue.map"],
+    }
+    (line,) = dot_plots(table, ["test.gland.pq", "external.gland.pq"])
+    assert [plot.title for plot in line] == ["Gland PQ · cross-validation", "Gland PQ · external test set"]
+    assert [label for label, _ in line[0].lines] == ["Alone", "Quoted-Net", "Together"]
+    assert line[0].keys == tuple((row, "test.gland.pq") for row in ("alone", "quoted", "together"))
+
+
+def test_figures_of_scores_are_named_by_structure():
+    assert set(draw_scores(folds(*three("together", (0.4, 0.5, 0.9))))) == {
+        "scores-gland",
+        "scores-lumen",
+        "scores-tissue",
+    }
+
+
+def test_figures_stand_without_paper_curves_intervals_or_finished_rows():
+    few = make_record(interval_low=float("nan"), interval_high=float("nan")).model_copy(update={"stages": ()})
+    table = pairs(few, paper=NO_PAPER)
+    (scores,) = draw_scores(table).values()
+    assert has_colour(pixels(scores), COLOURS[0])
+    assert draw_losses(table) is None
+    assert draw_validation(table) is None
+    alone = folds(make_fold_record("alone", structures=("gland",)), paper=NO_PAPER, baseline=None)
+    assert has_colour(pixels(draw_scores(alone)["scores-gland"]), COLOURS[0])
+
+
+def test_scores_over_numbers_are_curves():
+    """With a curve in it, there is more of a row's colour than the legend has."""
+    spec = make_shots_spec()
+
+    def count(records, colour):
+        (png,) = draw_scores(lay_out(spec, records)).values()
+        return (pixels(png) == tuple(bytes.fromhex(colour[1:]))).all(axis=-1).sum()
+
+    first, second, other = COLOURS[:3]
+    assert count(SHOTS_RECORDS, first) > count([], first) > 0
+    assert count(SHOTS_RECORDS, second) > count(SHOTS_RECORDS[:-2], second) == count([], second)
+    assert count(SHOTS_RECORDS, other) == 0
+
+
+def test_a_shared_training_is_drawn_once(finished_pairs):
+    plots = loss_plots(finished_pairs)
+    # The predecessors "all others" are other ones for each new task, so there are two plots of them.
+    assert list(plots) == ["All others", "Nuclei only"]
+    assert [line for line, _ in plots["Nuclei only"]] == ["MAML", "TransferL"]
+    spec = make_pairs_spec()
+    both = lay_out(spec, [make_record("glas", "all_others"), make_record("monuseg", "all_others"), make_record()])
+    assert list(loss_plots(both)) == ["All others · Glands", "Nuclei only", "All others · Nuclei"]
+
+
+def test_losses_of_ways_to_train():
+    record = make_fold_record("together")
+    subtyping = record.stages[0].model_copy(update={"stage": "subtyping", "label": "subtype"})
+    table = folds(
+        record.model_copy(update={"stages": (*record.stages, subtyping)}),
+        make_fold_record("alone", structures=("gland",)),
+        make_fold_record("alone", structures=("lumen",)),
+    )
+    assert {title: [line for line, _ in lines] for title, lines in loss_plots(table).items()} == {
+        "Alone": ["gland", "lumen"],
+        "Together": ["gland, lumen"],
+        "Together (subtype)": ["gland, lumen"],
+    }
+    assert has_colour(pixels(draw_losses(table)), COLOURS[2])
 
 
 def test_figures_use_no_pyplot():
@@ -69,72 +124,12 @@ def test_figures_use_no_pyplot():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_same_records_give_the_same_bytes(spec, cells):
-    from histoseg.report.figures import draw_comparison
-
-    assert draw_comparison(spec, cells) == draw_comparison(spec, cells)
+def test_the_same_records_give_the_same_bytes(finished_pairs):
+    assert draw_scores(finished_pairs) == draw_scores(finished_pairs)
 
 
-def test_panels_show_image_and_maps(spec, cells):
-    from histoseg.report.panels import BACKGROUND_COLOUR, CLASS_COLOURS, IGNORE_COLOUR, draw_panels
-
-    picture = pixels(draw_panels(spec, cells, read_panel))
-    for colour in (BACKGROUND_COLOUR, CLASS_COLOURS[0], IGNORE_COLOUR):
-        assert has_colour(picture, colour)
-
-
-def test_panels_of_an_image_that_both_methods_show(spec):
-    from histoseg.report.cells import collect_cells
-    from histoseg.report.panels import draw_panels
-
-    maml, transfer = (make_record(method=method, with_panels=True) for method in ("maml", "transfer"))
-    maml["panels"].insert(0, {**maml["panels"][0], "key": "only-maml", "image": "panels/glas-009/image.png"})
-    asked = []
-
-    def read(key):
-        asked.append(key)
-        return read_panel(key)
-
-    assert draw_panels(spec, collect_cells(spec, load(maml, transfer)), read) is not None
-    assert set(asked) == {*maml["panels"][1].values(), *transfer["panels"][0].values()} - {"glas-000"}
-
-
-def test_without_panels_there_is_no_figure(spec):
-    from histoseg.report.cells import collect_cells
-    from histoseg.report.panels import draw_panels
-
-    assert draw_panels(spec, collect_cells(spec, load(make_record())), read_panel) is None
-
-
-@pytest.mark.parametrize("body", [b"", b"no picture"])
-def test_a_damaged_panel_is_named(spec, cells, body):
-    from histoseg.report.panels import draw_panels
-
-    with pytest.raises(DataError, match=r"panels/glas-000/truth.png: .* no 8-bit PNG"):
-        draw_panels(spec, cells, lambda key: body if key.endswith("truth.png") else read_panel(key))
-
-
-def test_a_coloured_label_map_is_refused(spec, cells):
-    from histoseg.report.panels import draw_panels
-
-    with pytest.raises(DataError, match="a label map has one channel, this picture has 3"):
-        draw_panels(spec, cells, lambda key: read_panel("panels/glas-000/image.png"))
-
-
-def test_paint_leaves_class_0_dark_and_repeats_its_palette():
-    from histoseg.report.panels import paint
-
-    painted = paint(np.array([[0, 1, 8, 255]], np.uint8))[0].tolist()
-    assert painted[0] == [0x16, 0x19, 0x1D]
-    assert painted[1] == painted[2] == [0xE6, 0x9F, 0x00]
-    assert painted[3] == [0x8A, 0x8F, 0x96]
-
-
-@pytest.mark.parametrize("wrong", [np.zeros((2, 2), np.int64), np.zeros((2, 2, 3), np.uint8)])
-def test_paint_refuses_another_shape_or_dtype(wrong):
-    from jaxtyping import TypeCheckError
-
-    from histoseg.report.panels import paint
-
-    with pytest.raises(TypeCheckError):
-        paint(wrong)
+def test_lines_of_axes_and_colours():
+    assert sizes_of(5, 4) == [4, 1]
+    assert sizes_of(2, 4) == [2]
+    assert colours_of("abcdefga") == dict(zip("abcdefg", (*COLOURS, COLOURS[0]), strict=True))
+    assert make_folds_spec().structure("test.gland.pq") == "gland"

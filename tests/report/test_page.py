@@ -1,13 +1,22 @@
 import base64
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
 
-from tests.report.records import make_record, read_panel
-from tests.report.table_of_four import make_spec
-from tests.report.test_tables import load
+from histoseg.report.layout import lay_out
+from histoseg.report.origin import format_seconds, say_origin
+from histoseg.report.page import Report, to_html, to_sections, write
+from tests.report.records import (
+    SHOTS_RECORDS,
+    make_fold_record,
+    make_record,
+    read_class_panel,
+    read_object_panel,
+)
+from tests.report.specs import make_folds_spec, make_pairs_spec, make_shots_spec
 
 VOID = {"meta", "img", "br"}
 
@@ -47,39 +56,63 @@ def parse(html):
     return page
 
 
-def make_report(*raws, omissions=(), **changes):
-    from histoseg.report.frame import Frame
-    from histoseg.report.page import Report
+def make_report(spec, *records, **changes):
+    report = Report(
+        stem="table",
+        command="histoseg report table && echo <done>",
+        omissions=["CRAG is left out: <reason>."],
+        table=lay_out(spec, records),
+        read=read_object_panel if spec.compared == "rows" else read_class_panel,
+    )
+    return replace(report, **changes)
 
-    fields = {
-        "frame": Frame(stem="table1", command="histoseg report table1 && echo <done>", omissions=omissions),
-        "spec": make_spec(),
-        "records": load(*raws),
-        "read": read_panel,
-    }
-    return Report(**{**fields, **changes})
+
+def pairs_report(**changes):
+    spec = make_pairs_spec()
+    return make_report(
+        spec, *(make_record(row, *column.split("."), with_panels=True) for row, column in spec.keys[:4]), **changes
+    )
+
+
+def folds_report(**changes):
+    alone = [
+        make_fold_record("alone", i, structures=(structure,)) for i in range(3) for structure in ("gland", "lumen")
+    ]
+    together = [make_fold_record("together", i, structures=("gland", "lumen", "tissue")) for i in range(3)]
+    return make_report(make_folds_spec(), *alone, *together, **changes)
+
+
+def shots_report(**changes):
+    return make_report(make_shots_spec(), *SHOTS_RECORDS, **changes)
+
+
+REPORTS = {"pairs": pairs_report, "folds": folds_report, "shots": shots_report}
+FIGURES = {
+    "pairs": {"scores", "panels", "validation", "losses"},
+    "folds": {"scores-gland", "scores-lumen", "scores-tissue", "panels", "losses"},
+    "shots": {"scores"},
+}
+
+
+@pytest.fixture(scope="module", params=REPORTS)
+def kind(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def raws():
-    return [make_record(*address, with_panels=True) for address in make_spec().addresses[:4]]
-
-
-@pytest.fixture(scope="module")
-def html(raws, tmp_path_factory):
-    from histoseg.report.page import write
-
+def html(kind, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report") / "new"
-    path = write(folder, make_report(*raws, omissions=["Gleason is left out: <reason>."]))
+    path = write(folder, REPORTS[kind]())
     assert path == folder / "index.html"
-    figures = {f"table1-{name}.png" for name in ("comparison", "panels", "refinement", "pretraining")}
+    figures = {f"table-{name}.png" for name in FIGURES[kind]}
     # Nothing half written is left behind.
-    assert {file.name for file in folder.iterdir()} == {"index.html", "table1.md", "table1.csv", *figures}
+    assert {file.name for file in folder.iterdir()} == {"index.html", "table.md", "table.csv", *figures}
     return path.read_text(encoding="utf-8")
 
 
 def test_the_page_is_well_formed_and_its_headings_nest(html):
     page = parse(html)
+    assert html.startswith("<!doctype html>")
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -101,9 +134,9 @@ def test_the_page_loads_nothing_from_elsewhere(html):
     assert "@import" not in html
 
 
-def test_all_figures_are_embedded_with_a_text_in_their_place(html):
+def test_all_figures_are_embedded_with_a_text_in_their_place(kind, html):
     images = parse(html).all("img")
-    assert len(images) == 4
+    assert len(images) == len(FIGURES[kind])
     for image in images:
         assert base64.b64decode(image["src"].partition(",")[2], validate=True).startswith(b"\x89PNG")
         assert len(image["alt"]) > 40
@@ -111,79 +144,164 @@ def test_all_figures_are_embedded_with_a_text_in_their_place(html):
 
 def test_tables_scroll_and_name_their_heads(html):
     page = parse(html)
-    assert len(page.all("table")) == len([a for a in page.all("div") if a.get("class") == "scroll"]) > 3
+    assert len(page.all("table")) == len([a for a in page.all("div") if a.get("class") == "scroll"]) >= 3
     assert all("scope" in attrs for attrs in page.all("th"))
 
 
-def test_the_page_says_what_it_is_of(html, raws):
-    text = parse(html).text
+def test_every_report_says_what_it_is_of(kind, html):
+    text, report = parse(html).text, REPORTS[kind]()
     assert "Demo data drawn by the program: these numbers say nothing about tissue." in text
+    assert "CRAG is left out: <reason>." in text
+    assert "histoseg report table && echo <done>" in text
+    for record in report.table.records:
+        known = (record.name, record.stages[0].stage, record.git_commit, *record.checksums.values(), record.model)
+        assert all(word in text for word in known)
+
+
+HEADINGS = {
+    "pairs": [
+        *("Results", "Cell by cell", "Image, annotation, prediction", "How training went", "What to know"),
+        *("Class by class", "Three ways to average", "Where the networks lie", "What was left out, and why"),
+        *("Where the numbers come from", "How to get them again"),
+    ],
+    "folds": [
+        *("Results", "Cell by cell", "Image, annotation, prediction", "How training went", "What to know"),
+        *("Class by class", "Where the networks lie", "What was left out, and why"),
+        *("Where the numbers come from", "How to get them again"),
+    ],
+    "shots": [
+        *("Results", "Cell by cell", "Where the networks lie", "What was left out, and why"),
+        *("Where the numbers come from", "How to get them again"),
+    ],
+}
+
+
+def test_sections_without_content_are_left_out(kind, html):
+    assert re.findall("<h2 .*>(.*)</h2>", html) == HEADINGS[kind]
+    assert re.findall('<li><a href="#.*">(.*)</a>', html) == HEADINGS[kind]
+
+
+def test_a_page_of_pairs():
+    text = parse(to_html((report := pairs_report()).table, to_sections(report))).text
     assert "4 of 6 cells are finished, at the laptop scale." in text
-    assert "Gleason is left out: <reason>." in text
-    assert "histoseg report table1 && echo <done>" in text
-    assert "not finished: Nuclei after All others, MAML; Nuclei after All others, TransferL." in text
-    for raw in raws:
-        for known in (raw["cell"], raw["pretraining"], raw["git_commit"], *raw["checksums"].values()):
-            assert known in text
+    assert "not finished: Nuclei, All others, MAML; Nuclei, All others, TransferL." in text
+    assert "Glands: IoU of each class, mean over seeds Column background gland All others, MAML 0." in text
+    assert "New task Predecessors Method Pooled Reference Present Majority Paper Replicates Glands All others" in text
+
+
+def test_a_page_of_folds():
+    text = parse(to_html((report := folds_report()).table, to_sections(report))).text
+    assert "7 of 8 cells are finished, at the laptop scale." in text
+    assert "A note <to> be read." in text
+    assert "not finished: Alone, Cross-validation, Tissue mAP." in text
+    # The mean of three equal divisions; the third class is in no truth.
+    assert (
+        "Tissue, cross-validation: average precision of each class, mean over divisions of the folds and seeds" in text
+    )
+    assert "background stroma adipose Together 0.250 0.750 —" in text
+    assert "9, of 9 trainings" in text
+
+
+def test_classes_are_averaged_over_replicates_that_have_them():
+    first, second = make_record(), make_record(seed=1)
+    first = first.model_copy(update={"per_class": {"iou": {"background": 0.5, "gland": float("nan")}}})
+    second = second.model_copy(update={"per_class": {"iou": {"background": 0.7, "gland": 0.2}}})
+    report = make_report(make_pairs_spec(), first, second)
+    (listing,) = next(section for section in to_sections(report) if section.name == "classes").listings
+    assert listing.rows == [("Nuclei only, MAML", "0.600", "0.200")]
+
+
+def test_the_three_averages():
+    scores = {"miou_pooled": 0.5, "miou_reference": 0.4, "miou_present": 0.45, "majority_miou_pooled": 0.25}
+    report = make_report(make_pairs_spec(), make_record(**scores), make_record("glas", "all_others", seed=3, **scores))
+    (listing,) = next(section for section in to_sections(report) if section.name == "averages").listings
+    assert listing.rows == [
+        ("Glands", "All others", "MAML", "0.500", "0.400", "0.450", "0.250", "—", "seed 3"),
+        ("Glands", "Nuclei only", "MAML", "0.500", "0.400", "0.450", "0.250", "0.563", "seed 0"),
+    ]
 
 
 def test_names_are_escaped():
-    from histoseg.report.page import to_html
-
-    raw = make_record()
-    raw["task"]["classes"] = ["<script>alert(1)</script>", 'a"b&c']
-    raw["device"] = "<b>cpu</b>"
-    raw["git_commit"] = "<i>"
-    spec = make_spec(title="<u>", rows={"glas": "<Glands>"}, methods={"maml": "M<", "transfer": "T&"}, citation="<a>")
-    page = parse(to_html(make_report(raw, spec=spec), {}))
-    assert not {"script", "b", "i", "u", "glands"} & {tag for tag, _ in page.tags}
+    record = make_record().model_copy(
+        update={
+            "device": "<b>cpu</b>",
+            "git_commit": "<i>",
+            "per_class": {"iou": {"<script>alert(1)</script>": 0.5, 'a"b&c': 0.5}},
+        }
+    )
+    spec = make_pairs_spec(title="<u>", rows={"glas": "<Glands>", "monuseg": "<s>"})
+    report = make_report(spec, record, model="<kbd>")
+    page = parse(to_html(report.table, to_sections(report)))
+    assert not {"script", "b", "i", "u", "s", "glands", "kbd"} & {tag for tag, _ in page.tags}
     assert '<script>alert(1)</script> a"b&c' in page.text
 
 
 def test_the_better_method_is_bold():
-    from histoseg.report.page import to_html
+    report = make_report(
+        make_pairs_spec(), make_record(miou_pooled=0.5), make_record(method="transfer", miou_pooled=0.4)
+    )
+    html = to_html(report.table, to_sections(report))
+    assert '<strong class="score">0.500</strong>' in html
+    assert '<span class="score">0.400</span>' in html
 
-    html = to_html(make_report(make_record(miou=0.5), make_record(method="transfer", miou=0.4)), {})
-    assert "<strong>0.500</strong>" in html
-    assert "<strong>0.400</strong>" not in html
 
-
-def test_a_report_of_nothing_says_so(tmp_path):
-    from histoseg.report.page import write
-
-    text = parse(write(tmp_path, make_report()).read_text(encoding="utf-8")).text
+@pytest.mark.parametrize(("spec", "cells"), [(make_pairs_spec(), 6), (make_folds_spec(), 8), (make_shots_spec(), 4)])
+def test_a_report_of_nothing_says_so(spec, cells, tmp_path):
+    text = parse(write(tmp_path, make_report(spec)).read_text(encoding="utf-8")).text
     assert "Nothing is finished yet: there are no numbers." in text
-    assert "0 of 6 cells are finished." in text
+    assert f"0 of {cells} cells are finished." in text
+    assert {file.name for file in tmp_path.iterdir()} == {"index.html", "table.md", "table.csv"}
+
+
+def test_nothing_left_out_is_said():
+    report = shots_report(omissions=())
+    assert "Nothing: every cell of the table has a result." in parse(to_html(report.table, to_sections(report))).text
+
+
+def test_a_table_of_one_row_has_no_figure_of_scores():
+    report = make_report(make_folds_spec(rows={"together": "Together"}), make_fold_record())
+    assert {picture.name for section in to_sections(report) for picture in section.pictures} == {"panels", "losses"}
+
+
+def test_the_caption_of_scores_explains_what_is_drawn():
+    def caption(report):
+        return next(section for section in to_sections(report) if section.name == "scores").pictures[0].caption
+
+    assert caption(pairs_report()) == (
+        "Large marks are means over seeds, small dots single replicates, lines the 95 % bootstrap interval over test "
+        "images. The dotted line is a predictor that always answers the most frequent class."
+    )
+    assert caption(folds_report()) == (
+        "Large marks are means over divisions of the folds and seeds, small dots single replicates. "
+        "Otsu's threshold is what a program scores that has learned nothing."
+    )
+    assert caption(shots_report()) == "Large marks are means over seeds, bars their standard deviation."
+
+
+def test_a_kept_network_comes_with_the_command_that_uses_it():
+    report = folds_report(model="results/cerberus/model")
+    command = "histoseg predict IMAGE --model results/cerberus/model --out predictions"
+    assert command in parse(to_html(report.table, to_sections(report))).text
+    assert "histoseg predict" not in parse(to_html(report.table, to_sections(folds_report()))).text
 
 
 @pytest.mark.parametrize(
     ("origins", "statement"),
     [
         ({"glas": "raw", "monuseg": "raw"}, "Real images: glas, monuseg."),
-        ({"glas": "raw", "monuseg": "demo"}, "Not all data are real (demo: monuseg; raw: glas)"),
+        (
+            {"glas": "raw", "monuseg": "demo"},
+            "Not all data are real (demo: monuseg; raw: glas): a number that involves demo data says nothing about "
+            "tissue.",
+        ),
     ],
 )
 def test_real_and_mixed_data_are_told_apart(origins, statement):
-    from histoseg.report.provenance import say_origin
-
-    assert say_origin(load({**make_record(), "origins": origins})).startswith(statement)
-
-
-def test_a_shared_pretraining_counts_once():
-    from histoseg.report.provenance import sum_seconds
-
-    # Two runs of one pretraining: 61.5 once, then 20.25 + 4 each; on two GPUs, twice that in GPU time.
-    first = make_record("glas", "monuseg")
-    second = {**make_record("glas", "monuseg", seed=1), "pretraining": first["pretraining"]}
-    assert sum_seconds(load(first, second)) == (61.5 + 2 * 24.25, 0)
-    on_gpus = [{**record, "world_size": 2, "gpu_seconds": 171.5} for record in (first, second)]
-    assert sum_seconds(load(*on_gpus)) == (61.5 + 2 * 24.25, 2 * (61.5 + 2 * 24.25))
+    assert say_origin([make_record().model_copy(update={"origins": origins})]) == statement
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.0, "0.0 s"), (59.94, "59.9 s"), (61.5, "1 min 2 s"), (90061.0, "25 h 1 min")]
 )
 def test_seconds_are_printed_for_people(seconds, text):
-    from histoseg.report.provenance import format_seconds
-
     assert format_seconds(seconds) == text

@@ -1,0 +1,264 @@
+"""A table: what it asks for, and its cells with mean, spread, interval and published number.
+
+An experiment has rows and columns; a cell holds one record for each replicate (a seed, a division of the folds). What
+only one experiment has is a function in its `TableSpec`.
+"""
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from histoseg.records.schema import Record
+from histoseg.report.section import Section
+
+CellKey = tuple[str, str]  # Row and column
+Published = tuple[float, float | None]  # Mean and standard deviation, as far as they were published
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """An interval that records hold: the names of the scores at its ends, and what it is."""
+
+    low: str
+    high: str
+    meaning: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """A score to compare with: a row of the table where rows are compared, a dotted line in the figure of scores.
+
+    Attributes:
+        meaning: A sentence for the figure's caption.
+        score: The baseline of cells that stand in one column (one row, where columns are compared); nan without one.
+    """
+
+    title: str
+    meaning: str
+    score: Callable[[Sequence["Cell"]], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """Published numbers.
+
+    Attributes:
+        citation: Where they are from.
+        numbers: By row and column.
+        only: Rows that are only quoted: methods that are not part of this project.
+        score: The score of our records that the numbers are to be compared with and what it is, if it is not the one
+            that the table shows.
+    """
+
+    citation: str = ""
+    numbers: Mapping[CellKey, Published] = field(default_factory=dict)
+    only: frozenset[str] = frozenset()
+    score: tuple[str, str] | None = None
+
+
+NO_PAPER = Paper()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """Numbers that columns stand for, such as numbers of images; scores are drawn as curves over them."""
+
+    title: str
+    values: Mapping[str, int | float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSpec:
+    """What a table asks for. Mappings go from the name in a record to the title in print, in the order of printing.
+
+    Attributes:
+        row_name: What a row is, as a heading.
+        groups: Titled groups of columns.
+        compared: What a reader compares, the best in bold: the rows of a column, and each group of columns is a table
+            of its own; or the columns of a group, and all groups are side by side.
+        score: The score that a run with a column shows; a run without one fills the columns named like its scores.
+        score_title: What the numbers are, for axes of figures.
+        replicates: What a mean is taken over.
+        not_applicable: Cells that cannot be, printed as NA.
+        notes: What a reader must know, one sentence each.
+        interval: The interval beside each mean.
+        baseline: What to compare with.
+        class_scores: Titles of the scores of single classes that are printed.
+        structure: The structure that a column scores; empty without structures.
+        x_axis: Numbers that columns stand for.
+        keeps_model: Whether the network of the first run is put beside the page, ready to predict with.
+        sentences: What to say of the results.
+        sections: Further sections of the page.
+    """
+
+    title: str
+    row_name: str
+    rows: Mapping[str, str]
+    groups: Mapping[str, Mapping[str, str]]
+    compared: Literal["rows", "columns"] = "rows"
+    score: str = ""
+    score_title: str = "score"
+    replicates: str = "seeds"
+    not_applicable: frozenset[CellKey] = frozenset()
+    paper: Paper = NO_PAPER
+    notes: tuple[str, ...] = ()
+    interval: Interval | None = None
+    baseline: Baseline | None = None
+    class_scores: Mapping[str, str] = field(default_factory=dict)
+    structure: Callable[[str], str] = lambda _column: ""
+    x_axis: Axis | None = None
+    keeps_model: bool = False
+    sentences: tuple[Callable[["Table"], Sequence[str]], ...] = ()
+    sections: tuple[Callable[["Table"], Section], ...] = ()
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Titles of all columns, group by group."""
+        return {column: title for group in self.groups.values() for column, title in group.items()}
+
+    @property
+    def own_rows(self) -> tuple[str, ...]:
+        """The rows that are not only quoted."""
+        return tuple(row for row in self.rows if row not in self.paper.only)
+
+    @property
+    def keys(self) -> tuple[CellKey, ...]:
+        """Every cell that can be, row by row."""
+        places = ((row, column) for row in self.rows for column in self.columns)
+        return tuple(key for key in places if key not in self.not_applicable)
+
+    def keys_of(self, column: str) -> tuple[CellKey, ...]:
+        """Every cell of a column that can be."""
+        return tuple(key for key in self.keys if key[1] == column)
+
+    @property
+    def comparisons(self) -> tuple[tuple[CellKey, ...], ...]:
+        """The cells of ours that are compared with each other."""
+        if self.compared == "rows":
+            together = [[(row, column) for row in self.own_rows] for column in self.columns]
+        else:
+            together = [[(row, column) for column in group] for row in self.own_rows for group in self.groups.values()]
+        found = (tuple(key for key in keys if key not in self.not_applicable) for keys in together)
+        return tuple(keys for keys in found if keys)
+
+    def group_of(self, column: str) -> str:
+        """The title of a column's group."""
+        return next(title for title, group in self.groups.items() if column in group)
+
+    def title_of(self, key: CellKey) -> str:
+        """A cell in words."""
+        row, column = key
+        return ", ".join(filter(None, (self.rows[row], self.group_of(column), self.columns[column])))
+
+    def place_of(self, record: Record) -> tuple[str, str]:
+        """A record's row in words, and its column, or the structures that it scores."""
+        if record.column:
+            words = [self.group_of(record.column), self.columns[record.column]]
+        else:
+            words = list(dict.fromkeys(self.structure(name) for name in record.scores))
+        return self.rows[record.row], ", ".join(filter(None, words))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """All replicates of one row and column.
+
+    Attributes:
+        score: The name of the score that is shown.
+        records: What is finished, by replicate.
+        planned: The replicates that belong to the cell when all is finished.
+        paper: The published number, or None if there is none.
+        interval: The interval that the records hold, or None.
+        reason: Why there is no mean; empty if there is one.
+    """
+
+    row: str
+    column: str
+    score: str
+    records: Mapping[str, Record] = field(default_factory=dict)
+    planned: tuple[str, ...] = ()
+    paper: Published | None = None
+    interval: Interval | None = None
+    reason: str = ""
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The score of each replicate that has one."""
+        return self._defined(self.score)
+
+    @property
+    def mean(self) -> float:
+        """Over replicates; nan if there is none."""
+        return self.mean_of(self.score)
+
+    @property
+    def sd(self) -> float | None:
+        """Sample standard deviation over replicates (n - 1), or None below two."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The ends of the interval, each averaged over replicates; nan without one."""
+        if self.interval is None:
+            return math.nan, math.nan
+        return self.mean_of(self.interval.low), self.mean_of(self.interval.high)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every replicate that belongs to the cell has a record."""
+        return bool(self.records) and all(replicate in self.records for replicate in self.planned)
+
+    def mean_of(self, score: str) -> float:
+        """Any score of the records, averaged over replicates; nan if none has it."""
+        return average(self._defined(score))
+
+    def _defined(self, score: str) -> tuple[float, ...]:
+        values = (record.scores.get(score, math.nan) for record in self.records.values())
+        return tuple(value for value in values if not math.isnan(value))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """The cells of a table, finished or not, and the records they come from in the order of printing."""
+
+    spec: TableSpec
+    cells: Mapping[CellKey, Cell]
+    records: tuple[Record, ...]
+
+    @property
+    def own_cells(self) -> tuple[Cell, ...]:
+        """What the experiment is to find: all but rows that are only quoted."""
+        return tuple(cell for cell in self.cells.values() if cell.row not in self.spec.paper.only)
+
+    def means(self, keys: Iterable[CellKey]) -> dict[CellKey, float]:
+        """The means of those cells that are finished."""
+        cells = {key: self.cells[key] for key in keys}
+        return {key: cell.mean for key, cell in cells.items() if cell.is_finished and not cell.reason}
+
+    def published(self, keys: Iterable[CellKey]) -> dict[CellKey, float]:
+        """The published means of those cells, as far as there are any."""
+        return {key: self.spec.paper.numbers[key][0] for key in keys if key in self.spec.paper.numbers}
+
+    @cached_property
+    def best(self) -> frozenset[CellKey]:
+        """The highest finished mean of each comparison, several if equal; none where fewer than two are finished."""
+        compared = (self.means(keys) for keys in self.spec.comparisons)
+        return frozenset(key for means in compared if len(means) > 1 for key in leaders(means))
+
+    def baseline_of(self, keys: Iterable[CellKey]) -> float:
+        """The baseline of cells that stand in one column (or row); nan if there is none."""
+        return math.nan if self.spec.baseline is None else self.spec.baseline.score([self.cells[key] for key in keys])
+
+
+def average(values: Iterable[float]) -> float:
+    """Their mean; nan if there are none."""
+    found = list(values)
+    return statistics.fmean(found) if found else math.nan
+
+
+def leaders(scores: Mapping[CellKey, float]) -> frozenset[CellKey]:
+    """The cells with the highest score: several if it is the same, none if there is no score."""
+    return frozenset(key for key, score in scores.items() if score == max(scores.values()))
