@@ -35,6 +35,8 @@ def stage_name(run: Run, number: int, checksums: Mapping[str, str]) -> str:
     stage = run.stages[number]
     before = stage_name(run, number - 1, checksums) if number else ""
     how = {name: value for name, value in _identity(stage).items() if name != "label"}
+    if stage.keep == "best val":  # The evaluator gives the score by which an epoch is chosen.
+        how["evaluator"] = _named(run.evaluator)
     read = {source: checksums[source] for source in stage.select.sources}
     return digest([FORMAT, run.seed, non_default(run.data), _named(run.network), how, before, read])
 
