@@ -106,7 +106,7 @@ def _has_default(field: Field[Any]) -> bool:
 def _read(name: str, value: Any, hint: Any, path: str) -> Any:
     """A field's value from JSON: settings by the name of their module, parts by their fields, the rest by its type."""
     if name in PACKAGES:
-        if not isinstance(value, Mapping) or "name" not in value:
+        if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
             choices = ", ".join(catalog.names(PACKAGES[name]))
             raise ConfigError(f"{path} = {value!r}: must be an object whose name is one of {choices}")
         values = {field: member for field, member in value.items() if field != "name"}

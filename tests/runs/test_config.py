@@ -93,7 +93,10 @@ def test_a_second_order_method_is_not_compiled(tiny_run):
         ({"seed": -1}, "seed = -1"),
         ({"stages": ()}, r"stages = \(\)"),
         ({"score": Select(sources=("monuseg",))}, r"score\.splits = \(\)"),
-        ({"score": Select(sources=("monuseg",), splits=("fold1",))}, r"select\.splits = \('fold1',\).*train, val, test"),
+        (
+            {"score": Select(sources=("monuseg",), splits=("fold1",))},
+            r"select\.splits = \('fold1',\).*train, val, test",
+        ),
         ({"data": Data(folds=True)}, r"select\.splits = \('train',\).*fold1, fold2, fold3, external"),
     ],
 )
