@@ -8,8 +8,7 @@ import torch
 from histoseg.errors import ConfigError
 from histoseg.methods._meta_gradient import mean_loss
 from histoseg.methods.maml import Maml
-from histoseg.models.unet.network import build
-from histoseg.runs.config import Model
+from histoseg.models.unet.network import build, names_for
 from histoseg.types import MetaBatch
 from tests.synthetic import gradient_of, make_episode
 
@@ -17,7 +16,7 @@ from tests.synthetic import gradient_of, make_episode
 @pytest.fixture
 def model():
     """Small, in double precision, so that differences can be told from rounding."""
-    return build(Model(width=4), {"a": 2, "b": 2}, 0).double()
+    return build(4, "group", {"a": 2, "b": 2}, 0).double()
 
 
 @pytest.fixture
@@ -45,7 +44,7 @@ def adapted_loss(model, episode, method):
 @pytest.mark.parametrize("norm", ["group", "frozen"])
 @pytest.mark.parametrize("inner_steps", [1, 2])
 def test_the_meta_gradient_is_that_of_finite_differences(episode, inner_steps, norm):
-    model = build(Model(width=4, norm=norm), {"a": 2, "b": 2}, 0).double()
+    model = build(4, norm, {"a": 2, "b": 2}, 0).double()
     if norm == "frozen":
         model.eval()  # Statistics that move would be another function at each evaluation.
     method = Maml(inner_lr=0.1, inner_steps=inner_steps)
@@ -121,7 +120,7 @@ def test_query_images_leave_no_trace_in_running_statistics(episode):
     other = replace(episode, query=make_episode(np.random.default_rng(9)).query)
     seen = []
     for each in (episode, other):
-        model = build(Model(width=4, norm="batch"), {"a": 2}, 0)
+        model = build(4, "batch", {"a": 2}, 0)
         method.backward(model, MetaBatch(episodes=(each,), global_size=1))
         seen.append(dict(model.named_buffers()))
     assert all(torch.equal(value, seen[1][name]) for name, value in seen[0].items() if "running" in name)
@@ -129,7 +128,7 @@ def test_query_images_leave_no_trace_in_running_statistics(episode):
 
 @pytest.mark.parametrize("norm", ["batch", "frozen"])
 def test_micro_batches_with_statistics_of_batches_are_refused(episode, norm):
-    model = build(Model(width=4, norm=norm), {"a": 2}, 0)
+    model = build(4, norm, {"a": 2}, 0)
     with pytest.raises(ConfigError, match="micro_batch needs"):
         Maml(micro_batch=1).backward(model, MetaBatch(episodes=(episode,), global_size=1))
 
@@ -138,3 +137,18 @@ def test_micro_batches_with_statistics_of_batches_are_refused(episode, norm):
 def test_values_that_cannot_be_are_refused(field):
     with pytest.raises(ConfigError, match=f"method.{next(iter(field))}"):
         Maml(**field)
+
+
+def test_an_epoch_shows_as_many_patches_as_there_are_samples(dataset):
+    rows = sum(len(dataset.training_rows(source)) for source in dataset.sources)
+    assert Maml(support=rows - 1, query=1, episodes=1).steps_per_epoch(dataset) == 1
+    assert Maml(support=rows - 2, query=1, episodes=1).steps_per_epoch(dataset) == 2
+
+
+def test_a_later_stage_takes_over_the_body(dataset, tiny_run):
+    tasks = {name: dataset.sources[name].task for name in ("synthetic", "glas")}
+    first = Maml().network(tiny_run, tasks, None, 0)
+    later = Maml().network(tiny_run, {"monuseg": dataset.sources["monuseg"].task}, first, 1)
+    assert (list(first.heads), list(later.heads)) == (["synthetic", "glas"], ["monuseg"])
+    for name in names_for(first, []):
+        assert torch.equal(later.state_dict()[name], first.state_dict()[name])

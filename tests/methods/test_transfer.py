@@ -7,7 +7,6 @@ from histoseg.methods import transfer
 from histoseg.methods.transfer import Transfer
 from histoseg.models.losses import cross_entropy_per_image
 from histoseg.models.unet.network import build
-from histoseg.runs.config import Model
 from histoseg.types import Batch, Patches
 from tests.synthetic import gradient_of, make_patches
 
@@ -24,7 +23,7 @@ def mixed(tasks):
 
 @pytest.fixture
 def model():
-    return build(Model(width=4), {"a": 2, "b": 2, "c": 2}, 0)
+    return build(4, "group", {"a": 2, "b": 2, "c": 2}, 0)
 
 
 def test_the_loss_is_the_mean_over_images_of_each_images_own_head(model):
@@ -81,7 +80,7 @@ def test_parts_of_a_batch_have_the_gradient_of_the_whole(model, monkeypatch, at_
 @pytest.mark.parametrize("norm", ["batch", "frozen"])
 def test_a_batch_whose_statistics_tie_its_images_stays_whole(monkeypatch, norm):
     monkeypatch.setattr(transfer, "KEPT_BYTES_AT_ONCE", 1)
-    model = build(Model(width=4, norm=norm), {"a": 2, "b": 2}, 0)
+    model = build(4, norm, {"a": 2, "b": 2}, 0)
     forwards = []
     model.down[0].register_forward_hook(lambda _, inputs, __: forwards.append(len(inputs[0])))
     Transfer().backward(model, Batch(patches=mixed("abba"), global_size=4))
@@ -95,7 +94,7 @@ def test_of_the_papers_patches_eight_are_in_memory_at_a_time():
 
 def test_what_a_forward_keeps_is_what_parts_are_sized_by():
     """Counted by autograd's own hooks: every tensor that is kept, once; a small network's kept weights do not count."""
-    model, kept = build(Model(width=32), {"a": 2}, 0), {}
+    model, kept = build(32, "group", {"a": 2}, 0), {}
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
 
     def keep(tensor):
@@ -113,3 +112,10 @@ def test_what_a_forward_keeps_is_what_parts_are_sized_by():
 def test_an_empty_batch_is_refused():
     with pytest.raises(ConfigError, match=r"method\.batch"):
         Transfer(batch=0)
+
+
+def test_an_epoch_is_the_mixed_pool_of_all_sources(dataset):
+    """As many images of each source as the smallest has."""
+    pool = len(dataset.sources) * min(len(dataset.training_rows(source)) for source in dataset.sources)
+    assert Transfer(batch=pool).steps_per_epoch(dataset) == 1
+    assert Transfer(batch=pool - 1).steps_per_epoch(dataset) == 2

@@ -10,6 +10,9 @@ import torch
 from torch.nn import functional
 
 from histoseg.errors import CheckpointError, StorageError
+from histoseg.models import weights
+from histoseg.models.cerberus.network import CerberusParts, build
+from histoseg.store.objects import FileStore
 
 # SHA-256 of the sorted lines "name<tab>shape<tab>dtype" of the published six-head checkpoint, computed from a listing
 # of that file.
@@ -18,18 +21,9 @@ HEADS = {"Gland": "INST", "Lumen": "INST", "Nuclei": "INST", "Nuclei#TYPE": "TYP
 
 
 @pytest.fixture(scope="module")
-def weights():
-    from histoseg.models import weights
-
-    return weights
-
-
-@pytest.fixture(scope="module")
-def checkpoint(weights):
+def checkpoint():
     """Tensors of the published layout, statistics of batch normalisation included, all of them random."""
-    from histoseg.models.cerberus.network import Spec, build
-
-    spec = Spec(decoders={"gland": 3, "lumen": 3, "nuclei": 3, "nuclei_type": 7, "gland_type": 3}, tissue=9)
+    spec = CerberusParts(decoders={"gland": 3, "lumen": 3, "nuclei": 3, "nuclei_type": 7, "gland_type": 3}, tissue=9)
     random = torch.Generator().manual_seed(0)
     tensors = {weights.published_name(name): value for name, value in build(spec, 0).state_dict().items()}
     for value in tensors.values():
@@ -50,17 +44,12 @@ def saved(path, tensors, key="desc"):
     return path
 
 
-def small(decoders, encoder="unet", seed=0, **options):
-    from histoseg.models.cerberus.network import Spec, build
-    from histoseg.runs.config import Network
-
-    return build(Spec(network=Network(encoder=encoder, width=8, **options), decoders=decoders), seed)
+def small(decoders, encoder="unet", seed=0, width=8):
+    return build(CerberusParts(encoder=encoder, width=width, decoders=decoders), seed)
 
 
 @pytest.fixture
 def store(tmp_path):
-    from histoseg.store.objects import FileStore
-
     return FileStore(tmp_path / "store")
 
 
@@ -134,7 +123,7 @@ def assert_close(ours, theirs):
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_the_imported_network_computes_what_the_published_one_does(weights, published, checkpoint):
+def test_the_imported_network_computes_what_the_published_one_does(published, checkpoint):
     network = weights.read_published(published)
     images = torch.randint(0, 256, (1, 448, 448, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     theirs = Published(checkpoint)
@@ -148,16 +137,14 @@ def test_the_imported_network_computes_what_the_published_one_does(weights, publ
 
 
 def test_forward_classifies_the_square_in_the_middle():
-    from histoseg.models.cerberus.network import Spec, build
-
-    network = build(Spec(network=small({}).spec.network, tissue=3, tissue_cells=9), 0).eval()
+    network = build(CerberusParts(encoder="unet", width=8, tissue=3, tissue_cells=9), 0).eval()
     images = torch.randint(0, 256, (1, 448, 448, 3), dtype=torch.uint8)
     with torch.no_grad():
         middle = network.encode(images)[-1][:, :, 9:18, 9:18]  # The published code's cells of 28
         assert torch.equal(network(images)["tissue"], network.classify([middle]))
 
 
-def test_importing_gives_a_model_with_class_names(weights, published, store):
+def test_importing_gives_a_model_with_class_names(published, store):
     model = weights.import_published(published)
     assert sum(value.numel() for value in model.network.parameters()) == 28_377_284 - 513_000  # Without the classifier
     counts = {name: len(names) for name, names in model.classes.items()}
@@ -173,7 +160,7 @@ def test_importing_gives_a_model_with_class_names(weights, published, store):
     )
 
 
-def test_data_parallel_prefixes_are_left_out(weights, checkpoint, tmp_path):
+def test_data_parallel_prefixes_are_left_out(checkpoint, tmp_path):
     path = saved(tmp_path / "weights.tar", {f"module.{name}": value for name, value in checkpoint.items()})
     assert set(weights.read_published(path).decoders) == set(weights.HEADS.values())
 
@@ -208,20 +195,20 @@ GLAND_OUT = "output_head.Gland.INST.x.1.conv.bias"
         (replaced("decoder_head.Patch-Class.conv2.bias", torch.zeros(4)), r"is \(4,\); expected 9 numbers"),
     ],
 )  # fmt: skip
-def test_another_layout_is_named_as_the_file_names_it(weights, checkpoint, tmp_path, change, message):
+def test_another_layout_is_named_as_the_file_names_it(checkpoint, tmp_path, change, message):
     path = saved(tmp_path / "weights.tar", change(checkpoint))
     with pytest.raises(CheckpointError, match=message) as error:
         weights.read_published(path)
     assert "decoders." not in str(error.value)
 
 
-def test_a_truncated_file_is_refused(weights, published):
+def test_a_truncated_file_is_refused(published):
     published.write_bytes(published.read_bytes()[:100_000])
     with pytest.raises(CheckpointError, match="no file of weights that can be read safely"):
         weights.read_published(published)
 
 
-def test_other_files_are_refused(weights, tmp_path):
+def test_other_files_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="no such file"):
         weights.read_published(tmp_path / "nope.tar")
     (tmp_path / "text").write_text("hello")
@@ -248,7 +235,7 @@ class Hostile:
 
 
 @pytest.mark.parametrize("key", ["desc", ""])
-def test_a_pickled_object_is_refused_unexecuted(weights, tmp_path, key):
+def test_a_pickled_object_is_refused_unexecuted(tmp_path, key):
     path, made = tmp_path / "weights.tar", tmp_path / "made"
     torch.save({key: Hostile(made)} if key else Hostile(made), path)
     with pytest.raises(CheckpointError, match="read safely"):
@@ -260,15 +247,12 @@ def test_a_pickled_object_is_refused_unexecuted(weights, tmp_path, key):
 
 def resnet_file(encoder, path):
     """A file as torchvision's, classifier included, with made-up numbers."""
-    from histoseg.models.cerberus.network import Spec, build
-    from histoseg.runs.config import Network
-
-    state = build(Spec(network=Network(encoder=encoder)), 7).encoder.state_dict()
+    state = build(CerberusParts(encoder=encoder), 7).encoder.state_dict()
     tensors = {**state, "fc.weight": torch.ones(1000, 512), "fc.bias": torch.ones(1000)}
     return saved(path, tensors, key="")
 
 
-def expect_file(weights, monkeypatch, encoder, path):
+def expect_file(monkeypatch, encoder, path):
     first = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     monkeypatch.setattr(weights, "IMAGENET", {encoder: f"https://example.org/{encoder}-{first}.pth"})
 
@@ -278,16 +262,13 @@ def encoder_of(network):
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", "resnet34"])
-def test_training_begins_with_the_given_encoder(weights, monkeypatch, store, tmp_path, encoder):
-    from histoseg.models.cerberus.network import Spec, build
-    from histoseg.runs.config import Network
-
+def test_training_begins_with_the_given_encoder(monkeypatch, store, tmp_path, encoder):
     path = resnet_file(encoder, tmp_path / "resnet.pth")
-    expect_file(weights, monkeypatch, encoder, path)
+    expect_file(monkeypatch, encoder, path)
     assert weights.import_imagenet(path, store) == encoder
-    spec = Spec(network=Network(encoder=encoder, weights="imagenet"), decoders={"nuclei": 3})
+    spec = CerberusParts(encoder=encoder, decoders={"nuclei": 3})
     network, untouched = build(spec, 0), build(spec, 0)
-    weights.start_from(network, store)
+    weights.start_from(network, "imagenet", encoder, store)
     given = torch.load(path, weights_only=True)
     for name, value in encoder_of(network).items():
         assert torch.equal(value, given[name.removeprefix("encoder.")])
@@ -296,7 +277,7 @@ def test_training_begins_with_the_given_encoder(weights, monkeypatch, store, tmp
             assert torch.equal(value, network.state_dict()[name])
 
 
-def test_a_file_with_another_checksum_is_refused(weights, store, tmp_path):
+def test_a_file_with_another_checksum_is_refused(store, tmp_path):
     path = resnet_file("resnet18", tmp_path / "resnet18-f37072fd.pth")
     with pytest.raises(CheckpointError, match=r"is none of resnet18-f37072fd\.pth.*going by its SHA-256"):
         weights.import_imagenet(path, store)
@@ -305,52 +286,45 @@ def test_a_file_with_another_checksum_is_refused(weights, store, tmp_path):
     assert store.list() == []
 
 
-def test_the_hub_out_of_reach_is_one_line(weights, monkeypatch, store):
+def test_the_hub_out_of_reach_is_one_line(monkeypatch, store):
     def unreachable(*args, **options):
         raise OSError("no route to host")
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", unreachable)
-    from histoseg.models.cerberus.network import Spec, build
-    from histoseg.runs.config import Network
-
-    network = build(Spec(network=Network(encoder="resnet18", weights="imagenet"), decoders={"gland": 2}), 0)
+    network = build(CerberusParts(encoder="resnet18", decoders={"gland": 2}), 0)
     with pytest.raises(StorageError, match=r"no route to host.*IMAGENET=file"):
-        weights.start_from(network, store)
+        weights.start_from(network, "imagenet", "resnet18", store)
 
 
-def save_small(weights, store, network):
+def save_small(store, network):
     model = weights.Model(network=network, classes={}, mpp=0.5, origin="a test")
     weights.save_model(model, store, "small")
     return store.root / "small"
 
 
-def test_training_begins_with_a_model_of_ours_as_far_as_parts_are_shared(weights, store):
+def test_training_begins_with_a_model_of_ours_as_far_as_parts_are_shared(store):
     given = small({"gland": 2, "lumen": 2}, seed=1)
-    name = weights.put_weights(save_small(weights, store, given), store)
-    network, drawn = (small({"gland": 2, "nuclei": 3}, weights=name) for _ in range(2))
-    weights.start_from(network, store)
+    name = weights.put_weights(save_small(store, given), store)
+    network, drawn = (small({"gland": 2, "nuclei": 3}) for _ in range(2))
+    weights.start_from(network, name, "unet", store)
     for key, value in network.state_dict().items():
         source = drawn if key.startswith("decoders.nuclei") else given
         assert torch.equal(value, source.state_dict()[key])
 
 
-def test_weights_of_another_encoder_are_refused(weights, store):
-    name = weights.put_weights(save_small(weights, store, small({"gland": 2}, "resnet18")), store)
+def test_weights_of_another_encoder_are_refused(store):
+    name = weights.put_weights(save_small(store, small({"gland": 2}, "resnet18")), store)
     with pytest.raises(CheckpointError, match=r"lack encoder\.blocks.* of another one"):
-        weights.start_from(small({"gland": 2}, weights=name), store)
+        weights.start_from(small({"gland": 2}), name, "unet", store)
 
 
-def test_weights_of_another_width_are_refused(weights, store):
-    from histoseg.models.cerberus.network import Spec, build
-    from histoseg.runs.config import Network
-
-    name = weights.put_weights(save_small(weights, store, small({"gland": 2})), store)
-    wide = build(Spec(network=Network(encoder="unet", width=16, weights=name), decoders={"gland": 2}), 0)
+def test_weights_of_another_width_are_refused(store):
+    name = weights.put_weights(save_small(store, small({"gland": 2})), store)
     with pytest.raises(CheckpointError, match=r"encoder\.blocks.* instead of"):
-        weights.start_from(wide, store)
+        weights.start_from(small({"gland": 2}, width=16), name, "unet", store)
 
 
-def test_the_name_of_weights_stands_for_their_bytes(weights, store, tmp_path):
+def test_the_name_of_weights_stands_for_their_bytes(store, tmp_path):
     path = resnet_file("resnet18", tmp_path / "resnet.pth")
     name = weights.put_weights(path, store)
     assert hashlib.sha256(store.get(weights.weights_key(name))).hexdigest().startswith(name)
@@ -359,10 +333,10 @@ def test_the_name_of_weights_stands_for_their_bytes(weights, store, tmp_path):
         weights.put_weights(saved(tmp_path / "other", {"a": torch.zeros(1)}, key=""), store)
 
 
-def test_without_a_name_nothing_is_taken_over(weights, store):
+def test_without_a_name_nothing_is_taken_over(store):
     network = small({"gland": 2})
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    weights.start_from(network, store)
+    weights.start_from(network, "", "unet", store)
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
 
@@ -376,8 +350,8 @@ def test_without_a_name_nothing_is_taken_over(weights, store):
         (lambda folder: (folder / "model.safetensors").write_bytes(b""), "is not the file that model.json describes"),
     ],
 )
-def test_a_damaged_model_is_refused(weights, store, damage, message):
-    folder = save_small(weights, store, small({"gland": 2}))
+def test_a_damaged_model_is_refused(store, damage, message):
+    folder = save_small(store, small({"gland": 2}))
     assert weights.load_model(folder).sha256 == json.loads((folder / "model.json").read_text())["sha256"]
     damage(folder)
     with pytest.raises(CheckpointError, match=message):
@@ -389,8 +363,8 @@ def edit(folder, **changes):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def test_the_description_is_written_last(weights, store, monkeypatch):
+def test_the_description_is_written_last(store, monkeypatch):
     written = []
     monkeypatch.setattr(store, "put", lambda key, body: written.append(key))
-    save_small(weights, store, small({"gland": 2}))
+    save_small(store, small({"gland": 2}))
     assert written == ["small/model.safetensors", "small/model.json"]

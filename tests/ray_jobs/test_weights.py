@@ -1,13 +1,16 @@
 """Weights that are given with a job: in the store before anything is spent, and in every run's name."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from histoseg.errors import CheckpointError, StorageError
-from histoseg.models.cerberus.network import Spec, build
+from histoseg.models.cerberus import CerberusSpec
+from histoseg.models.cerberus.network import CerberusParts, build
 from histoseg.models.weights import Model, save_model
 from histoseg.pipeline.plan import Plan
-from histoseg.runs.config import Network
+from histoseg.runs.names import override
 from histoseg.store.objects import FileStore, connect
 from ray_jobs.driver import require_weights
 from ray_jobs.local_job import put_weights_given
@@ -21,7 +24,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def model(tmp_path):
-    network = build(Spec(network=Network(encoder="resnet18", width=4), decoders={"gland": 2}), 0)
+    network = build(CerberusParts(encoder="resnet18", width=4, decoders={"gland": 2}), 0)
     save_model(Model(network=network, classes={}, mpp=0.5, origin="test"), FileStore(tmp_path / "model"), "")
     return tmp_path / "model"
 
@@ -35,8 +38,6 @@ def plan_of(run):
 
 
 def test_a_model_to_start_from_becomes_part_of_every_run(store, model, tiny_fold_run):
-    from histoseg.runs.names import override
-
     (assignment,) = put_weights_given(options("--start", model), store)
     run = override(tiny_fold_run, assignment)
     assert store.size(f"weights/{run.network.weights}.safetensors")
@@ -45,21 +46,17 @@ def test_a_model_to_start_from_becomes_part_of_every_run(store, model, tiny_fold
 
 
 def test_weights_that_are_not_there_end_the_job_before_it_begins(store, tiny_fold_run):
-    from histoseg.runs.names import override
-
     run = override(tiny_fold_run, "network.weights='0123456789abcdef'")
     with pytest.raises(StorageError, match="has no weights 0123456789abcdef; give them once more as START=folder"):
         require_weights(plan_of(run), store)
 
 
 def test_imagenet_out_of_reach_ends_it_too(store, tiny_fold_run, monkeypatch):
-    from dataclasses import replace
-
     def unreachable(*_, **__):
         raise OSError("no route to host")
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", unreachable)
-    run = replace(tiny_fold_run, network=Network(weights="imagenet"))
+    run = replace(tiny_fold_run, network=CerberusSpec(weights="imagenet"))
     with pytest.raises(StorageError, match=r"no route to host.*give it as IMAGENET=file|that file where there is"):
         require_weights(plan_of(run), store)
 

@@ -8,7 +8,7 @@ from histoseg.errors import ConfigError
 from histoseg.methods.maml import Maml
 from histoseg.models.cerberus import CerberusSpec
 from histoseg.models.unet import UNetSpec
-from histoseg.runs.config import Data, NetworkSettings, Optim, Select, Settings, Stage, Windows, public_name
+from histoseg.runs.config import Data, NetworkSettings, Optim, Select, Settings, Stage, public_name
 from histoseg.scoring.objects import Objects
 from histoseg.scoring.pixels import Pixels
 from tests.stages import with_stage
@@ -37,9 +37,6 @@ from tests.stages import with_stage
         (Pixels, "evaluator.window_px", 50),
         (Pixels, "evaluator.overlap", 1.0),
         (Pixels, "evaluator.bootstrap", -1),
-        (Windows, "windows.margin_px", 12),
-        (Windows, "windows.window_px", 304),
-        (Objects, "windows.window_px", 304),
     ],
 )
 def test_nonsense_is_refused_with_its_path_and_value(part, path, value):

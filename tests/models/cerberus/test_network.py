@@ -7,8 +7,7 @@ import sys
 import pytest
 import torch
 
-from histoseg.models.cerberus.network import Spec, build
-from histoseg.runs.config import Network
+from histoseg.models.cerberus.network import CerberusParts, build
 
 FIVE = {"gland": 3, "lumen": 3, "nuclei": 3, "nuclei_type": 7}
 
@@ -18,8 +17,8 @@ def count(module):
 
 
 def small(**changes):
-    spec = {"network": Network(encoder="resnet18", width=4), "decoders": {"gland": 2, "nuclei": 3}, "tissue": 9}
-    return build(Spec(**(spec | changes)), 0)
+    parts = {"encoder": "resnet18", "width": 4, "decoders": {"gland": 2, "nuclei": 3}, "tissue": 9}
+    return build(CerberusParts(**(parts | changes)), 0)
 
 
 def images(batch, side, seed=0):
@@ -30,7 +29,7 @@ def images(batch, side, seed=0):
 
 def test_the_five_tasks_have_as_many_parameters_as_published():
     """Each number is that of the published code's module; 27,114,689 there holds 513,000 of an unused classifier."""
-    model = build(Spec(decoders=FIVE, tissue=9), 0)
+    model = build(CerberusParts(decoders=FIVE, tissue=9), 0)
     assert count(model.encoder) == 21_284_672
     assert count(model.conv_map) == 131_072
     assert count(model.decoders["gland"]) == 1_262_595
@@ -41,21 +40,21 @@ def test_the_five_tasks_have_as_many_parameters_as_published():
 
 def test_two_classes_and_six_heads_too():
     assert (
-        count(build(Spec(decoders=dict.fromkeys(("gland", "lumen", "nuclei"), 2) | {"t": 7}, tissue=9), 0))
+        count(build(CerberusParts(decoders=dict.fromkeys(("gland", "lumen", "nuclei"), 2) | {"t": 7}, tissue=9), 0))
         == 26_601_398
     )
-    assert count(build(Spec(decoders={**FIVE, "gland_type": 3}, tissue=9), 0)) == 27_864_284
+    assert count(build(CerberusParts(decoders={**FIVE, "gland_type": 3}, tissue=9), 0)) == 27_864_284
 
 
 def test_other_encoders():
     """torchvision's ResNet18 has 11,689,512 parameters, of which fc 513,000; its ResNet50 25,557,032, fc 2,049,000."""
-    assert count(build(Spec(network=Network(encoder="resnet18")), 0).encoder) == 11_689_512 - 513_000
-    assert count(build(Spec(network=Network(encoder="resnet50")), 0).encoder) == 25_557_032 - 2_049_000
+    assert count(build(CerberusParts(encoder="resnet18"), 0).encoder) == 11_689_512 - 513_000
+    assert count(build(CerberusParts(encoder="resnet50"), 0).encoder) == 25_557_032 - 2_049_000
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", "resnet34", "resnet50", "unet"])
 def test_every_decoder_answers_at_full_size(encoder):
-    model = small(network=Network(encoder=encoder, width=4), tissue_cells=3)
+    model = small(encoder=encoder, tissue_cells=3)
     logits = model(images(2, 80))
     assert {name: tuple(value.shape) for name, value in logits.items()} == {
         "gland": (2, 2, 80, 80),
@@ -80,6 +79,15 @@ def test_an_encoder_does_not_depend_on_which_decoders_there_are():
     one, two = small(decoders={"gland": 2}), small(decoders={"lumen": 2, "gland": 2})
     assert torch.equal(one.encoder.conv1.weight, two.encoder.conv1.weight)
     assert torch.equal(one.decoders["gland"].head[1].weight, two.decoders["gland"].head[1].weight)
+
+
+def test_every_part_depends_on_the_seed():
+    """torch's generator keeps the low 32 bits of a seed, so all that tells seeds apart has to be in these."""
+    one, same, other = (build(CerberusParts(encoder="resnet18", width=4, decoders={"gland": 2}), s) for s in (0, 0, 1))
+    for name in ("encoder.conv1.weight", "conv_map.weight", "decoders.gland.head.1.weight"):
+        first = one.state_dict()[name]
+        assert torch.equal(first, same.state_dict()[name])
+        assert not torch.equal(first, other.state_dict()[name])
 
 
 def test_the_global_random_state_is_left_alone():
@@ -137,10 +145,9 @@ def test_images_of_another_kind_are_refused(wrong):
 
 TRAINED = """
 import torch
-from histoseg.runs.config import Network
-from histoseg.models.cerberus.network import Spec, build
+from histoseg.models.cerberus.network import CerberusParts, build
 
-model = build(Spec(network=Network(encoder="resnet18", width=8), decoders={"gland": 2}), 0)
+model = build(CerberusParts(encoder="resnet18", width=8, decoders={"gland": 2}), 0)
 images = torch.randint(0, 256, (8, 128, 128, 3), dtype=torch.uint8)
 for threads in (1, 1, 2, 2):
     torch.set_num_threads(threads)
@@ -169,12 +176,11 @@ def test_a_shortcut_has_the_numbers_of_a_convolution_with_a_stride():
 
 COMPILED = """
 import torch
-from histoseg.runs.config import Network
-from histoseg.models.cerberus.network import Spec, build
+from histoseg.models.cerberus.network import CerberusParts, build
 
 found = []
 for compiled in (False, True):
-    model = build(Spec(network=Network(encoder="resnet18", width=4), decoders={"gland": 2}), 0)
+    model = build(CerberusParts(encoder="resnet18", width=4, decoders={"gland": 2}), 0)
     if compiled:
         model.compile_parts()
     images = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -200,14 +206,13 @@ def test_compiled_parts_have_the_same_logits_and_gradients():
 GRAPHS = """
 import torch
 from torch._dynamo.testing import CompileCounter
-from histoseg.runs.config import Network
-from histoseg.models.cerberus.network import Spec, build
+from histoseg.models.cerberus.network import CerberusParts, build
 
 torch._dynamo.config.fail_on_recompile_limit_hit = True
 counter, compile = CompileCounter(), torch.compile
 torch.compile = lambda call, **options: compile(call, backend=counter, **options)
 decoders = {"gland": 2, "lumen": 2, "nuclei": 2, "nuclei_type": 7}
-model = build(Spec(network=Network(encoder="resnet18", width=4), decoders=decoders), 0)
+model = build(CerberusParts(encoder="resnet18", width=4, decoders=decoders), 0)
 model.compile_parts()
 features = [torch.rand(4, width, 32 >> i, 32 >> i) for i, width in enumerate(model.encoder.widths)]
 for name in decoders:
