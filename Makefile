@@ -21,7 +21,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 # What `make submit` passes on of its variables.
 given = $(if $($(2)),$(1) "$($(2))")
 WHAT = $(call given,--experiment,EXP) --scale "$(SCALE)" --seeds "$(SEEDS)" --workers "$(WORKERS)" $(call given,--data,DATA) \
-	--set "$(SET)$(if $(SHOTS), refine.shots=$(SHOTS))" $(call given,--imagenet,IMAGENET) $(call given,--start,START) \
+	--set "$(SET)$(if $(SHOTS), refine.select.shots=$(SHOTS))" $(call given,--imagenet,IMAGENET) $(call given,--start,START) \
 	$(call given,--listen,LISTEN)
 WHERE = $(call given,--store,STORE) $(call given,--cluster,CLUSTER) $(call given,--namespace,NAMESPACE) \
 	$(call given,--release,RELEASE) $(call given,--ray-address,RAY_ADDRESS) $(if $(SHIP),--ship) $(call given,--job,JOB)

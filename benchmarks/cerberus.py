@@ -21,7 +21,7 @@ from _timing import Finding, compare, interleaved, one_thread, print_times, tabl
 
 from histoseg.experiments._cerberus import SCALES
 from histoseg.methods.multitask import MultiTask
-from histoseg.models.cerberus.network import Cerberus, Spec, build
+from histoseg.models.cerberus.network import Cerberus, build
 from histoseg.models.losses import weighted_cross_entropy_per_image
 from histoseg.runs import catalog
 from histoseg.shards.prepare import prepare_sources

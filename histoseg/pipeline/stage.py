@@ -25,7 +25,7 @@ from histoseg.store.keys import model_folder, stage_folder
 from histoseg.store.objects import Store
 from histoseg.structures import TISSUE
 from histoseg.training.checkpoint import Checkpoints
-from histoseg.training.loop import Trained, Training, train
+from histoseg.training.loop import Trained, Training, train, use_device
 from histoseg.training.method import method_of
 from histoseg.training.process import Process
 from histoseg.types import Task
@@ -61,7 +61,8 @@ def train_stage(
     seed = number_of(f"{' '.join(stage.select.sources)} {run.seed}") if number else run.seed
     network = method_of(stage).network(run, tasks, before, seed)
     if _is_finished(name, store, process):
-        return _load(network, name, store, process)
+        use_device(network, stage, process)
+        return _load(network, name, store)
     if before is None:
         start_from(network, network_of(run).starting_weights(store), run.address)
     if process.leads:
@@ -123,7 +124,7 @@ def _finished_key(name: str) -> str:
     return f"{stage_folder(name)}/stage.json"
 
 
-def _load(network: Network, name: str, store: Store, process: Process) -> Trained:
+def _load(network: Network, name: str, store: Store) -> Trained:
     """A finished stage's network.
 
     Raises:
@@ -136,7 +137,6 @@ def _load(network: Network, name: str, store: Store, process: Process) -> Traine
     except (ValidationError, SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{where} is damaged ({reason}); delete it to train the stage again") from error
-    network.to(process.device)
     logger.info("%s: finished already", stage_folder(name))
     return Trained(model=network, curve=finished.curve, best_step=finished.best_step, seconds=finished.seconds)
 

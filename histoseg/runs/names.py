@@ -15,7 +15,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from histoseg.errors import ConfigError
 from histoseg.runs import catalog
-from histoseg.runs.config import Run, Settings, Stage, public_name
+from histoseg.runs.config import Run, Select, Settings, Stage, public_name
 from histoseg.runs.plain import digest, non_default
 
 FORMAT = 2  # Of names: raised by hand where the meaning of a default changes.
@@ -35,6 +35,8 @@ def stage_name(run: Run, number: int, checksums: Mapping[str, str]) -> str:
     stage = run.stages[number]
     before = stage_name(run, number - 1, checksums) if number else ""
     how = {name: value for name, value in _identity(stage).items() if name != "label"}
+    if stage.keep == "best val":  # The evaluator gives the score by which an epoch is chosen.
+        how["evaluator"] = _named(run.evaluator)
     read = {source: checksums[source] for source in stage.select.sources}
     return digest([FORMAT, run.seed, non_default(run.data), _named(run.network), how, before, read])
 
@@ -86,14 +88,20 @@ def from_json(record: Mapping[str, object]) -> Run:
     return run
 
 
-def _build(kind: type, record: Mapping[str, object], path: str) -> Any:
+def _build(kind: type, record: object, path: str) -> Any:
+    if not isinstance(record, Mapping):
+        raise ConfigError(f"{path} = {record!r}: must be an object with the fields {_names_of(kind)}")
     known = {field.name: field for field in fields(kind)}
     if unknown := set(record) - set(known):
-        raise ConfigError(f"{path} has no field {', '.join(sorted(unknown))}; choose from {', '.join(known)}")
+        raise ConfigError(f"{path} has no field {', '.join(sorted(unknown))}; choose from {_names_of(kind)}")
     if lacking := [name for name, field in known.items() if name not in record and not _has_default(field)]:
         raise ConfigError(f"{path} lacks {', '.join(lacking)}: it was written by another version")
     hints = get_type_hints(kind)
     return kind(**{name: _read(name, value, hints[name], f"{path}.{name}") for name, value in record.items()})
+
+
+def _names_of(kind: type) -> str:
+    return ", ".join(field.name for field in fields(kind))
 
 
 def _has_default(field: Field[object]) -> bool:
@@ -103,11 +111,16 @@ def _has_default(field: Field[object]) -> bool:
 def _read(name: str, value: Any, hint: Any, path: str) -> object:
     """A field's value from JSON: settings by the name of their module, parts by their fields, the rest by its type."""
     if name in PACKAGES:
-        values = dict(value)
-        return _build(catalog.settings(PACKAGES[name], values.pop("name", "")), values, path)
+        if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+            choices = ", ".join(catalog.names(PACKAGES[name]))
+            raise ConfigError(f"{path} = {value!r}: must be an object whose name is one of {choices}")
+        values = {field: member for field, member in value.items() if field != "name"}
+        return _build(catalog.settings(PACKAGES[name], value["name"]), values, path)
     if isinstance(hint, type) and is_dataclass(hint):
         return _build(hint, value, path)
     if get_origin(hint) is tuple and isinstance(part := get_args(hint)[0], type) and is_dataclass(part):
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{path} = {value!r}: must be a list of objects with the fields {_names_of(part)}")
         return tuple(_build(part, item, f"{path}[{i}]") for i, item in enumerate(value))
     return convert(value, hint, path)
 
@@ -122,8 +135,8 @@ def convert(value: object, hint: Any, path: str) -> object:
         return TypeAdapter(hint).validate_json(json.dumps(value), strict=True)
     except (ValidationError, TypeError) as error:
         reasons = error.errors() if isinstance(error, ValidationError) else []
-        text = reasons[0]["msg"].removeprefix("Input should be ") if reasons else "a plain value"
-        raise ConfigError(f"{path} = {value!r}: must be {text}") from None
+        text = reasons[0]["msg"] if reasons else "Input should be a plain value"
+        raise ConfigError(f"{path} = {value!r}: {text.replace('Input should', 'must')}") from None
 
 
 def override(run: Run, assignment: str) -> Run:
@@ -141,9 +154,11 @@ def override(run: Run, assignment: str) -> Run:
         return changed
     labels = [stage.label for stage in run.stages]
     number, rest = (labels.index(names[0]), names[1:]) if names[0] in labels else (0, names)
-    if not rest or rest[0] not in OF_STAGE:
-        choices = ", ".join((*OF_RUN, *OF_STAGE, *labels))
-        raise ConfigError(f"{path!r} cannot be set: {(rest or names)[0]!r} is not among {choices}")
+    if not rest:
+        raise ConfigError(f"{path!r} is a group; set one of {', '.join(OF_STAGE)}")
+    if rest[0] not in OF_STAGE:
+        choices = OF_STAGE if rest is not names else (*OF_RUN, *OF_STAGE, *labels)
+        raise ConfigError(f"{path!r} cannot be set: {rest[0]!r} is not among {', '.join(choices)}")
     stages = list(run.stages)
     stages[number] = _assign(stages[number], rest, value, path)
     return replace(run, stages=tuple(stages))
@@ -169,7 +184,7 @@ def has_field(run: Run, path: str) -> bool:
     if names[0] in labels:
         part, names = labels[names[0]], names[1:]
     for name in names:
-        if not is_dataclass(part) or name not in {field.name for field in fields(part)}:
+        if not is_dataclass(part) or name not in _settable(part):
             return False
         part = getattr(part, name)
     return bool(names)
@@ -177,17 +192,26 @@ def has_field(run: Run, path: str) -> bool:
 
 def _assign(part: Any, names: list[str], value: object, path: str) -> Any:
     name, *rest = names
-    choices = [member.name for member in fields(part)]
-    if name not in choices:
-        raise ConfigError(f"no field {path!r}; {name!r} is not among {', '.join(choices)}")
+    if not hasattr(part, name):
+        raise ConfigError(f"no field {path!r}; {name!r} is not among {', '.join(_settable(part))}")
+    if name not in _settable(part):
+        raise ConfigError(f"{path!r} cannot be set: {name!r} is not among {', '.join(_settable(part))}")
     old = getattr(part, name)
     if rest:
         if not is_dataclass(old):
             raise ConfigError(f"no field {path!r}; {name!r} has no fields")
         return replace(part, **{name: _assign(old, rest, value, path)})
     if is_dataclass(old):
-        raise ConfigError(f"{path!r} is a group; set one of {', '.join(member.name for member in fields(old))}")
+        raise ConfigError(f"{path!r} is a group; set one of {', '.join(_settable(old))}")
     return replace(part, **{name: convert(value, get_type_hints(type(part))[name], path)})
+
+
+def _settable(part: Any) -> list[str]:
+    """The fields of a part that can be changed; which sources and splits are read tells a run from others."""
+    if isinstance(part, Stage):
+        return list(OF_STAGE)
+    fixed = ("sources", "splits") if isinstance(part, Select) else ()
+    return [field.name for field in fields(part) if field.name not in fixed]
 
 
 def _parse(text: str) -> object:

@@ -129,9 +129,7 @@ def train(model: Network, training: Training, checkpoints: Checkpoints, process:
         DataError: If no validation score is defined, so that no epoch can be chosen.
     """
     optim, method = training.stage.optim, method_of(training.stage)
-    use_precision(optim.precision)
-    model.to(process.device)
-    model.bf16 = optim.precision == "bf16"
+    use_device(model, training.stage, process)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=optim.lr)
     state = _resume(model, optimizer, checkpoints)
     account, schedule = state.account, _schedule(training, method)
@@ -148,11 +146,26 @@ def train(model: Network, training: Training, checkpoints: Checkpoints, process:
             loss = take_step(model, optimizer, method, batch, f"{training.label} step {step}")
             account.pending.append(loss)
             if schedule.is_point(step):
-                score = math.nan if training.validate is None else training.validate(model)
-                account.add_point(step, score, model)
+                account.add_point(step, _validate(model, training), model)
             watch.after(step, loss, len(batch.keys), waited_s)
     model.interpret_parts()
     return _finish(model, training, account, schedule.steps)
+
+
+def use_device(model: Network, stage: Stage, process: Process) -> None:
+    """Move a network to this process's device, where it computes in the precision of a stage."""
+    use_precision(stage.optim.precision)
+    model.to(process.device)
+    model.bf16 = stage.optim.precision == "bf16"
+
+
+def _validate(model: Network, training: Training) -> float:
+    """The validation score of the network as it is, nan if there is none; then training goes on."""
+    if training.validate is None:
+        return math.nan
+    score = training.validate(model.eval())
+    model.train()
+    return score
 
 
 def _schedule(training: Training, method: Method) -> _Schedule:

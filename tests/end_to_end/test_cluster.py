@@ -176,6 +176,7 @@ def test_a_killed_driver_is_told_in_one_line(disturbed):
 
 def test_the_table_is_that_of_an_undisturbed_run(disturbed, tmp_path):
     from histoseg.pipeline.evaluate import complete
+
     from histoseg.pipeline.plan import make_plan
     from histoseg.runs.names import record_key
     from histoseg.store.objects import connect

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
-
 from histoseg.inference.semantic import score
+
 from histoseg.maps.windows import OverlapWindows
 from histoseg.models.unet.network import build
 from histoseg.types import Sample

@@ -1,6 +1,7 @@
 """Task sampling of Cerberus: what the paper draws, drawn with the stated probabilities, alike on every rank."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -95,11 +96,12 @@ def test_an_empty_pool_is_refused():
         sampler(pools={**POOLS, "lumen": pool("b", [])})
 
 
-def test_batches_hold_what_was_planned(fold_dataset, fold_data):
+def test_batches_hold_what_was_planned(fold_dataset, fold_data, tiny_fold_run):
+    run = replace(tiny_fold_run, network=replace(tiny_fold_run.network, contour=True))
     draw = MixedSampler(pools=pools_of(fold_dataset, fold_data), batch=6, mixed=True, seed=0)
     assert set(draw.pools) == {"gland", "lumen", "nuclei", "tissue"}
     seen = set()
-    for batch in islice(mixed_loader(fold_dataset, fold_data, draw, contour=True, place=Place()), 12):
+    for batch in islice(mixed_loader(fold_dataset, run, draw, place=Place()), 12):
         assert sum(batch.counts.values()) == len(batch.structures) == 6
         side = 48 if "tissue" in batch.counts else 64
         assert batch.images.shape == (6, side, side, 3)
@@ -112,6 +114,14 @@ def test_batches_hold_what_was_planned(fold_dataset, fold_data):
     assert seen == {0, 1, 2}  # background, inner, contour
 
 
+def test_without_contours_decoders_learn_two_classes(fold_dataset, tiny_fold_run):
+    draw = MixedSampler(pools=pools_of(fold_dataset, tiny_fold_run.data), batch=6, mixed=True, seed=0)
+    drawn = islice(mixed_loader(fold_dataset, tiny_fold_run, draw, place=Place()), 6)
+    seen = [np.unique(batch.classes).tolist() for batch in drawn if "tissue" not in batch.counts]
+    assert seen
+    assert all(classes == [0, 1] for classes in seen)
+
+
 def test_only_the_training_fold_is_drawn(fold_dataset, fold_data):
     for structure, own in pools_of(fold_dataset, fold_data).items():
         (source,) = own.sources
@@ -119,13 +129,11 @@ def test_only_the_training_fold_is_drawn(fold_dataset, fold_data):
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 8])
-def test_ranks_together_have_the_patches_of_one_rank(fold_dataset, fold_data, world_size):
-    draw = MixedSampler(pools=pools_of(fold_dataset, fold_data), batch=5, mixed=True, seed=1)
-    alone = mixed_loader(fold_dataset, fold_data, draw, contour=False, place=Place(), first_step=2)
+def test_ranks_together_have_the_patches_of_one_rank(fold_dataset, tiny_fold_run, world_size):
+    draw = MixedSampler(pools=pools_of(fold_dataset, tiny_fold_run.data), batch=5, mixed=True, seed=1)
+    alone = mixed_loader(fold_dataset, tiny_fold_run, draw, place=Place(), first_step=2)
     ranks = [
-        mixed_loader(
-            fold_dataset, fold_data, draw, contour=False, place=Place(rank=rank, world_size=world_size), first_step=2
-        )
+        mixed_loader(fold_dataset, tiny_fold_run, draw, place=Place(rank=rank, world_size=world_size), first_step=2)
         for rank in range(world_size)
     ]
     for _ in range(3):

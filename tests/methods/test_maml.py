@@ -8,7 +8,7 @@ import torch
 from histoseg.errors import ConfigError
 from histoseg.methods._meta_gradient import mean_loss
 from histoseg.methods.maml import Maml
-from histoseg.models.unet.network import build
+from histoseg.models.unet.network import build, names_for
 from histoseg.types import MetaBatch
 from tests.synthetic import gradient_of, make_episode
 
@@ -137,3 +137,18 @@ def test_micro_batches_with_statistics_of_batches_are_refused(episode, norm):
 def test_values_that_cannot_be_are_refused(field):
     with pytest.raises(ConfigError, match=f"method.{next(iter(field))}"):
         Maml(**field)
+
+
+def test_an_epoch_shows_as_many_patches_as_there_are_samples(dataset):
+    rows = sum(len(dataset.training_rows(source)) for source in dataset.sources)
+    assert Maml(support=rows - 1, query=1, episodes=1).steps_per_epoch(dataset) == 1
+    assert Maml(support=rows - 2, query=1, episodes=1).steps_per_epoch(dataset) == 2
+
+
+def test_a_later_stage_takes_over_the_body(dataset, tiny_run):
+    tasks = {name: dataset.sources[name].task for name in ("synthetic", "glas")}
+    first = Maml().network(tiny_run, tasks, None, 0)
+    later = Maml().network(tiny_run, {"monuseg": dataset.sources["monuseg"].task}, first, 1)
+    assert (list(first.heads), list(later.heads)) == (["synthetic", "glas"], ["monuseg"])
+    for name in names_for(first, []):
+        assert torch.equal(later.state_dict()[name], first.state_dict()[name])

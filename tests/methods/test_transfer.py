@@ -112,3 +112,10 @@ def test_what_a_forward_keeps_is_what_parts_are_sized_by():
 def test_an_empty_batch_is_refused():
     with pytest.raises(ConfigError, match=r"method\.batch"):
         Transfer(batch=0)
+
+
+def test_an_epoch_is_the_mixed_pool_of_all_sources(dataset):
+    """As many images of each source as the smallest has."""
+    pool = len(dataset.sources) * min(len(dataset.training_rows(source)) for source in dataset.sources)
+    assert Transfer(batch=pool).steps_per_epoch(dataset) == 1
+    assert Transfer(batch=pool - 1).steps_per_epoch(dataset) == 2

@@ -1,5 +1,7 @@
 """Weights that are given with a job: in the store before anything is spent, and in every run's name."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from histoseg.models.cerberus import CerberusSpec
 from histoseg.models.cerberus.network import CerberusParts, build
 from histoseg.models.weights import Model, save_model
 from histoseg.pipeline.plan import Plan
-from histoseg.runs.config import Network
+from histoseg.runs.names import override
 from histoseg.runs.request import Request
 from histoseg.store.objects import FileStore, connect
 from ray_jobs.driver import put_weights_given, require_weights
@@ -36,7 +38,6 @@ def plan_of(run):
 
 
 def test_a_model_to_start_from_becomes_part_of_every_run(store, model, tiny_fold_run):
-    from histoseg.runs.names import override
 
     (assignment,) = put_weights_given(request_with(start=model), store)
     run = override(tiny_fold_run, assignment)
@@ -46,21 +47,17 @@ def test_a_model_to_start_from_becomes_part_of_every_run(store, model, tiny_fold
 
 
 def test_weights_that_are_not_there_end_the_job_before_it_begins(store, tiny_fold_run):
-    from histoseg.runs.names import override
-
     run = override(tiny_fold_run, "network.weights='0123456789abcdef'")
     with pytest.raises(StorageError, match="has no weights 0123456789abcdef; give them once more as START=folder"):
         require_weights(plan_of(run), store)
 
 
 def test_imagenet_out_of_reach_ends_it_too(store, tiny_fold_run, monkeypatch):
-    from dataclasses import replace
-
     def unreachable(*_, **__):
         raise OSError("no route to host")
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", unreachable)
-    run = replace(tiny_fold_run, network=Network(weights="imagenet"))
+    run = replace(tiny_fold_run, network=CerberusSpec(weights="imagenet"))
     with pytest.raises(StorageError, match=r"no route to host.*give it as IMAGENET=file|that file where there is"):
         require_weights(plan_of(run), store)
 

@@ -1,141 +1,157 @@
-import json
+"""What a run may be, and what it says of itself."""
+
 from dataclasses import replace
 
 import pytest
 
 from histoseg.errors import ConfigError
 from histoseg.methods.maml import Maml
-from histoseg.methods.transfer import Transfer
-from histoseg.runs.config import Data, Eval, Model, Optim, Refine
-from histoseg.runs.names import cell_id, from_json, has_field, override, pretraining_id, to_json
-
-CHECKSUMS = {"synthetic": "a", "glas": "b", "monuseg": "c"}
-
-
-@pytest.mark.parametrize("method", [Maml(task_weights=(("glas", 0.5),)), Transfer(batch=3)])
-def test_a_run_survives_json(tiny_run, method):
-    run = replace(tiny_run, method=method)
-    assert from_json(json.loads(json.dumps(to_json(run)))) == run
+from histoseg.models.cerberus import CerberusSpec
+from histoseg.models.unet import UNetSpec
+from histoseg.runs.config import Data, NetworkSettings, Optim, Select, Settings, Stage, public_name
+from histoseg.scoring.objects import Objects
+from histoseg.scoring.pixels import Pixels
+from tests.stages import with_stage
 
 
 @pytest.mark.parametrize(
-    ("assignment", "path", "value"),
+    ("part", "path", "value"),
     [
-        ("optim.steps=200", "optim.steps", 200),
-        ("optim.lr=1e-3", "optim.lr", 1e-3),
-        ("optim.lr = 1", "optim.lr", None),
-        ("method.first_order=true", "method.first_order", True),
-        ("data.scale=(0.9,1.1)", "data.scale", (0.9, 1.1)),
-        ("model.norm=batch", "model.norm", "batch"),
+        (Data, "data.patch_px", 100),
+        (Data, "data.tissue_px", 8),
+        (Data, "data.mpp", 100.0),
+        (Data, "data.scale", (1.2, 0.8)),
+        (Data, "data.rotate_deg", 200.0),
+        (Data, "data.shear_deg", 45.0),
+        (Data, "data.colour_p", 1.5),
+        (Data, "data.contrast", 1.0),
+        (Data, "data.hue", 0.6),
+        (UNetSpec, "network.width", 6),
+        (CerberusSpec, "network.width", 6),
+        (CerberusSpec, "network.weights", "nope"),
+        (Optim, "optim.lr", 0.0),
+        (Optim, "optim.steps", -1),
+        (Optim, "optim.epochs", -1),
+        (Optim, "optim.patience", -1),
+        (Optim, "optim.drop_at", -1),
+        (Pixels, "evaluator.window_px", 50),
+        (Pixels, "evaluator.overlap", 1.0),
+        (Pixels, "evaluator.bootstrap", -1),
     ],
 )
-def test_override(tiny_run, assignment, path, value):
-    if value is None:
-        with pytest.raises(ConfigError, match=r"optim.lr = 1.0: must be above 0 and below 1"):
-            override(tiny_run, assignment)
-        return
-    found = override(tiny_run, assignment)
-    for name in path.split("."):
-        found = getattr(found, name)
-    assert found == value
-    assert type(found) is type(value)
+def test_nonsense_is_refused_with_its_path_and_value(part, path, value):
+    with pytest.raises(ConfigError) as error:
+        part(**{path.partition(".")[2]: value})
+    assert str(error.value).startswith(f"{path} = {value!r}: must be ")
+
+
+@pytest.mark.parametrize(("width", "encoder"), [(8, "resnet34"), (64, "unet")])
+def test_imagenets_weights_are_of_a_resnet_of_the_published_width(width, encoder):
+    with pytest.raises(ConfigError, match=r"network\.weights = 'imagenet'.*ResNet of width 64"):
+        CerberusSpec(width=width, encoder=encoder, weights="imagenet")
+    assert CerberusSpec(weights="imagenet").width == 64
+
+
+@pytest.mark.parametrize(("changes", "path"), [({"sources": ()}, "sources"), ({"shots": -1}, "shots")])
+def test_a_selection_of_nothing_is_refused(changes, path):
+    with pytest.raises(ConfigError, match=rf"select\.{path} = "):
+        Select(**{"sources": ("glas",), **changes})
+
+
+def test_steps_and_epochs_exclude_each_other():
+    with pytest.raises(ConfigError, match=r"optim\.steps = 5.*optim\.epochs"):
+        Optim(steps=5, epochs=2)
+    assert Optim(steps=0, epochs=2).epochs == 2
 
 
 @pytest.mark.parametrize(
-    ("assignment", "message"),
+    ("changes", "path"),
     [
-        ("optim.nope=1", "'nope' is not among lr, steps"),
-        ("optim.nope=1", "no field 'optim.nope'"),
-        ("nope.steps=1", "'nope' is not among method, data, model, optim, refine, eval"),
-        ("seed=5", "'seed' cannot be set: 'seed' is not among method, data"),
-        ("experiment=../foo", "'experiment' cannot be set"),
-        ("new_task=glas", "'new_task' cannot be set"),
-        ("predecessors=('a',)", "'predecessors' cannot be set"),
-        ("data.scale=(0.8,", r"'data.scale=\(0.8,' is no assignment; write it without blanks, as data.scale=\(0.8,1.2"),
-        ("1.2)", "is no assignment; write it without blanks"),
-        ("optim.steps", "is no assignment"),
-        ("optim=3", "is a group; set one of lr"),
-        ("optim.steps.x=3", "has no fields"),
-        ("optim.steps=many", "must be int"),
-        ("optim.steps=1.5", "must be int"),
-        ("optim.steps=true", "must be int"),
-        ("model.norm=layer", "must be one of group, batch, frozen"),
-        ("data.scale=3", "must be a list"),
-        ("data.scale=(1,2,3)", "must be a list of 2"),
-        ("method.support=0", r"method.support = 0"),
+        ({"optim": {"steps": 5, "epochs": 0}}, r"refine\.keep = 'best val'"),
+        ({"keep": "last", "optim": {"patience": 2}}, r"refine\.optim\.patience = 2"),
     ],
 )
-def test_an_override_that_cannot_be_says_why(tiny_run, assignment, message):
-    with pytest.raises(ConfigError, match=message):
-        override(tiny_run, assignment)
+def test_a_stage_chooses_among_epochs_or_not_at_all(tiny_run, changes, path):
+    with pytest.raises(ConfigError, match=path):
+        with_stage(tiny_run, 1, **changes)
 
 
-@pytest.mark.parametrize("field", ["row", "structures", "train", "test", "sources", "scale"])
-def test_what_says_which_run_it_is_cannot_be_set(tiny_fold_run, field):
-    choices = "method, data, network, optim, subtyping, subtype_optim, windows"
-    with pytest.raises(ConfigError, match=f"'{field}' cannot be set: '{field}' is not among {choices}"):
-        override(tiny_fold_run, f"{field}=x")
-
-
-def test_has_field(tiny_run):
-    assert has_field(tiny_run, "method.inner_lr")
-    assert not has_field(replace(tiny_run, method=Transfer()), "method.inner_lr")
-    assert not has_field(tiny_run, "optim.lr.x")
-
-
-@pytest.mark.parametrize(
-    ("part", "field", "value"),
-    [
-        (Data, "patch_px", 100),
-        (Data, "scale", (1.2, 0.8)),
-        (Data, "hue", 0.6),
-        (Data, "rotate_deg", 200.0),
-        (Model, "width", 6),
-        (Optim, "lr", 0.0),
-        (Optim, "steps", -1),
-        (Refine, "epochs", 0),
-        (Refine, "batch", 0),
-        (Refine, "shots", -1),
-        (Eval, "window_px", 50),
-        (Eval, "overlap", 1.0),
-        (Eval, "bootstrap", -1),
-    ],
-)
-def test_nonsense_is_refused_with_its_path(part, field, value):
-    with pytest.raises(ConfigError, match=rf"{part.__name__.lower()}\.{field} = "):
-        part(**{field: value})
-
-
-def test_a_new_task_is_no_predecessor(tiny_run):
-    with pytest.raises(ConfigError, match="new_task"):
-        replace(tiny_run, new_task="glas")
-
-
-def test_second_order_cannot_be_compiled(tiny_run):
+def test_a_second_order_method_is_not_compiled(tiny_run):
+    select = Select(sources=("glas",))
     with pytest.raises(ConfigError, match=r"optim\.compile = True: must be false unless method\.first_order"):
-        override(tiny_run, "optim.compile=true")
-    assert override(override(tiny_run, "method.first_order=true"), "optim.compile=true").optim.compile
+        Stage(label="pretrain", method=Maml(), select=select, optim=Optim(compile=True))
+    Stage(label="pretrain", method=Maml(first_order=True), select=select, optim=Optim(compile=True))
+    assert with_stage(tiny_run, 1, optim={"compile": True}).stages[1].optim.compile  # Its method has one order only.
 
 
-def test_json_of_another_version_is_refused(tiny_run):
-    record = to_json(tiny_run)
-    with pytest.raises(ConfigError, match="no field colour"):
-        from_json(record | {"colour": 1})
-    del record["optim"]["lr"]
-    with pytest.raises(ConfigError, match="lacks lr"):
-        from_json(record)
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"seed": -1}, "seed = -1"),
+        ({"stages": ()}, r"stages = \(\)"),
+        ({"score": Select(sources=("monuseg",))}, r"score\.splits = \(\)"),
+        (
+            {"score": Select(sources=("monuseg",), splits=("fold1",))},
+            r"select\.splits = \('fold1',\).*train, val, test",
+        ),
+        ({"data": Data(folds=True)}, r"select\.splits = \('train',\).*fold1, fold2, fold3, external"),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused(tiny_run, changes, path):
+    with pytest.raises(ConfigError, match=path):
+        replace(tiny_run, **changes)
 
 
-def test_ids_follow_what_they_stand_for(tiny_run):
-    """A cell depends on everything, its pretraining only on what comes before refining."""
-    cell, pretraining = cell_id(tiny_run, CHECKSUMS), pretraining_id(tiny_run, CHECKSUMS)
-    assert (cell, pretraining) == (cell_id(tiny_run, CHECKSUMS), pretraining_id(tiny_run, CHECKSUMS))
-    later = replace(tiny_run, refine=Refine(epochs=3))
-    assert cell_id(later, CHECKSUMS) != cell
-    assert pretraining_id(later, CHECKSUMS) == pretraining
-    earlier = override(tiny_run, "optim.steps=9")
-    assert pretraining_id(earlier, CHECKSUMS) != pretraining
-    new_data = CHECKSUMS | {"monuseg": "d"}  # the new task's shards
-    assert cell_id(tiny_run, new_data) != cell
-    assert pretraining_id(tiny_run, new_data) == pretraining
-    assert pretraining_id(tiny_run, CHECKSUMS | {"glas": "d"}) != pretraining
+def test_stages_have_labels_of_their_own(tiny_run):
+    with pytest.raises(ConfigError, match=r"stages = \['pretrain', 'pretrain'\]"):
+        with_stage(tiny_run, 1, label="pretrain")
+
+
+@pytest.mark.parametrize(
+    ("source", "split", "label"),
+    [
+        ("glas", "test", "pretrain"),  # Pretraining names no split, so it sees all.
+        ("monuseg", "train", "refine"),
+    ],
+)
+def test_nothing_is_scored_that_a_stage_was_trained_on(tiny_run, source, split, label):
+    with pytest.raises(ConfigError, match=rf"{label}\.select = "):
+        replace(tiny_run, score=Select(sources=(source,), splits=(split,)))
+    assert replace(tiny_run, score=Select(sources=("monuseg",), splits=("val",))).score.splits == ("val",)
+
+
+def test_no_fold_is_trained_and_scored_on(tiny_fold_run):
+    score = replace(tiny_fold_run.score, splits=("fold1", "external"))
+    with pytest.raises(ConfigError, match=r"train\.select = "):
+        replace(tiny_fold_run, score=score)
+
+
+def test_what_a_run_says_of_itself(tiny_run, tiny_fold_run):
+    assert tiny_run.sources == ("synthetic", "glas", "monuseg")
+    assert tiny_fold_run.sources == ("cerberus_gland", "cerberus_lumen", "lizard", "kather5k")
+    assert tiny_run.replicate == "seed 0"
+    assert replace(tiny_fold_run, seed=3).replicate == "fold1 to fold3, seed 3"
+    assert tiny_run.address == "monuseg all_others.maml"
+    assert replace(tiny_fold_run, part="gland").address == "cerberus gland fold1 to fold3"
+
+
+@pytest.mark.parametrize(
+    ("data", "layout"),
+    [
+        (Data(), "768px"),
+        (Data(patch_px=96, rotate_deg=90.0, blur=True), "96px"),  # Augmentation does not change what is stored.
+        (Data(patch_px=448, mpp=0.5, folds=True), "448px-0.5mpp-folds"),
+        (Data(patch_px=448, mpp=0.25), "448px-0.25mpp"),
+    ],
+)
+def test_the_layout_names_how_images_are_stored(data, layout):
+    assert data.layout == layout
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"), [(Maml(), "maml"), (UNetSpec(), "unet"), (CerberusSpec(), "cerberus"), (Objects(), "objects")]
+)
+def test_settings_are_called_as_the_module_they_come_from(settings, name):
+    assert public_name(settings) == name
+    assert isinstance(settings, Settings)
+    assert isinstance(settings, NetworkSettings) is (name in ("unet", "cerberus"))

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from histoseg.training.refine import refine, training_rows
 
 from histoseg.models.unet.network import build
 from histoseg.runs.config import Refine
 from histoseg.store.objects import connect
 from histoseg.training.checkpoint import Checkpoints
 from histoseg.training.process import Process
-from histoseg.training.refine import refine, training_rows
 
 
 @pytest.fixture

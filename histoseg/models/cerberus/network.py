@@ -179,7 +179,7 @@ def build(parts: CerberusParts, seed: int) -> Cerberus:
         model = Cerberus(parts)
         for name, part in model.named_children():
             for inner, module in part.named_children() if name == "decoders" else [("", part)]:
-                torch.manual_seed(seed * 2**32 + zlib.crc32(f"{name}.{inner}".encode()))
+                torch.manual_seed(zlib.crc32(f"{name}.{inner}".encode(), seed))  # torch keeps 32 bits only
                 module.apply(_draw_weights)
     for parameter in model.parameters():  # Convolutions are fastest with the channels innermost.
         if parameter.dim() == 4:

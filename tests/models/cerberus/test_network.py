@@ -81,6 +81,15 @@ def test_an_encoder_does_not_depend_on_which_decoders_there_are():
     assert torch.equal(one.decoders["gland"].head[1].weight, two.decoders["gland"].head[1].weight)
 
 
+def test_every_part_depends_on_the_seed():
+    """torch's generator keeps the low 32 bits of a seed, so all that tells seeds apart has to be in these."""
+    one, same, other = (build(CerberusParts(encoder="resnet18", width=4, decoders={"gland": 2}), s) for s in (0, 0, 1))
+    for name in ("encoder.conv1.weight", "conv_map.weight", "decoders.gland.head.1.weight"):
+        first = one.state_dict()[name]
+        assert torch.equal(first, same.state_dict()[name])
+        assert not torch.equal(first, other.state_dict()[name])
+
+
 def test_the_global_random_state_is_left_alone():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)

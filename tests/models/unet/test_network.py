@@ -45,10 +45,10 @@ def test_images_of_a_batch_do_not_see_each_other_with_group_normalisation():
     torch.testing.assert_close(together, alone)
 
 
-def test_a_new_head_keeps_the_body():
+def test_new_heads_keep_the_body():
     model = build(4, "group", {"a": 2}, 0)
-    fresh = with_new_heads(model, {"new": 3}, seed=5)
-    assert list(fresh.heads) == ["new"]
+    fresh = with_new_heads(model, {"new": 3, "other": 2}, seed=5)
+    assert [(name, fresh.num_classes(name)) for name in fresh.heads] == [("new", 3), ("other", 2)]
     for name in names_for(model, []):
         assert torch.equal(fresh.state_dict()[name], model.state_dict()[name])
 

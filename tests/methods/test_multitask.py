@@ -1,4 +1,4 @@
-"""What a step of Cerberus changes, and what it leaves alone."""
+"""What a step of multi-task training changes, and what it leaves alone."""
 
 from dataclasses import replace
 
@@ -7,18 +7,16 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from histoseg.errors import ConfigError, DataError
+from histoseg.errors import ConfigError
 from histoseg.methods._multi_task_loss import draw_kept
-from histoseg.methods.cerberus import MultiTask
-from histoseg.methods.subtyping import Subtyping, typed_sources
+from histoseg.methods.multitask import MultiTask
 from histoseg.models.cerberus.network import CerberusParts, build
 from histoseg.types import MixedBatch, Place
 
 
 def network(tissue=3):
     decoders = {"gland": 2, "lumen": 2, "nuclei": 2}
-    spec = CerberusParts(encoder="resnet18", width=4, decoders=decoders, tissue=tissue, tissue_cells=2)
-    return build(spec, 0)
+    return build(CerberusParts(encoder="resnet18", width=4, decoders=decoders, tissue=tissue, tissue_cells=2), 0)
 
 
 def batch(structures, side=32, seed=0, counts=None):
@@ -162,16 +160,21 @@ def test_nonsense_is_refused(wrong):
         MultiTask(**wrong)
 
 
-def test_one_patch_of_tissue_cannot_be_normalised(fold_dataset, fold_data):
+def test_one_patch_of_tissue_cannot_be_normalised(fold_dataset, tiny_fold_run):
     with pytest.raises(ConfigError, match=r"method\.batch = 1: must be 2 or more with tissue"):
-        MultiTask(batch=1).batches(fold_dataset, fold_data, seed=0, place=Place(), first_step=0)
+        MultiTask(batch=1).batches(fold_dataset, tiny_fold_run, seed=0, place=Place(), first_step=0)
 
 
-def test_subtyping_learns_from_sources_with_classes(fold_dataset, fold_data):
-    assert typed_sources(fold_dataset) == ("lizard",)
-    drawn = next(Subtyping(batch=2).batches(fold_dataset, fold_data, seed=0, place=Place(), first_step=0))
-    assert set(drawn.structures) == {"nuclei"}
-    assert drawn.types.max() > 1
-    without = replace(fold_dataset, sources={"kather5k": fold_dataset.sources["kather5k"]})
-    with pytest.raises(DataError, match="none of kather5k tells classes of nuclei"):
-        Subtyping().batches(without, fold_data, seed=0, place=Place(), first_step=0)
+def test_an_epoch_shows_as_many_patches_as_there_are_samples(fold_dataset):
+    rows = sum(len(fold_dataset.training_rows(source)) for source in fold_dataset.sources)
+    assert MultiTask(batch=rows).steps_per_epoch(fold_dataset) == 1
+    assert MultiTask(batch=rows - 1).steps_per_epoch(fold_dataset) == 2
+
+
+def test_a_network_has_a_decoder_for_what_the_tasks_teach(fold_dataset, tiny_fold_run):
+    tasks = {source: index.task for source, index in fold_dataset.sources.items()}
+    first = MultiTask().network(tiny_fold_run, tasks, None, 0)
+    assert (set(first.decoders), first.spec.tissue) == ({"gland", "lumen", "nuclei"}, 9)
+    later = MultiTask().network(tiny_fold_run, tasks, first, 1)
+    assert later is not first
+    assert all(torch.equal(value, first.state_dict()[name]) for name, value in later.state_dict().items())

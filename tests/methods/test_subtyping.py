@@ -1,0 +1,96 @@
+"""A decoder for the classes of nuclei: what it learns from, and that nothing but it is trained."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from histoseg.errors import ConfigError, DataError
+from histoseg.methods.subtyping import Subtyping
+from histoseg.models.cerberus.network import CerberusParts, build
+from histoseg.models.losses import subtyping_loss
+from histoseg.runs import catalog
+from histoseg.runs.config import Select
+from histoseg.types import MixedBatch, Place
+
+
+@pytest.fixture
+def before():
+    """The network of the stage before."""
+    return build(CerberusParts(encoder="resnet18", width=4, decoders={"gland": 2, "nuclei": 2}, tissue=3), 0)
+
+
+def tasks(*sources):
+    return {source: catalog.load("histoseg.sources", source).TASK for source in sources}
+
+
+def draw_batch(size=3, side=32):
+    rng = np.random.default_rng(0)
+    return MixedBatch(
+        images=rng.integers(0, 256, (size, side, side, 3), dtype=np.uint8),
+        classes=np.zeros((size, side, side), np.uint8),
+        weights=np.ones((size, side, side), np.float32),
+        types=rng.integers(0, 7, (size, side, side), dtype=np.uint8),
+        structures=("nuclei",) * size,
+        keys=tuple(map(str, range(size))),
+        seeds=tuple(range(size)),
+        counts={"nuclei": size},
+    )
+
+
+def test_the_network_is_a_copy_with_a_decoder_for_the_classes(before, tiny_fold_run):
+    wider = Subtyping().network(tiny_fold_run, tasks("lizard"), before, 1)
+    assert wider.spec.decoders == {"gland": 2, "nuclei": 2, "nuclei_type": 7}  # Lizard has six classes of nuclei.
+    assert wider.trains_only == "nuclei_type"
+    for name, value in before.state_dict().items():
+        assert torch.equal(wider.state_dict()[name], value)
+    other = Subtyping().network(tiny_fold_run, tasks("lizard"), before, 2)
+    drawn = "decoders.nuclei_type.head.1.weight"
+    assert not torch.equal(wider.state_dict()[drawn], other.state_dict()[drawn])
+
+
+def test_a_step_changes_the_new_decoder_alone(before, tiny_fold_run):
+    """To the bit, running statistics included."""
+    wider = Subtyping().network(tiny_fold_run, tasks("lizard"), before, 1).train()
+    optimizer = torch.optim.Adam([p for p in wider.parameters() if p.requires_grad], lr=0.1)
+    old = {name: value.clone() for name, value in wider.state_dict().items()}
+    Subtyping(batch=3).backward(wider, draw_batch())
+    optimizer.step()
+    changed = {name for name, value in wider.state_dict().items() if not torch.equal(value, old[name])}
+    assert changed
+    assert all(name.startswith("decoders.nuclei_type.") for name in changed)
+
+
+def test_the_loss_is_that_of_the_classes(before, tiny_fold_run):
+    """Computed apart, by the network's own logits in evaluation mode."""
+    wider, drawn = Subtyping().network(tiny_fold_run, tasks("lizard"), before, 1).eval(), draw_batch()
+    with torch.no_grad():
+        logits = wider.decode(wider.encode(torch.from_numpy(drawn.images)), "nuclei_type")
+        wanted = float(subtyping_loss(logits, torch.from_numpy(drawn.types).long()))
+    assert Subtyping(batch=3).backward(wider, drawn) == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize("sources", [("lizard", "consep"), ("glas", "lizard"), ()])
+def test_sources_of_other_classes_are_refused(before, tiny_fold_run, sources):
+    with pytest.raises(DataError, match=f"{', '.join(sources)} do not have the same classes"):
+        Subtyping().network(tiny_fold_run, tasks(*sources), before, 0)
+
+
+def test_no_first_stage_subtypes(tiny_fold_run):
+    with pytest.raises(DataError, match="lizard"):
+        Subtyping().network(tiny_fold_run, tasks("lizard"), None, 0)
+
+
+def test_batches_are_of_the_selected_sources_with_their_classes(fold_dataset, tiny_fold_run):
+    typed = fold_dataset.select(Select(sources=("lizard",), splits=("fold1",)), 0)
+    drawn = next(Subtyping(batch=2).batches(typed, tiny_fold_run, seed=0, place=Place(), first_step=0))
+    assert set(drawn.structures) == {"nuclei"}
+    assert drawn.counts == {"nuclei": 2}
+    assert drawn.types.max() > 1
+
+
+def test_nonsense_is_refused():
+    with pytest.raises(ConfigError, match=r"batch = 0"):
+        Subtyping(batch=0)
+    assert replace(Subtyping(), batch=1).batch == 1

@@ -1,0 +1,98 @@
+"""Known runs of all experiments, and the names that were given to them."""
+
+from functools import cache
+
+from histoseg.experiments._available import assumed
+from histoseg.runs import catalog
+from histoseg.runs.names import override, run_name, stage_name
+
+# The sources that are assumed to be prepared: one that is added to an experiment later changes no name below.
+SOURCES = (
+    *("gleason2019", "breastpathq", "monuseg", "glas", "digestpath", "synthetic", "crag", "cerberus_gland"),
+    *("cerberus_lumen", "lizard", "cerberus_nuclei", "kather5k", "nct_crc_he", "crc_tp"),
+)
+CHECKSUMS = {source: f"checksum of {source}" for source in SOURCES}
+EXPERIMENTS = catalog.names("histoseg.experiments")
+
+# Experiment, scale, address, seed and assignments: the names of the run's stages, then its own. Their only origin is
+# the code that first gave them, but for the smoke test's, which test_names.py computes by hand.
+NAMES = {
+    ("table1", "laptop", "breastpathq all_others.maml", 0): "b1309e5ea6d7b931 74f5de73fbf5d539 271e423ca87a5f4c",
+    ("table1", "laptop", "glas monuseg.transfer", 0): "d9285fb59bc07a71 9fed224ee867ae5c 621acc76788162bf",
+    ("table1", "paper", "monuseg all_others.maml", 0): "e0b2be82f1806007 6022926ec943382e e8bc1c7d12053e97",
+    ("table1", "paper", "monuseg all_others.transfer", 0): "bcdf833eefdae03e 8f1a343534aaeeab 8b064bcaa913e2c6",
+    ("table1", "paper", "monuseg all_others.maml", 2): "8aa66cab3b348139 7f5413128435bc70 fc3398cf1282a3b6",
+    ("table1", "paper", "monuseg all_others.maml", 0, "refine.select.shots=5"): (
+        "e0b2be82f1806007 300392978a75216f 0b4545e5bdab1a17"
+    ),
+    ("table1", "paper", "monuseg all_others.maml", 0, "optim.lr=1e-3"): (
+        "35900fc9a2210bb9 7a50f37db4cfed6c f9673b11ab753c19"
+    ),
+    ("table1", "paper", "monuseg all_others.maml", 0, "evaluator.overlap=0.5"): (
+        "e0b2be82f1806007 2ee1f6b529b73a3f c0af839a32c9bcb2"
+    ),
+    ("table1", "reference-code", "digestpath glas.maml", 0): "c2af77663f0aed9c 56ae5782f4b33202 45a989203d56d314",
+    ("smoke", "laptop", "glas synthetic.transfer", 0): "27b8bfab51238a17 1cee3b5d25f65321 ee1251750ff39b07",
+    ("cerberus_table4", "laptop", "stl gland fold1 to fold3", 0): "8e9a69213c3580ba 9fcb2da0c68abf2a",
+    ("cerberus_table4", "paper", "in_mixed_pc fold1 to fold3", 0): "a10f1c293f2e9469 166fdef226c41350",
+    ("cerberus_table2", "paper", "cerberus fold1 to fold3", 0): "a10f1c293f2e9469 2e89229cfd706548 956073b91d567282",
+    ("cerberus_table2", "paper", "cerberus fold1 to fold3", 0, "subtype.optim.steps=9"): (
+        "a10f1c293f2e9469 3da7b0fe90391d64 588105edf243f8a5"
+    ),
+    (
+        "cerberus_table2",
+        "paper",
+        "cerberus_plus fold2 to fold1",
+        1,
+    ): "b2c4c06cbe8171a9 2ee90a254daa5998 7b7abe38fee88383",
+    ("cerberus_table5", "reference-code", "in_stl fold3 to fold2", 0): "f8772cf519b00f84 dc49ea9919f03a7a",
+    (
+        "cerberus",
+        "laptop",
+        "cerberus_plus fold1+fold2 to fold3",
+        0,
+    ): "e6c87e225a3b0932 e2472c758d68df75 dd8a80283920fd95",
+}
+
+# Where an experiment's scale reads its shards: another layout is another set of shards.
+_FOLDS = {
+    "laptop": "96px-0.5mpp-folds",
+    "real-cpu": "192px-0.5mpp-folds",
+    "paper": "448px-0.5mpp-folds",
+    "reference-code": "448px-0.5mpp-folds",
+}
+LAYOUTS = {
+    "cerberus": _FOLDS,
+    "cerberus_table2": _FOLDS,
+    "cerberus_table3": _FOLDS,
+    "cerberus_table4": _FOLDS,
+    "cerberus_table5": _FOLDS,
+    "smoke": {"laptop": "64px"},
+    "table1": {"laptop": "96px", "real-cpu": "128px", "paper": "768px", "reference-code": "768px"},
+}
+
+
+@cache
+def available():
+    """What experiments want to know of the sources above."""
+    return {source: assumed(catalog.load("histoseg.sources", source).TASK) for source in SOURCES}
+
+
+@cache
+def all_runs(experiment, scale, seeds=1):
+    """The runs of an experiment on the sources above."""
+    return catalog.load("histoseg.experiments", experiment).runs(scale, seeds, available())
+
+
+def known_run(experiment, scale, address, seed, *assignments):
+    """One of them, by its place in NAMES."""
+    (run,) = (run for run in all_runs(experiment, scale, seed + 1) if (run.address, run.seed) == (address, seed))
+    for assignment in assignments:
+        run = override(run, assignment)
+    return run
+
+
+def names_of(run, checksums=CHECKSUMS):
+    """The name of each stage, and of the run."""
+    stages = (stage_name(run, number, checksums) for number in range(len(run.stages)))
+    return [*stages, run_name(run, checksums)]
