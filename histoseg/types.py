@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
@@ -224,6 +224,7 @@ class MetaBatch:
         return tuple(key for one in self.episodes for key in (*one.support.keys, *one.query.keys))
 
 
+@runtime_checkable
 class StepBatch(Protocol):
     """This rank's share of a step, whatever the method."""
 
