@@ -100,56 +100,78 @@ def folds_url(demo, fold_data, tmp_path_factory):
 @pytest.fixture
 def fold_dataset(folds_url, fold_data, tmp_path):
     """The meta-dataset in it, of which the first fold is trained on."""
-    from dataclasses import replace
-
+    from histoseg.runs.config import Select
     from histoseg.shards.reader import MetaDataset
     from histoseg.store.objects import connect
 
     opened = MetaDataset.open(connect(folds_url), FOLD_SOURCES, fold_data.layout, tmp_path / "cache")
-    return replace(opened, training=("fold1",))
+    return opened.select(Select(sources=FOLD_SOURCES, splits=("fold1",)), seed=0)
 
 
 @pytest.fixture
 def tiny_fold_run(fold_data):
     """A Cerberus that takes seconds: four steps, then two of subtyping."""
-    from histoseg.methods.cerberus import MultiTask
+    from histoseg.methods.multitask import MultiTask
     from histoseg.methods.subtyping import Subtyping
-    from histoseg.runs.config import FoldRun, Network, Optim, Windows
+    from histoseg.models.cerberus import CerberusSpec
+    from histoseg.runs.config import Optim, Run, Select, Stage
+    from histoseg.scoring.objects import Objects
 
-    return FoldRun(
+    learn = Stage(
+        label="train",
+        method=MultiTask(batch=5),
+        select=Select(sources=FOLD_SOURCES, splits=("fold1",)),
+        optim=Optim(lr=1e-3, steps=4),
+    )
+    subtype = Stage(
+        label="subtype",
+        method=Subtyping(batch=3),
+        select=Select(sources=("lizard",), splits=("fold1",)),
+        optim=Optim(lr=1e-3, steps=2),
+    )
+    return Run(
         experiment="cerberus_table2",
         scale="laptop",
         row="cerberus",
-        structures=("gland", "lumen", "nuclei", "tissue"),
-        method=MultiTask(batch=5),
-        sources=FOLD_SOURCES,
-        train=("fold1",),
-        test="fold3",
+        division="fold1 to fold3",
         data=fold_data,
-        network=Network(encoder="resnet18", width=4),
-        optim=Optim(lr=1e-3, steps=4),
-        subtyping=Subtyping(batch=3),
-        subtype_optim=Optim(lr=1e-3, steps=2),
-        windows=Windows(window_px=352, margin_px=16),
+        network=CerberusSpec(encoder="resnet18", width=4),
+        stages=(learn, subtype),
+        score=Select(sources=FOLD_SOURCES, splits=("fold3", "external")),
+        evaluator=Objects(window_px=352, margin_px=16),
     )
 
 
 @pytest.fixture
 def tiny_run():
-    """A run that takes seconds: two steps of pretraining, two epochs of refining."""
+    """A run that takes seconds: four steps of pretraining, two epochs of refining."""
     from histoseg.methods.maml import Maml
-    from histoseg.runs.config import Data, Eval, Model, Optim, Refine, Run
+    from histoseg.methods.transfer import Transfer
+    from histoseg.models.unet import UNetSpec
+    from histoseg.runs.config import Data, Optim, Run, Select, Stage
+    from histoseg.scoring.pixels import Pixels
 
+    pretrain = Stage(
+        label="pretrain",
+        method=Maml(support=1, query=1, episodes=2),
+        select=Select(sources=("synthetic", "glas")),
+        optim=Optim(lr=1e-3, steps=4),
+    )
+    refine = Stage(
+        label="refine",
+        method=Transfer(batch=4),
+        select=Select(sources=("monuseg",), splits=("train",)),
+        optim=Optim(lr=1e-3, steps=0, epochs=2),
+        keep="best val",
+    )
     return Run(
         experiment="table1",
         scale="laptop",
-        method=Maml(support=1, query=1, episodes=2),
-        predecessors=("synthetic", "glas"),
-        new_task="monuseg",
-        column="all_others",
+        row="monuseg",
+        column="all_others.maml",
         data=Data(patch_px=PATCH_PX),
-        model=Model(width=4),
-        optim=Optim(lr=1e-3, steps=4),
-        refine=Refine(epochs=2, batch=4),
-        eval=Eval(window_px=64, bootstrap=20),
+        network=UNetSpec(width=4),
+        stages=(pretrain, refine),
+        score=Select(sources=("monuseg",), splits=("test",)),
+        evaluator=Pixels(window_px=64, bootstrap=20),
     )
