@@ -131,8 +131,9 @@ def _assigned(runs: Sequence[Run], sets: Sequence[str]) -> list[Run]:
 
 
 def _reasons(module: Any, sources: Mapping[str, Available]) -> list[str]:
-    """Why an experiment has no run, by the places of its table."""
-    return [module.why_missing(row, column, sources) or TOO_FEW for row, column in module.SPEC.places]
+    """Why an experiment has no run, by the cells of its table; rows that are only quoted have no runs anyway."""
+    cells = [(row, column) for row, column in module.SPEC.keys if row in module.SPEC.own_rows]
+    return [module.why_missing(row, column, sources) or TOO_FEW for row, column in cells]
 
 
 def _how_to_prepare(name: str, store: Store, scale: str, layout: str, absent: Sequence[str]) -> str:

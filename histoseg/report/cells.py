@@ -50,6 +50,16 @@ class TableSpec:
             for method in self.methods
         ]
 
+    @property
+    def own_rows(self) -> tuple[str, ...]:
+        """The rows that are not only quoted."""
+        return tuple(self.rows)
+
+    @property
+    def keys(self) -> tuple[tuple[str, str], ...]:
+        """Every cell that can be, row by row, with columns as in `Run.column`."""
+        return tuple((row, f"{column}.{method}") for row, column, method in self.addresses)
+
     def title_of(self, address: Address) -> str:
         """The cell in words."""
         row, column, method = address

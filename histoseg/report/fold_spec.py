@@ -43,6 +43,16 @@ class FoldTableSpec:
         return tuple(column for block in self.blocks.values() for column in block)
 
     @property
+    def own_rows(self) -> tuple[str, ...]:
+        """The rows that are not only quoted."""
+        return tuple(row for row in self.rows if row not in self.paper_only)
+
+    @property
+    def keys(self) -> tuple[tuple[str, str], ...]:
+        """Every number by row and column, row by row."""
+        return self.places
+
+    @property
     def places(self) -> tuple[Place, ...]:
         """Every number, row by row."""
         return tuple(Place(row, column) for row in self.rows for column in self.columns)
