@@ -1,13 +1,14 @@
 """One stage of a run: its network is trained, or resumed, or taken from the folder of a stage that is finished."""
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
+from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load
+from torch import Tensor
 
 from histoseg.distributed import sum_over_ranks
 from histoseg.errors import CheckpointError
@@ -133,12 +134,28 @@ def _load(network: Network, name: str, store: Store) -> Trained:
     where = f"{store.url}/{stage_folder(name)}"
     try:
         finished = _Finished.model_validate_json(store.get(_finished_key(name)))
-        network.load_state_dict(load(store.get(f"{model_folder(name)}/model.safetensors")))
-    except (ValidationError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        network.load_state_dict(_weights(name, store))
+    except (ValueError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{where} is damaged ({reason}); delete it to train the stage again") from error
     logger.info("%s: finished already", stage_folder(name))
     return Trained(model=network, curve=finished.curve, best_step=finished.best_step, seconds=finished.seconds)
+
+
+def _weights(name: str, store: Store) -> dict[str, Tensor]:
+    """The weights in a finished stage's folder.
+
+    Raises:
+        ValueError: If they are missing, or differ from those that were saved.
+        KeyError: If their description is incomplete.
+    """
+    keys = [f"{model_folder(name)}/model.{kind}" for kind in ("safetensors", "json")]
+    if missing := [key for key in keys if store.size(key) is None]:
+        raise ValueError(f"{missing[0]} is missing")
+    body, about = map(store.get, keys)
+    if hashlib.sha256(body).hexdigest() != json.loads(about)["sha256"]:
+        raise ValueError(f"{keys[0]} differs from its SHA-256 in model.json")
+    return load(body)
 
 
 def _save(trained: Trained, run: Run, number: int, dataset: MetaDataset, store: Store) -> None:

@@ -67,7 +67,8 @@ class Objects:
         counts = self._count(network, run, dataset, select, process)
         by_structure = _by_structure(counts)
         found = [pq_per_image_mean(_plain(image.objects) for image in images) for images in by_structure.values()]
-        return float(np.nanmean(found)) if found else float("nan")
+        defined = [quality for quality in found if not np.isnan(quality)]
+        return float(np.mean(defined)) if defined else float("nan")
 
     def score(
         self, network: "Network", run: Run, dataset: MetaDataset, process: "Process", pictures: "Pictures"

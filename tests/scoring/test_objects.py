@@ -1,0 +1,495 @@
+"""Objects and tissue of whole images: counts and scores of a few predicted objects, worked by hand."""
+
+import logging
+from dataclasses import replace
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from histoseg.inference.segment import Segmentation
+
+from histoseg.errors import ConfigError, DataError
+from histoseg.inference import segment
+from histoseg.methods.multitask import MultiTask
+from histoseg.methods.subtyping import Subtyping
+from histoseg.models import otsu
+from histoseg.models.cerberus import CerberusSpec
+from histoseg.models.cerberus.network import CerberusParts
+from histoseg.records.schema import Counts, ScoredImage
+from histoseg.runs.config import Data, Optim, Run, Select, Stage, Windows
+from histoseg.scoring import objects
+from histoseg.scoring._pictures import Pictures
+from histoseg.scoring.objects import Objects, summarise, summarise_tissue, typed_classes
+from histoseg.shards.reader import MetaDataset
+from histoseg.store.objects import connect
+from histoseg.training.process import Process
+from histoseg.types import IGNORE, Place
+from tests.scoring.ranks import on_two_ranks
+from tests.small_store import make_sample, make_task, put_source
+
+DATA = Data(patch_px=32, tissue_px=16, mpp=0.5, folds=True, scale=(1.0, 1.0), rotate_deg=0.0)
+TISSUES = ("mucosa", "muscle", "fat")
+SOURCES = ("glands", "cells", "unnamed", "tissue")
+
+# Each image has a colour of its own, by which it is recognised. Truth and prediction of four images:
+# One pair of 6 and 4 pixels that shares 4, so IoU 4 / 6; one missed object of 4; one of 2 that is not there.
+GLAND_A = [[1, 1, 1, 0, 0, 0], [1, 1, 1, 0, 0, 0], [0, 0, 0, 2, 2, 0], [0, 0, 0, 2, 2, 0]]
+SEEN_A = [[1, 1, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 2], [0, 0, 0, 0, 0, 2]]
+# One object of 4 of 15 pixels, found as it is.
+GLAND_B = [[0, 1, 1, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 0, 0]]
+# One object of 3 of 6 pixels, of which nothing is found.
+GLAND_EXTERNAL = [[1, 1, 1], [0, 0, 0]]
+NOTHING = [[0, 0, 0], [0, 0, 0]]
+# Nuclei of class 1, class 2 and, between them, pixels of which nothing is known.
+CELLS_A = [[1, 1, 0, 0, 0, 2, 2]] * 2
+TYPES_A = [[1, 1, 0, IGNORE, 0, 2, 2]] * 2
+# The first object lies where nothing is known, and has class 2; the others are right but of class 1 both.
+SEEN_CELLS_A, SEEN_TYPES_A = [[2, 2, 0, 1, 0, 3, 3]] * 2, [2, 1, 1]
+# A nucleus of class 2 is found as such; two of class 1 are not there.
+CELLS_B = [[1, 1, 0, 0, 0, 0, 0]] * 2
+TYPES_B = [[2, 2, 0, 0, 0, 0, 0]] * 2
+SEEN_CELLS_B, SEEN_TYPES_B = [[1, 1, 0, 2, 0, 3, 3]] * 2, [2, 1, 1]
+
+SEEN = {  # By colour: objects, their classes, and what Otsu's threshold finds.
+    10: (SEEN_A, [0, 0], GLAND_A),
+    20: (GLAND_B, [0], np.zeros((3, 5))),
+    30: (NOTHING, [], NOTHING),
+    40: (SEEN_CELLS_A, SEEN_TYPES_A, SEEN_CELLS_A),
+    50: (SEEN_CELLS_B, SEEN_TYPES_B, CELLS_B),
+    60: (NOTHING, [], GLAND_EXTERNAL),
+}
+
+# Probabilities of the classes of tissue, by the colour of the middle of the tile.
+TILES = {1: (0.7, 0.2, 0.1), 2: (0.1, 0.8, 0.1), 3: (0.6, 0.3, 0.1), 4: (0.2, 0.25, 0.55), 5: (0.1, 0.2, 0.7)}
+
+
+def counts(tp, fp, fn, sum_iou):
+    return Counts(tp=tp, fp=fp, fn=fn, sum_iou=sum_iou)
+
+
+def image_of(colour, shape):
+    return np.full((*shape, 3), colour, np.uint8)
+
+
+def sample(key, colour, instances, classes=None):
+    """Objects of class 1 where nothing else is said."""
+    instances = np.array(instances)
+    classes = np.minimum(instances, 1) if classes is None else classes
+    return make_sample(key, classes, instances, image_of(colour, instances.shape))
+
+
+def tile(key, colour, number):
+    """A tile of class `number`, of 20 x 24 pixels; only the 16 x 16 in its middle have the colour."""
+    image = image_of(99, (20, 24))
+    image[2:18, 4:20] = colour
+    return make_sample(key, np.full((20, 24), number), image=image)
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = connect(f"file://{tmp_path / 'store'}")
+    glands = {
+        "fold1": [sample("g0", 20, GLAND_B)],
+        "fold3": [sample("ga", 10, GLAND_A), sample("gb", 20, GLAND_B)],
+        "external": [sample("gx", 30, GLAND_EXTERNAL)],
+    }
+    cells = {"fold3": [sample("ca", 40, CELLS_A, TYPES_A), sample("cb", 50, CELLS_B, TYPES_B)]}
+    tissue = {
+        "fold2": [tile(f"many{i}", 1, 0) for i in range(33)],
+        "fold3": [tile("t1", 1, 0), tile("t2", 2, 1), tile("t3", 3, 1), tile("t4", 4, 0)],
+        "external": [tile("t5", 5, 2)],
+    }
+    put_source(store, make_task("glands", ("background", "gland"), "instance", "gland"), DATA, glands)
+    put_source(store, make_task("cells", ("background", "a", "b"), "instance", "nuclei"), DATA, cells)
+    unnamed = {"fold3": [sample("ua", 60, GLAND_EXTERNAL)]}
+    put_source(store, make_task("unnamed", ("background", "nucleus"), "instance", "nuclei"), DATA, unnamed)
+    put_source(store, make_task("tissue", TISSUES, "patch", "tissue"), DATA, tissue)
+    put_source(store, make_task("plain", ("background", "x")), DATA, {"fold3": [make_sample("p", [[0, 1]])]})
+    faulty = {"fold3": [make_sample("f", [[0, 1]])]}
+    put_source(store, make_task("faulty", ("background", "gland"), structure="gland"), DATA, faulty)
+    return store
+
+
+@pytest.fixture
+def dataset(store, tmp_path):
+    return MetaDataset.open(store, [*SOURCES, "plain", "faulty"], DATA.layout, tmp_path / "cache")
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What is asked of the segmentation: windows and structures. It finds SEEN, as Otsu's threshold does."""
+    asked = []
+
+    def found(network, image, windows, structures):
+        (structure,) = structures
+        asked.append((windows, structure))
+        instances, classes, _ = SEEN[int(image[0, 0, 0])]
+        return Segmentation(
+            instance_maps={structure: np.array(instances, np.int32)},
+            classes={structure: np.array(classes, np.uint8)},
+            class_probabilities={},
+            tissue=None,
+            tissue_px=0,
+        )
+
+    monkeypatch.setattr(segment, "segment", found)
+    monkeypatch.setattr(otsu, "otsu_objects", lambda image, _: np.array(SEEN[int(image[0, 0, 0])][2], np.int32))
+    return asked
+
+
+class Reader:
+    """A network that knows the probabilities of a tile by the colour of the pixels that it is given."""
+
+    def __init__(self):
+        self.spec = CerberusParts(encoder="resnet18", width=4, tissue=3)
+        self.sizes = []
+
+    def encode(self, images):
+        self.sizes.append(len(images))
+        assert images.shape[1:] == (16, 16, 3)
+        assert (images == images[:, :1, :1]).all()  # Of the middle, and of nothing else
+        return [images]
+
+    def classify(self, features):
+        rows = [TILES[int(colour)] for colour in features[0][:, 0, 0, 0]]
+        return torch.log(torch.tensor(rows, dtype=torch.float64))[:, :, None, None]
+
+
+@pytest.fixture
+def network():
+    return Reader()
+
+
+@pytest.fixture
+def run():
+    learn = Stage(
+        label="train",
+        method=MultiTask(),
+        select=Select(sources=SOURCES, splits=("fold1",)),
+        optim=Optim(steps=1),
+    )
+    subtype = Stage(
+        label="subtype",
+        method=Subtyping(),
+        select=Select(sources=("cells",), splits=("fold1",)),
+        optim=Optim(steps=1),
+    )
+    return Run(
+        experiment="lab",
+        scale="tiny",
+        row="all",
+        division="fold1 to fold3",
+        data=DATA,
+        network=CerberusSpec(encoder="resnet18", width=4),
+        stages=(learn, subtype),
+        score=Select(sources=SOURCES, splits=("fold3", "external")),
+        evaluator=Objects(window_px=64, margin_px=16),
+    )
+
+
+@pytest.fixture
+def score(asked, dataset, store, run):
+    """The scores of the run, or of one that is given, on some process."""
+
+    def score(run=run, process=None, network=None):
+        process = process or Process()
+        pictures = Pictures(store=store, folder="panels", leads=process.leads)
+        return run.evaluator.score(network or Reader(), run, dataset, process, pictures)
+
+    return score
+
+
+def test_glands_are_counted_by_hand(score):
+    """PQ of A is (4 / 6) / (1 + 1 / 2 + 1 / 2), of B 1; Dice of A is 2 * 4 / (10 + 6)."""
+    first, second, _, _, _, external = score().images
+    assert (first.split, first.source, first.key, first.patient) == ("fold3", "glands", "ga", "pga")
+    assert (first.structure, first.objects) == ("gland", counts(1, 1, 1, 4 / 6))
+    # Of 24 pixels, 10 are gland and 6 are predicted, 4 of them rightly.
+    assert first.confusion == ((12, 2), (6, 4))
+    assert (first.otsu, first.by_class) == (counts(2, 0, 0, 2.0), ())
+    assert (second.key, second.objects, second.confusion) == ("gb", counts(1, 0, 0, 1.0), ((11, 0), (0, 4)))
+    assert second.otsu == counts(0, 0, 1, 0.0)
+    assert (external.split, external.key) == ("external", "gx")
+    assert (external.objects, external.confusion) == (counts(0, 0, 1, 0.0), ((3, 0), (3, 0)))
+
+
+def test_scores_of_glands_are_means_over_images_and_pooled_counts(score):
+    found = score()
+    glands = {name: value for name, value in found.scores.items() if name.startswith("test.gland.")}
+    assert glands == {
+        "test.gland.pq": pytest.approx((1 / 3 + 1) / 2),
+        "test.gland.dice": pytest.approx((1 / 2 + 1) / 2),
+        "test.gland.pq_pooled": pytest.approx((4 / 6 + 1) / (2 + 1 / 2 + 1 / 2)),
+        "test.gland.dq_pooled": pytest.approx(2 / (2 + 1 / 2 + 1 / 2)),
+        "test.gland.sq_pooled": pytest.approx((4 / 6 + 1) / 2),
+        "test.gland.dice_pooled": pytest.approx(2 * (4 + 4) / (10 + 4 + 6 + 4)),
+        "test.gland.otsu_pq": pytest.approx((1 + 0) / 2),
+    }
+    assert found.sizes["test.gland.images"] == 2
+    assert found.sizes["test.gland.objects"] == 2 + 1
+
+
+def test_later_splits_go_by_their_own_name(score):
+    """Nothing is found of the one external gland, so its PQ is 0 and no pair has an SQ."""
+    found = score()
+    assert found.scores["external.gland.pq"] == found.scores["external.gland.dice"] == 0.0
+    assert np.isnan(found.scores["external.gland.sq_pooled"])
+    assert (found.sizes["external.gland.images"], found.sizes["external.gland.objects"]) == (1, 1)
+    assert not [name for name in (*found.scores, *found.sizes) if name.startswith(("external.nuclei", "fold3"))]
+
+
+def test_what_is_not_annotated_is_neither_right_nor_wrong(score):
+    """Network and Otsu both find the two nuclei, and one where nothing is known: neither gains nor loses by that."""
+    _, _, first, *_ = score().images
+    assert first.key == "ca"
+    assert first.objects == first.otsu == counts(2, 0, 0, 2.0)
+    # Of 14 pixels, 8 are nucleus and found; the two of which nothing is known count as background that was seen so.
+    assert first.confusion == ((6, 0), (0, 8))
+
+
+def test_classes_are_counted_apart(score):
+    """Of A, both nuclei are predicted as class 1; of B, the nucleus of class 2 is right, and two of class 1 are not."""
+    _, _, first, second, unnamed, _ = score().images
+    assert first.by_class == (counts(1, 1, 0, 1.0), counts(0, 0, 1, 0.0))
+    assert second.by_class == (counts(0, 2, 0, 0.0), counts(1, 0, 0, 1.0))
+    assert (unnamed.key, unnamed.by_class) == ("ua", ())
+
+
+def test_scores_of_nuclei_have_those_of_their_classes(score):
+    """mPQ leaves out images whose truth lacks the class: 1 / 1.5, and the mean of 0 and 1. mPQ+ pools counts."""
+    found = score()
+    # PQ of A is 1, of B 1 / (1 + 2 / 2); of the third image, whose classes are others, 0.
+    assert found.scores["test.nuclei.pq"] == pytest.approx((1 + 1 / 2 + 0) / 3)
+    assert found.scores["test.nuclei.mpq"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert found.scores["test.nuclei.mpq_plus"] == pytest.approx((1 / 2.5 + 1 / 1.5) / 2)
+    assert found.sizes["test.nuclei.images"] == 3
+    assert found.sizes["test.nuclei.objects"] == 2 + 1 + 1
+    assert not [name for name in found.scores if "gland.mpq" in name]
+
+
+def test_classes_that_no_later_stage_teaches_are_not_scored(score, run, dataset):
+    assert typed_classes(run, dataset) == {"nuclei": ("background", "a", "b")}
+    untyped = replace(run, stages=run.stages[:1])
+    assert typed_classes(untyped, dataset) == {}
+    found = score(untyped)
+    assert not [image for image in found.images if image.by_class]
+    assert not [name for name in found.scores if "mpq" in name]
+    assert found.scores["test.nuclei.pq"] == pytest.approx(1 / 2)
+
+
+def test_tissue_is_scored_by_the_middle_of_each_tile(score):
+    """Of TILES 1 to 4 the truth is 0, 1, 1, 0. Class 0 ranks 1, 3, 4, 2: precision 1 and 2 / 3. Class 1 ranks 2, 3."""
+    found = score()
+    assert found.scores["test.tissue.map"] == pytest.approx(((1 + 2 / 3) / 2 + 1) / 2)
+    # The most probable are 0, 1, 0, 2: F1 of class 0 is 2 * 1 / (2 + 2), of class 1 2 * 1 / (2 + 1).
+    assert found.scores["test.tissue.mf1"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    nan = pytest.approx(np.nan, nan_ok=True)
+    assert found.per_class["test.tissue.ap"] == {"mucosa": pytest.approx(5 / 6), "muscle": pytest.approx(1), "fat": nan}
+    assert found.per_class["test.tissue.f1"] == {"mucosa": 0.5, "muscle": pytest.approx(2 / 3), "fat": nan}
+    assert found.sizes["test.tissue.images"] == 4
+    # The one external tile is fat, and seen so.
+    assert found.scores["external.tissue.map"] == found.scores["external.tissue.mf1"] == 1.0
+    assert found.per_class["external.tissue.ap"]["fat"] == 1.0
+    assert found.sizes["external.tissue.images"] == 1
+
+
+def test_without_tiles_there_is_no_score_of_tissue(score, run):
+    found = score(replace(run, score=Select(sources=("glands", "tissue"), splits=("external",))))
+    assert "test.tissue.map" in found.scores
+    none = score(replace(run, score=Select(sources=("glands",), splits=("external",))))
+    assert none.per_class == {}
+    assert set(none.sizes) == {"test.gland.images", "test.gland.objects"}
+
+
+def test_tiles_are_classified_a_few_at_a_time(score, run):
+    network = Reader()
+    found = score(replace(run, score=Select(sources=("tissue",), splits=("fold2",))), network=network)
+    assert network.sizes == [32, 1]
+    assert found.sizes == {"test.tissue.images": 33}
+    assert found.scores == {"test.tissue.map": 1.0, "test.tissue.mf1": 1.0}
+
+
+def test_the_headline_is_the_first_score_of_each_structure(score):
+    # 2 / 3, 1 / 2 and 11 / 12, as above.
+    assert score().headline == "gland 0.667, nuclei 0.500, tissue 0.917"
+
+
+def test_a_network_is_validated_by_the_mean_over_structures(asked, dataset, network):
+    select = Select(sources=SOURCES, splits=("fold3",))
+    # Glands have (1 / 3 + 1) / 2, nuclei 1 / 2; tissue is not counted.
+    found = Objects(window_px=64, margin_px=16).validate(network, dataset, select, Process())
+    assert found == pytest.approx((2 / 3 + 1 / 2) / 2)
+
+
+@pytest.mark.parametrize("sources", [("tissue",), ("plain",)])
+def test_without_annotated_objects_there_is_nothing_to_validate_by(asked, dataset, network, sources):
+    select = Select(sources=sources, splits=("fold3",))
+    assert np.isnan(Objects().validate(network, dataset, select, Process()))
+
+
+def test_a_structure_without_any_object_is_left_out_of_the_mean(asked, dataset, network, monkeypatch):
+    """Where neither the external gland nor anything else is, PQ is 0 / 0."""
+    whole_image = MetaDataset.whole_image
+
+    def emptied(self, source, rows):
+        found = whole_image(self, source, rows)
+        return replace(found, instance_map=np.zeros_like(found.instance_map)) if found.key in ("gx", "ua") else found
+
+    monkeypatch.setattr(MetaDataset, "whole_image", emptied)
+    evaluator, select = Objects(window_px=64, margin_px=16), Select(sources=("glands",), splits=("external",))
+    assert np.isnan(evaluator.validate(network, dataset, select, Process()))
+    both = Select(sources=("glands", "unnamed"), splits=("fold3",))
+    assert evaluator.validate(network, dataset, both, Process()) == pytest.approx(2 / 3)
+
+
+def test_images_are_seen_by_the_evaluators_windows(score, asked, run):
+    score(replace(run, score=Select(sources=("glands",), splits=("external",))))
+    assert asked == [(Windows(window_px=64, margin_px=16), "gland")] * 2  # To count, and for the pictures
+
+
+def read_png(store, key):
+    return cv2.imdecode(np.frombuffer(store.get(key), np.uint8), cv2.IMREAD_UNCHANGED)[..., ::-1]
+
+
+def test_pictures_outline_the_truth_and_the_prediction(score, store):
+    panels = score().panels
+    assert [(panel.source, panel.key, panel.structure) for panel in panels] == [
+        ("glands", "ga", "gland"),
+        ("glands", "gb", "gland"),
+        ("cells", "ca", "nuclei"),
+        ("cells", "cb", "nuclei"),  # The third image of nuclei is not shown.
+    ]
+    assert [panel.score for panel in panels] == pytest.approx([1 / 3, 1, 1, 1 / 2])
+    first, _, third, _ = panels
+    assert first.legend == {}
+    assert first.image == "panels/ga-image.png"
+    np.testing.assert_array_equal(read_png(store, first.image), image_of(10, (4, 6)))
+    is_line = {name: (read_png(store, getattr(first, name)) != 10).any(axis=2) for name in ("truth", "prediction")}
+    # Objects this small are border all over, but where they meet the edge of the image.
+    assert is_line["truth"].tolist()[1] == [True, True, True, False, False, False]
+    assert is_line["prediction"].tolist()[3] == [False, False, False, False, False, True]
+    # What the network sees where nothing is known is drawn, though it is not scored.
+    assert (read_png(store, third.prediction) != 40).any(axis=2).tolist()[0][3]
+
+
+def test_two_ranks_have_the_scores_of_one(score, monkeypatch):
+    alone = score()
+    leader, other = on_two_ranks(monkeypatch, lambda process: score(process=process))
+    assert plain(leader) == plain(other) == plain(alone)
+    assert (leader.panels, other.panels) == (alone.panels, ())  # One rank draws the pictures.
+
+
+def plain(scores):
+    """All but the pictures, in which an undefined score equals itself."""
+    return str(replace(scores, panels=()))
+
+
+def test_a_rank_predicts_its_share(asked, dataset):
+    select = Select(sources=("glands",), splits=("fold3", "external"))
+    evaluator, network = Objects(window_px=64, margin_px=16), Reader()
+    for rank, share in ((0, 2), (1, 1)):
+        evaluator.validate(network, dataset, select, Process(place=Place(rank=rank, world_size=2)))
+        assert len(asked) == share
+        asked.clear()
+
+
+def test_an_image_without_objects_map_is_refused(asked, dataset, network):
+    select = Select(sources=("faulty",), splits=("fold3",))
+    with pytest.raises(DataError, match=r"f has no instance map; prepare its source again"):
+        Objects().validate(network, dataset, select, Process())
+
+
+def test_progress_is_said_every_ten_seconds_and_at_the_end(monkeypatch, caplog):
+    clock = iter([100.0, 105.0, 110.0, 119.9, 120.0, 121.0])
+    monkeypatch.setattr(objects, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with caplog.at_level(logging.INFO):
+        assert list(objects._own_share(5, "score x", Process())) == [0, 1, 2, 3, 4]
+    # Ten seconds for two of five images, 20 for four.
+    assert caplog.messages == [
+        "score x  image 2/5  eta 15 s",
+        "score x  image 4/5  eta 5 s",
+        "score x  image 5/5  eta 0 s",
+    ]
+
+
+def test_a_rank_has_every_other_image_and_one_rank_speaks(monkeypatch, caplog):
+    monkeypatch.setattr(objects, "time", SimpleNamespace(monotonic=iter([0.0, 6.0, 0.0, 6.0, 9.0, 12.0]).__next__))
+    with caplog.at_level(logging.INFO):
+        assert list(objects._own_share(3, "x", Process(place=Place(rank=1, world_size=2)))) == [1]
+        assert not caplog.messages
+        assert list(objects._own_share(3, "x", Process(place=Place(rank=0, world_size=2)))) == [0, 2]
+    assert caplog.messages == ["x  image 3/3  eta 0 s"]
+
+
+def test_the_log_says_what_is_done(score, run, asked, dataset, network, caplog):
+    with caplog.at_level(logging.INFO):
+        score(replace(run, score=Select(sources=("glands",), splits=("external",))))
+        Objects().validate(network, dataset, Select(sources=("glands",), splits=("fold3",)), Process())
+    assert [message.split("  eta")[0] for message in caplog.messages] == [
+        "score all fold1 to fold3  image 1/1",
+        "validate  image 2/2",
+    ]
+
+
+def scored(structure, split, objects, confusion=((1, 0), (0, 1)), by_class=()):
+    none = counts(0, 0, 0, 0.0)
+    return ScoredImage(
+        split=split,
+        structure=structure,
+        source="s",
+        key="k",
+        patient="p",
+        objects=objects,
+        confusion=confusion,
+        otsu=none,
+        by_class=by_class,
+    )
+
+
+def test_images_are_summarised_by_split_and_structure():
+    images = [
+        scored("lumen", "fold3", counts(1, 0, 0, 0.8)),
+        scored("lumen", "fold2", counts(0, 1, 2, 0.0), confusion=((5, 3), (1, 0))),
+        scored("gland", "fold3", counts(0, 0, 0, 0.0)),
+    ]
+    scores, sizes = summarise(images, {"fold3": "test", "fold2": "second", "external": "external"})
+    assert scores["test.lumen.pq"] == scores["test.lumen.sq_pooled"] == 0.8
+    assert (scores["second.lumen.pq"], scores["second.lumen.dice_pooled"]) == (0.0, 0.0)
+    assert np.isnan([scores["test.gland.pq"], scores["test.lumen.otsu_pq"]]).all()
+    assert sizes == {
+        "test.lumen.images": 1,
+        "test.lumen.objects": 1,
+        "test.gland.images": 1,
+        "test.gland.objects": 0,
+        "second.lumen.images": 1,
+        "second.lumen.objects": 2,
+    }
+
+
+def test_classes_of_tissue_are_named_in_order():
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8]])
+    scores, by_class = summarise_tissue(np.array([0, 1]), probabilities, ("a", "b"))
+    assert scores == {"map": 1.0, "mf1": 1.0}
+    assert by_class == {"ap": {"a": 1.0, "b": 1.0}, "f1": {"a": 1.0, "b": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("values", "path"),
+    [
+        ({"window_px": 304}, "window_px"),  # Twice the margin, so nothing is left
+        ({"window_px": 1030}, "window_px"),
+        ({"margin_px": -8}, "margin_px"),
+        ({"margin_px": 12}, "margin_px"),
+    ],
+)
+def test_windows_that_cannot_be_are_refused(values, path):
+    with pytest.raises(ConfigError, match=rf"{path} = "):
+        Objects(**values)
+
+
+def test_defaults_that_results_depend_on():
+    """The margin of the published code, and the window of docs/protocols-cerberus.md, which gives the same result."""
+    assert Objects().windows == Windows(window_px=1024, margin_px=152)
+    assert Objects(window_px=64, margin_px=16).windows == Windows(window_px=64, margin_px=16)
