@@ -1,7 +1,7 @@
 """The meta-gradient of an episode, as derived at the top of `maml.py`."""
 
 from contextlib import nullcontext
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from histoseg.types import Episode, Patches
 Weights = dict[str, Tensor]
 
 
+@runtime_checkable
 class Adaptation(Protocol):
     """How weights are adapted within an episode: the fields of `Maml` that the meta-gradient depends on."""
 

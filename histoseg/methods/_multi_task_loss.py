@@ -1,6 +1,6 @@
 """The loss of a step of Cerberus (Eq. 1) and its gradient: each decoder on the patches of its structure."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from histoseg.structures import TISSUE
 from histoseg.types import MixedBatch
 
 
+@runtime_checkable
 class Weighting(Protocol):
     """How the losses of structures are combined: the fields of `MultiTask` that the gradient depends on."""
 
