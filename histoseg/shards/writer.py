@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from histoseg.demo.write import DEMO_MARK
 from histoseg.errors import ConfigError, DataError, MissingSourceError, StorageError
 from histoseg.machine import available_cpus
 from histoseg.runs import catalog
@@ -33,7 +34,6 @@ from histoseg.types import EXTERNAL, FOLDS, KEY_PATTERN, SPLITS, Entry, Sample, 
 
 logger = logging.getLogger(__name__)
 
-DEMO_MARK = ".histoseg-demo"  # Left in folders of made-up raw files, so that no table passes them off as tissue.
 SHARD_BYTES = 256 * 2**20
 MIN_SHARDS = 8  # Per split, where there are images enough: the cores of a small machine then all have work.
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
-from histoseg.demo import drawing as _drawing
+from histoseg.demo import drawing
 from histoseg.shards.fingerprint import Fingerprint, find_plain, find_same_tissue, fingerprint
 from histoseg.sources import consep, glas, monuseg
 from tests.beside import real_data
@@ -22,13 +22,13 @@ REAL_KEYS = {
 
 def draw(rng, size=(500, 640)):
     """Made-up tissue at MPP; all of it has one stain, so that nothing but its structures tells it from others."""
-    canvas = _drawing.draw_stroma(size, rng)
-    cell = _drawing.Cell(radius_px=5.0)
-    for centre, radius in _drawing.pack(size, (50.0, 90.0), 8, rng):
-        _drawing.add_gland(canvas, _drawing.outline(centre, radius, rng), cell, rng)
-    _drawing.add_nuclei(canvas, _drawing.scatter(np.ones(size, bool), 30.0, rng), cell, rng)
-    stain = _drawing.Stain(density=np.array([_drawing.HAEMATOXYLIN, _drawing.EOSIN], np.float32))
-    return _drawing.render(canvas, stain, rng)
+    canvas = drawing.draw_stroma(size, rng)
+    cell = drawing.Cell(radius_px=5.0)
+    for centre, radius in drawing.pack(size, (50.0, 90.0), 8, rng):
+        drawing.add_gland(canvas, drawing.outline(centre, radius, rng), cell, rng)
+    drawing.add_nuclei(canvas, drawing.scatter(np.ones(size, bool), 30.0, rng), cell, rng)
+    stain = drawing.Stain(density=np.array([drawing.HAEMATOXYLIN, drawing.EOSIN], np.float32))
+    return drawing.render(canvas, stain, rng)
 
 
 @pytest.fixture(scope="module")

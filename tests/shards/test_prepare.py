@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from histoseg.demo import files
 from histoseg.demo.write import write_demo_data
 from histoseg.errors import ConfigError, DataError
 from histoseg.runs import catalog
@@ -18,6 +19,7 @@ from histoseg.shards.prepare import ASSIGNMENTS, prepare_sources
 from histoseg.shards.reader import MetaDataset
 from histoseg.shards.verify import verify_source
 from histoseg.shards.writer import Recipe
+from histoseg.sources import _files
 from histoseg.store.objects import connect
 from histoseg.types import EXTERNAL, FOLDS, Sample
 from tests.conftest import FOLD_SOURCES
@@ -84,8 +86,6 @@ def test_what_was_written_is_read_again(folds_url, fold_data, demo, tmp_path):
 
 def test_the_same_tissue_in_two_sources_shares_a_fold(demo, fold_data, store, pool, tmp_path, monkeypatch):
     """CRAG images put once more into the native layout, under other names and re-encoded: found by their pictures."""
-    from histoseg.sources import _files
-
     raw = tmp_path / "raw"
     crag = catalog.load("histoseg.sources", "crag").entries(demo)
     native = catalog.load("histoseg.sources", "cerberus_gland").entries(demo)
@@ -103,7 +103,7 @@ def test_the_same_tissue_in_two_sources_shares_a_fold(demo, fold_data, store, po
         padded = np.full(wanted, 230, np.uint8)
         height, width = (min(a, b) for a, b in zip(picture.shape[:2], wanted[:2], strict=True))
         padded[:height, :width] = picture[:height, :width]
-        _files.write_image(raw / victim.relative_to(demo), padded)
+        files.write_image(raw / victim.relative_to(demo), padded)
     prepare_sources(["crag", "cerberus_gland"], raw, store, Recipe(data=fold_data), pool, strict=True)
     fold_of = {}
     for source in ("crag", "cerberus_gland"):
