@@ -51,8 +51,11 @@ class Task:
         mpp: Microns per pixel at which the source publishes its images.
         licence: The terms its authors state.
         kind: What is annotated: classes of pixels, objects with classes, or one class for a whole image.
-        structure: The structure of Cerberus that its labels are of; empty if of none.
+        structure: The structure of Cerberus that its labels teach; empty if none.
         label_map_version: Raised whenever the same raw file would give another map.
+        year: When the data set was published, which is its place in lists; 0 if it was not.
+        reserve: Sources of the same structure with a higher number are only used where none with a lower number is
+            prepared.
     """
 
     name: str
@@ -63,6 +66,8 @@ class Task:
     kind: Kind = "semantic"
     structure: Structure = ""
     label_map_version: int = 1
+    year: int = 0
+    reserve: int = 0
 
     def __post_init__(self) -> None:
         for name, choices in (("kind", get_args(Kind)), ("structure", get_args(Structure))):

@@ -27,7 +27,9 @@ def write_image(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"quality": quality, "compression": compression}
-    PillowImage.fromarray(pixels).save(path, **{name: value for name, value in options.items() if value is not None})
+    PillowImage.fromarray(pixels).save(
+        path, None, **{name: value for name, value in options.items() if value is not None}
+    )
 
 
 def write_mat(path: Path, content: Mapping[str, np.ndarray]) -> None:

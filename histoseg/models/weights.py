@@ -22,6 +22,7 @@ from histoseg.errors import CheckpointError, StorageError
 from histoseg.models.cerberus.network import Cerberus, Spec, build
 from histoseg.runs.config import Encoder, Network
 from histoseg.sources import _tissue, lizard
+from histoseg.store.keys import weights_key
 from histoseg.store.objects import FileStore, Store
 
 logger = logging.getLogger(__name__)
@@ -210,11 +211,6 @@ def find_weights(network: Network, store: Store) -> dict[str, Tensor]:
     if store.size(weights_key(network.weights)) is None:
         raise StorageError(f"{store.url} has no weights {network.weights}; give them once more as START=folder")
     return load(store.get(weights_key(network.weights)))
-
-
-def weights_key(name: str) -> str:
-    """Where weights to start from lie in a store."""
-    return f"weights/{name}.safetensors"
 
 
 def put_weights(path: Path, store: Store) -> str:

@@ -9,8 +9,9 @@ from histoseg.report.fold_spec import FoldTableSpec
 from histoseg.runs import catalog
 from histoseg.runs.config import AnyRun, Data, FoldRun, Run, method_name
 from histoseg.runs.names import cell_id, has_field, override, pretraining_id
-from histoseg.shards.index import SourceIndex, index_key, layout_options, open_index, prepare_command
+from histoseg.shards.index import SourceIndex, layout_options, open_index, prepare_command
 from histoseg.shards.verify import prepared_sources
+from histoseg.store.keys import index_key
 from histoseg.store.objects import Store
 from histoseg.types import FOLDS, Method
 

@@ -22,6 +22,7 @@ TASK = Task(
     classes=("background", "malignant epithelial", "normal epithelial", "lymphocyte"),
     mpp=0.5,  # 20x (Petrick et al. 2021).
     licence="research use only (SPIE-AAPM-NCI BreastPathQ challenge terms)",
+    year=2021,
 )
 
 RADIUS_PX = 12  # MetaHistoSeg's benchmark draws this disc at each point (Yuan et al. 2021), whatever the nucleus' size.

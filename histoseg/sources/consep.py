@@ -20,6 +20,8 @@ TASK = Task(
     licence="research, non-commercial (Warwick TIA Centre)",
     kind="instance",
     structure="nuclei",
+    year=2019,
+    reserve=1,  # Lizard has regions of it (Graham et al. 2021).
 )
 
 TYPES = ("auto", "published", "merged")

@@ -13,6 +13,7 @@ TASK = Task(
     licence="research, non-commercial (Warwick TIA Centre)",
     kind="instance",
     structure="gland",
+    year=2019,
 )
 
 PARTS = ("train", "valid", "test")  # The second part is `valid` in some releases, `test` in others.

@@ -18,6 +18,7 @@ TASK = Task(
     licence="research, non-commercial (Warwick TIA Centre)",
     kind="patch",
     structure="tissue",
+    year=2020,
 )
 
 DIVISIONS = ("2", "1")

@@ -18,6 +18,7 @@ TASK = Task(
     classes=("background", "lesion"),
     mpp=0.475,  # 20x of a KFBIO FK-Pro-120, as reported for slides of the same hospital; the files do not state it.
     licence="research use only (DigestPath 2019 challenge terms)",
+    year=2022,
 )
 
 THRESHOLD = 127  # Masks are JPEG: edges of 0 and 255 ring.

@@ -14,6 +14,7 @@ TASK = Task(
     licence="research use only (GlaS challenge terms)",
     kind="instance",
     structure="gland",
+    year=2017,
 )
 
 IMAGE = r"(train|testA|testB)_\d+\.bmp"

@@ -22,6 +22,7 @@ TASK = Task(
     classes=("background", "benign", "never used", "Gleason 3", "Gleason 4", "Gleason 5"),
     mpp=0.25,  # Scanned at 40x (Nir et al. 2018).
     licence="CC BY-NC-SA 4.0",
+    year=2018,
 )
 
 RATERS = tuple(f"rater{number}" for number in range(1, 7))

@@ -14,6 +14,7 @@ TASK = Task(
     licence="CC BY 4.0",
     kind="patch",
     structure="tissue",
+    year=2016,
 )
 
 LAYOUT = _tissue.Layout(

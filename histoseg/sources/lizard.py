@@ -17,6 +17,7 @@ TASK = Task(
     licence="CC BY-NC-SA 4.0",
     kind="instance",
     structure="nuclei",
+    year=2021,
 )
 
 

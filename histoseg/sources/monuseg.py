@@ -23,6 +23,8 @@ TASK = Task(
     licence="CC BY-NC-SA 4.0",
     kind="instance",
     structure="nuclei",
+    year=2020,  # With its test set (Kumar et al. 2020).
+    reserve=1,  # Stands in for Lizard together with CoNSeP.
 )
 
 NAME = r"TCGA-[^.]+"

@@ -15,6 +15,7 @@ TASK = Task(
     licence="CC BY 4.0",
     kind="patch",
     structure="tissue",
+    year=2019,
 )
 
 PARTS = {  # The folders of each part; the two of 100k have the same tiles, the first with normalised colours.

@@ -17,6 +17,8 @@ TASK = Task(
     licence="CC BY-NC-SA 4.0",
     kind="instance",
     structure="nuclei",
+    year=2020,
+    reserve=2,  # Lizard has regions of it (Graham et al. 2021).
 )
 
 NUM_NUCLEI_CHANNELS = 5  # Of six; the last is background.

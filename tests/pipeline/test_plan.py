@@ -8,7 +8,7 @@ from histoseg.errors import ConfigError
 from histoseg.experiments import smoke
 from histoseg.pipeline import plan
 from histoseg.pipeline.plan import data_of, make_plan
-from histoseg.shards.index import index_key
+from histoseg.store.keys import index_key
 from histoseg.store.objects import connect
 from tests.synthetic import make_index
 

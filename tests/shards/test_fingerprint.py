@@ -1,3 +1,4 @@
+import base64
 import json
 from itertools import count
 
@@ -7,7 +8,8 @@ import pytest
 from jaxtyping import TypeCheckError
 
 from histoseg.demo import drawing
-from histoseg.shards.fingerprint import Fingerprint, find_plain, find_same_tissue, fingerprint
+from histoseg.shards.fingerprint import Fingerprint, fingerprint
+from histoseg.shards.same_tissue import find_plain, find_same_tissue
 from histoseg.sources import consep, glas, monuseg
 from tests.beside import real_data
 
@@ -139,7 +141,7 @@ def test_the_blocks_of_a_search_change_nothing(images, monkeypatch):
     prints = prints_of("a", images[:3], MPP) | prints_of("b", [crop(image, 0.4, rng) for image in images[:3]], MPP)
     prints |= prints_of("c", [zoom(image, 0.5) for image in images[:3]], 2 * MPP)
     whole = find_same_tissue(prints)
-    monkeypatch.setattr("histoseg.shards.fingerprint.BLOCK", 2**15)
+    monkeypatch.setattr("histoseg.shards.same_tissue.BLOCK", 2**15)
     assert [(p.first, p.second, p.how) for p in find_same_tissue(prints)] == [(p.first, p.second, p.how) for p in whole]
     assert [p.score for p in find_same_tissue(prints)] == pytest.approx([p.score for p in whole])
 
@@ -147,10 +149,11 @@ def test_the_blocks_of_a_search_change_nothing(images, monkeypatch):
 def test_a_fingerprint_survives_json(images):
     made = fingerprint(images[0], MPP)
     assert (made.height, made.width) == (62, 80)  # 500 x 640 pixels of 0.5 µm in steps of 4 µm: 62.5 and 80
-    plain = json.loads(json.dumps(made.to_plain()))
-    assert Fingerprint.from_plain(plain) == made
+    assert Fingerprint.model_validate_json(made.model_dump_json()) == made
+    plain = json.loads(made.model_dump_json())
+    assert base64.b64decode(plain["pixels"]) == made.pixels  # As stores of earlier versions have them.
     with pytest.raises(ValueError, match="4960 pixels for a size of 61 x 80"):
-        Fingerprint.from_plain(plain | {"height": 61})
+        Fingerprint.model_validate(plain | {"height": 61})
 
 
 def test_what_is_no_image_is_refused():
