@@ -187,7 +187,7 @@ def test_list_names_what_there_is():
         ),
         (
             ["prepare", "glas", "--raw", ".", "--store", "file:///x", "--deal-anew", "nobody"],
-            "nobody cannot be dealt anew: it is not among the sources, glas",
+            "folds of nobody cannot be dealt again: it is not among the sources, glas",
         ),
         (["prepare", "all", "--raw", "/nonexistent", "--store", "file:///x"], "/nonexistent is not a folder"),
         (["evaluate", "smoke", "--store", "file:///nonexistent", "--set", "data.path_px=1"], "no field 'data.path_px'"),

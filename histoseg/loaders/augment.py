@@ -52,11 +52,11 @@ class AffineCrop(A.DualTransform):
         offset = canvas / 2 - 0.5 - begin - linear @ (size / 2 - 0.5)
         return {"matrix": np.column_stack([linear, offset])}
 
-    def apply(self, img: np.ndarray, matrix: np.ndarray, **_: Any) -> np.ndarray:
+    def apply(self, img: np.ndarray, matrix: np.ndarray, **_: object) -> np.ndarray:
         """The image's patch, interpolated bilinearly."""
         return self._warp(img, matrix, cv2.INTER_LINEAR)
 
-    def apply_to_mask(self, mask: np.ndarray, matrix: np.ndarray, **_: Any) -> np.ndarray:
+    def apply_to_mask(self, mask: np.ndarray, matrix: np.ndarray, **_: object) -> np.ndarray:
         """The map's patch: the nearest label, because labels cannot be interpolated."""
         return self._warp(mask, matrix, cv2.INTER_NEAREST)
 
