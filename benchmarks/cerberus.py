@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from _timing import Finding, compare, interleaved, one_thread, print_times, table
 
+from histoseg.demo.write import find_demo
 from histoseg.experiments._cerberus import SCALES
 from histoseg.methods.multitask import MultiTask
 from histoseg.models.cerberus.network import Cerberus, build
 from histoseg.models.losses import weighted_cross_entropy_per_image
-from histoseg.runs import catalog
 from histoseg.shards.prepare import prepare_sources
 from histoseg.shards.reader import MetaDataset
 from histoseg.shards.writer import Recipe
@@ -115,7 +115,8 @@ def measure_wait() -> Finding:
     with tempfile.TemporaryDirectory(prefix="histoseg-benchmark-") as name, ThreadPoolExecutor(1) as pool:
         raw, store = Path(name) / "raw", connect(f"file://{name}/store")
         for source in SOURCES:
-            catalog.load("histoseg.sources", source).write_demo(raw, np.random.default_rng(0))
+            if (write_demo := find_demo(source)) is not None:
+                write_demo(raw, np.random.default_rng(0))
         prepare_sources(SOURCES, raw, store, Recipe(data=sizes.data), pool, strict=True)
         opened = MetaDataset.open(store, SOURCES, sizes.data.layout, Path(name) / "cache")
         dataset = replace(opened, training=("fold1",))

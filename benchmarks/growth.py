@@ -22,13 +22,15 @@ from _timing import Finding, forget_peak, one_thread, resident_bytes, table
 
 from histoseg.experiments import table1
 from histoseg.loaders.batches import BatchSampler
-from histoseg.loaders.episodes import EpisodeSampler, Pool, pool_of
+from histoseg.loaders.episodes import EpisodeSampler, TaskPool, pool_of
 from histoseg.pipeline.plan import Plan
 from histoseg.runs import catalog
-from histoseg.shards.index import SourceIndex, describe, index_key, open_index
+from histoseg.shards.index import SourceIndex, encode_index, open_index
 from histoseg.shards.reader import MetaDataset, ShardCache
+from histoseg.shards.stored import Shard, ShardColumns, ShardPart
+from histoseg.store.keys import index_key
 from histoseg.store.objects import Store, connect
-from histoseg.types import SPLITS, Place
+from histoseg.types import SPLITS, Place, Split
 
 NUM_SAMPLES, NUM_SHARDS, NUM_CELLS = 1_000_000, 1000, 1000
 TILES_AN_IMAGE, IMAGES_A_PATIENT = 10, 5
@@ -36,7 +38,6 @@ PLACE = Place(rank=255, world_size=256)
 PATCHES_A_RANK, EPISODES_A_RANK, IMAGES_A_SIDE = 64, 4, 8  # One rank's share is a step of MetaHistoSeg, Sec. 3.1.
 PATCH_PX = 768
 LAYOUT = f"{PATCH_PX}px"
-MADE = {"origin": "demo", "layout": LAYOUT, "tile_px": PATCH_PX, "options": {}}
 FIRST_STEP = 1000
 
 Made = TypeVar("Made")
@@ -85,46 +86,55 @@ def measured(part: str, budget_s: float, call: Callable[[], Made]) -> tuple[Made
     return made, Finding(part=part, reference=reference, ratios=(budget_s / seconds,), goal=1.0, note=note)
 
 
-def make_parts(num_samples: int, num_shards: int) -> list[dict[str, Any]]:
+def make_parts(num_samples: int, num_shards: int) -> list[ShardPart]:
     """What `write_shard` returns for each shard of one source."""
     in_shard = num_samples // num_shards
     return [make_part(number, in_shard, SPLITS[number * len(SPLITS) // num_shards]) for number in range(num_shards)]
 
 
-def make_part(number: int, in_shard: int, split: str) -> dict[str, Any]:
+def make_part(number: int, in_shard: int, split: Split) -> ShardPart:
     rows = range(number * in_shard, (number + 1) * in_shard)
     images = [f"TCGA-{row // TILES_AN_IMAGE:08}-01Z" for row in rows]
     size = 3_500_000
-    samples = {
-        "key": [f"{image}_y{row % TILES_AN_IMAGE:05}_x00000" for image, row in zip(images, rows, strict=True)],
-        "image": images,
-        "patient": [f"TCGA-{row // (TILES_AN_IMAGE * IMAGES_A_PATIENT):08}" for row in rows],
-        "top": [1177 * (row % TILES_AN_IMAGE) for row in rows],
-        "left": [0] * in_shard,
-        "height": [1177] * in_shard,
-        "width": [1190] * in_shard,
-        "image_offset": [size * i + 1664 for i in range(in_shard)],
-        "map_offset": [size * i + 3_400_000 for i in range(in_shard)],
-        "instance_offset": [-1] * in_shard,
-        "mpp": [0.5] * in_shard,
-        "num_objects": [0] * in_shard,
-        "class_pixels": [[700_000 + row, 500_000 - row % 1000] for row in rows],
+    samples = ShardColumns(
+        key=[f"{image}_y{row % TILES_AN_IMAGE:05}_x00000" for image, row in zip(images, rows, strict=True)],
+        image=images,
+        patient=[f"TCGA-{row // (TILES_AN_IMAGE * IMAGES_A_PATIENT):08}" for row in rows],
+        top=[1177 * (row % TILES_AN_IMAGE) for row in rows],
+        left=[0] * in_shard,
+        height=[1177] * in_shard,
+        width=[1190] * in_shard,
+        image_offset=[size * i + 1664 for i in range(in_shard)],
+        map_offset=[size * i + 3_400_000 for i in range(in_shard)],
+        instance_offset=[-1] * in_shard,
+        mpp=[0.5] * in_shard,
+        num_objects=[0] * in_shard,
+        class_pixels=[[700_000 + row, 500_000 - row % 1000] for row in rows],
+    )
+    shard = Shard(
+        name=f"made-up-{split}-{number:05}-01234567.tar",
+        split=split,
+        sha256=f"{number:064x}",
+        num_bytes=size * in_shard,
+        num_samples=in_shard,
+    )
+    return ShardPart(shard=shard, samples=samples)
+
+
+def encode_all(parts: list[ShardPart]) -> dict[str, bytes]:
+    return {
+        source: encode_index(
+            catalog.load_source(source).TASK, parts, origin="demo", layout=LAYOUT, tile_px=PATCH_PX, options={}
+        )
+        for source in table1.SOURCES
     }
-    name = f"made-up-{split}-{number:05}-01234567.tar"
-    shard = {"name": name, "split": split, "sha256": f"{number:064x}", "num_bytes": size * in_shard}
-    return {"shard": {**shard, "num_samples": in_shard}, "samples": samples}
-
-
-def encode_all(parts: list[dict[str, Any]]) -> dict[str, bytes]:
-    tasks = {source: catalog.load("histoseg.sources", source).TASK for source in table1.SOURCES}
-    return {source: describe(task, MADE, parts) for source, task in tasks.items()}
 
 
 def open_all(store: Store) -> dict[str, SourceIndex]:
     return {source: open_index(store, source, LAYOUT) for source in table1.SOURCES}
 
 
-def draw_steps(measure: Callable[..., Any], pools: dict[str, Pool], rows: dict[str, np.ndarray]) -> None:
+def draw_steps(measure: Callable[..., Any], pools: dict[str, TaskPool], rows: dict[str, np.ndarray]) -> None:
     """The share of the last of 256 ranks, first in the middle of a run and then the step after it."""
     episodes = EpisodeSampler(
         pools=pools,

@@ -29,6 +29,7 @@ from histoseg.loaders.prefetch import PatchCutter, PatchPlan
 from histoseg.runs.config import Data
 from histoseg.shards.reader import MetaDataset, ShardCache
 from histoseg.shards.writer import Recipe, write_shards
+from histoseg.store.keys import shard_key
 from histoseg.store.objects import Store, connect
 
 SOURCE, NUM_IMAGES, NUM_ROUNDS = "synthetic", 12, 7
@@ -187,12 +188,12 @@ def time_first_read(part: str, reference: str, store: Store, folder: Path) -> li
 
     def download() -> None:
         for number, shard in enumerate(index.shards):
-            store.download(f"{index.folder}/{shard.name}", folder / str(number))
+            store.download(shard_key(SOURCE, index.layout, shard.name), folder / str(number))
 
     def fetch() -> None:
         cache = ShardCache(store, folder)
-        for shard in index.shards:
-            cache.open(index.folder, shard)
+        for number in range(len(index.shards)):
+            cache.open(index, number)
 
     times = interleaved({"histoseg": fetch, reference: download}, NUM_ROUNDS, lambda: shutil.rmtree(folder, True))
     print(f"\nfirst read of {num_bytes / 1e6:.0f} MB in {len(index.shards)} shards from SeaweedFS, SHA-256 checked")

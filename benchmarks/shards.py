@@ -20,8 +20,9 @@ from _timing import Finding, compare, interleaved, missing, one_thread, print_ti
 from _tissue import draw_tissue
 
 from histoseg.errors import HistosegError
-from histoseg.shards.writer import Job, write_shard
+from histoseg.shards.jobs import ShardJob, write_shard
 from histoseg.sources import synthetic
+from histoseg.store.keys import shard_key
 from histoseg.store.objects import Store, connect
 from histoseg.types import Entry, Sample
 
@@ -44,7 +45,7 @@ def run(num_images: int = NUM_IMAGES) -> list[Finding]:
         return [missing(PART, "GNU tar, then boto3", error)]
 
 
-def make_job(folder: Path, num_images: int) -> Job:
+def make_job(folder: Path, num_images: int) -> ShardJob:
     """Save images and maps as .npy, and say what one shard of them is."""
     folder.mkdir()
     drawn = draw_tissue(np.random.default_rng(0))
@@ -54,16 +55,17 @@ def make_job(folder: Path, num_images: int) -> Job:
         for path, pixels in zip(files.values(), drawn, strict=True):
             np.save(path, np.roll(pixels, 97 * i, axis=1))
         entries.append(Entry(key=f"image{i:03}", patient=f"patient{i:03}", files=files))
-    return Job(
+    return ShardJob(
         source="synthetic",
-        folder="shards",
+        layout="benchmark",
         split="train",
         number=0,
         entries=tuple(entries),
         tile_px=2000,
         mpp=0.0,
         least_px=0,
-        fingerprint="benchmark",
+        mark="benchmark",
+        former_mark="benchmark",
     )
 
 
@@ -73,22 +75,22 @@ def read_npy(entry: Entry) -> Sample:
     return Sample(key=entry.key, patient=entry.patient, image=image, semantic_map=semantic_map, mpp=0.5)
 
 
-def compare_writers(job: Job, store: Store, folder: Path) -> list[Finding]:
+def compare_writers(job: ShardJob, store: Store, folder: Path) -> list[Finding]:
     part = write_shard(job, store)
     tar_and_put(job, store, folder / "packed.tar")
-    check_pixels(store, f"{job.folder}/{part['shard']['name']}", folder)
+    check_pixels(store, shard_key(job.source, job.layout, part.shard.name), folder)
     calls: dict[str, Callable[[], object]] = {
         "histoseg": partial(write_shard, job, store),
         "GNU tar, then boto3": partial(tar_and_put, job, store, folder / "packed.tar"),
         "put alone": partial(store.put, "alone.tar", folder / "packed.tar"),
     }
     times = interleaved(calls, NUM_ROUNDS)
-    print(f"one shard of {part['shard']['num_bytes'] / 1e6:.0f} MB, all pixels equal")
-    print_times(times, "MB/s", part["shard"]["num_bytes"] / 1e6)
+    print(f"one shard of {part.shard.num_bytes / 1e6:.0f} MB, all pixels equal")
+    print_times(times, "MB/s", part.shard.num_bytes / 1e6)
     return compare(times, PART, {"GNU tar, then boto3": 1.0, "put alone": FLOOR_GOAL})
 
 
-def tar_and_put(job: Job, store: Store, path: Path) -> None:
+def tar_and_put(job: ShardJob, store: Store, path: Path) -> None:
     raw = next(iter(job.entries[0].files.values())).parent
     subprocess.run(["tar", "-cf", str(path), "-C", str(raw), "--sort=name", "."], check=True)
     store.put("packed.tar", path)

@@ -52,6 +52,9 @@ class Task:
         kind: What is annotated: classes of pixels, objects with classes, or one class for a whole image.
         structure: The structure that its labels teach, see `histoseg.structures`; empty for semantic segmentation only.
         label_map_version: Raised whenever the same raw file would give another map.
+        year: When the data set was published, which is its place in lists; 0 if it was not.
+        reserve: Sources of the same structure with a higher number are only used where none with a lower number is
+            prepared.
     """
 
     name: str
@@ -62,6 +65,8 @@ class Task:
     kind: Kind = "semantic"
     structure: str = ""
     label_map_version: int = 1
+    year: int = 0
+    reserve: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):

@@ -1,4 +1,4 @@
-"""Sources of a laboratory's own, in a distribution outside of this repository."""
+"""A laboratory's sources, in a distribution outside of this repository."""
 
 from pathlib import Path
 
@@ -26,20 +26,23 @@ def read(entry):
 """
 
 
-def write_lab(folder: Path, modules: dict[str, str], group: str = "histoseg.sources") -> None:
-    """Write modules, by public name, and the entry points that name them.
+def write_lab(
+    folder: Path, modules: dict[str, str], group: str = "histoseg.sources", distribution: str = "lab"
+) -> Path:
+    """Write modules, by public name, and the entry points that name them; returns the folder, which sys.path needs.
 
-    The folder belongs on sys.path; the one above it is the test's own.
+    The folder above it is the test's own.
     """
-    about = folder / "lab-1.0.dist-info"
+    about = folder / f"{distribution}-1.0.dist-info"
     about.mkdir(parents=True)
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: lab\nVersion: 1.0\n")
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
     lines = [f"[{group}]"]
     for name, text in modules.items():
         module = f"{name}_of_{folder.parent.name}"  # Of this test only: a module is imported once in a process.
         (folder / f"{module}.py").write_text(text)
         lines.append(f"{name} = {module}")
     (about / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    return folder
 
 
 def write_raw(folder: Path, name: str, count: int = 6) -> Path:

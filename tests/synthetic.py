@@ -31,11 +31,12 @@ def gradient_of(model):
 def make_index(name, splits=("train", "val", "test"), layout="96px"):
     """An index of a source with one sample in each of some splits."""
     from histoseg.runs import catalog
-    from histoseg.shards.index import Samples, Shard, SourceIndex
+    from histoseg.shards.index import SourceIndex
+    from histoseg.shards.stored import Samples, Shard
 
-    task = catalog.load("histoseg.sources", name).TASK
+    task = catalog.load_source(name).TASK
     count = len(splits)
-    columns = {column: [0] * count for column in Samples.__dataclass_fields__}
+    columns = {column: [0] * count for column in Samples.model_fields}
     columns |= {name: list("abcdefg"[:count]) for name in ("key", "image", "patient")}
     columns |= {"mpp": [0.5] * count, "shard": list(range(count)), "class_pixels": [[1] * task.num_classes] * count}
     return SourceIndex(

@@ -108,7 +108,7 @@ def test_all_that_is_there_is_written_and_what_is_faulty_is_told(capsys, caplog,
     (raw / "synthetic" / "patient01_image01.png").write_text("no mask beside it")
     err = complain(capsys, *words)
     assert err.splitlines()[-1] == "histoseg: not as published, and left out for the reasons above: synthetic"
-    assert "synthetic was left out, for its files are not as published: Synthetic: " in caplog.text
+    assert "synthetic was left out, because its files are not as published: Synthetic: " in caplog.text
 
 
 def test_an_option_is_for_the_sources_that_have_it(capsys, tmp_path):
@@ -165,7 +165,10 @@ def test_list_names_what_there_is():
     ("words", "message"),
     [
         (["prepare", "nope", "--raw", ".", "--store", "file:///nonexistent"], "no 'nope' in sources; choose from"),
-        (["prepare", "glas", "--raw", "/nonexistent", "--store", "file:///nonexistent"], "/nonexistent is no folder"),
+        (
+            ["prepare", "glas", "--raw", "/nonexistent", "--store", "file:///nonexistent"],
+            "/nonexistent is not a folder",
+        ),
         (["prepare", "glas", "--raw", ".", "--store", "ftp://x"], "write file:///absolute/folder or s3://"),
         (["report", "nope", "--store", "file:///nonexistent"], "no 'nope' in experiments; choose from cerberus, "),
         (["report", "table1", "--scale", "nope", "--store", "file:///nonexistent"], "choose from laptop"),
@@ -184,9 +187,9 @@ def test_list_names_what_there_is():
         ),
         (
             ["prepare", "glas", "--raw", ".", "--store", "file:///x", "--deal-anew", "nobody"],
-            "nobody cannot be dealt anew: it is not among the sources, glas",
+            "folds of nobody cannot be dealt again: it is not among the sources, glas",
         ),
-        (["prepare", "all", "--raw", "/nonexistent", "--store", "file:///x"], "/nonexistent is no folder"),
+        (["prepare", "all", "--raw", "/nonexistent", "--store", "file:///x"], "/nonexistent is not a folder"),
         (["evaluate", "smoke", "--store", "file:///nonexistent", "--set", "data.path_px=1"], "no field 'data.path_px'"),
         (["prepare", "glas", "--raw", ".", "--store", "file:///x", "--option", "a"], "'a' is no name=value"),
     ],

@@ -22,7 +22,7 @@ Mask = Bool[np.ndarray, "H W"]
 
 @dataclass(frozen=True, kw_only=True)
 class Stain:
-    """How one patient's section took the dyes: an optical density per dye (row) and colour."""
+    """The dyes in one patient's section: an optical density per dye (row) and colour."""
 
     density: Float32[np.ndarray, "2 3"]
 
@@ -43,7 +43,7 @@ class Canvas:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """How a kind of nucleus looks: its radius, how much longer than wide, how dark, and how much each varies."""
+    """A kind of nucleus: radius, ratio of length to width, amount of dye, relative spread of the first two."""
 
     radius_px: float
     length: float = 1.2
@@ -131,7 +131,7 @@ def scatter(within: Mask, spacing_px: float, rng: np.random.Generator) -> Points
 def add_nuclei(
     canvas: Canvas, centres: Points, cell: Cell, rng: np.random.Generator, directions: Sequence[float] | None = None
 ) -> list[Polygon]:
-    """Draw a nucleus at each centre; the outlines, of which a later one covers an earlier one."""
+    """Draw a nucleus at each centre, later ones over earlier ones; returns their outlines."""
     return [
         _add_nucleus(canvas, centre, cell, rng, rng.uniform(0, np.pi) if directions is None else directions[i])
         for i, centre in enumerate(centres)
@@ -159,7 +159,7 @@ def _add_nucleus(canvas: Canvas, centre: Point, cell: Cell, rng: np.random.Gener
 
 
 def add_tissue(canvas: Canvas, region: Mask, *, haematoxylin: float, eosin: float, rng: np.random.Generator) -> None:
-    """Replace what lies in a region by tissue with those mean amounts of dye, grained as cytoplasm is."""
+    """Fill a region with tissue of those mean amounts of dye, grained like cytoplasm."""
     left, top, width, height = cv2.boundingRect(region.astype(np.uint8))
     if width == 0:
         return
@@ -170,7 +170,7 @@ def add_tissue(canvas: Canvas, region: Mask, *, haematoxylin: float, eosin: floa
 
 
 def add_gland(canvas: Canvas, curve: Polygon, cell: Cell, rng: np.random.Generator, lumen: float = 0.5) -> Mask:
-    """Draw a gland within its outline; all its pixels, its lumen included."""
+    """Draw a gland within its outline; returns its pixels, lumen included."""
     return draw_gland(canvas, curve, cell, rng, lumen).whole
 
 
@@ -199,7 +199,7 @@ def _along(curve: Points, spacing_px: float, centre: Point) -> tuple[Float[np.nd
 def pack(
     size: tuple[int, int], radii_px: tuple[float, float], count: int, rng: np.random.Generator, gap: float = 1.25
 ) -> list[tuple[Point, float]]:
-    """Up to `count` centres with radii, drawn at random so that circles `gap` times as large do not meet."""
+    """Up to `count` random centres with radii; circles `gap` times as large do not meet."""
     centres, radii = np.zeros((0, 2)), np.zeros(0)
     for _ in range(count * 12):
         radius = rng.uniform(*radii_px)
@@ -212,7 +212,7 @@ def pack(
 
 
 def render(canvas: Canvas, stain: Stain, rng: np.random.Generator) -> Image:
-    """The section under the microscope: light falls by Beer and Lambert's law, optics blur, the camera adds noise."""
+    """The section under the microscope: dyes absorb light (Beer-Lambert law), optics blur, the camera adds noise."""
     texture = 1 + 0.13 * noise(canvas.size, 2.0, rng)
     dyes = np.stack(
         [cv2.GaussianBlur(canvas.haematoxylin * texture, (0, 0), 0.8), cv2.GaussianBlur(canvas.eosin, (0, 0), 0.8)],
@@ -224,11 +224,11 @@ def render(canvas: Canvas, stain: Stain, rng: np.random.Generator) -> Image:
 
 
 def shrink(mask: Mask, margin_px: int) -> Mask:
-    """The mask without what lies within the margin of its edge."""
+    """The mask without a margin along its edge."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin_px + 1, 2 * margin_px + 1))
     return cv2.erode(mask.astype(np.uint8), kernel).astype(bool)
 
 
 def pixel(point: Point, size: tuple[int, int]) -> tuple[int, int]:
-    """The row and column of the pixel a position (x, y) lies in, or of the nearest one inside."""
+    """Row and column of the pixel at a position (x, y), or of the nearest pixel inside."""
     return min(max(int(point[1]), 0), size[0] - 1), min(max(int(point[0]), 0), size[1] - 1)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from histoseg.demo import drawing as _drawing
+from histoseg.demo import drawing
 from histoseg.types import Image, InstanceMap, SemanticMap
 
 GLAND, SURFACE = 1, 2
@@ -13,19 +13,19 @@ LUMEN = 1
 EPITHELIAL, CONNECTIVE = 2, 6
 # The kinds of Lizard by class id; diameters in tissue are 6 to 10 microns, spindles longer.
 CELLS = {
-    1: _drawing.Cell(radius_px=2.9, length=2.2, dark=1.35, spread=0.1),
-    EPITHELIAL: _drawing.Cell(radius_px=4.2, length=1.6, dark=0.85),
-    3: _drawing.Cell(radius_px=3.2, length=1.05, dark=1.5, spread=0.08),
-    4: _drawing.Cell(radius_px=3.8, length=1.1, dark=1.0, spread=0.08),
-    5: _drawing.Cell(radius_px=3.1, length=1.5, dark=1.15, spread=0.08),
-    CONNECTIVE: _drawing.Cell(radius_px=3.6, length=3.2, dark=0.8),
+    1: drawing.Cell(radius_px=2.9, length=2.2, dark=1.35, spread=0.1),
+    EPITHELIAL: drawing.Cell(radius_px=4.2, length=1.6, dark=0.85),
+    3: drawing.Cell(radius_px=3.2, length=1.05, dark=1.5, spread=0.08),
+    4: drawing.Cell(radius_px=3.8, length=1.1, dark=1.0, spread=0.08),
+    5: drawing.Cell(radius_px=3.1, length=1.5, dark=1.15, spread=0.08),
+    CONNECTIVE: drawing.Cell(radius_px=3.6, length=3.2, dark=0.8),
 }
 # Amounts of haematoxylin and eosin around the nucleus: plasma cells are bluish, eosinophils bright red.
 CYTOPLASM = {4: (0.34, 0.35), 5: (0.05, 1.0)}
 INFLAMED = (1, 3, 3, 3, 4, 4, 5)
 QUIET = (CONNECTIVE, CONNECTIVE, CONNECTIVE, 3, 4)
 
-# What the border of the image or the surface leaves of an object; Cerberus drops smaller glands and lumina.
+# Smaller remainders at the border of the image or the surface are removed; Cerberus drops smaller glands and lumina.
 MIN_GLAND_PX = 1500
 MIN_LUMEN_PX = 150
 MIN_NUCLEUS_PX = 12
@@ -33,28 +33,28 @@ MIN_NUCLEUS_PX = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Objects:
-    """Numbered objects and the class of the object each pixel belongs to; drawing changes them in place."""
+    """The number and the class of the object that each pixel belongs to; drawing changes them in place."""
 
     instance_map: InstanceMap
     semantic_map: SemanticMap
 
-    def add(self, mask: _drawing.Mask, class_id: int) -> None:
-        """A further object, which covers earlier ones."""
+    def add(self, mask: drawing.Mask, class_id: int) -> None:
+        """Add an object, over earlier ones."""
         self.instance_map[mask] = self.instance_map.max() + 1
         self.semantic_map[mask] = class_id
 
-    def clear(self, mask: _drawing.Mask) -> None:
-        """Remove what lies there."""
+    def clear(self, mask: drawing.Mask) -> None:
+        """Remove all objects' pixels within a mask."""
         self.instance_map[mask], self.semantic_map[mask] = 0, 0
 
     def drop_below(self, area_px: int) -> None:
-        """Remove the objects of which less is left."""
+        """Remove objects smaller than an area."""
         self.clear(np.bincount(self.instance_map.ravel())[self.instance_map] < area_px)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mucosa:
-    """An image and all that Cerberus looks for in it."""
+    """An image with its glands, lumina and nuclei."""
 
     image: Image
     glands: Objects
@@ -65,7 +65,7 @@ class Mucosa:
 def draw_mucosa(rng: np.random.Generator, *, has_surface: bool = False, malignant: bool = False) -> Mucosa:
     """Glands of 40 to 80 microns in stroma, with the epithelium of the surface along the top if wanted."""
     size = (int(rng.integers(272, 321)), int(rng.integers(272, 321)))
-    canvas, stain = _drawing.draw_stroma(size, rng), _drawing.draw_stain(rng)
+    canvas, stain = drawing.draw_stroma(size, rng), drawing.draw_stain(rng)
     mucosa = Mucosa(image=np.zeros((*size, 3), np.uint8), glands=_none(size), lumina=_none(size), nuclei=_none(size))
     _add_glands(canvas, mucosa, rng, malignant=malignant)
     if has_surface:
@@ -75,7 +75,7 @@ def draw_mucosa(rng: np.random.Generator, *, has_surface: bool = False, malignan
     mucosa.lumina.clear(mucosa.glands.instance_map == 0)
     mucosa.lumina.drop_below(MIN_LUMEN_PX)
     mucosa.nuclei.drop_below(MIN_NUCLEUS_PX)
-    mucosa.image[:] = _drawing.render(canvas, stain, rng)
+    mucosa.image[:] = drawing.render(canvas, stain, rng)
     return mucosa
 
 
@@ -83,60 +83,60 @@ def _none(size: tuple[int, int]) -> Objects:
     return Objects(instance_map=np.zeros(size, np.int32), semantic_map=np.zeros(size, np.uint8))
 
 
-def _add_glands(canvas: _drawing.Canvas, mucosa: Mucosa, rng: np.random.Generator, *, malignant: bool) -> None:
+def _add_glands(canvas: drawing.Canvas, mucosa: Mucosa, rng: np.random.Generator, *, malignant: bool) -> None:
     """Round glands with a wide lumen, or ragged ones with a narrow lumen and larger nuclei."""
-    cell = _drawing.Cell(radius_px=4.8, length=1.3, dark=1.0, spread=0.25) if malignant else CELLS[EPITHELIAL]
-    for centre, radius in _drawing.pack(canvas.size, (42.0, 78.0), 8, rng, gap=1.1):
-        curve = _drawing.outline(centre, radius, rng, wobble=0.1 if malignant else 0.05)
-        if _drawing.fill(canvas.size, curve).sum() < MIN_GLAND_PX:
+    cell = drawing.Cell(radius_px=4.8, length=1.3, dark=1.0, spread=0.25) if malignant else CELLS[EPITHELIAL]
+    for centre, radius in drawing.pack(canvas.size, (42.0, 78.0), 8, rng, gap=1.1):
+        curve = drawing.outline(centre, radius, rng, wobble=0.1 if malignant else 0.05)
+        if drawing.fill(canvas.size, curve).sum() < MIN_GLAND_PX:
             continue
         lumen = float(rng.uniform(0.3, 0.42) if malignant else rng.uniform(0.45, 0.58))
-        gland = _drawing.draw_gland(canvas, curve, cell, rng, lumen)
+        gland = drawing.draw_gland(canvas, curve, cell, rng, lumen)
         mucosa.lumina.clear(gland.whole)
         mucosa.nuclei.clear(gland.whole)
         mucosa.glands.add(gland.whole, GLAND)
         mucosa.lumina.add(gland.lumen, LUMEN)
         for nucleus in gland.nuclei:
-            mucosa.nuclei.add(_drawing.fill(canvas.size, nucleus), EPITHELIAL)
+            mucosa.nuclei.add(drawing.fill(canvas.size, nucleus), EPITHELIAL)
 
 
-def _add_surface(canvas: _drawing.Canvas, mucosa: Mucosa, rng: np.random.Generator) -> None:
-    """Nothing but glass along the top, and below it a band of epithelium; what lay there before is gone."""
+def _add_surface(canvas: drawing.Canvas, mucosa: Mucosa, rng: np.random.Generator) -> None:
+    """Glass along the top and a band of epithelium below it, over all that was drawn there."""
     height, width = canvas.size
-    edge = 18 + 6 * _drawing.noise((1, width), 60.0, rng)[0].clip(-2, 2)
+    edge = 18 + 6 * drawing.noise((1, width), 60.0, rng)[0].clip(-2, 2)
     rows = np.arange(height)[:, None]
     glass, band = rows < edge, (rows >= edge) & (rows < edge + 38)
-    _drawing.add_tissue(canvas, glass, haematoxylin=0.02, eosin=0.03, rng=rng)
-    _drawing.add_tissue(canvas, band, haematoxylin=0.22, eosin=0.36, rng=rng)
+    drawing.add_tissue(canvas, glass, haematoxylin=0.02, eosin=0.03, rng=rng)
+    drawing.add_tissue(canvas, band, haematoxylin=0.22, eosin=0.36, rng=rng)
     for objects in (mucosa.glands, mucosa.lumina, mucosa.nuclei):
         objects.clear(glass | band)
     mucosa.glands.add(band, SURFACE)
     columns = np.arange(4.0, width, 7.5)
     spots = np.column_stack([columns, np.interp(columns, np.arange(width), edge) + 26])
     upright = np.full(len(spots), np.pi / 2) + rng.normal(0, 0.1, len(spots))
-    for nucleus in _drawing.add_nuclei(canvas, spots, CELLS[EPITHELIAL], rng, upright.tolist()):
-        mucosa.nuclei.add(_drawing.fill(canvas.size, nucleus), EPITHELIAL)
+    for nucleus in drawing.add_nuclei(canvas, spots, CELLS[EPITHELIAL], rng, upright.tolist()):
+        mucosa.nuclei.add(drawing.fill(canvas.size, nucleus), EPITHELIAL)
 
 
-def _add_stromal_cells(canvas: _drawing.Canvas, mucosa: Mucosa, rng: np.random.Generator) -> None:
-    """Cells of all other kinds where no gland is, close together where the stroma is inflamed."""
-    free = _drawing.shrink(mucosa.glands.instance_map == 0, 6)
+def _add_stromal_cells(canvas: drawing.Canvas, mucosa: Mucosa, rng: np.random.Generator) -> None:
+    """Cells of all other kinds between the glands, dense where the stroma is inflamed."""
+    free = drawing.shrink(mucosa.glands.instance_map == 0, 6)
     if SURFACE in mucosa.glands.semantic_map:
         below = np.maximum.accumulate(mucosa.glands.semantic_map == SURFACE, axis=0)
         free &= below  # Not on the glass.
-    inflamed = _drawing.noise(canvas.size, 60.0, rng) > 0.1
+    inflamed = drawing.noise(canvas.size, 60.0, rng) > 0.1
     for where, kinds, spacing in ((free & inflamed, INFLAMED, 10.0), (free & ~inflamed, QUIET, 17.0)):
-        for spot in _drawing.scatter(where, spacing, rng):
+        for spot in drawing.scatter(where, spacing, rng):
             _add_cell(canvas, mucosa.nuclei, spot, int(rng.choice(kinds)), rng)
 
 
 def _add_cell(
-    canvas: _drawing.Canvas, nuclei: Objects, spot: _drawing.Point, kind: int, rng: np.random.Generator
+    canvas: drawing.Canvas, nuclei: Objects, spot: drawing.Point, kind: int, rng: np.random.Generator
 ) -> None:
     if kind in CYTOPLASM:
         haematoxylin, eosin = CYTOPLASM[kind]
         around = (int(spot[0]) + int(rng.integers(-1, 2)), int(spot[1]) + int(rng.integers(-1, 2)))
         cv2.circle(canvas.haematoxylin, around, 6, haematoxylin, -1)
         cv2.circle(canvas.eosin, around, 6, eosin, -1)
-    (nucleus,) = _drawing.add_nuclei(canvas, spot[None], CELLS[kind], rng)
-    nuclei.add(_drawing.fill(canvas.size, nucleus), kind)
+    (nucleus,) = drawing.add_nuclei(canvas, spot[None], CELLS[kind], rng)
+    nuclei.add(drawing.fill(canvas.size, nucleus), kind)

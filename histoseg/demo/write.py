@@ -1,43 +1,55 @@
-"""Made-up raw data sets, in the layouts that real ones come in, so that a demo takes the same way as real data."""
+"""Made-up raw data sets in the layouts of the real ones, so that a demo takes the same path as real data."""
 
+import importlib
 import logging
-from collections.abc import Collection
+import pkgutil
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
 
+from histoseg import demo
 from histoseg.errors import DataError, StorageError
 from histoseg.runs import catalog
 from histoseg.seeds import number_of
-from histoseg.shards.writer import DEMO_MARK
 
 logger = logging.getLogger(__name__)
 
+DEMO_MARK = ".histoseg-demo"  # Marks folders of made-up raw files, so that tables can say that their images are drawn.
+
 
 def write_demo_data(folder: Path, seed: int = 0, sources: Collection[str] = ()) -> None:
-    """Draw every source that can draw itself; those drawn already are kept.
+    """Draw every source that has a `write_demo`; those drawn already are kept.
 
     Args:
-        folder: Where; every source makes its own folder below.
-        seed: Another one draws other images.
-        sources: Only these; none means all.
+        folder: Where to write; every source makes its own folder below.
+        seed: Another seed draws other images.
+        sources: The sources to draw; all if empty.
 
     Raises:
-        DataError: If the folder holds other files: made-up images are never mixed with real ones, nor with others of
+        DataError: If the folder holds other files: made-up images are never mixed with real ones, nor with those of
             another seed.
-        StorageError: If it cannot be written.
+        StorageError: If the folder cannot be written.
     """
     try:
         _require_own(folder, seed)
-        for name in sources or catalog.names("histoseg.sources"):
-            _draw(name, folder, seed)
+        for source in sources or catalog.names("histoseg.sources"):
+            _draw(source, folder, seed)
     except OSError as error:
         reason = error.strerror or error
         raise StorageError(f"{folder}: cannot write demo data there ({reason}); name another folder") from error
 
 
+def find_demo(source: str) -> Callable[[Path, np.random.Generator], None] | None:
+    """The `write_demo` of a source's own module or of `histoseg/demo/<source>.py`; None if there is neither."""
+    module = catalog.load("histoseg.sources", source)
+    if not hasattr(module, "write_demo") and source in {found.name for found in pkgutil.iter_modules(demo.__path__)}:
+        module = importlib.import_module(f"histoseg.demo.{source}")
+    return getattr(module, "write_demo", None)
+
+
 def _require_own(folder: Path, seed: int) -> None:
-    """Make the folder and its mark, unless it holds anything else than demo data of that seed."""
+    """Make the folder and its mark; refuse a folder with anything but demo data of that seed."""
     mark = folder / DEMO_MARK
     if folder.exists() and any(folder.iterdir()) and not mark.is_dir():
         raise DataError(f"{folder} is not empty and was not made by `histoseg demo-data`; name a new folder")
@@ -46,11 +58,11 @@ def _require_own(folder: Path, seed: int) -> None:
         raise DataError(f"{folder} holds demo data of seed {others.pop()}, not {seed}; name a new folder or delete it")
 
 
-def _draw(name: str, folder: Path, seed: int) -> None:
-    """Draw a source, if it can draw itself and has not been drawn there."""
-    module = catalog.load("histoseg.sources", name)
-    done = folder / DEMO_MARK / f"{name}-{seed}"
-    if hasattr(module, "write_demo") and not done.exists():
-        logger.info("drawing %s", name)
-        module.write_demo(folder, np.random.default_rng([seed, number_of(name)]))
+def _draw(source: str, folder: Path, seed: int) -> None:
+    """Draw a source, unless it has no demo or was drawn there before."""
+    write_demo = find_demo(source)
+    done = folder / DEMO_MARK / f"{source}-{seed}"
+    if write_demo is not None and not done.exists():
+        logger.info("drawing %s", source)
+        write_demo(folder, np.random.default_rng([seed, number_of(source)]))
         done.touch()

@@ -7,25 +7,26 @@ from histoseg.experiments._available import Sources
 from histoseg.methods.multitask import MultiTask
 from histoseg.methods.subtyping import Subtyping
 from histoseg.models.cerberus import CerberusSpec, Encoder
+from histoseg.runs import catalog
 from histoseg.runs.config import Data, Optim, Run, Select, Stage
 from histoseg.scoring.objects import Objects
+from histoseg.structures import TISSUE
 from histoseg.types import EXTERNAL, FOLDS, Split
 
 # A division trains on one fold, as the paper's published code does, and is scored on the third; the second is the
 # paper's for choosing a model, and as nothing is chosen here, it is left alone.
 DIVISIONS: tuple[tuple[tuple[Split, ...], Split], ...] = tuple(((FOLDS[i],), FOLDS[(i + 2) % 3]) for i in range(3))
 
-# What each structure is learnt from: the first line of which anything is prepared. Lizard holds regions of CoNSeP and
-# PanNuke, so they only stand in for it.
-SOURCES_OF: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "gland": (("glas", "crag", "cerberus_gland"),),
-    "lumen": (("cerberus_lumen",),),
-    "nuclei": (("lizard", "cerberus_nuclei"), ("consep", "monuseg"), ("pannuke",)),
-    "tissue": (("kather5k", "nct_crc_he", "crc_tp"),),
-}
-SOURCES = tuple(name for lines in SOURCES_OF.values() for line in lines for name in line)
 SEGMENTATION: tuple[str, ...] = ("gland", "lumen", "nuclei")
-ALL: tuple[str, ...] = (*SEGMENTATION, "tissue")
+ALL: tuple[str, ...] = (*SEGMENTATION, TISSUE)
+
+
+def sources_teaching(structures: Sequence[str]) -> tuple[str, ...]:
+    """Every source that teaches one of some structures, in the order of the structures."""
+    return tuple(name for structure in structures for group in catalog.teaching(structure) for name in group)
+
+
+SOURCES = sources_teaching(ALL)
 
 # Sec. 4.4 names flip, rotation, blur and colour; how much is as in the published code, at 0.5 µm/px (20x).
 AUGMENTATION = Data(
@@ -132,14 +133,12 @@ SCALES: Mapping[str, Sizes] = {
 class FoldGrid:
     """The runs of a table whose rows are ways to train and whose numbers are means over divisions of the folds.
 
-    Attributes:
-        sources_of: What each structure is learnt from: the first line of which anything is prepared.
+    Which sources a structure is learnt from follows from what sources declare (`Task.structure`, `Task.reserve`).
     """
 
     experiment: str
     rows: Mapping[str, Row]
     scales: Mapping[str, Sizes] = field(default_factory=lambda: SCALES)
-    sources_of: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=lambda: SOURCES_OF)
     divisions: tuple[tuple[tuple[Split, ...], Split], ...] = DIVISIONS
 
     def runs(self, scale: str, seeds: int, sources: Sources) -> list[Run]:
@@ -170,8 +169,8 @@ class FoldGrid:
 
     def chosen(self, structure: str, sources: Sources) -> tuple[str, ...]:
         """What a structure is learnt from, of the sources that are prepared."""
-        lines = (tuple(name for name in line if name in sources) for line in self.sources_of[structure])
-        return next((line for line in lines if line), ())
+        groups = (tuple(name for name in group if name in sources) for group in catalog.teaching(structure))
+        return next((group for group in groups if group), ())
 
     def _trainings(self, row: str, sources: Sources) -> Iterator[tuple[str, ...]]:
         """The structures of each of a row's networks, as far as they are annotated in the prepared sources."""

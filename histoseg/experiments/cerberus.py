@@ -1,15 +1,22 @@
-"""One Cerberus+ to keep: glands, lumina, nuclei with their classes, and tissue in one network."""
+"""One Cerberus+ to keep: every structure of objects, nuclei with their classes, and tissue in one network."""
 
-from histoseg.experiments._cerberus import ALL, SCALES, SEGMENTATION, SOURCES, FoldGrid, Row
+from histoseg.experiments._cerberus import SCALES, FoldGrid, Row, sources_teaching
 from histoseg.experiments._cerberus_spec import ON_SCORES, ON_WEIGHTS, SPLITS, folds_table
+from histoseg.structures import TISSUE, structures
 
-ROWS = {"cerberus_plus": Row(title="Cerberus+", trainings=(ALL,), imagenet=True, contour=True, subtyping=True)}
+OBJECTS = tuple(row.name for row in structures().values() if row.kind == "objects")  # Declared ones, too
+ROWS = {
+    "cerberus_plus": Row(
+        title="Cerberus+", trainings=((*OBJECTS, TISSUE),), imagenet=True, contour=True, subtyping=True
+    )
+}
+SOURCES = sources_teaching((*OBJECTS, TISSUE))
 SPEC = folds_table(
-    title="One network for glands, lumina, nuclei and tissue",
+    title=f"One network for {', '.join(structures()[name].plural for name in OBJECTS)} and tissue",
     rows={"cerberus_plus": "Cerberus+"},
     groups={
         title: {
-            **{f"{split}.{structure}.pq": f"{structure.capitalize()} PQ" for structure in SEGMENTATION},
+            **{f"{split}.{structure}.pq": f"{structure.capitalize()} PQ" for structure in OBJECTS},
             f"{split}.nuclei.mpq_plus": "Nuclei mPQ+",
             f"{split}.tissue.map": "Tissue mAP",
         }

@@ -1,9 +1,9 @@
 """Training augmentation by albumentations, on an image and its maps together.
 
 MetaHistoSeg, Sec. 3.1, resizes, jitters the colours, flips, rotates and crops; Cerberus, Sec. 4.4, also stretches,
-shears and blurs. Here one warp does the geometry and touches only the pixels of the crop; where each pixel of a patch
-comes from has the same distribution (tests/loaders/test_augment.py). Two things differ: pixels are interpolated once,
-and bilinearly, and contrast changes about the mean of the patch, not of the whole image.
+shears and blurs. Here a single warp does all geometry and computes only the pixels of the crop; the distribution of
+each pixel's origin is the same (tests/loaders/test_augment.py). Two things differ: pixels are interpolated once,
+bilinearly, and contrast changes around the mean of the patch instead of the whole image.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ from histoseg.runs.config import Data
 from histoseg.types import Image
 
 # The published Cerberus blurs by a kernel of 1, 3 or 5 pixels, by a median of 1, 3 or 5, or adds noise up to 12.75 of
-# 255, each as often; a kernel of 1 does nothing, which happens in (1/9 + 1/3) / 3 of all cases.
+# 255, with equal probability; a kernel of 1 changes nothing, which happens in (1/9 + 1/3) / 3 of all cases.
 BLUR_P = 0.85
 
 
 class AffineCrop(A.DualTransform):
     """Resize by a random factor, shear and rotate by random angles, crop a square at a random place: in one warp.
 
-    The canvas is as large as the resized image. Where the canvas, turned, shows what lies outside the image, or is
+    The canvas is as large as the resized image. Where the rotated canvas reaches beyond the image, or the canvas is
     smaller than the crop, the image is mirrored.
     """
 
@@ -48,16 +48,16 @@ class AffineCrop(A.DualTransform):
         begin = np.where(slack > 0, slack * [self.py_random.random(), self.py_random.random()], slack / 2)
         turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
         linear = turn @ [[1, np.tan(shear)], [0, 1]] @ np.diag(factors)
-        # The middle stays the middle. OpenCV counts from pixel centres: half a pixel from the edge has coordinate 0.
+        # The middle stays the middle. OpenCV counts from pixel centres: half a pixel from the edge is coordinate 0.
         offset = canvas / 2 - 0.5 - begin - linear @ (size / 2 - 0.5)
         return {"matrix": np.column_stack([linear, offset])}
 
-    def apply(self, img: np.ndarray, matrix: np.ndarray, **_: Any) -> np.ndarray:
+    def apply(self, img: np.ndarray, matrix: np.ndarray, **_: object) -> np.ndarray:
         """The image's patch, interpolated bilinearly."""
         return self._warp(img, matrix, cv2.INTER_LINEAR)
 
-    def apply_to_mask(self, mask: np.ndarray, matrix: np.ndarray, **_: Any) -> np.ndarray:
-        """The map's patch: the nearest label, for labels have no in-between."""
+    def apply_to_mask(self, mask: np.ndarray, matrix: np.ndarray, **_: object) -> np.ndarray:
+        """The map's patch: the nearest label, because labels cannot be interpolated."""
         return self._warp(mask, matrix, cv2.INTER_NEAREST)
 
     def _warp(self, array: np.ndarray, matrix: np.ndarray, flags: int) -> np.ndarray:
@@ -69,8 +69,8 @@ class Augment:
     """Draws training patches. Not safe for several threads at once: each needs its own.
 
     Args:
-        data: What is drawn at random, and how much.
-        whole: Whether an image has one class as a whole: its patches have `data.tissue_px`, and are turned by quarters.
+        data: The ranges of all random changes.
+        whole: Whether images have one class each: patches then have `data.tissue_px` and are rotated by quarter turns.
     """
 
     def __init__(self, data: Data, *, whole: bool = False) -> None:

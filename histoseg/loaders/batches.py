@@ -1,6 +1,6 @@
-"""Instance-level sampling (MetaHistoSeg, Sec. 2.2): sources truncated to equal size, mixed, truncated anew each epoch.
+"""Instance-level sampling (MetaHistoSeg, Sec. 2.2): in each epoch, equally many random samples of each source, mixed.
 
-The published code draws `permutation[0]`, one and the same image per source, for ever; here every image is reached.
+The published code always draws `permutation[0]`, the same image of each source; here every image is reached.
 """
 
 from collections.abc import Iterator, Mapping
@@ -52,7 +52,7 @@ class BatchSampler:
     def steps(self, first_step: int, place: Place = ALONE) -> Iterator[list[PatchPlan]]:
         """This rank's patches of each step from `first_step` on: every world-size-th of the step.
 
-        A step may reach into the next epoch. Other ranks' patches are not drawn: each would take as long as one's own.
+        A step may reach into the next epoch. Patches of other ranks are not drawn, to save time.
         """
         names = list(self.rows)
         epoch_size = self.epoch_size

@@ -1,6 +1,6 @@
 """Task-level sampling (MetaHistoSeg, Sec. 2.2): draw a task, then its support and query.
 
-The published code re-creates one permutation for ever, so meta-training sees the same 16 images of each source.
+The published code always creates the same permutation, so meta-training sees the same 16 images of each source.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,14 +17,14 @@ from histoseg.seeds import stream
 from histoseg.shards.reader import MetaDataset
 from histoseg.types import Episode, MetaBatch, Place
 
-# The distribution over tasks: a table of weights, or a function of the outer step that gives one.
+# The distribution over tasks: a table of weights, or a function from the outer step to such a table.
 TaskWeights = Mapping[str, float] | Callable[[int], Mapping[str, float]]
-DRAWS = 32  # How often patients are dealt anew before support and query are told apart by image only.
+DRAWS = 32  # How often patients are dealt again before support and query are separated by image only.
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodePlan:
-    """What an episode is made of, before any pixel is read."""
+    """The patches of an episode, before any pixel is read."""
 
     task: str
     support: tuple[PatchPlan, ...]
@@ -32,8 +32,8 @@ class EpisodePlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pool:
-    """The samples of one task; `image` and `patient` number whom each row belongs to."""
+class TaskPool:
+    """The samples of one task; `image` and `patient` are the number of each row's image and patient."""
 
     rows: np.ndarray
     image: np.ndarray
@@ -51,7 +51,7 @@ class EpisodeSampler:
         episodes: Episodes in one outer step over all ranks.
     """
 
-    pools: Mapping[str, Pool]
+    pools: Mapping[str, TaskPool]
     weights: TaskWeights
     support: int
     query: int
@@ -99,7 +99,7 @@ class EpisodeSampler:
             raise ConfigError(f"task weights {dict(weights)} must be 0 or more, and one above 0")
         return np.asarray(values / values.sum())
 
-    def _deal(self, pool: Pool, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _deal(self, pool: TaskPool, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Positions in the pool for support and query: of different patients, else different images, else samples."""
         for owner in (pool.patient, pool.image):
             num_owners = int(owner.max()) + 1
@@ -121,13 +121,13 @@ class EpisodeSampler:
         return drawn[: self.support], drawn[self.support :]
 
 
-def pool_of(dataset: MetaDataset, source: str) -> Pool:
+def pool_of(dataset: MetaDataset, source: str) -> TaskPool:
     """The samples of a source that may be trained on."""
     index = dataset.sources[source]
     rows = dataset.training_rows(source)
     image = np.unique(np.asarray(index.samples.image)[rows], return_inverse=True)[1]
     patient = np.unique(np.asarray(index.samples.patient)[rows], return_inverse=True)[1]
-    return Pool(rows=rows, image=image, patient=patient)
+    return TaskPool(rows=rows, image=image, patient=patient)
 
 
 def episode_loader(

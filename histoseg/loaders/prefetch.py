@@ -1,4 +1,4 @@
-"""Patches made ahead of time by threads: the warp and the colour arithmetic release Python's lock."""
+"""Patches made ahead of time by threads; OpenCV and NumPy release Python's lock while they compute."""
 
 import os
 from collections import deque
@@ -19,14 +19,14 @@ from histoseg.shards.reader import MetaDataset
 from histoseg.types import Patches
 
 STEPS_AHEAD = 3
-MOST_THREADS = 16  # Each holds a step: at the scale paper 0.15 GB of 64 patches of 768 px, so 3 GB in all.
+MOST_THREADS = 16  # Each holds a step: at the scale `paper` 64 patches of 768 px, 0.15 GB, so 3 GB in all.
 Plan = TypeVar("Plan")
 Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PatchPlan:
-    """One patch to cut: whose, from which stored sample, by which random stream."""
+    """One patch to cut: its source, its stored sample and its random seed."""
 
     source: str
     row: int
@@ -68,15 +68,15 @@ class PatchCutter:
 def prefetch(
     plans: Iterator[Plan], make: Callable[[Plan], Made], threads: int = 0, ahead: int = STEPS_AHEAD
 ) -> Iterator[Made]:
-    """What `make` gives for each plan, in order, with some steps always under way.
+    """The result of `make` for each plan, in order; some steps are always made ahead.
 
     The threads end when the iterator is closed or forgotten.
 
     Args:
-        plans: What to make; asked for by whoever asks for what is made.
+        plans: What to make; read in the thread that reads the results.
         make: Called by several threads at once.
-        threads: How many; 0 means as many as `num_threads` says.
-        ahead: Steps that are made, or wait to be, besides those that a thread is at.
+        threads: How many; 0 means `num_threads()`.
+        ahead: Steps that are ready or queued, besides those that threads are making.
     """
     threads = threads or num_threads()
     pending: deque[Future[Made]] = deque()
@@ -92,6 +92,6 @@ def prefetch(
 
 
 def num_threads() -> int:
-    """One for each core of this rank but that which trains, of which ranks on one machine have equal parts."""
-    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # Of Ray Train and torchrun alike
+    """The cores of this rank but one, which trains; ranks on one machine share its cores equally."""
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # Ray Train and torchrun set it.
     return min(MOST_THREADS, max(1, available_cpus() // ranks - 1))

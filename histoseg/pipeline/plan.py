@@ -10,8 +10,9 @@ from histoseg.report.table import TableSpec
 from histoseg.runs import catalog
 from histoseg.runs.config import Data, Run
 from histoseg.runs.names import has_field, override, parse_assignment, run_name, stage_name
-from histoseg.shards.index import SourceIndex, index_key, layout_options, open_index, prepare_command
+from histoseg.shards.index import SourceIndex, layout_options, open_index, prepare_command
 from histoseg.shards.verify import prepared_sources
+from histoseg.store.keys import index_key
 from histoseg.store.objects import Store
 from histoseg.types import EXTERNAL, FOLDS, SPLITS
 

@@ -1,18 +1,29 @@
-"""File name -> member: a new file in a package is a new name, with nothing to register.
+"""File name -> module: a new file in one of these packages is a new name, with nothing to register.
 
-A lab's own source, method or experiment may live outside the package: any installed distribution can name a
-module under the entry-point group that is called like the package, for example `histoseg.sources`.
+A lab's own source, network, method, evaluator or experiment may live outside the package: any installed distribution
+can name a module under the entry-point group that is called like the package, for example `histoseg.sources`.
 """
 
 import importlib
+import logging
+import math
 import pkgutil
-from importlib.metadata import entry_points
-from typing import Any
+import sys
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import EntryPoints, entry_points
+from itertools import groupby
+from types import ModuleType
+from typing import Protocol, cast, runtime_checkable
 
 from histoseg.errors import ConfigError
+from histoseg.types import Entry, Sample, Task
 
-MEMBERS = {
-    "histoseg.sources": ("TASK", "entries", "read"),
+logger = logging.getLogger(__name__)
+
+SOURCES = "histoseg.sources"
+MEMBERS = {  # What a module of each package must have.
+    SOURCES: ("TASK", "entries", "read"),
     "histoseg.models": ("SPEC",),
     "histoseg.methods": ("METHOD",),
     "histoseg.scoring": ("EVALUATOR",),
@@ -21,30 +32,39 @@ MEMBERS = {
 }
 
 
+@runtime_checkable
+class Source(Protocol):
+    """A module of `histoseg.sources`: the task, the images below a folder, and one of them as a sample."""
+
+    TASK: Task
+    entries: Callable[..., list[Entry]]
+    read: Callable[[Entry], Sample]
+
+
 def names(package: str) -> list[str]:
     """The public names in a package, sorted."""
-    inside = pkgutil.iter_modules(importlib.import_module(package).__path__)
-    # Networks are folders; the modules beside them are what networks share.
-    found = {m.name for m in inside if not m.name.startswith("_") and (m.ispkg or package != "histoseg.models")}
-    return sorted(found | {point.name for point in entry_points(group=package)})
+    return sorted({*_own_names(package), *(point.name for point in _points_of(package))})
 
 
-def load(package: str, name: str) -> Any:
+def load(package: str, name: str) -> ModuleType:
     """The module of that name.
 
     Raises:
-        ConfigError: If there is none (the text lists the choices), or it is not what its package promises.
+        ConfigError: If there is no such module (the text lists the choices), two modules claim the name, or the module
+            cannot be imported or lacks a member.
     """
-    if name not in (choices := names(package)):
-        kind = package.rpartition(".")[2]
-        raise ConfigError(f"no {name!r} in {kind}; choose from {', '.join(choices)}")
     module = _import(package, name)
-    where = module.__file__
+    where = getattr(module, "__file__", name)
     if lacking := [member for member in MEMBERS[package] if not hasattr(module, member)]:
         raise ConfigError(f"{where} has no {', '.join(lacking)}; CONTRIBUTING.md says what such a file needs")
-    if package == "histoseg.sources" and module.TASK.name != name:  # Its shards would take another source's place.
-        raise ConfigError(f"{where}: TASK.name is {module.TASK.name!r}; it must be {name!r}")
+    if package == SOURCES:
+        _require_task(module.TASK, name, where)
     return module
+
+
+def load_source(name: str) -> Source:
+    """The source of that name; errors are those of `load`."""
+    return cast(Source, load(SOURCES, name))
 
 
 def settings(package: str, name: str) -> type:
@@ -57,11 +77,66 @@ def settings(package: str, name: str) -> type:
     return found
 
 
-def _import(package: str, name: str) -> Any:
-    points = list(entry_points(group=package, name=name))
-    where = points[0].value if points else f"{importlib.import_module(package).__path__[0]}/{name}.py"
+def teaching(structure: str) -> list[tuple[str, ...]]:
+    """The sources that teach a structure, in groups of the same `Task.reserve`, lowest first.
+
+    Sources of a group are in the order in which they were published; unpublished ones follow by name. A source from
+    another distribution that cannot be used is left out with a warning.
+    """
+    tasks = [task for name in names(SOURCES) if (task := _task_of(name)) and task.structure == structure]
+    tasks.sort(key=lambda task: (task.reserve, task.year or math.inf, task.name))
+    return [tuple(task.name for task in group) for _, group in groupby(tasks, key=lambda task: task.reserve)]
+
+
+def _task_of(name: str) -> Task | None:
+    """The task of a source; None if the source is not ours and cannot be used."""
     try:
-        return points[0].load() if points else importlib.import_module(f"{package}.{name}")
-    except Exception as error:  # It may be anybody's file, and whatever is wrong in it must not hide the others.
+        return load_source(name).TASK
+    except ConfigError as error:
+        if name in _own_names(SOURCES):
+            raise
+        logger.warning("source %s is left out: %s", name, error)
+        return None
+
+
+def _require_task(task: object, name: str, where: str) -> None:
+    if not isinstance(task, Task):
+        raise ConfigError(f"{where}: TASK is of type {type(task).__name__}; it must be a histoseg.types.Task")
+    if task.name != name:  # Its shards would replace those of another source.
+        raise ConfigError(f"{where}: TASK.name is {task.name!r}; it must be {name!r}")
+
+
+def _points_of(package: str) -> EntryPoints:
+    """The entry points of all installed distributions for a package."""
+    return _scan(package, tuple(sys.path))
+
+
+@cache
+def _scan(package: str, path: tuple[str, ...]) -> EntryPoints:  # noqa: ARG001  # other folders have other entry points
+    return entry_points(group=package)
+
+
+def _own_names(package: str) -> list[str]:
+    """The public names of this distribution's own modules in a package."""
+    inside = pkgutil.iter_modules(importlib.import_module(package).__path__)
+    # Networks are folders; the modules beside them are what networks share.
+    return [m.name for m in inside if not m.name.startswith("_") and (m.ispkg or package != "histoseg.models")]
+
+
+def _import(package: str, name: str) -> ModuleType:
+    """The module of a name that exactly one place claims, imported."""
+    points = {point.value: point for point in _points_of(package) if point.name == name}
+    places: dict[str, Callable[[], ModuleType]] = {value: point.load for value, point in points.items()}
+    if name in _own_names(package):
+        places[f"{package}.{name}"] = lambda: importlib.import_module(f"{package}.{name}")
+    kind = package.rpartition(".")[2]
+    if not places:
+        raise ConfigError(f"no {name!r} in {kind}; choose from {', '.join(names(package))}")
+    if len(places) > 1:
+        raise ConfigError(f"{' and '.join(sorted(places))} claim the name {name!r} in {kind}; rename or uninstall one")
+    ((where, import_module),) = places.items()
+    try:
+        return import_module()
+    except (Exception, SystemExit) as error:  # Any fault of one file must not hide the others.
         reason = " ".join(str(error).split())
         raise ConfigError(f"{where} cannot be imported ({type(error).__name__}: {reason}); correct it") from error

@@ -1,7 +1,8 @@
-"""Three folds by patient over all sources at once, and what lies outside of them (Cerberus, "Data split").
+"""Three folds by patient over all sources at once, and an external part (Cerberus, "Data split").
 
-Images are linked by patient, by name (`Entry.same_as`) and by picture (`fingerprint.find_same_tissue`). Whatever is
-linked, directly or through others, shares a fold: one that is published or was kept from before, else one dealt here.
+Images are linked by patient, by name (`Entry.same_as`) and by picture (`same_tissue.find_same_tissue`). Images that are
+linked, directly or through others, share a fold: the published one, else the one of an earlier call, else one dealt
+here.
 """
 
 import hashlib
@@ -10,11 +11,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from histoseg.errors import DataError
-from histoseg.shards.fingerprint import SameTissue
+from histoseg.shards.same_tissue import SameTissue
+from histoseg.store.keys import FOLD_ASSIGNMENTS
 from histoseg.types import EXTERNAL, FOLDS, Entry, Split
 
 Node = tuple[str, str]  # ("image", "source/key") or ("patient", "source/patient").
-Graph = dict[Node, dict[Node, str]]  # Who is linked with whom, and by what.
+Graph = dict[Node, dict[Node, str]]  # The neighbours of each node, and what links them.
 
 
 def assign_folds(
@@ -25,18 +27,18 @@ def assign_folds(
 ) -> dict[str, Split]:
     """The fold of each patient, as "source/patient"; the same on any machine and in any order of entries.
 
-    Patients without a fold are dealt with all that they are linked to, those with most images first, each to the fold
-    that lacks most images of their sources.
+    Patients without a fold are dealt together with all that they are linked to: groups with most images first, each to
+    the fold that lacks most images of its sources.
 
     Args:
         entries: Those of each source.
         same: Images that show the same tissue, as "source/key".
-        kept: What an earlier call returned, so that a source added later moves nobody; None if there was none.
-        unbound: Sources whose published folds are not kept, but for what is external: two sources that share tissue
-            may have published folds that contradict each other.
+        kept: What an earlier call returned, so that a source added later moves no patient; None for the first call.
+        unbound: Sources whose published folds, except external, are not kept: those of two sources that share tissue
+            may contradict each other.
 
     Raises:
-        DataError: If images that are linked have different folds already.
+        DataError: If linked images have different folds already.
     """
     graph = _link(entries, same)
     fixed = _fixed_folds(entries, kept or {}, unbound)
@@ -63,8 +65,7 @@ def find_leaks(
 ) -> list[str]:
     """A line for each link between images of different folds, and for each published fold that was not kept.
 
-    Shares nothing with `assign_folds` but the rule itself, and looks at direct links only: where these hold, so does
-    any chain of them.
+    It shares no code with `assign_folds`. It checks direct links only: if these hold, so does any chain of them.
     """
     fold_of = {
         f"{name}/{entry.key}": folds.get(f"{name}/{entry.patient}") for name in entries for entry in entries[name]
@@ -88,7 +89,7 @@ def find_leaks(
 
 
 def _groups(entries: Mapping[str, list[Entry]], same: Iterable[SameTissue]) -> dict[str, set[str]]:
-    """Images that must share a fold, by what they have in common."""
+    """Images that must share a fold, by what they have in common: patient, name or picture."""
     groups: dict[str, set[str]] = {}
     for source in entries:
         for entry in entries[source]:
@@ -105,10 +106,10 @@ def _groups(entries: Mapping[str, list[Entry]], same: Iterable[SameTissue]) -> d
 def find_missing_classes(
     counts: Mapping[str, Mapping[Split, Sequence[int]]], classes: Mapping[str, Sequence[str]]
 ) -> list[str]:
-    """A line for each fold that lacks a class or all images of a source, which then can neither be learnt nor scored.
+    """A line for each fold that lacks a class or all images of a source: it can be neither learnt nor scored there.
 
     Args:
-        counts: Pixels or objects of each class, by source and fold. A source with external images only is left out.
+        counts: Pixels or objects of each class, by source and fold. Sources with only external images are left out.
         classes: The names of each source's classes.
     """
     lines = []
@@ -130,7 +131,7 @@ def _patient(source: str, entry: Entry) -> str:
 
 
 def _link(entries: Mapping[str, list[Entry]], same: Iterable[SameTissue]) -> Graph:
-    """All links. A name that is not at hand is a node, too: two images of it show the same tissue."""
+    """All links. A name of an absent image is a node, too: two images linked to it show the same tissue."""
     graph: Graph = {}
 
     def join(first: Node, second: Node, by: str) -> None:
@@ -151,7 +152,7 @@ def _link(entries: Mapping[str, list[Entry]], same: Iterable[SameTissue]) -> Gra
 
 
 def _components(graph: Graph) -> Iterator[list[Node]]:
-    """What is linked with one another, sorted."""
+    """Nodes that are linked with each other, sorted."""
     seen: set[Node] = set()
     for start in sorted(graph):
         if start not in seen:
@@ -161,7 +162,7 @@ def _components(graph: Graph) -> Iterator[list[Node]]:
 
 
 def _paths(graph: Graph, start: Node) -> dict[Node, Node]:
-    """Each node that links lead to, and the one before it on a shortest way from the start."""
+    """Each reachable node, and the node before it on a shortest path from the start."""
     before, waiting = {start: start}, deque([start])
     while waiting:
         node = waiting.popleft()
@@ -175,7 +176,7 @@ def _paths(graph: Graph, start: Node) -> dict[Node, Node]:
 def _fixed_folds(
     entries: Mapping[str, list[Entry]], kept: Mapping[str, Split], unbound: Collection[str]
 ) -> dict[Node, tuple[Split, str]]:
-    """The folds that images and patients have already, and since when."""
+    """The folds that images and patients have already, and where these are from."""
     fixed: dict[Node, tuple[Split, str]] = {}
     for source, found in entries.items():
         for entry in found:
@@ -191,22 +192,22 @@ def _fixed_folds(
 
 
 def _explain_conflict(graph: Graph, component: list[Node], fixed: Mapping[Node, tuple[Split, str]]) -> str:
-    """Which two contradict each other, how they are linked, and what to do."""
+    """The two nodes with different folds, how they are linked, and what to do."""
     way = _shortest_conflict(graph, [node for node in component if node in fixed], fixed)
     first, other = sorted([way[0], way[-1]])
     steps = "; ".join(f"{a[1]} and {b[1]} by {graph[a][b]}" for a, b in pairwise(way))
     names = [f"{name} ({fold}, {since})" for (_, name), (fold, since) in ((end, fixed[end]) for end in (first, other))]
     text = f"{names[0]} and {names[1]} show the same tissue or patient: {steps}; "
     if "prepared earlier" in (fixed[first][1], fixed[other][1]):
-        return text + "prepare all sources anew, without the folds of before, or leave the source added last out"
+        return text + f"leave out the source added last, or delete {FOLD_ASSIGNMENTS} and prepare all sources again"
     sources = sorted({end[1].split("/")[0] for end in (first, other)})
     if len(sources) == 1:
-        return text + f"repair the folds of {sources[0]}, or have it dealt anew"
-    return text + f"leave {sources[0]} or {sources[1]} out, or have one of them dealt anew"
+        return text + f"correct the folds of {sources[0]}, or prepare it with --deal-anew {sources[0]}"
+    return text + f"leave out {sources[0]} or {sources[1]}, or prepare one of them with --deal-anew"
 
 
 def _shortest_conflict(graph: Graph, known: list[Node], fixed: Mapping[Node, tuple[Split, str]]) -> list[Node]:
-    """The nodes on a shortest way between two of different folds, both included."""
+    """The nodes on a shortest path between two of different folds, both included."""
     ways = []
     for start in known:
         before = _paths(graph, start)
@@ -225,11 +226,11 @@ def _way(before: Mapping[Node, Node], end: Node) -> list[Node]:
 def _deal(
     free: list[list[Node]], chosen: Mapping[Node, Split], entries: Mapping[str, list[Entry]]
 ) -> dict[Node, Split]:
-    """A fold for each component: one that has nothing yet of its sources, else one that lacks most of their images."""
+    """A fold for each component: one without images of its sources, else the one that lacks most of them."""
     images = Counter[Node](("patient", _patient(source, entry)) for source in entries for entry in entries[source])
     have = {fold: _count([node for node in chosen if chosen[node] == fold], images) for fold in FOLDS}
     sizes = {component[0]: _count(component, images) for component in free}
-    # By hash where sizes are equal: names are often numbered in an order that means something.
+    # By hash where sizes are equal: the order of names often has a meaning.
     free = sorted(free, key=lambda component: (-sizes[component[0]].total(), _hash(component[0][1])))
     dealt: dict[Node, Split] = {}
     for component in free:
@@ -237,7 +238,7 @@ def _deal(
 
         def cost(fold: Split, size: Counter[str] = size, name: str = component[0][1]) -> tuple[int, float, bytes]:
             new = sum(have[fold][source] == 0 for source in size)
-            # What it adds to the squared differences between a source's share of images in this fold and a third.
+            # The growth of the squared differences between a source's share of images in this fold and a third.
             excess = sum(size[source] * have[fold][source] / len(entries[source]) ** 2 for source in sorted(size))
             return -new, excess, _hash(f"{name} {fold}")
 

@@ -1,4 +1,4 @@
-"""index.json: what a source's shards hold, so that any sample is one range of bytes away.
+"""index.json: what the shards of a source hold, so that each sample is one range of bytes away.
 
 Samples are stored by column: a million of them are 128 MB of JSON, read in seconds (benchmarks/growth.py).
 """
@@ -6,65 +6,21 @@ Samples are stored by column: a million of them are 128 MB of JSON, read in seco
 import hashlib
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from itertools import chain
 
 import numpy as np
+from pydantic import ValidationError
 
 from histoseg.errors import ConfigError, DataError
+from histoseg.shards.stored import FORMAT, NEWER, IndexFile, Origin, Samples, Shard, ShardColumns, ShardPart
+from histoseg.store.keys import index_key, shard_folder
 from histoseg.store.objects import Store
-from histoseg.types import EXTERNAL, FOLDS, IGNORE, SPLITS, Split, Task
+from histoseg.types import EXTERNAL, FOLDS, SPLITS, Split, Task
 
-FORMAT = 2
-MANY_LEFT_OUT = 0.5  # Of all pixels: more is then left out than learnt from.
 ALL_SPLITS: tuple[Split, ...] = (*SPLITS, *FOLDS, EXTERNAL)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shard:
-    """One tar: its object name below the source's folder, and what makes it whole."""
-
-    name: str
-    split: Split
-    sha256: str
-    num_bytes: int
-    num_samples: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Samples:
-    """Columns of equal length; row i is one stored sample: an image, or a tile of a large one.
-
-    Attributes:
-        key: Stable unique name, and the name of its members in the tar.
-        image: The key of the whole image; equal to `key` unless that was cut into tiles.
-        patient: Whom the tissue came from.
-        shard: Position in the index's list of shards.
-        top, left: Where the tile lies in the whole image, in pixels.
-        height, width: Size of the sample in pixels.
-        mpp: Microns per pixel.
-        image_offset, map_offset, instance_offset: Where the pixels of the image, the semantic map (1 byte each) and the
-            instance map (2 bytes each, little-endian) begin in the tar, in bytes; -1 where there is no such map.
-        class_pixels: Pixels of each class, IGNORE left out.
-        num_objects: Objects in the instance map.
-    """
-
-    key: list[str]
-    image: list[str]
-    patient: list[str]
-    shard: list[int]
-    top: list[int]
-    left: list[int]
-    height: list[int]
-    width: list[int]
-    mpp: list[float]
-    image_offset: list[int]
-    map_offset: list[int]
-    instance_offset: list[int]
-    class_pixels: list[list[int]]
-    num_objects: list[int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,17 +29,17 @@ class SourceIndex:
 
     Attributes:
         task: The source's task.
-        origin: "demo" if the program drew the raw files itself, else "raw".
+        origin: "demo" if this program drew the raw files, else "raw".
         layout: The name of the way in which these shards are stored (`Data.layout`).
-        tile_px: Side that no tile of a larger image falls short of.
+        tile_px: Smallest side of a tile of a larger image.
         options: The reader's options, for example how raters were consolidated.
         shards: The tars.
         samples: What they hold.
-        checksum: SHA-256 of the index object, which stands for all bytes below it.
+        checksum: SHA-256 that stands for all that a run reads: every shard's bytes and split, and the structure.
     """
 
     task: Task
-    origin: str
+    origin: Origin
     layout: str
     tile_px: int
     options: dict[str, str]
@@ -93,7 +49,7 @@ class SourceIndex:
 
     @property
     def folder(self) -> str:
-        """Where the shards lie in their store."""
+        """The folder of the shards in their store."""
         return shard_folder(self.task.name, self.layout)
 
     @cached_property
@@ -104,7 +60,7 @@ class SourceIndex:
         return {split: np.flatnonzero(by_row == number) for number, split in enumerate(ALL_SPLITS)}
 
     def rows(self, *splits: Split) -> np.ndarray:
-        """The rows of some splits, or of all if none is named; int64, in stored order."""
+        """The rows of some splits, or of all if no split is named; int64, in stored order."""
         chosen = [self.split_rows[split] for split in splits or ALL_SPLITS]
         return chosen[0].copy() if len(chosen) == 1 else np.sort(np.concatenate(chosen))
 
@@ -120,117 +76,93 @@ class SourceIndex:
         seen = [self.task.classes[i] for i in np.flatnonzero(self.class_pixels())]
         if len(seen) > 1:
             return ()
-        return (f"{self.task.name}: every labelled pixel is {', '.join(seen) or 'IGNORE'}; were the masks read right?",)
-
-
-def find_doubts(index: SourceIndex) -> list[str]:
-    """What whoever prepares a source should look at: classes and splits without any image, and labels left out."""
-    samples, source, lines = index.samples, index.task.name, []
-    pixels = index.class_pixels()
-    num_pixels = sum(height * width for height, width in zip(samples.height, samples.width, strict=True))
-    left_out = 1 - int(pixels.sum()) / num_pixels
-    unlabelled = f"{left_out:.0%} of its pixels are {IGNORE}, which means not labelled"
-    if unseen := [name for name, count in zip(index.task.classes, pixels.tolist(), strict=True) if not count]:
-        also = f", and {unlabelled}" if left_out else ""
-        lines.append(f"{source}: no pixel is {', '.join(unseen)}{also}; if that is wrong, map the values in `read`")
-    elif left_out > MANY_LEFT_OUT:
-        lines.append(f"{source}: {unlabelled}; if that is wrong, map the values in `read`")
-    empty = [split for split in SPLITS if not len(index.rows(split))]
-    if 0 < len(empty) < len(SPLITS):  # Folds have none of the three.
-        patients = len(set(samples.patient))
-        lines.append(f"{source}: too few patients ({patients}) for {' and '.join(empty)}; a new task needs three")
-    return lines
-
-
-def shard_folder(source: str, layout: str) -> str:
-    """Where a source's shards of a layout lie in the store."""
-    return f"shards/{source}/{layout}"
-
-
-def index_key(source: str, layout: str) -> str:
-    """Where their index lies."""
-    return f"{shard_folder(source, layout)}/index.json"
+        found = ", ".join(seen) or "IGNORE"
+        return (f"{self.task.name}: every labelled pixel is {found}; check how `read` maps the masks",)
 
 
 def prepare_command(sources: Sequence[str], url: str, options: str) -> str:
-    """What to type to have sources written to a store; what only a person knows is in capitals."""
+    """The command that writes sources to a store; what only a person knows is in capitals."""
     return f"`histoseg prepare {' '.join(sources)} --raw FOLDER --store {url} {options}`"
 
 
 def layout_options(layout: str) -> str:
-    """The options of `histoseg prepare` that give a layout; one with folds only an experiment that reads it gives."""
+    """The options of `histoseg prepare` that give a layout; a layout with folds needs an experiment that reads it."""
     plain = re.fullmatch(r"(\d+)px", layout)
     return f"--patch-px {plain[1]}" if plain else "--experiment NAME --scale SCALE"
 
 
 def rewrite_command(source: str, url: str, layout: str) -> str:
-    """What to type to have a source's shards written once more, whatever is there."""
+    """The command that writes a source's shards again, even those that are there."""
     return prepare_command([source], url, f"{layout_options(layout)} --rewrite")
 
 
-def encode(index: dict[str, Any]) -> bytes:
-    """The index as the bytes that are stored: the same content always gives the same bytes."""
-    return json.dumps(index, sort_keys=True, separators=(",", ":")).encode() + b"\n"
-
-
-def describe(task: Task, made: dict[str, Any], parts: list[dict[str, Any]]) -> bytes:
-    """The index of shards written one by one.
-
-    Args:
-        task: The source's task.
-        made: How they were made: `origin`, `layout`, `tile_px` and `options`.
-        parts: In order, each `{"shard": ..., "samples": ...}`.
-    """
-    columns: dict[str, list[Any]] = {column.name: [] for column in fields(Samples)}
-    for number, part in enumerate(parts):
-        for name, column in columns.items():
-            column.extend([number] * part["shard"]["num_samples"] if name == "shard" else part["samples"][name])
-    content = {
-        "format": FORMAT,
-        "task": asdict(task),
-        **made,
-        "shards": [part["shard"] for part in parts],
-        "samples": columns,
-        "patients": {
-            split: sorted({p for part in parts if part["shard"]["split"] == split for p in part["samples"]["patient"]})
-            for split in dict.fromkeys(part["shard"]["split"] for part in parts)
-        },
+def encode_index(
+    task: Task, parts: Sequence[ShardPart], *, origin: Origin, layout: str, tile_px: int, options: Mapping[str, str]
+) -> bytes:
+    """The index of shards written one by one, as stored: the same content always gives the same bytes."""
+    columns = {
+        name: list(chain.from_iterable(getattr(part.samples, name) for part in parts))
+        for name in ShardColumns.model_fields
     }
-    return encode(content)
+    numbers = [number for number, part in enumerate(parts) for _ in part.samples.key]
+    patients: dict[Split, set[str]] = {}
+    for part in parts:
+        patients.setdefault(part.shard.split, set()).update(part.samples.patient)
+    content = IndexFile.model_construct(  # Parts were checked when they were made.
+        format=FORMAT,
+        task=task,
+        origin=origin,
+        layout=layout,
+        tile_px=tile_px,
+        options=dict(sorted(options.items())),
+        shards=tuple(part.shard for part in parts),
+        samples=Samples.model_construct(None, **columns, shard=numbers),
+        patients={split: sorted(names) for split, names in patients.items()},
+    )
+    return content.model_dump_json().encode() + b"\n"
 
 
 def open_index(store: Store, source: str, layout: str) -> SourceIndex:
     """The index of a source.
 
     Raises:
-        DataError: If the source was never prepared here, or its index is damaged or of another format.
+        DataError: If the source was never prepared here, or its index is damaged or of a format that cannot be read.
     """
     key = index_key(source, layout)
     if store.size(key) is None:
         how = prepare_command([source], store.url, layout_options(layout))
         raise DataError(f"{store.url} has no shards of {source} laid out as {layout}; write them: {how}")
-    body = store.get(key)
     try:
-        return _decode(body)
-    except (ValueError, KeyError, TypeError, ConfigError) as error:
-        again = f"write it again: {rewrite_command(source, store.url, layout)}"
-        raise DataError(f"{store.url}/{key} is no index of format {FORMAT} ({error}); {again}") from error
-
-
-def _decode(body: bytes) -> SourceIndex:
-    content = json.loads(body)
-    if content["format"] != FORMAT:
-        raise ValueError(f"found format {content['format']}")
-    samples = Samples(**content["samples"])
-    if len({len(getattr(samples, column.name)) for column in fields(Samples)}) != 1:
-        raise ValueError("its columns differ in length")
+        content = IndexFile.model_validate_json(store.get(key))
+    except (ValidationError, ConfigError) as error:
+        again = rewrite_command(source, store.url, layout)
+        raise DataError(f"{store.url}/{key} {_explain(error, again)}") from error
     return SourceIndex(
-        task=Task(**{**content["task"], "classes": tuple(content["task"]["classes"])}),
-        origin=content["origin"],
-        layout=content["layout"],
-        tile_px=content["tile_px"],
-        options=content["options"],
-        shards=tuple(Shard(**shard) for shard in content["shards"]),
-        samples=samples,
-        checksum=hashlib.sha256(body).hexdigest(),
+        task=content.task,
+        origin=content.origin,
+        layout=content.layout,
+        tile_px=content.tile_px,
+        options=content.options,
+        shards=content.shards,
+        samples=content.samples,
+        checksum=_checksum(content),
     )
+
+
+def _checksum(content: IndexFile) -> str:
+    """What the shards' own checksums do not cover is added: their splits, and the structure that they teach."""
+    read = [content.task.structure, [[shard.split, shard.sha256] for shard in content.shards]]
+    return hashlib.sha256(json.dumps(read).encode()).hexdigest()
+
+
+def _explain(error: ValidationError | ConfigError, again: str) -> str:
+    """Why an index cannot be read, and what to do."""
+    if isinstance(error, ConfigError):
+        return f"is not an index of format {FORMAT} ({error}); write it again: {again}"
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    newer = [fault for fault in faults if fault["type"] in NEWER]
+    fault = (newer or faults)[0]
+    reason = ": ".join([".".join(map(str, fault["loc"])) or "content", fault["msg"]])
+    if newer:
+        return f"was written by a newer version of histoseg ({reason}); update histoseg to read it"
+    return f"is not an index of format {FORMAT} ({reason}); write it again: {again}"

@@ -1,45 +1,57 @@
 """All sources of an experiment from raw files to shards; those that share folds are divided together.
 
-Folds are decided before anything is written: every image is compared with every other, by patient, by name and by
-picture, and what shows the same tissue shares a fold. Assignments are kept in the store, so that a source that is
-added later moves nobody.
+Folds are decided before anything is written: all images are compared by patient, by name and by picture, and images of
+the same tissue share a fold. Assignments are kept in the store, so that a source added later moves no patient.
 """
 
-import json
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+from pydantic import BaseModel, RootModel, ValidationError
 
 from histoseg.errors import ConfigError, DataError, MissingSourceError
 from histoseg.runs import catalog
 from histoseg.runs.plain import digest
-from histoseg.shards.fingerprint import Fingerprint, SameTissue, find_same_tissue, fingerprint
+from histoseg.shards.entries import find_entries, option_names, stamps
+from histoseg.shards.fingerprint import Fingerprint, fingerprint
 from histoseg.shards.folds import assign_folds, find_leaks, find_missing_classes
 from histoseg.shards.index import SourceIndex
+from histoseg.shards.same_tissue import SameTissue, find_same_tissue
 from histoseg.shards.tar import checked
-from histoseg.shards.writer import Recipe, find_entries, option_names, stamps, write_shards
+from histoseg.shards.writer import Recipe, write_shards
+from histoseg.store.keys import FOLD_ASSIGNMENTS, fingerprints_key
 from histoseg.store.objects import Store
 from histoseg.types import EXTERNAL, FOLDS, Entry, Split
 
 logger = logging.getLogger(__name__)
 
-ASSIGNMENTS = "folds/assignments.json"
+Content = TypeVar("Content", bound=BaseModel)
+
 IMAGES_PER_JOB = 32
+
+
+class Assignments(RootModel[dict[str, Split]]):
+    """The fold of each patient, as "source/patient"."""
+
+
+class Fingerprints(RootModel[list[Fingerprint]]):
+    """The fingerprints of a source's images, in the order of its entries."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What stands in the store after preparing.
+    """What the store holds after preparing.
 
     Attributes:
         indexes: By source.
         omissions: Which sources were left out and why, a sentence each.
-        faulty: Those of them that are there, but not as published.
+        faulty: Those whose files are there, but not as published.
     """
 
     indexes: Mapping[str, SourceIndex]
@@ -50,19 +62,19 @@ class Prepared:
 def prepare_sources(
     sources: Sequence[str], raw: Path, store: Store, recipe: Recipe, pool: Executor, *, strict: bool = False
 ) -> Prepared:
-    """Write the shards of every source that a folder holds; what is there already and whole is kept.
+    """Write the shards of every source that a folder holds; whole shards that are there already are kept.
 
-    A source that is missing, or whose files are not as published, is left out with its reason, and an option is for
-    the sources that have it, unless `strict`.
+    Unless `strict`, a source that is missing or whose files are not as published is left out with a reason, and sources
+    without an option ignore it.
 
     Raises:
         DataError: If the folder holds none of them, or tissue would be in two folds.
-        ConfigError: If the folder does not exist, or the recipe asks for what cannot be.
+        ConfigError: If the folder does not exist, or the recipe contradicts itself.
     """
-    _require_dealt(sources, recipe)
+    _require_folds(sources, recipe)
     options = {source: _options_of(source, recipe, strict=strict) for source in sources}
     if unknown := set(recipe.options).difference(*options.values()):
-        raise ConfigError(f"none of {', '.join(sources)} has an option {min(unknown)}")
+        raise ConfigError(f"no source of {', '.join(sources)} has an option {min(unknown)}")
     omissions: dict[str, DataError] = {}
     entries: dict[str, list[Entry]] = {}
     prints: dict[str, Fingerprint] = {}
@@ -96,17 +108,21 @@ def _options_of(source: str, recipe: Recipe, *, strict: bool) -> Mapping[str, st
     return {name: value for name, value in recipe.options.items() if name in choices}
 
 
-def _require_dealt(sources: Sequence[str], recipe: Recipe) -> None:
-    """Refuse to deal anew what has no folds here."""
+def _require_folds(sources: Sequence[str], recipe: Recipe) -> None:
+    """Refuse to deal folds again for a source that has none here."""
     if unknown := sorted(set(recipe.unbound) - set(sources)):
-        raise ConfigError(f"{unknown[0]} cannot be dealt anew: it is not among the sources, {', '.join(sources)}")
+        raise ConfigError(
+            f"folds of {unknown[0]} cannot be dealt again: it is not among the sources, {', '.join(sources)}"
+        )
     if recipe.unbound and not recipe.data.folds:
-        raise ConfigError(f"{recipe.unbound[0]} cannot be dealt anew: the layout {recipe.data.layout} has no folds")
+        raise ConfigError(
+            f"folds of {recipe.unbound[0]} cannot be dealt again: the layout {recipe.data.layout} has no folds"
+        )
 
 
 @contextmanager
 def _leaving_out(source: str, omissions: dict[str, DataError], *, strict: bool) -> Iterator[None]:
-    """Within, what is wrong with a source's files is noted and said, and the others go on."""
+    """Note and log faults of a source's files, and go on with the other sources."""
     try:
         yield
     except DataError as error:
@@ -119,7 +135,7 @@ def _leaving_out(source: str, omissions: dict[str, DataError], *, strict: bool) 
 def _say_omission(source: str, error: DataError) -> str:
     if isinstance(error, MissingSourceError):
         return f"{source} was not found: {error}"
-    return f"{source} was left out, for its files are not as published: {error}"
+    return f"{source} was left out, because its files are not as published: {error}"
 
 
 def divide(
@@ -133,7 +149,7 @@ def divide(
     Args:
         entries: By source.
         prints: The fingerprint of each image, as "source/key".
-        store: Where assignments are kept.
+        store: Holds the assignments.
         unbound: Sources whose published folds are not kept, but for what is external.
 
     Raises:
@@ -142,14 +158,30 @@ def divide(
     same = find_same_tissue(prints)
     for pair in same:
         logger.info("%s and %s show the same tissue (%s, %.2f): they share a fold", *_plain(pair))
-    kept: dict[str, Split] = json.loads(store.get(ASSIGNMENTS)) if store.size(ASSIGNMENTS) is not None else {}
+    is_first = store.size(FOLD_ASSIGNMENTS) is None
+    kept = {} if is_first else _load(Assignments, FOLD_ASSIGNMENTS, store).root
     folds = assign_folds(entries, same, kept, unbound)
     if leaks := find_leaks(folds, entries, same, unbound):
         more = f" and {len(leaks) - 3} more" if len(leaks) > 3 else ""
         raise DataError(f"tissue would be in two folds, so nothing was written: {'; '.join(leaks[:3])}{more}")
     if folds != kept:
-        store.put(ASSIGNMENTS, json.dumps(kept | folds, sort_keys=True).encode())
+        store.put(FOLD_ASSIGNMENTS, Assignments(dict(sorted((kept | folds).items()))).model_dump_json().encode())
     return folds
+
+
+def _load(kind: type[Content], key: str, store: Store) -> Content:
+    """What an object holds as JSON.
+
+    Raises:
+        DataError: If the object is damaged.
+    """
+    try:
+        return kind.model_validate_json(store.get(key))
+    except ValidationError as error:
+        reason = error.errors(include_url=False, include_input=False)[0]["msg"]
+        raise DataError(
+            f"{store.url}/{key} is damaged ({reason}); restore it, or delete it and prepare again"
+        ) from error
 
 
 def _plain(pair: SameTissue) -> tuple[str, str, str, float]:
@@ -160,27 +192,27 @@ def _fingerprints(
     source: str, chosen: Sequence[Entry], raw: Path, store: Store, pool: Executor
 ) -> dict[str, Fingerprint]:
     """Each image's fingerprint as "source/key"; kept in the store as long as its files stay the same."""
-    key = f"folds/fingerprints/{source}-{digest([[entry.key, stamps(entry, raw)] for entry in chosen])}.json"
+    key = fingerprints_key(source, digest([[entry.key, stamps(entry, raw)] for entry in chosen]))
     if store.size(key) is None:
-        logger.info("%s: looking at %d images for tissue that other sources have too", source, len(chosen))
+        logger.info("%s: comparing %d images with those of other sources", source, len(chosen))
         parts = [chosen[start : start + IMAGES_PER_JOB] for start in range(0, len(chosen), IMAGES_PER_JOB)]
-        found = [one for part in pool.map(_look_at, [source] * len(parts), parts) for one in part]
-        store.put(key, json.dumps(found).encode())
-    kept = zip(chosen, json.loads(store.get(key)), strict=True)
-    return {f"{source}/{entry.key}": Fingerprint.from_plain(plain) for entry, plain in kept}
+        found = [one for part in pool.map(_read_fingerprints, [source] * len(parts), parts) for one in part]
+        store.put(key, Fingerprints(found).model_dump_json().encode())
+    prints = _load(Fingerprints, key, store).root
+    return {f"{source}/{entry.key}": print_ for entry, print_ in zip(chosen, prints, strict=True)}
 
 
-def _look_at(source: str, entries: Sequence[Entry]) -> list[dict[str, object]]:
-    """The fingerprints of some images, for a process of its own."""
-    module = catalog.load("histoseg.sources", source)
+def _read_fingerprints(source: str, entries: Sequence[Entry]) -> list[Fingerprint]:
+    """The fingerprints of some images; runs in a separate process."""
+    module = catalog.load_source(source)
     samples = (checked(module.TASK, entry, module.read(entry)) for entry in entries)
-    return [fingerprint(sample.image, sample.mpp).to_plain() for sample in samples]
+    return [fingerprint(sample.image, sample.mpp) for sample in samples]
 
 
 def _missing_classes(indexes: Mapping[str, SourceIndex]) -> list[str]:
-    """A line for each fold that lacks a class: nobody can learn it there, nor be scored on it.
+    """A line for each fold that lacks a class, which then can neither be learnt nor scored there.
 
-    Sources with the same classes of the same structure are learnt together, so they are counted together.
+    Sources with the same classes of a structure are learnt together, so they are counted together.
     """
     groups: dict[tuple[str, ...], list[str]] = {}
     for source, index in indexes.items():

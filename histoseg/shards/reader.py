@@ -1,4 +1,4 @@
-"""A meta-dataset: the indexes of some sources and, by row, their pixels from a verified node-local cache."""
+"""A meta-dataset: the indexes of some sources and, by row, their pixels from a verified cache on the local disk."""
 
 import fcntl
 import hashlib
@@ -15,7 +15,9 @@ from jaxtyping import UInt16
 from histoseg.errors import DataError, StorageError
 from histoseg.runs.config import Select
 from histoseg.seeds import number_of, stream
-from histoseg.shards.index import Shard, SourceIndex, open_index, rewrite_command
+from histoseg.shards.index import SourceIndex, open_index, rewrite_command
+from histoseg.shards.stored import Shard
+from histoseg.store.keys import shard_key
 from histoseg.store.objects import Store
 from histoseg.types import Image, Sample, SemanticMap, Split
 
@@ -63,7 +65,7 @@ class MetaDataset:
         """Image and semantic map of one stored sample, read-only views of the cached shard."""
         index = self.sources[source]
         samples = index.samples
-        shard = self.cache.open(index.folder, index.shards[samples.shard[row]])
+        shard = self.cache.open(index, samples.shard[row])
         size = samples.height[row], samples.width[row]
         image = _view(shard, samples.image_offset[row], (*size, 3))
         if index.task.kind == "patch":
@@ -74,14 +76,14 @@ class MetaDataset:
         """The instance map of one stored sample of a source that has them; a read-only view of the cached shard."""
         index = self.sources[source]
         samples = index.samples
-        shard = self.cache.open(index.folder, index.shards[samples.shard[row]])
+        shard = self.cache.open(index, samples.shard[row])
         size = samples.height[row], samples.width[row]
         begin = samples.instance_offset[row]
         view: np.ndarray = shard[begin : begin + 2 * math.prod(size)].view("<u2").reshape(size)
         return view
 
     def patch_class(self, source: str, row: int) -> int:
-        """The one class of a stored sample of a source whose images have one class as a whole."""
+        """The class of a stored sample of a source with one class per image."""
         return int(np.argmax(self.sources[source].samples.class_pixels[row]))
 
     def images(self, source: str, split: Split) -> dict[str, list[int]]:
@@ -93,7 +95,7 @@ class MetaDataset:
         return tiles
 
     def whole_images(self, source: str, split: Split) -> Iterator[Sample]:
-        """Each image of a split, put together again from its tiles."""
+        """Each image of a split, assembled from its tiles."""
         for rows in self.images(source, split).values():
             yield self.whole_image(source, rows)
 
@@ -135,7 +137,7 @@ def _chosen_rows(name: str, index: SourceIndex, select: Select, seed: int) -> np
 
 
 class ShardCache:
-    """Shards on the local disk, each checked against its SHA-256 when it arrives, mapped into memory when read."""
+    """Shards on the local disk, checked against their SHA-256 on arrival and mapped into memory when read."""
 
     def __init__(self, store: Store, folder: Path) -> None:
         self.store = store
@@ -143,58 +145,58 @@ class ShardCache:
         self._open: dict[str, np.ndarray] = {}
         self._locks: dict[str, Lock] = {}
 
-    def open(self, folder: str, shard: Shard) -> np.ndarray:
-        """All bytes of a shard, uint8, without reading them yet.
+    def open(self, index: SourceIndex, number: int) -> np.ndarray:
+        """All bytes of one of a source's shards, uint8, mapped but not yet read.
 
         Raises:
-            DataError: If what the store holds is not what the index describes.
+            DataError: If the stored bytes are not those that the index describes.
         """
-        if shard.sha256 not in self._open:
+        sha256 = index.shards[number].sha256
+        if sha256 not in self._open:
             # A lock for each shard: one thread fetches it, while others fetch and read others.
-            with self._locks.setdefault(shard.sha256, Lock()):
-                if shard.sha256 not in self._open:
-                    self._open[shard.sha256] = self._mapped(folder, shard)
-        return self._open[shard.sha256]
+            with self._locks.setdefault(sha256, Lock()):
+                if sha256 not in self._open:
+                    path = self._fetched(index, index.shards[number])
+                    # As a plain array: each slice of a memmap would be one too, at several times the cost.
+                    self._open[sha256] = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
+        return self._open[sha256]
 
-    def _mapped(self, folder: str, shard: Shard) -> np.ndarray:
-        # As a plain array: each slice of a memmap would be one too, at several times the cost.
-        return np.memmap(self._fetched(folder, shard), dtype=np.uint8, mode="r").view(np.ndarray)
-
-    def _fetched(self, folder: str, shard: Shard) -> Path:
+    def _fetched(self, index: SourceIndex, shard: Shard) -> Path:
         try:
-            return self._fetch(folder, shard)
+            return self._fetch(index, shard)
         except OSError as error:
             reason = error.strerror or error
             raise StorageError(f"{self.folder}: cannot keep shards there ({reason}); name another --cache") from error
 
-    def _fetch(self, folder: str, shard: Shard) -> Path:
+    def _fetch(self, index: SourceIndex, shard: Shard) -> Path:
         path = self.folder / f"{shard.sha256}.tar"
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f"{shard.sha256}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # One process of a node fetches, the others wait for it.
             if not path.exists() or path.stat().st_size != shard.num_bytes:
                 arrived = path.with_suffix(".unchecked")
-                self.store.download(f"{folder}/{shard.name}", arrived)
-                check_shard(arrived, shard, self.store.url, folder)
+                self.store.download(shard_key(index.task.name, index.layout, shard.name), arrived)
+                check_shard(arrived, shard, self.store.url, index)
                 arrived.replace(path)
         return path
 
 
-def check_shard(path: Path, shard: Shard, url: str, folder: str) -> None:
-    """Refuse a file that is not, byte for byte, the shard that was written to that folder of a store.
+def check_shard(path: Path, shard: Shard, url: str, index: SourceIndex) -> None:
+    """Refuse a file that is not, byte for byte, the shard that was written to a store.
 
     Raises:
-        DataError: If it is not; the file is removed.
+        DataError: If a byte differs; the file is removed.
     """
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != shard.sha256:
         size = path.stat().st_size
         path.unlink()
-        _, source, layout = folder.split("/")
+        key = shard_key(index.task.name, index.layout, shard.name)
+        again = rewrite_command(index.task.name, url, index.layout)
         raise DataError(
-            f"{url}/{folder}/{shard.name} is damaged: {size} bytes with SHA-256 {found[:12]}, expected "
-            f"{shard.num_bytes} with {shard.sha256[:12]}; write it again: {rewrite_command(source, url, layout)}"
+            f"{url}/{key} is damaged: {size} bytes with SHA-256 {found[:12]}, expected {shard.num_bytes} with "
+            f"{shard.sha256[:12]}; write it again: {again}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Image and maps at one resolution, so that an object has the same size whatever it was scanned with."""
+"""Image and maps at one resolution, so that objects have the same size from every scanner."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import numpy as np
 
 from histoseg.types import Sample
 
-# Below this nothing is resampled: 0.495 µm/px (Kather5K) counts as 0.5, and every interpolation blurs.
+# Smaller differences are ignored: 0.495 µm/px (Kather5K) counts as 0.5, and every interpolation blurs.
 TOLERANCE = 0.025
 
 
@@ -15,7 +15,7 @@ def resample(sample: Sample, mpp: float) -> Sample:
     """The sample with its image and maps at `mpp` microns per pixel.
 
     Pixels of the image are averaged when it shrinks and interpolated when it grows; labels are those of the nearest
-    pixel. A sample within 2.5 % of that resolution stays as it is and keeps its own mpp.
+    pixel. A sample within 2.5 % of that resolution is returned unchanged, with its own mpp.
     """
     factor = sample.mpp / mpp
     if abs(factor - 1) <= TOLERANCE:
@@ -34,5 +34,5 @@ def resample(sample: Sample, mpp: float) -> Sample:
 
 
 def _nearest(before: int, after: int) -> np.ndarray:
-    """For each new pixel along a side the old one that its centre lies in; cv2.INTER_NEAREST is half a pixel off."""
+    """The old pixel at the centre of each new one, along a side; cv2.INTER_NEAREST is half a pixel off."""
     return np.minimum(((np.arange(after) + 0.5) * before / after).astype(np.int64), before - 1)

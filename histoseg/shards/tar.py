@@ -1,4 +1,4 @@
-"""One shard: a WebDataset tar whose bytes depend on its samples alone.
+"""The file of a shard: a WebDataset tar whose bytes depend on its samples alone.
 
 Pixels are stored as plain .npy: on H&E tissue that is 1.4 to 1.6 times the size of PNG, and reading a patch becomes
 a view of memory instead of the decoding of a whole image (docs/adr/0002).
@@ -8,14 +8,13 @@ import io
 import json
 import tarfile
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from histoseg.errors import DataError
-from histoseg.shards.index import Samples
+from histoseg.shards.stored import ShardColumns
 from histoseg.shards.tiles import tile_boxes
 from histoseg.types import IGNORE, Entry, InstanceMap, Kind, Sample, SemanticMap, Split, Task, say_labels
 
@@ -23,57 +22,78 @@ NO_MAP = -1
 MAX_OBJECTS = np.iinfo(np.uint16).max  # Instance maps are stored in two bytes.
 
 
-def write_tar(path: Path, samples: Iterable[Sample], task: Task, split: Split, tile_px: int) -> dict[str, list[Any]]:
-    """Write samples, the large ones in tiles; return their columns of the index."""
-    columns: dict[str, list[Any]] = {name: [] for name in Samples.__dataclass_fields__ if name != "shard"}
+@dataclass(frozen=True, kw_only=True)
+class StoredTile:
+    """One row of the index, by the names of its columns (`ShardColumns`)."""
+
+    key: str
+    image: str
+    patient: str
+    top: int
+    left: int
+    height: int
+    width: int
+    mpp: float
+    class_pixels: list[int]
+    num_objects: int
+    image_offset: int = NO_MAP
+    map_offset: int = NO_MAP
+    instance_offset: int = NO_MAP
+
+
+def write_tar(path: Path, samples: Iterable[Sample], task: Task, split: Split, tile_px: int) -> ShardColumns:
+    """Write samples, large ones in tiles; return their columns of the index."""
     with path.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for sample in samples:
-            for box in tile_boxes(sample.image.shape[0], sample.image.shape[1], tile_px):
-                row = _add_tile(tar, sample, box, split, task)
-                for name, column in columns.items():
-                    column.append(row[name])
-    return columns
+        rows = [
+            _add_tile(tar, sample, box, split, task)
+            for sample in samples
+            for box in tile_boxes(sample.image.shape[0], sample.image.shape[1], tile_px)
+        ]
+    return ShardColumns(**{name: [getattr(row, name) for row in rows] for name in ShardColumns.model_fields})
 
 
 def _add_tile(
     tar: tarfile.TarFile, sample: Sample, box: tuple[int, int, int, int], split: Split, task: Task
-) -> dict[str, Any]:
+) -> StoredTile:
     """Add one tile's members, sorted by name as WebDataset's own writer does; return its row of the index."""
     top, left, height, width = box
-    whole = sample.image.shape[:2] == (height, width)
-    key = sample.key if whole else f"{sample.key}_y{top:05d}_x{left:05d}"
     here = np.s_[top : top + height, left : left + width]
     semantic_map = sample.semantic_map[here]
     instance_map = None if sample.instance_map is None else sample.instance_map[here].astype("<u2")
-    counts = np.bincount(semantic_map.ravel(), minlength=IGNORE + 1)[: task.num_classes]
-    row = {
-        "key": key,
-        "image": sample.key,
-        "patient": sample.patient,
-        "top": top,
-        "left": left,
-        "height": height,
-        "width": width,
-        "mpp": sample.mpp,
-        "class_pixels": [int(count) for count in counts],
-        "num_objects": 0 if instance_map is None else len(np.unique(instance_map[instance_map > 0])),
-    }
-    record = {**row, "source": task.name, "kind": task.kind, "classes": task.classes, "licence": task.licence}
+    tile = StoredTile(
+        key=sample.key if sample.image.shape[:2] == (height, width) else f"{sample.key}_y{top:05d}_x{left:05d}",
+        image=sample.key,
+        patient=sample.patient,
+        top=top,
+        left=left,
+        height=height,
+        width=width,
+        mpp=sample.mpp,
+        class_pixels=np.bincount(semantic_map.ravel(), minlength=IGNORE + 1)[: task.num_classes].tolist(),
+        num_objects=0 if instance_map is None else len(np.unique(instance_map[instance_map > 0])),
+    )
+    image_offset = _add_array(tar, f"{tile.key}.image.npy", sample.image[here])
+    instance_offset = map_offset = NO_MAP
+    if instance_map is not None:
+        instance_offset = _add_array(tar, f"{tile.key}.instance_map.npy", instance_map)
+    _add_member(tar, f"{tile.key}.json", _describe(tile, int(semantic_map[0, 0]), split, task))
+    if task.kind != "patch":
+        map_offset = _add_array(tar, f"{tile.key}.semantic_map.npy", semantic_map)
+    return replace(tile, image_offset=image_offset, map_offset=map_offset, instance_offset=instance_offset)
+
+
+def _describe(tile: StoredTile, patch_class: int, split: Split, task: Task) -> bytes:
+    """What is known of a tile, as JSON, for readers of the tar alone; `patch_class` is the class of its first pixel."""
+    record = {name: value for name, value in asdict(tile).items() if not name.endswith("_offset")}
+    record |= {"source": task.name, "kind": task.kind, "classes": task.classes, "licence": task.licence}
     record |= {"split": split, "label_map_version": task.label_map_version, "ignore": IGNORE, "published_mpp": task.mpp}
     if task.kind == "patch":
-        record["patch_class"] = int(semantic_map[0, 0])
-    row["image_offset"] = _add_array(tar, f"{key}.image.npy", sample.image[here])
-    row["instance_offset"] = row["map_offset"] = NO_MAP
-    if instance_map is not None:
-        row["instance_offset"] = _add_array(tar, f"{key}.instance_map.npy", instance_map)
-    _add_member(tar, f"{key}.json", json.dumps(record, sort_keys=True).encode())
-    if task.kind != "patch":
-        row["map_offset"] = _add_array(tar, f"{key}.semantic_map.npy", semantic_map)
-    return row
+        record["patch_class"] = patch_class
+    return json.dumps(record, sort_keys=True).encode()
 
 
 def members_of(kind: Kind) -> tuple[str, ...]:
-    """What a stored sample consists of; a patch has one class, which its JSON tells."""
+    """The members of a stored sample, without its key; the class of a whole patch is in its JSON."""
     maps = {"semantic": ("semantic_map.npy",), "instance": ("instance_map.npy", "semantic_map.npy"), "patch": ()}
     return ("image.npy", "json", *maps[kind])
 
@@ -86,7 +106,7 @@ def _add_array(tar: tarfile.TarFile, name: str, array: np.ndarray) -> int:
 
 
 def _add_member(tar: tarfile.TarFile, name: str, body: bytes) -> int:
-    """Add a member that looks the same whoever writes it and when; return where its bytes end in the tar."""
+    """Add a member without writer or time; return where its bytes end in the tar."""
     info = tarfile.TarInfo(name)
     info.size, info.mode, info.mtime = len(body), 0o444, 0
     tar.addfile(info, io.BytesIO(body))
@@ -95,10 +115,10 @@ def _add_member(tar: tarfile.TarFile, name: str, body: bytes) -> int:
 
 
 def checked(task: Task, entry: Entry, sample: Sample) -> Sample:
-    """What was read of an entry, if it is as `Sample` promises and fits its task; objects are numbered without gaps.
+    """The sample of an entry, after checking it against its task; its objects are numbered without gaps.
 
     Raises:
-        DataError: If not; the text says which image, what was found and what to do.
+        DataError: If the sample does not fit; the text says which image, what was found and what to do.
     """
     where = f"{task.name}: {entry.key}"
     if (found := (sample.key, sample.patient)) != (entry.key, entry.patient):
@@ -113,7 +133,9 @@ def checked(task: Task, entry: Entry, sample: Sample) -> Sample:
     _require_classes(sample.semantic_map, task, where)
     if (sample.instance_map is not None) != (task.kind == "instance"):
         has = "has an" if sample.instance_map is not None else "lacks its"
-        raise DataError(f"{where} {has} instance map; just the tasks of kind 'instance' have one, not {task.kind!r}")
+        raise DataError(
+            f"{where} {has} instance map, but its task is of kind {task.kind!r}; only kind 'instance' has one"
+        )
     if sample.instance_map is None:
         return sample
     _require_array(sample.instance_map, f"{where}: instance_map", "int32")
@@ -121,8 +143,8 @@ def checked(task: Task, entry: Entry, sample: Sample) -> Sample:
     return replace(sample, instance_map=_numbered(sample.instance_map, where))
 
 
-def _require_array(found: Any, what: str, dtype: str, *channels: int) -> None:
-    """Refuse what is no array of that type and of height, width and channels: its bytes would be read as such."""
+def _require_array(found: object, what: str, dtype: str, *channels: int) -> None:
+    """Refuse anything but an array of that type with height, width and channels: its bytes would be read as such."""
     if not isinstance(found, np.ndarray):
         raise DataError(f"{what} is {type(found).__name__}; `read` must give a NumPy array")
     if found.dtype != dtype or found.ndim != 2 + len(channels) or found.shape[2:] != channels:

@@ -1,4 +1,4 @@
-"""Large images as a partition into tiles, each big enough for any augmented patch; nothing is shrunk or lost."""
+"""Large images divided into tiles, each big enough for any augmented patch; no pixel is scaled or lost."""
 
 import math
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from histoseg.runs.config import Data
 
 
 def smallest_tile_px(data: Data) -> int:
-    """Side of the square that a patch covers when it is scaled down most and turned most.
+    """Side of the square that a patch covers at the smallest scale and the largest rotation.
 
     A patch of side p at scale s covers p / s pixels; turned by a it fits a square (cos a + sin a) times as large, and
     sheared by b one (1 + tan b) times as large.
@@ -18,9 +18,9 @@ def smallest_tile_px(data: Data) -> int:
 
 
 def tile_edges(length_px: int, tile_px: int) -> list[int]:
-    """Where tiles begin and the last one ends, along one side: as many as fit, of equal size to a pixel.
+    """The edges of the tiles along one side: as many tiles as fit, equal in size to within a pixel.
 
-    No tile is smaller than `tile_px` unless the image itself is; none is twice as large.
+    No tile is smaller than `tile_px` unless the image is; no tile is twice as large.
     """
     count = max(1, length_px // tile_px)
     return [round(i * length_px / count) for i in range(count + 1)]

@@ -1,6 +1,5 @@
 """Every stored byte against the index."""
 
-import re
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -10,17 +9,17 @@ from histoseg.errors import DataError, StorageError
 from histoseg.shards.index import SourceIndex, open_index, rewrite_command
 from histoseg.shards.reader import check_shard
 from histoseg.shards.tar import members_of
+from histoseg.store.keys import SHARDS, parse_index_key, shard_key
 from histoseg.store.objects import Store
 
 
 def prepared_sources(store: Store) -> list[tuple[str, str]]:
-    """The sources that have an index in the store, each with its layout, sorted."""
-    found = (re.fullmatch(r"shards/([^/]+)/([^/]+)/index\.json", key) for key in store.list("shards/"))
-    return sorted((match[1], match[2]) for match in found if match)
+    """The source and the layout of each index in the store, sorted."""
+    return sorted(parsed for key in store.list(SHARDS) if (parsed := parse_index_key(key)))
 
 
 def verify_source(store: Store, source: str, layout: str) -> Iterator[str]:
-    """One line for each fault of a source's shards; nothing if all is as it was written."""
+    """One line for each fault of a source's shards; none if every byte is as it was written."""
     try:
         index = open_index(store, source, layout)
     except DataError as error:
@@ -38,13 +37,13 @@ def verify_source(store: Store, source: str, layout: str) -> Iterator[str]:
 
 def _verify_shard(store: Store, index: SourceIndex, number: int, path: Path) -> None:
     shard = index.shards[number]
-    key = f"{index.folder}/{shard.name}"
+    key = shard_key(index.task.name, index.layout, shard.name)
     store.download(key, path)
-    check_shard(path, shard, store.url, index.folder)
+    check_shard(path, shard, store.url, index)
     with tarfile.open(path) as tar:
         members = {member.name for member in tar}
     keys = [key for key, where in zip(index.samples.key, index.samples.shard, strict=True) if where == number]
     wanted = {f"{key}.{part}" for key in keys for part in members_of(index.task.kind)}
     if members != wanted:
         again = rewrite_command(index.task.name, store.url, index.layout)
-        raise DataError(f"{store.url}/{key} holds other samples than the index says; write it again: {again}")
+        raise DataError(f"{store.url}/{key} holds other samples than its index lists; write it again: {again}")

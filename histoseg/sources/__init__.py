@@ -1,8 +1,9 @@
-"""Public data sets, one file each, read in the layout their authors publish.
+"""Public data sets, one file each: readers of the layout their authors publish.
 
 A source is a module with
-    TASK: Task                        what is predicted from it
-    entries(root, **options)          what lies below a folder: list[Entry], pairs checked, no pixel read
+    TASK: Task                        what is predicted from it, and which structure it teaches
+    entries(root, **options)          the images below a folder: list[Entry], pairs checked, no pixel read
     read(entry)                       one entry as a Sample
-    write_demo(root, rng)             a small made-up set in the same layout (optional)
+
+`histoseg/demo/<name>.py` writes made-up images in the same layout.
 """

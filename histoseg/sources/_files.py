@@ -1,4 +1,4 @@
-"""Finding, pairing and reading raw files, and telling in one line what is wrong with them."""
+"""Finding, pairing and reading raw files; each fault is one line that names the file and what to do."""
 
 import csv
 import logging
@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
 import defusedxml.ElementTree
@@ -23,8 +22,8 @@ from histoseg.types import EXTERNAL, FOLDS, IGNORE, MAP_IT, Entry, Image, Sample
 
 logger = logging.getLogger(__name__)
 
-MAX_DEPTH = 6  # A source lies at most so many folders below the one given, as unpacked archives nest their names.
-MAX_NAMED = 3  # More names than these only hide the message.
+MAX_DEPTH = 6  # How many folders deep a source may lie below the one given: unpacked archives nest their names.
+MAX_NAMED = 3  # More names than this make a message hard to read.
 
 Folders = Mapping[Path, Sequence[Path]]
 
@@ -50,12 +49,12 @@ def _walk(folder: Path, depth: int) -> Iterator[tuple[Path, list[Path]]]:
 
 
 def plain(name: str) -> str:
-    """A name without what spellings differ in: `Train Imgs`, `Train_imgs` and `train-imgs` are `trainimgs`."""
+    """The letters and digits of a name, lower case: `Train Imgs`, `Train_imgs` and `train-imgs` are `trainimgs`."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def select(folders: Folders, pattern: str, where: Callable[[Path], bool] = lambda _: True) -> list[Path]:
-    """The files whose whole name matches, whatever its case, in those folders for which `where` holds."""
+    """The files whose whole name matches, ignoring case, in those folders for which `where` holds."""
     expression = re.compile(pattern, re.IGNORECASE)
     return [
         path for folder, files in folders.items() if where(folder) for path in files if expression.fullmatch(path.name)
@@ -63,10 +62,10 @@ def select(folders: Folders, pattern: str, where: Callable[[Path], bool] = lambd
 
 
 def in_part(folder: Path, root: Path, source: str, parts: Collection[str]) -> bool:
-    """Whether a folder is `train/Images` or the like of that source: other sets have the same inner folders.
+    """Whether a folder such as `train/Images` belongs to that source: other data sets have folders of the same names.
 
-    The part (`train`) must lie in the root itself, or somewhere below a folder with the source's name in its own; what
-    the folders above the root are called says nothing.
+    The part (`train`) must lie in the root itself, or below a folder whose name contains the source's. Names of
+    folders above the root do not count.
     """
     part = folder.parent
     names = (root.name, *part.relative_to(root).parts) if part.is_relative_to(root) else ()
@@ -75,7 +74,7 @@ def in_part(folder: Path, root: Path, source: str, parts: Collection[str]) -> bo
 
 
 def missing(root: Path, title: str, wanted: str) -> MissingSourceError:
-    """The error that a source is not there at all."""
+    """The error for a source without a single file below the root."""
     return MissingSourceError(
         f"{root}: no {title} found, looked {MAX_DEPTH} folders deep for {wanted}; unpack it there"
     )
@@ -98,7 +97,7 @@ def require_pairs(title: str, images: Mapping[str, Path], annotations: Mapping[s
     """Refuse images without annotation and annotations without image.
 
     Raises:
-        DataError: If there is any; a few are named.
+        DataError: If there is any; the text names a few.
     """
     if alone := sorted(images.keys() - annotations.keys()):
         raise DataError(
@@ -116,7 +115,7 @@ def _listing(paths: Mapping[str, Path], names: Sequence[str]) -> str:
 
 
 def make_key(name: str) -> str:
-    """The name with each run of characters that a key may not have as one `-`."""
+    """The name, with `-` in place of each run of characters that a key may not have."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
 
 
@@ -137,15 +136,15 @@ def require_unique(entries: Sequence[Entry]) -> list[Entry]:
 
 @contextmanager
 def _open(path: Path) -> Iterator[PillowImage.Image]:
-    """The image of any size; whatever Pillow finds wrong is a DataError.
+    """The image, of any size; errors of Pillow become a DataError.
 
-    Pillow and not OpenCV: OpenCV fills the rest of a truncated JPEG with grey and says nothing.
+    Pillow and not OpenCV: OpenCV silently fills the rest of a truncated JPEG with grey.
     """
     limit = PillowImage.MAX_IMAGE_PIXELS
-    PillowImage.MAX_IMAGE_PIXELS = None  # Sections of tissue exceed the 178 Mpx that Pillow takes for an attack.
+    PillowImage.MAX_IMAGE_PIXELS = None  # Sections of tissue exceed the 178 Mpx above which Pillow suspects an attack.
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # Odd tags; pixels that cannot be read are an error anyway.
+            warnings.simplefilter("ignore", UserWarning)  # Unusual tags; unreadable pixels raise an error anyway.
             with PillowImage.open(path) as image:
                 image.load()
                 yield image
@@ -160,7 +159,7 @@ def read_image(path: Path) -> Image:
     """The image as RGB.
 
     Raises:
-        DataError: If the file is no image, damaged, cut short, or has more than 8 bits a channel.
+        DataError: If the file is damaged, truncated, not an image, or has more than 8 bits per channel.
     """
     with _open(path) as image:
         if image.mode.startswith(("I", "F")):
@@ -169,10 +168,10 @@ def read_image(path: Path) -> Image:
 
 
 def read_labels(path: Path) -> SemanticMap:
-    """The values of a one-channel image: grey values as they are, palette images as indices.
+    """The values of a one-channel image; of an image with a palette, the indices.
 
     Raises:
-        DataError: If the file is no image, is damaged, or has colours or values above 255.
+        DataError: If the file is damaged, not an image, or has colours or values above 255.
     """
     with _open(path) as image:
         values = np.array(image)
@@ -185,19 +184,19 @@ def read_labels(path: Path) -> SemanticMap:
     return values.astype(np.uint8)
 
 
-def read_csv(path: Path, columns: Collection[str], *, tells: str) -> list[dict[str, str]]:
-    """The rows of a table, blanks around names and values removed; what a short row lacks is empty.
+def read_csv(path: Path, columns: Collection[str], *, content: str) -> list[dict[str, str]]:
+    """The rows of a table, blanks around names and values removed; missing fields of a short row are empty.
 
     Args:
-        path: The file; it may begin with a byte-order mark, as tables saved by a spreadsheet do.
-        columns: Those that must be there.
-        tells: What is known from this file alone, for the message where it is missing.
+        path: The file; it may begin with a byte-order mark, as spreadsheets write it.
+        columns: The columns that must be there.
+        content: What only this file states, for the message where it is missing.
 
     Raises:
-        DataError: If the file is not there, is no table or lacks a column.
+        DataError: If the file is missing, cannot be read as a table, or lacks a column.
     """
     if not path.is_file():
-        raise DataError(f"{path}: not found; it alone tells {tells}, so fetch it again")
+        raise DataError(f"{path}: not found; only this file states {content}, so fetch it again")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file, skipinitialspace=True)
@@ -212,13 +211,13 @@ def read_csv(path: Path, columns: Collection[str], *, tells: str) -> list[dict[s
 
 
 def read_column(path: Path, column: str) -> dict[str, str]:
-    """What a table says of each image in that column; nothing where it has no such column.
+    """The value of each image in a column; an empty dict if the table has no such column.
 
     Raises:
         DataError: If two rows of an image differ.
     """
     values: dict[str, str] = {}
-    for row in read_csv(path, ("Filename", "Split"), tells="which fold an image is in"):
+    for row in read_csv(path, ("Filename", "Split"), content="which fold an image is in"):
         name = row["Filename"].removesuffix(".png")
         if column in row and values.setdefault(name, row[column]) != row[column]:
             raise DataError(
@@ -228,10 +227,10 @@ def read_column(path: Path, column: str) -> dict[str, str]:
 
 
 def read_folds(path: Path) -> dict[str, Split]:
-    """Each image's published fold: `Split` is 1, 2, 3 or external.
+    """The published fold of each image: `Split` is 1, 2, 3 or external.
 
     Raises:
-        DataError: If it is something else, or two rows of an image differ.
+        DataError: If `Split` has another value, or two rows of an image differ.
     """
     folds: dict[str, Split] = dict(zip(("1", "2", "3", EXTERNAL), (*FOLDS, EXTERNAL), strict=True))
     texts = read_column(path, "Split")
@@ -241,17 +240,17 @@ def read_folds(path: Path) -> dict[str, Split]:
 
 
 def no_fold(path: Path, names: Sequence[str]) -> DataError:
-    """The error that a table lacks images."""
+    """The error for a table without rows for some images."""
     return DataError(
         f"{path}: has no row for {names[0]} ({len(names)} images lack one); add it or fetch the file again"
     )
 
 
 def read_xml(path: Path, repair: Callable[[bytes], bytes] = lambda text: text) -> Element:
-    """The root of an XML file, after its known faults are repaired.
+    """The root of an XML file; `repair` corrects known faults of its text first.
 
     Raises:
-        DataError: If it is not well-formed or has entities of its own.
+        DataError: If the file is not well-formed or defines entities.
     """
     try:
         root: Element = defusedxml.ElementTree.fromstring(repair(path.read_bytes()))
@@ -269,10 +268,10 @@ def make_sample(
     mpp: float,
     instance_map: Int32[np.ndarray, "_ _"] | None = None,
 ) -> Sample:
-    """The sample, its parts checked against each other.
+    """The sample, after checking sizes and class ids.
 
     Raises:
-        DataError: If they differ in size, or a label is neither a class nor IGNORE.
+        DataError: If the maps and the image differ in size, or a label is neither a class nor IGNORE.
     """
     annotation = entry.files.get("annotation", entry.files["image"])
     for labels in (semantic_map, instance_map):
@@ -290,7 +289,7 @@ def make_sample(
 
 
 def read_numbered(entry: Entry, task: Task) -> Sample:
-    """An image whose annotation numbers its objects, all of them of class 1.
+    """An image whose annotation numbers its objects; all have class 1.
 
     Raises:
         DataError: If a file is damaged or the two differ in size.
@@ -305,9 +304,3 @@ def read_numbered(entry: Entry, task: Task) -> Sample:
 
 def _size(pixels: np.ndarray) -> str:
     return f"{pixels.shape[1]}x{pixels.shape[0]}"
-
-
-def write_image(path: Path, pixels: np.ndarray, **options: Any) -> None:
-    """Write an RGB image or a label map; the ending names the format, `options` are Pillow's."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    PillowImage.fromarray(pixels).save(path, **options)

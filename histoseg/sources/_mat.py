@@ -1,7 +1,6 @@
 """Label files in MATLAB's format: numbered objects, and the class of each."""
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ def load(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Those of the named arrays that the file has.
 
     Raises:
-        DataError: If it is no MATLAB file, is damaged, or is of version 7.3, which is HDF5.
+        DataError: If the file is damaged, not a MATLAB file, or of version 7.3, which is HDF5.
     """
     try:
         content = scipy.io.loadmat(path, variable_names=list(names))
@@ -32,10 +31,10 @@ def load(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def to_instance_map(values: np.ndarray, path: Path) -> InstanceMap:
-    """The numbers of objects as integers; files have them as integers or floats.
+    """The numbers of objects as integers; files store integers or floats.
 
     Raises:
-        DataError: If they are not whole numbers of at least 0 in two axes.
+        DataError: If the values are not whole numbers from 0 up, or not an array of two axes.
     """
     if values.ndim != 2 or not _are_whole(values):
         raise DataError(
@@ -61,12 +60,12 @@ def _span(values: np.ndarray) -> str:
 def read_objects(path: Path, num_classes: int, *, has_classes: bool = True) -> tuple[InstanceMap, SemanticMap]:
     """The objects of a file in the layout of Lizard, and the class of the object each pixel belongs to.
 
-    Entry i of `id` owns entry i of `class`, in whatever order the two are.
+    Row i of `id` and row i of `class` belong to the same object; rows come in any order.
 
     Args:
         path: The file, with `inst_map`, `id` and `class`.
         num_classes: Classes, background included.
-        has_classes: Whether `class` must be there; else all objects of a file without are of class 1.
+        has_classes: Whether `class` must be there; if not, all objects of a file without it have class 1.
 
     Raises:
         DataError: If the file is damaged, lacks a part, or its parts contradict each other.
@@ -99,7 +98,7 @@ def _column(values: np.ndarray, name: str, path: Path) -> Int64[np.ndarray, "N"]
 def _to_classes(
     instance_map: InstanceMap, numbers: Int64[np.ndarray, "N"], classes: Int64[np.ndarray, "N"], path: Path
 ) -> SemanticMap:
-    """Each pixel's class. `id` may name objects of which no pixel is left, but not one twice."""
+    """The class of each pixel. `id` may name objects without any pixel, but no object twice."""
     present, where = np.unique(instance_map, return_inverse=True)
     listed, counts = np.unique(numbers, return_counts=True)
     if (counts > 1).any():
@@ -123,24 +122,4 @@ def read_sample(entry: Entry, task: Task, mpp: float, *, has_classes: bool = Tru
     instance_map, semantic_map = read_objects(entry.files["annotation"], task.num_classes, has_classes=has_classes)
     return _files.make_sample(
         entry, image, semantic_map, num_classes=task.num_classes, mpp=mpp, instance_map=instance_map
-    )
-
-
-def write(path: Path, content: Mapping[str, np.ndarray]) -> None:
-    """Write a label file whose bytes depend on its content alone."""
-    buffer = io.BytesIO()
-    scipy.io.savemat(buffer, dict(content), do_compression=True)
-    heading = b"MATLAB 5.0 MAT-file, made up by histoseg".ljust(116)  # In place of SciPy's, which has the time of day.
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(heading + buffer.getvalue()[116:])
-
-
-def write_objects(path: Path, instance_map: InstanceMap, semantic_map: SemanticMap, rng: np.random.Generator) -> None:
-    """Write objects and their classes in the layout of Lizard, in an order of its own as nothing promises another."""
-    numbers, first = np.unique(instance_map, return_index=True)
-    order = rng.permutation(np.flatnonzero(numbers))
-    classes = semantic_map.ravel()[first]
-    write(
-        path,
-        {"inst_map": instance_map, "id": numbers[order][:, None], "class": classes[order][:, None].astype(np.uint8)},
     )

@@ -1,4 +1,4 @@
-"""Tiles in a folder per class, and what those folders mean in the nine classes of Cerberus."""
+"""Tiles in one folder per class, and the class of Cerberus that each folder stands for."""
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from histoseg.demo import tissue as _tissue_drawing
 from histoseg.errors import ConfigError, DataError
 from histoseg.sources import _files
 from histoseg.types import Entry, Sample, Task
@@ -26,8 +25,8 @@ CLASSES = (
     "adipose",
 )
 
-# The harmonisation is OUR INFERENCE: Graham et al. 2023 train on three sets with nine classes together, but show which
-# folder became which class in a figure only, and the published code has no table. Debris of Kather 5K includes mucus.
+# The harmonisation is OUR INFERENCE: Graham et al. 2023 train on three sets with nine classes together, but only a
+# figure shows which folder became which class; the published code has no table. Debris of Kather 5K includes mucus.
 KATHER5K = {
     "01_TUMOR": "abnormal_epithelium",
     "02_STROMA": "stroma",
@@ -56,21 +55,21 @@ CRC_TP = {
     "Stroma": "stroma",
     "Tumor": "abnormal_epithelium",
 }
-# Stroma full of tumour or immune cells: neither `stroma` nor another class for sure.
+# Stroma full of tumour or immune cells: not certainly `stroma`, nor any other class.
 COMPLEX_STROMA = ("03_COMPLEX", "Complex Stroma", "Complex")
 COMPLEX_CHOICES = ("leave-out", "stroma")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How a set of tiles lies on disk.
+    """Where the tiles of a data set lie on disk.
 
     Attributes:
-        title: The set's name in messages.
+        title: The data set's name in messages.
         folders: The class of each class folder; all of them must be there.
-        is_set: Whether a folder is one that holds class folders.
-        wanted: What to look for, for the message where nothing is there.
-        ambiguous: Class folders that may be there and have no certain class.
+        is_set: Whether a folder holds class folders of this data set.
+        wanted: What to look for, for the message where the data set is missing.
+        ambiguous: Optional class folders without a certain class.
     """
 
     title: str
@@ -82,7 +81,7 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """A tile as found: its file, the set it lies in and its class."""
+    """The file of a tile, the data set's folder that it lies in, and its class."""
 
     path: Path
     folder: Path
@@ -90,12 +89,12 @@ class Tile:
 
 
 def find(root: Path, layout: Layout, *, complex_stroma: str = "leave-out") -> list[Tile]:
-    """All tiles of a set, no pixel read; the ambiguous ones are left out and counted, or are stroma.
+    """All tiles of a data set, no pixel read; ambiguous ones are left out and counted, or become stroma.
 
     Raises:
         ConfigError: If `complex_stroma` is neither "leave-out" nor "stroma".
-        MissingSourceError: If there is no class folder in a folder of the set.
-        DataError: If one is missing or empty.
+        MissingSourceError: If there is not a single class folder.
+        DataError: If a class folder is missing or empty.
     """
     if complex_stroma not in COMPLEX_CHOICES:
         raise ConfigError(f"no complex_stroma {complex_stroma!r}; choose from {', '.join(COMPLEX_CHOICES)}")
@@ -128,7 +127,7 @@ def _images(folder: Path, folders: _files.Folders) -> list[Path]:
 
 
 def _require_all(inside: Sequence[Path], layout: Layout) -> None:
-    """Refuse a set that lacks a class: a network would never learn it, and nobody would notice."""
+    """Refuse a data set without one of its classes: a network would silently never learn it."""
     for parent in sorted({folder.parent for folder in inside}):
         there = {_files.plain(folder.name) for folder in inside if folder.parent == parent}
         if lacking := [name for name in layout.folders if _files.plain(name) not in there]:
@@ -138,13 +137,13 @@ def _require_all(inside: Sequence[Path], layout: Layout) -> None:
 
 
 def make_entry(tile: Tile, key: str, patient: str | None = None) -> Entry:
-    """The entry of a tile; without a patient it is its own."""
+    """The entry of a tile; a tile without a known patient is its own patient."""
     key = _files.make_key(key)
     return Entry(key=key, patient=patient or key, files={"image": tile.path}, options={"class_id": tile.class_id})
 
 
 def read(entry: Entry, task: Task) -> Sample:
-    """One tile, its class everywhere.
+    """One tile; every pixel has its class.
 
     Raises:
         DataError: If the file is damaged.
@@ -152,9 +151,3 @@ def read(entry: Entry, task: Task) -> Sample:
     image = _files.read_image(entry.files["image"])
     semantic_map = np.full(image.shape[:2], entry.options["class_id"], np.uint8)
     return _files.make_sample(entry, image, semantic_map, num_classes=task.num_classes, mpp=task.mpp)
-
-
-def write_tile(path: Path, folder: str, size_px: int, rng: np.random.Generator) -> None:
-    """Draw a tile of what a class folder of that name holds."""
-    meaning = {**KATHER5K, **NCT_CRC_HE, **CRC_TP, **dict.fromkeys(COMPLEX_STROMA, "complex_stroma")}[folder]
-    _files.write_image(path, _tissue_drawing.draw_tissue(meaning, size_px, rng))

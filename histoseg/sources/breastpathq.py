@@ -10,7 +10,6 @@ from xml.etree.ElementTree import Element
 import cv2
 import numpy as np
 
-from histoseg.demo import drawing as _drawing
 from histoseg.errors import DataError
 from histoseg.sources import _files
 from histoseg.types import Entry, Sample, SemanticMap, Task
@@ -23,10 +22,11 @@ TASK = Task(
     classes=("background", "malignant epithelial", "normal epithelial", "lymphocyte"),
     mpp=0.5,  # 20x (Petrick et al. 2021).
     licence="research use only (SPIE-AAPM-NCI BreastPathQ challenge terms)",
+    year=2021,
 )
 
-RADIUS_PX = 12  # The disc each point becomes in MetaHistoSeg's benchmark (Yuan et al. 2021), whatever the nucleus.
-# What annotators wrote, without blanks, signs and capitals: "MC- E" and "MC - C" occur side by side.
+RADIUS_PX = 12  # MetaHistoSeg's benchmark draws this disc at each point (Yuan et al. 2021), whatever the nucleus' size.
+# What annotators wrote, as `_files.plain` reads it: "MC- E" and "MC - C" occur side by side.
 CLASSES = {
     **dict.fromkeys(("idc", "ilc", "mucc", "dcis1", "dcis2", "dcis3", "mce", "mcc", "mcm"), 1),
     **dict.fromkeys(("normal", "udh", "adh"), 2),
@@ -35,7 +35,7 @@ CLASSES = {
 
 
 def entries(root: Path) -> list[Entry]:
-    """The crops with cell labels, pairs checked, no pixel read. A patient is a slide: names tell no more.
+    """The crops with cell labels, pairs checked, no pixel read. Names state slides, not patients; a slide is a patient.
 
     Raises:
         MissingSourceError: If there is neither crop nor key.
@@ -75,14 +75,14 @@ def read(entry: Entry) -> Sample:
 
 
 def close_image(text: bytes) -> bytes:
-    """The text with `</image>` before `</session>`, which the published keys lack; all else is left as it is."""
+    """The text with the `</image>` that published keys lack before `</session>`."""
     if b"</image>" in text or b"<image" not in text:
         return text
     return text.replace(b"</session>", b"</image></session>", 1)
 
 
 def _points(root: Element, path: Path) -> list[tuple[int, int, int]]:
-    """Each point as x, y, class, in the order of the file; those of unknown description are counted."""
+    """Each point as x, y, class, in the order of the file; points of unknown description are left out and counted."""
     points = []
     ignored: Counter[str] = Counter()
     for graphic in root.iter("graphic"):
@@ -106,59 +106,8 @@ def _position(text: str, path: Path) -> tuple[int, int]:
 
 
 def draw_discs(points: Sequence[tuple[int, int, int]], size: tuple[int, int]) -> SemanticMap:
-    """A disc about each x, y of its class; a later one covers an earlier one."""
+    """A disc of its class at each x, y; a later one covers an earlier one."""
     semantic_map = np.zeros(size, np.uint8)
     for x, y, label in points:
         cv2.circle(semantic_map, (x, y), RADIUS_PX, label, -1)
     return semantic_map
-
-
-KINDS = (  # Description, its nuclei, and the distance between them.
-    ("IDC", _drawing.Cell(radius_px=9.0, length=1.25, spread=0.3, dark=0.95), 30.0),
-    ("normal", _drawing.Cell(radius_px=6.0, length=1.5, spread=0.1, dark=0.8), 25.0),
-    ("TIL-E", _drawing.Cell(radius_px=4.2, length=1.05, spread=0.08, dark=1.45), 21.0),
-)
-
-
-def write_demo(root: Path, rng: np.random.Generator) -> None:
-    """Write twelve made-up crops of ten slides in the published layout, the keys with the published fault."""
-    folder = root / "BreastPathQ" / "breastpathq" / "datasets" / "cells"
-    for i in range(12):
-        name = f"{101 + i % 10}_Region {i // 10 + 1}"
-        image, points = _draw(rng)
-        _files.write_image(folder / f"{name}_crop.tif", image, compression="tiff_lzw")
-        (folder / f"{name}_key.xml").write_bytes(_session(name, points).encode())
-
-
-def _draw(rng: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Stroma with one patch per kind of cell, and the positions of the nuclei by description."""
-    size = (int(rng.integers(256, 321)), int(rng.integers(256, 321)))
-    canvas, stain = _drawing.draw_stroma(size, rng), _drawing.draw_stain(rng)
-    heights = np.stack([_drawing.noise(size, 85.0, rng) for _ in range(4)])
-    owner = heights.argmax(axis=0)  # The last one is bare stroma.
-    _drawing.add_nuclei(canvas, _drawing.scatter(owner == 3, 34.0, rng), _drawing.SPINDLE, rng)
-    points = {}
-    for i, (description, cell, spacing) in enumerate(KINDS):
-        if description != "TIL-E":  # Lymphocytes lie in the stroma; epithelium brings its own cytoplasm.
-            _drawing.add_tissue(canvas, owner == i, haematoxylin=0.2, eosin=0.45 - 0.15 * i, rng=rng)
-        points[description] = _drawing.scatter(owner == i, spacing, rng)
-        _drawing.add_nuclei(canvas, points[description], cell, rng)
-    return _drawing.render(canvas, stain, rng), points
-
-
-def _session(name: str, points: dict[str, np.ndarray]) -> str:
-    """A key as published: CRLF ends, and no `</image>`."""
-    graphics = []
-    for i, (description, centres) in enumerate(points.items(), start=1):
-        listed = "\n".join(f"                    <point>{round(x)},{round(y)}</point>" for x, y in centres)
-        graphics.append(
-            f'            <graphic type="point" name="Region {i}" description="{description}">\n'
-            f"                <point-list>\n{listed}\n                </point-list>\n            </graphic>"
-        )
-    text = (
-        '<?xml version="1.0"?>\n<session software="PathCore Session Printer" version="0.1.0">\n'
-        f'    <image identifier="{name}_crop.tif">\n        <overlays>\n'
-        + "\n".join(graphics)
-        + "\n        </overlays>\n</session>"
-    )
-    return text.replace("\n", "\r\n")

@@ -1,21 +1,29 @@
 """Lumina of glands in a lab's own images, for Cerberus (Graham et al. 2023).
 
-The layout is told in `_native.py`.
+`_cerberus_native.py` describes the layout.
 """
 
-from histoseg.sources import _native
-from histoseg.types import Task
+from pathlib import Path
+
+from histoseg.sources import _cerberus_native
+from histoseg.types import Entry, Sample, Task
 
 TASK = Task(
     name="cerberus_lumen",
     title="Cerberus lumina",
     classes=("background", "lumen"),
-    mpp=_native.MPP,
-    licence=_native.LICENCE,
+    mpp=_cerberus_native.MPP,
+    licence=_cerberus_native.LICENCE,
     kind="instance",
     structure="lumen",
 )
 
-entries = _native.finder_of(TASK)
-read = _native.reader_of(TASK)
-write_demo = _native.demo_of("lumen", lambda mucosa: mucosa.lumina)
+
+def entries(root: Path) -> list[Entry]:
+    """The images with annotated lumina, pairs and table checked, no pixel read."""
+    return _cerberus_native.find_entries(root, TASK)
+
+
+def read(entry: Entry) -> Sample:
+    """One image, its lumina and the class of each."""
+    return _cerberus_native.read_entry(entry, TASK)

@@ -1,21 +1,29 @@
 """Nuclei by type in a lab's own images, for Cerberus (Graham et al. 2023); the types are those of Lizard.
 
-The layout is told in `_native.py`.
+`_cerberus_native.py` describes the layout.
 """
 
-from histoseg.sources import _native, lizard
-from histoseg.types import Task
+from pathlib import Path
+
+from histoseg.sources import _cerberus_native, lizard
+from histoseg.types import Entry, Sample, Task
 
 TASK = Task(
     name="cerberus_nuclei",
     title="Cerberus nuclei",
     classes=lizard.TASK.classes,
-    mpp=_native.MPP,
-    licence=_native.LICENCE,
+    mpp=_cerberus_native.MPP,
+    licence=_cerberus_native.LICENCE,
     kind="instance",
     structure="nuclei",
 )
 
-entries = _native.finder_of(TASK)
-read = _native.reader_of(TASK)
-write_demo = _native.demo_of("nuclei", lambda mucosa: mucosa.nuclei)
+
+def entries(root: Path) -> list[Entry]:
+    """The images with annotated nuclei, pairs and table checked, no pixel read."""
+    return _cerberus_native.find_entries(root, TASK)
+
+
+def read(entry: Entry) -> Sample:
+    """One image, its nuclei and the class of each."""
+    return _cerberus_native.read_entry(entry, TASK)

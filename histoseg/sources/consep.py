@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from histoseg.demo import drawing as _drawing
 from histoseg.errors import ConfigError, DataError
 from histoseg.sources import _files, _mat
-from histoseg.types import Entry, Image, Sample, SemanticMap, Task
+from histoseg.types import Entry, Sample, SemanticMap, Task
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +20,8 @@ TASK = Task(
     licence="research, non-commercial (Warwick TIA Centre)",
     kind="instance",
     structure="nuclei",
+    year=2019,
+    reserve=1,  # Lizard has regions of it (Graham et al. 2021).
 )
 
 TYPES = ("auto", "published", "merged")
@@ -30,16 +31,16 @@ MERGED = np.array([0, 1, 2, 3, 3, 4, 4, 4], np.uint8)
 
 
 def entries(root: Path, *, types: str = "auto") -> list[Entry]:
-    """The images of both official parts, pairs checked, no pixel read. Names tell no patient: each is its own.
+    """The images of both official parts, pairs checked, no pixel read. Names state no patient: each image is its own.
 
     Args:
         root: The folder that holds the data set, or one above it.
-        types: Whether the files have the seven published types or the four merged ones. The number 4 means malignant
-            epithelium in one and spindle-shaped in the other, so one file may not tell: "auto" takes the whole folder
-            as merged if no nucleus in it has a type above 4. Say "published" for a selection without such nuclei.
+        types: Whether the files have the seven published types or the four merged ones. Type 4 is malignant epithelium
+            in the first and spindle-shaped in the second, so one file may fit both: "auto" reads the whole folder as
+            merged if no nucleus in it has a type above 4. Use "published" for a selection without such nuclei.
 
     Raises:
-        ConfigError: If `types` is none of these.
+        ConfigError: If `types` has another value.
         MissingSourceError: If there is neither image nor label.
         DataError: If a pair is incomplete or a label file is damaged.
     """
@@ -66,7 +67,7 @@ def _name(path: Path) -> str:
 
 
 def _is_part(folder: Path, kind: str, root: Path) -> bool:
-    """Whether a folder is `Train/Images` or the like of CoNSeP; Kumar's and CPM's sets have the same inner folders."""
+    """Whether a folder is one of CoNSeP's, such as `Train/Images`; Kumar's and CPM's data sets have the same names."""
     return _files.plain(folder.name) == kind and _files.in_part(folder, root, "consep", ("train", "test"))
 
 
@@ -111,54 +112,3 @@ def _to_classes(type_map: np.ndarray, types: str, path: Path) -> SemanticMap:
         )
     class_ids = type_map.astype(np.uint8)
     return MERGED[class_ids] if types == "published" else class_ids
-
-
-CELLS = {  # By published type.
-    1: _drawing.Cell(radius_px=4.0, length=1.6, dark=0.55),
-    2: _drawing.Cell(radius_px=4.0, length=1.05, dark=1.45, spread=0.08),
-    3: _drawing.Cell(radius_px=6.5, length=1.7, dark=0.8, spread=0.08),
-    4: _drawing.Cell(radius_px=8.5, length=1.3, dark=1.0, spread=0.3),
-    5: _drawing.Cell(radius_px=4.5, length=3.0, dark=0.85),
-    6: _drawing.Cell(radius_px=4.5, length=4.0, dark=0.75),
-    7: _drawing.Cell(radius_px=4.0, length=2.4, dark=0.95),
-}
-
-
-def write_demo(root: Path, rng: np.random.Generator) -> None:
-    """Write six made-up training and three test images in the published layout, with the seven types."""
-    for i in range(9):
-        part, name = ("Train", f"train_{i + 1}") if i < 6 else ("Test", f"test_{i - 5}")
-        image, inst_map, type_map = _draw(rng)
-        folder = root / "CoNSeP" / part
-        _files.write_image(folder / "Images" / f"{name}.png", image)
-        _write_mat(folder / "Labels" / f"{name}.mat", inst_map, type_map)
-
-
-def _draw(rng: np.random.Generator) -> tuple[Image, np.ndarray, np.ndarray]:
-    """Nests of healthy or malignant epithelium, and stroma with all other types."""
-    size = (256, 256)
-    canvas, stain = _drawing.draw_stroma(size, rng), _drawing.draw_stain(rng)
-    nests = _drawing.noise(size, 75.0, rng) > 0.2
-    inflamed = (_drawing.noise(size, 70.0, rng) > 0.5) & ~nests
-    quiet = ~nests & ~inflamed
-    _drawing.add_tissue(canvas, nests, haematoxylin=0.18, eosin=0.42, rng=rng)
-    inst_map, type_map = np.zeros(size, np.int32), np.zeros(size, np.uint8)
-    epithelial = int(rng.integers(3, 5))
-    for where, kinds, spacing in (
-        (nests, (epithelial,), 23.0),
-        (inflamed, (2, 2, 2, 1), 13.0),
-        (quiet, (1, 5, 6, 7), 26.0),
-    ):
-        for spot in _drawing.scatter(where, spacing, rng):
-            kind = int(rng.choice(kinds))
-            nucleus = _drawing.fill(size, _drawing.add_nuclei(canvas, spot[None], CELLS[kind], rng)[0])
-            inst_map[nucleus], type_map[nucleus] = inst_map.max() + 1, kind
-    return _drawing.render(canvas, stain, rng), inst_map, type_map
-
-
-def _write_mat(path: Path, inst_map: np.ndarray, type_map: np.ndarray) -> None:
-    """Write a label file as published: float64, one row of `inst_type` per nucleus."""
-    numbers, first = np.unique(inst_map, return_index=True)
-    inst_type = type_map.ravel()[first[numbers > 0]][:, None].astype(np.float64)
-    content = {"inst_map": inst_map.astype(np.float64), "type_map": type_map.astype(np.float64), "inst_type": inst_type}
-    _mat.write(path, content)

@@ -2,9 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
-
-from histoseg.demo import mucosa as _mucosa
 from histoseg.sources import _files
 from histoseg.types import Entry, Sample, Task
 
@@ -16,13 +13,14 @@ TASK = Task(
     licence="research, non-commercial (Warwick TIA Centre)",
     kind="instance",
     structure="gland",
+    year=2019,
 )
 
-PARTS = ("train", "valid", "test")  # Releases call the second part one or the other.
+PARTS = ("train", "valid", "test")  # The second part is `valid` in some releases, `test` in others.
 
 
 def entries(root: Path) -> list[Entry]:
-    """The images of all parts, pairs checked, no pixel read. Names tell no patient: each image is its own.
+    """The images of all parts, pairs checked, no pixel read. Names state no patient: each image is its own.
 
     Raises:
         MissingSourceError: If there is neither image nor annotation.
@@ -41,7 +39,7 @@ def entries(root: Path) -> list[Entry]:
 
 
 def _pngs(root: Path, kind: str) -> dict[str, Path]:
-    """The PNGs of one kind by key; releases have `Annotation` and `Annotations`."""
+    """The PNGs of one kind by key; the folder is `Annotation` in some releases, `Annotations` in others."""
     paths = _files.select(
         _files.scan(root),
         r".+\.png",
@@ -57,13 +55,3 @@ def read(entry: Entry) -> Sample:
         DataError: If a file is damaged or the two differ in size.
     """
     return _files.read_numbered(entry, TASK)
-
-
-def write_demo(root: Path, rng: np.random.Generator) -> None:
-    """Write nine made-up training and three validation images in the published layout."""
-    for i in range(12):
-        part, name = ("train", f"train_{i + 1}") if i < 9 else ("valid", f"test_{i - 8}")
-        mucosa = _mucosa.draw_mucosa(rng, malignant=i % 2 == 1)
-        folder = root / "CRAG" / part
-        _files.write_image(folder / "Images" / f"{name}.png", mucosa.image)
-        _files.write_image(folder / "Annotation" / f"{name}.png", mucosa.glands.instance_map.astype(np.uint8))

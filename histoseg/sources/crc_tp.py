@@ -1,12 +1,10 @@
 """CRC-TP: tiles of one tissue each from colorectal cancer, seven classes (Javed et al. 2020).
 
 Its `Fold1` and `Fold2` are not folds of cross-validation: each divides the same tiles into Training and Testing, the
-first at random, the second by patient. The set is said to be no longer public.
+first at random, the second by patient. The data set is said to be no longer public.
 """
 
 from pathlib import Path
-
-import numpy as np
 
 from histoseg.errors import ConfigError
 from histoseg.sources import _files, _tissue
@@ -20,13 +18,14 @@ TASK = Task(
     licence="research, non-commercial (Warwick TIA Centre)",
     kind="patch",
     structure="tissue",
+    year=2020,
 )
 
 DIVISIONS = ("2", "1")
 
 
 def entries(root: Path, *, division: str = "2", complex_stroma: str = "leave-out") -> list[Entry]:
-    """The tiles with a class of Cerberus, no pixel read. Names tell no patient that we know of: each tile is its own.
+    """The tiles with a class of Cerberus, no pixel read. Names state no patient as far as known: each tile is its own.
 
     Args:
         root: The folder that holds the data set, or one above it.
@@ -35,8 +34,8 @@ def entries(root: Path, *, division: str = "2", complex_stroma: str = "leave-out
 
     Raises:
         ConfigError: If an option has another value.
-        MissingSourceError: If there is no class folder.
-        DataError: If one is missing or empty.
+        MissingSourceError: If there is not a single class folder.
+        DataError: If a class folder is missing or empty.
     """
     if division not in DIVISIONS:
         raise ConfigError(f"no division {division!r} for {TASK.name}; choose from {', '.join(DIVISIONS)}")
@@ -56,23 +55,14 @@ def _is_half(folder: Path, division: str) -> bool:
 
 
 def _name(tile: _tissue.Tile) -> str:
-    """The half, the class and the name, as names may recur between folders."""
+    """The half, the class and the file name: file names may recur in other folders."""
     return f"{tile.folder.name}_{tile.path.parent.name}_{tile.path.stem}"
 
 
 def read(entry: Entry) -> Sample:
-    """One tile, its class everywhere.
+    """One tile; every pixel has its class.
 
     Raises:
         DataError: If the file is damaged.
     """
     return _tissue.read(entry, TASK)
-
-
-def write_demo(root: Path, rng: np.random.Generator) -> None:
-    """Write six made-up tiles per class for training and two for testing, as the published Fold2."""
-    for folder in (*_tissue.CRC_TP, "Complex Stroma"):
-        for half, numbers in (("Training", range(1, 7)), ("Testing", range(7, 9))):
-            for number in numbers:
-                path = root / "CRC-TP" / "Fold2" / half / folder / f"{folder.replace(' ', '')}_{number}.png"
-                _tissue.write_tile(path, folder, 150, rng)

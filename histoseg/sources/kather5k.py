@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-import numpy as np
-
 from histoseg.sources import _files, _tissue
 from histoseg.types import Entry, Sample, Task
 
@@ -16,30 +14,31 @@ TASK = Task(
     licence="CC BY 4.0",
     kind="patch",
     structure="tissue",
+    year=2016,
 )
 
 LAYOUT = _tissue.Layout(
     title=TASK.title,
     folders=_tissue.KATHER5K,
-    is_set=lambda _: True,  # The numbered class folders are like no other set's.
+    is_set=lambda _: True,  # No other data set has numbered class folders.
     wanted="Kather_texture_2016_image_tiles_5000 with 01_TUMOR to 08_EMPTY",
     ambiguous=("03_COMPLEX",),
 )
-# 1A11_CRC-Prim-HE-07_022.tif_Row_601_Col_151.tif is of slide 07; `_022`, or letters as in `10c`, tell the region.
+# 1A11_CRC-Prim-HE-07_022.tif_Row_601_Col_151.tif is of slide 07; `_022`, or letters as in `10c`, is the region.
 SLIDE = re.compile(r"CRC-Prim-HE-\d+")
 
 
 def entries(root: Path, *, complex_stroma: str = "leave-out") -> list[Entry]:
-    """The tiles with a class of Cerberus, no pixel read. A patient is the slide in the name, or the tile if none is.
+    """The tiles with a class of Cerberus, no pixel read. The patient is the slide in the name, else the tile itself.
 
     Args:
         root: The folder that holds the data set, or one above it.
         complex_stroma: Whether tiles of 03_COMPLEX are left out and counted ("leave-out"), or are "stroma".
 
     Raises:
-        ConfigError: If `complex_stroma` is neither.
-        MissingSourceError: If there is no class folder.
-        DataError: If one is missing or empty.
+        ConfigError: If `complex_stroma` has another value.
+        MissingSourceError: If there is not a single class folder.
+        DataError: If a class folder is missing or empty.
     """
     tiles = _tissue.find(root, LAYOUT, complex_stroma=complex_stroma)
     return _files.require_unique([_tissue.make_entry(tile, tile.path.stem, _slide(tile.path)) for tile in tiles])
@@ -51,18 +50,9 @@ def _slide(path: Path) -> str | None:
 
 
 def read(entry: Entry) -> Sample:
-    """One tile, its class everywhere.
+    """One tile; every pixel has its class.
 
     Raises:
         DataError: If the file is damaged.
     """
     return _tissue.read(entry, TASK)
-
-
-def write_demo(root: Path, rng: np.random.Generator) -> None:
-    """Write nine made-up tiles per class, one of each of nine slides, in the published layout."""
-    top = root / "Kather5K" / "Kather_texture_2016_image_tiles_5000"
-    folders = (*_tissue.KATHER5K, *LAYOUT.ambiguous)
-    for i, folder in enumerate(folder for folder in folders for _ in range(9)):
-        name = f"{0x1A11 + i:X}_CRC-Prim-HE-{i % 9 + 1:02}_{i:03}.tif_Row_{150 * i + 1}_Col_151.tif"
-        _tissue.write_tile(top / folder / name, folder, 150, rng)

@@ -3,8 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from histoseg.errors import ConfigError, DataError
 from histoseg.sources import _files, _tissue
 from histoseg.types import EXTERNAL, Entry, Sample, Task
@@ -17,9 +15,10 @@ TASK = Task(
     licence="CC BY 4.0",
     kind="patch",
     structure="tissue",
+    year=2019,
 )
 
-PARTS = {  # The folders that hold each part; colours are normalised in the first of two that have the same tiles.
+PARTS = {  # The folders of each part; the two of 100k have the same tiles, the first with normalised colours.
     "100k": ("NCT-CRC-HE-100K", "NCT-CRC-HE-100K-NONORM"),
     "7k": ("CRC-VAL-HE-7K",),
 }
@@ -27,16 +26,16 @@ CHOICES = (*PARTS, "all")
 
 
 def entries(root: Path, *, part: str = "all") -> list[Entry]:
-    """The tiles, no pixel read. Names tell no patient: each tile is its own. The 7K, of other patients, are external.
+    """The tiles, no pixel read. Names state no patient: each tile is its own. The 7K, of other patients, are external.
 
     Args:
         root: The folder that holds the data set, or one above it.
-        part: "100k", "7k", or "all" that are there.
+        part: "100k", "7k", or "all" for the parts that are there.
 
     Raises:
-        ConfigError: If `part` is none of these.
-        MissingSourceError: If there is no class folder in a folder of the part.
-        DataError: If one is missing or empty, or the 100K are there twice, normalised and not.
+        ConfigError: If `part` has another value.
+        MissingSourceError: If there is not a single class folder of the part.
+        DataError: If a class folder is missing or empty, or the 100K are there twice, normalised and not.
     """
     if part not in CHOICES:
         raise ConfigError(f"no part {part!r} for {TASK.name}; choose from {', '.join(CHOICES)}")
@@ -69,19 +68,9 @@ def _entry(tile: _tissue.Tile) -> Entry:
 
 
 def read(entry: Entry) -> Sample:
-    """One tile, its class everywhere.
+    """One tile; every pixel has its class.
 
     Raises:
         DataError: If the file is damaged.
     """
     return _tissue.read(entry, TASK)
-
-
-def write_demo(root: Path, rng: np.random.Generator) -> None:
-    """Write eight made-up tiles per class of the 100K and one of the 7K in the published layout."""
-    for folder in _tissue.NCT_CRC_HE:
-        for top, prefix, count in (("NCT-CRC-HE-100K", "", 8), ("CRC-VAL-HE-7K", "TCGA-", 1)):
-            for _ in range(count):
-                letters = "".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), 8))
-                path = root / "NCT-CRC-HE" / top / folder / f"{folder}-{prefix}{letters}.tif"
-                _tissue.write_tile(path, folder, 224, rng)

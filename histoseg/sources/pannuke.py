@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from histoseg.demo import drawing as _drawing
 from histoseg.errors import ConfigError, DataError
 from histoseg.sources import _files
 from histoseg.types import FOLDS, IGNORE, Entry, Image, InstanceMap, Sample, SemanticMap, Split, Task
@@ -18,6 +17,8 @@ TASK = Task(
     licence="CC BY-NC-SA 4.0",
     kind="instance",
     structure="nuclei",
+    year=2020,
+    reserve=2,  # Lizard has regions of it (Graham et al. 2021).
 )
 
 NUM_NUCLEI_CHANNELS = 5  # Of six; the last is background.
@@ -26,15 +27,15 @@ CONVERT = "np.save(path, np.load(path, allow_pickle=True).astype(str)), if you t
 
 
 def entries(root: Path, *, tissue: str = "all", overlaps: str = "refuse") -> list[Entry]:
-    """The images of all folds found, arrays paired and counted, no pixel read. Nothing tells patients: each is its own.
+    """The images of all folds, arrays paired and counted, no pixel read. No file states patients: each is its own.
 
     Args:
         root: The folder that holds the data set, or one above it.
         tissue: "all", or one that `types.npy` names, such as "Colon".
-        overlaps: What to do where a pixel is in nuclei of two types: "refuse" the image, or "ignore" the pixel.
+        overlaps: For a pixel in nuclei of two types: "refuse" the image, or "ignore" the pixel.
 
     Raises:
-        ConfigError: If there is no such tissue or no such `overlaps`.
+        ConfigError: If `tissue` or `overlaps` has another value.
         MissingSourceError: If there is neither `images.npy` nor `masks.npy` below a folder named for a fold.
         DataError: If arrays do not match, or `types.npy` is needed and cannot be read.
     """
@@ -64,7 +65,7 @@ def _arrays(folders: _files.Folders, name: str) -> dict[str, Path]:
 
 
 def _fold(folder: Path) -> Split | None:
-    """The fold that the nearest folder is named for; archives nest them as `Fold 1/images/fold1`."""
+    """The fold in the name of the nearest folder; archives nest folders as `Fold 1/images/fold1`."""
     for name in reversed(folder.parts):
         for fold in FOLDS:
             if _files.plain(name) == fold:
@@ -79,7 +80,7 @@ def _entry(fold: str, number: int, files: dict[str, Path], overlaps: str) -> Ent
 
 
 def _numbers(images: Path, masks: Path) -> list[int]:
-    """The positions of all images, once the shapes of both arrays are found to match."""
+    """The positions of all images, after checking that the shapes of both arrays match."""
     first, second = _open(images).shape, _open(masks).shape
     if len(first) != 4 or first[3] != 3:
         raise DataError(f"{images}: shape {first}; expected images x height x width x 3; fetch the file again")
@@ -89,7 +90,7 @@ def _numbers(images: Path, masks: Path) -> list[int]:
 
 
 def _open(path: Path) -> np.ndarray:
-    """The array as it lies on disk: only what is indexed is read."""
+    """The array, mapped from disk: only indexed parts are read."""
     try:
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -140,17 +141,17 @@ def read(entry: Entry) -> Sample:
 
 
 def _to_image(pixels: np.ndarray, where: str) -> Image:
-    """Published as floats from 0 to 255."""
+    """The image as bytes; it is published as floats from 0 to 255."""
     if not (np.isfinite(pixels).all() and 0 <= pixels.min() <= pixels.max() <= 255):
         raise DataError(f"{where} has values from {pixels.min()} to {pixels.max()}; expected 0 to 255; fetch it again")
     return np.round(pixels).astype(np.uint8)
 
 
 def merge_channels(channels: np.ndarray, where: str, *, overlaps: str) -> tuple[InstanceMap, SemanticMap]:
-    """One map of nuclei and one of classes from a channel of numbered nuclei per class, where numbers may recur.
+    """One map of nuclei and one of classes, from one channel of numbered nuclei per class; numbers may recur.
 
     Raises:
-        DataError: If a number is none, or a pixel is in two channels and `overlaps` is "refuse".
+        DataError: If a number is negative or not whole, or a pixel is in two channels and `overlaps` is "refuse".
     """
     if not (np.isfinite(channels).all() and (channels >= 0).all() and (channels == np.floor(channels)).all()):
         raise DataError(f"{where} has masks that are not whole numbers from 0 up; fetch it again")
@@ -168,53 +169,3 @@ def merge_channels(channels: np.ndarray, where: str, *, overlaps: str) -> tuple[
         semantic_map[inside] = channel + 1
     semantic_map[twice] = IGNORE
     return instance_map, semantic_map
-
-
-CELLS = {  # By class id, at 0.25 microns per pixel.
-    1: _drawing.Cell(radius_px=9.5, length=1.3, dark=1.0, spread=0.25),
-    2: _drawing.Cell(radius_px=6.0, length=1.05, dark=1.45, spread=0.08),
-    3: _drawing.Cell(radius_px=6.5, length=3.2, dark=0.8),
-    4: _drawing.Cell(radius_px=4.5, length=1.1, dark=2.0, spread=0.2),
-    5: _drawing.Cell(radius_px=7.5, length=1.6, dark=0.75, spread=0.1),
-}
-TISSUES = ("Breast", "Colon", "Bile-duct")
-
-
-def write_demo(root: Path, rng: np.random.Generator) -> None:
-    """Write three folds of three made-up images, nested as the official archives are.
-
-    Images are float32 and masks uint16 instead of the published float64, which would take four times the space.
-    """
-    for i, fold in enumerate(FOLDS, start=1):
-        drawn = [_draw(rng) for _ in TISSUES]
-        top = root / "PanNuke" / f"Fold {i}"
-        for kind, name, array in (
-            ("images", "images", np.stack([image for image, _ in drawn]).astype(np.float32)),
-            ("images", "types", np.array(TISSUES)),
-            ("masks", "masks", np.stack([masks for _, masks in drawn])),
-        ):
-            folder = top / kind / fold
-            folder.mkdir(parents=True, exist_ok=True)
-            np.save(folder / f"{name}.npy", array)
-
-
-def _draw(rng: np.random.Generator) -> tuple[Image, np.ndarray]:
-    """Nests of neoplastic or healthy epithelium with dead cells, and stroma with the other types."""
-    size = (256, 256)
-    canvas, stain = _drawing.draw_stroma(size, rng), _drawing.draw_stain(rng)
-    nests = _drawing.noise(size, 75.0, rng) > 0
-    inflamed = (_drawing.noise(size, 70.0, rng) > 0.4) & ~nests
-    _drawing.add_tissue(canvas, nests, haematoxylin=0.18, eosin=0.42, rng=rng)
-    masks = np.zeros((*size, NUM_NUCLEI_CHANNELS + 1), np.uint16)
-    for where, kinds, spacing in (
-        (nests, (1, 1, 1, 1, 4), 25.0) if rng.random() < 0.6 else (nests, (5, 5, 5, 5, 4), 22.0),
-        (inflamed, (2,), 15.0),
-        (~nests & ~inflamed, (3, 3, 2), 27.0),
-    ):
-        for spot in _drawing.scatter(where, spacing, rng):
-            kind = int(rng.choice(kinds))
-            nucleus = _drawing.fill(size, _drawing.add_nuclei(canvas, spot[None], CELLS[kind], rng)[0])
-            masks[nucleus] = 0
-            masks[nucleus, kind - 1] = masks.max() + 1
-    masks[:, :, -1] = (masks == 0).all(axis=2)
-    return _drawing.render(canvas, stain, rng), masks

@@ -1,7 +1,10 @@
 """The key of every object that histoseg writes into a store. No other module builds a key from parts.
 
 shards/<source>/<layout>/index.json         task, splits, checksums, offsets: published last
+shards/<source>/<layout>/parts/<mark>.json  the part of the index that one shard adds
+shards/<source>/<layout>/<source>-<split>-00000-<hash>.tar
 folds/assignments.json                      which patient is in which fold
+folds/fingerprints/<source>-<digest>.json   what images look like, to find the same tissue in two sources
 weights/<name>.safetensors                  what trainings may start from
 runs/<stage>/run.json                       written before the first step of a stage
 runs/<stage>/step-00000040.{json,safetensors}, metrics.jsonl
@@ -12,6 +15,47 @@ leases/<stage>/000001.json                  who trains it; the highest number ma
 results/<experiment>/<job>/index.html       what a job on a cluster leaves
 tensorboard/<experiment>/<stage>/...        event files, if a request asks for them
 """
+
+import re
+
+SHARDS = "shards/"
+FOLD_ASSIGNMENTS = "folds/assignments.json"
+
+
+def shard_folder(source: str, layout: str) -> str:
+    """The folder of a source's shards in one layout."""
+    return f"{SHARDS}{source}/{layout}"
+
+
+def shard_key(source: str, layout: str, name: str) -> str:
+    """A tar of samples."""
+    return f"{shard_folder(source, layout)}/{name}"
+
+
+def shard_part_key(source: str, layout: str, mark: str) -> str:
+    """The part of the index that one shard adds."""
+    return f"{shard_folder(source, layout)}/parts/{mark}.json"
+
+
+def index_key(source: str, layout: str) -> str:
+    """The index of a source's shards in one layout."""
+    return f"{shard_folder(source, layout)}/index.json"
+
+
+def parse_index_key(key: str) -> tuple[str, str] | None:
+    """The source and the layout of an index; None if the key is not that of an index."""
+    match = re.fullmatch(rf"{SHARDS}([^/]+)/([^/]+)/index\.json", key)
+    return (match[1], match[2]) if match else None
+
+
+def fingerprints_key(source: str, digest: str) -> str:
+    """The fingerprints of a source's images; the digest stands for the raw files."""
+    return f"folds/fingerprints/{source}-{digest}.json"
+
+
+def weights_key(name: str) -> str:
+    """Weights that trainings may start from."""
+    return f"weights/{name}.safetensors"
 
 
 def stage_folder(stage: str) -> str:
@@ -42,6 +86,16 @@ def is_record_key(key: str) -> bool:
 def panels_folder(experiment: str, run: str) -> str:
     """The pictures of a run's first scored images."""
     return f"{records_folder(experiment)}panels/{run}"
+
+
+def lease_folder(name: str) -> str:
+    """The prefix of all objects of a lease."""
+    return f"leases/{name}/"
+
+
+def lease_key(name: str, number: int) -> str:
+    """One holder's object of a lease."""
+    return f"{lease_folder(name)}{number:06d}.json"
 
 
 def results_folder(experiment: str, job: str) -> str:

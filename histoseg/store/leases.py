@@ -1,17 +1,16 @@
-"""Who works on what: a lease in the store, so that of two attempts at the same cells only one ever writes.
+"""Leases in the store, so that of two attempts at the same runs only one ever writes.
 
-A lease is a chain of numbered objects, `leases/<name>/<number>.json`. Whoever puts the next number, which the store
-lets only one do, holds it; the number is the holder's fencing token. The holder beats: it rewrites its object again and
-again. Whoever wants the lease watches the newest object, and takes the next number once the holder has released it or
-has not beaten for `ttl_s`, by the watcher's own clock, so that no two clocks need agree. Whatever a former holder then
-tries to write is refused by its own `FencedStore`, for its number is no longer the highest. (Chubby's sequencers and
-the fencing tokens of Kleppmann 2017, Designing Data-Intensive Applications, ch. 8, are the same idea.)
+A lease is a chain of numbered objects, `leases/<name>/<number>.json`. The process that puts the next number holds the
+lease: the store accepts each number once. The number is the holder's fencing token. The holder beats: it rewrites its
+object again and again. A process that waits for the lease watches the newest object, and takes the next number once the
+holder has released it or has not beaten for `ttl_s` by the watcher's own clock, so no two clocks need to agree. Later
+writes of a former holder are refused by its own `FencedStore`, because its number is no longer the highest. (Chubby's
+sequencers and the fencing tokens of Kleppmann 2017, Designing Data-Intensive Applications, ch. 8, are the same idea.)
 
-Between asking and writing lies a moment in which a lease can change hands. What may be written in it is a checkpoint,
-as good as that of whoever took over, or a record, which is put only if there is none.
+A lease can change hands in the moment between the check and the write. A write in that moment does no harm: it is a
+checkpoint as good as that of the new holder, or a record, which is put only if absent.
 """
 
-import json
 import logging
 import threading
 import time
@@ -20,37 +19,49 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from histoseg.errors import LeaseError, StorageError, StoreRefusedError
+from histoseg.store.keys import lease_folder, lease_key
 from histoseg.store.objects import Store
 
 logger = logging.getLogger(__name__)
 
-TTL_S = 30.0  # Longer than a garbage collection or a slow put, shorter than anyone would wait to look.
+TTL_S = 30.0  # Longer than a garbage collection or a slow put, shorter than a person would wait to look.
 BEATS_PER_TTL = 5
-PATIENCE_S = 600.0  # For a store that only fails; whoever wants a lease keeps GPUs waiting.
+PATIENCE_S = 600.0  # How long a failing store is asked again: a process that waits for a lease keeps GPUs waiting.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """What its holder has: the lease's name, and the number that is higher than those of all holders before."""
+    """The lease's name, and a number that is higher than those of all holders before."""
 
     name: str
     number: int
 
 
+class _LeaseObject(BaseModel):
+    """One object of a lease; `beat` counts how often its holder has rewritten it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    owner: str
+    beat: int = 0
+    released: bool = False
+
+
 @contextmanager
 def leased(store: Store, name: str, owner: str, ttl_s: float = TTL_S) -> Iterator[Lease]:
-    """The lease of a name, waited for if somebody else holds it, and kept while this lasts.
+    """Hold the lease of a name within the context, after waiting for another holder if there is one.
 
     Args:
-        store: Where all who might want it look; a brisk one, so that no slow answer costs the lease.
-        name: What is leased.
-        owner: Who asks. The same owner takes its own lease over at once.
+        store: The store that all attempts share; its timeouts must be short, or a slow answer costs the lease.
+        name: The lease's name.
+        owner: The attempt's name. An owner takes over its own lease at once.
         ttl_s: Seconds without a beat after which a holder counts as gone.
 
     Raises:
-        LeaseError: If the store refuses, or only fails for `PATIENCE_S`. It is no StorageError: to try again is of no
-            use.
+        LeaseError: If the store refuses, or fails for `PATIENCE_S`: trying again would not help.
     """
     lease = _acquire(store, name, owner, ttl_s)
     done = threading.Event()
@@ -70,61 +81,53 @@ def _acquire(store: Store, name: str, owner: str, ttl_s: float) -> Lease:
     while True:
         try:
             number = newest(store, name)
-            body = store.get(_key(name, number)) if number else b""
+            body = store.get(lease_key(name, number)) if number else b""
             following = Lease(name=name, number=number + 1)
             if seen != (number, body):
-                holder = _read(body)
-                if _is_free(holder, owner) and _put(store, following, owner):
+                holder = _parse(body)
+                is_free = holder is None or holder.released or holder.owner == owner
+                if is_free and _put(store, following, owner):
                     return following
                 if seen is None or seen[0] != number:
-                    logger.info("lease %s: held by %s; waiting", name, holder.get("owner", "nobody"))
+                    logger.info("lease %s: held by %s; waiting", name, holder.owner if holder else "another process")
                 seen, since, failing_since = (number, body), time.monotonic(), None
             elif time.monotonic() - since >= ttl_s:
-                logger.warning("lease %s: no sign of life for %.0f s; taking it over", name, ttl_s)
+                logger.warning("lease %s: its holder has not beaten for %.0f s; taking it over", name, ttl_s)
                 if _put(store, following, owner):
                     return following
                 seen = None
-        except StorageError as error:  # Nobody could beat meanwhile, so nobody is gone because of it.
+        except StorageError as error:  # The holder could not beat either, so its silence does not count.
             since = time.monotonic()
             failing_since = failing_since or since
             if isinstance(error, StoreRefusedError) or since - failing_since >= PATIENCE_S:
                 raise LeaseError(
-                    f"{store.url}/leases/{name}/: no lease can be had: {error}; `histoseg doctor` checks what the key "
-                    f"may do there; mend that, then submit again"
+                    f"{store.url}/{lease_folder(name)}: cannot acquire the lease: {error}; `histoseg doctor` checks "
+                    "access rights; correct them, then submit again"
                 ) from error
-            logger.warning("lease %s: the store fails, asking again: %s", name, error)
+            logger.warning("lease %s: the store failed, trying again: %s", name, error)
         time.sleep(ttl_s / BEATS_PER_TTL / 2)
 
 
-def _is_free(holder: dict[str, object], owner: str) -> bool:
-    return not holder or bool(holder.get("released")) or holder.get("owner") == owner
-
-
 def newest(store: Store, name: str) -> int:
-    """The highest number of a lease, which its holder has; 0 if nobody ever held it."""
-    names = (key.rpartition("/")[2].removesuffix(".json") for key in store.list(f"leases/{name}/"))
+    """The highest number of a lease, which is its holder's; 0 if it was never held."""
+    names = (key.rpartition("/")[2].removesuffix(".json") for key in store.list(lease_folder(name)))
     return max((int(number) for number in names if number.isdigit()), default=0)
 
 
-def _key(name: str, number: int) -> str:
-    return f"leases/{name}/{number:06d}.json"
-
-
-def _read(body: bytes) -> dict[str, object]:
-    """What a lease's object says; an object that is none, or is not whole, says nothing."""
+def _parse(body: bytes) -> _LeaseObject | None:
+    """The content of a lease's object; None if it cannot be read."""
     try:
-        said = json.loads(body)
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}
+        return _LeaseObject.model_validate_json(body)
+    except ValidationError:
+        return None
 
 
 def _body(owner: str, beat: int, *, released: bool = False) -> bytes:
-    return json.dumps({"owner": owner, "beat": beat, "released": released}).encode()
+    return _LeaseObject(owner=owner, beat=beat, released=released).model_dump_json().encode()
 
 
 def _put(store: Store, lease: Lease, owner: str) -> bool:
-    return store.put_if_absent(_key(lease.name, lease.number), _body(owner, 0))
+    return store.put_if_absent(lease_key(lease.name, lease.number), _body(owner, 0))
 
 
 def _beat(store: Store, lease: Lease, owner: str, every_s: float, done: threading.Event) -> None:
@@ -132,23 +135,23 @@ def _beat(store: Store, lease: Lease, owner: str, every_s: float, done: threadin
     while not done.wait(every_s):
         beat += 1
         try:
-            store.put(_key(lease.name, lease.number), _body(owner, beat))
+            store.put(lease_key(lease.name, lease.number), _body(owner, beat))
         except StorageError as error:
-            logger.warning("lease %s: cannot be kept at the moment: %s", lease.name, error)
+            logger.warning("lease %s: could not be renewed: %s", lease.name, error)
 
 
 def _release(store: Store, lease: Lease, owner: str) -> None:
-    """Let the next one have it at once. The highest number stays for ever: no number may be given twice."""
+    """Free the lease at once. The object of the highest number stays: no number may be given twice."""
     try:
-        store.put(_key(lease.name, lease.number), _body(owner, -1, released=True))
+        store.put(lease_key(lease.name, lease.number), _body(owner, -1, released=True))
         for number in range(1, lease.number):
-            store.delete(_key(lease.name, number))
+            store.delete(lease_key(lease.name, number))
     except StorageError as error:
-        logger.warning("lease %s: not released: %s; it ends by itself", lease.name, error)
+        logger.warning("lease %s: could not be released: %s; it expires by itself", lease.name, error)
 
 
 class FencedStore:
-    """A store that reads like another, and writes only while a lease is held."""
+    """A store that refuses to write once the lease has passed to another holder."""
 
     def __init__(self, inner: Store, lease: Lease) -> None:
         self.inner = inner
@@ -187,5 +190,5 @@ class FencedStore:
         if number != self.lease.number:
             raise LeaseError(
                 f"{key} was not written: attempt {number} at {self.lease.name} has taken over from attempt "
-                f"{self.lease.number}; nothing is lost, repeat the command when that has finished"
+                f"{self.lease.number}; nothing is lost: repeat the command when attempt {number} has finished"
             )

@@ -1,7 +1,7 @@
 """Objects under a URL: `file:///folder` or `s3://bucket/prefix`. The only code that knows S3.
 
 S3 follows the usual environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, AWS_REGION.
-A put is atomic in both: a reader sees the old object, the new one or none, never a part.
+A put is atomic in both: a reader sees the old object or the new one, never a part.
 """
 
 import os
@@ -27,33 +27,33 @@ MULTIPART_BYTES = 64 * 2**20  # Above this, a put goes up in parts, several at a
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How long an S3 server that is away or slow is waited for.
+    """How long to wait for an S3 server that is down or slow.
 
     Attributes:
-        attempts: Between them botocore waits up to 1, 2, 4, 8, 16 s, then up to 20 s each.
-        read_timeout_s: For each answer.
+        attempts: How often a request is sent; botocore waits up to 1, 2, 4, 8, 16 s, then up to 20 s each in between.
+        read_timeout_s: How long to wait for each answer.
     """
 
-    attempts: int = 8  # On average half a minute in all: somebody may just have mistyped an address.
+    attempts: int = 8  # Half a minute in all on average: the address may just be mistyped.
     read_timeout_s: float = 60.0
 
 
 CONFLICT_PAUSES = 5  # 3 s in all
-LONGEST_PAUSE_S = 10.0  # Between two readings of a body that was cut
-REFUSING = (401, 403, 501)  # Statuses that mean no, also the next time
+LONGEST_PAUSE_S = 10.0  # Between attempts to read a truncated body
+REFUSING = (401, 403, 501)  # Statuses of requests that would be refused again
 USUAL = Patience()
-PATIENT = Patience(attempts=18)  # Two minutes: a job that has got so far does not give up at once.
-BRISK = Patience(attempts=2, read_timeout_s=5.0)  # For what is soon asked again anyway
+PATIENT = Patience(attempts=18)  # Two minutes: for jobs that have already computed much
+BRISK = Patience(attempts=2, read_timeout_s=5.0)  # For requests that are repeated soon anyway
 
 
 @runtime_checkable
 class Store(Protocol):
-    """A place for objects. Keys are relative, with `/` between parts."""
+    """Objects by key. Keys are relative, with `/` between parts."""
 
     url: str
 
     def get(self, key: str) -> bytes:
-        """The object's bytes; StorageError if there is none."""
+        """The object's bytes; StorageError if there is no such object."""
         ...
 
     def get_range(self, key: str, offset: int, num_bytes: int) -> bytes:
@@ -61,15 +61,15 @@ class Store(Protocol):
         ...
 
     def download(self, key: str, path: Path) -> None:
-        """Copy the object to a file, which appears only when it is whole."""
+        """Copy the object to a file, which appears only when it is complete."""
         ...
 
     def put(self, key: str, body: bytes | Path) -> None:
-        """Write the object, replacing what was there."""
+        """Write the object, replacing an earlier one."""
         ...
 
     def put_if_absent(self, key: str, body: bytes) -> bool:
-        """Write the object unless there is one; say whether it was written."""
+        """Write the object unless there is one already; returns whether it was written."""
         ...
 
     def size(self, key: str) -> int | None:
@@ -191,7 +191,7 @@ class S3Store:
         import boto3
         from botocore.config import Config
 
-        # A store of one's own seldom has a wildcard DNS name, so with an own endpoint the bucket goes in the path.
+        # A self-hosted server seldom has a wildcard DNS name, so with an endpoint the bucket goes into the path.
         has_endpoint = any(os.environ.get(f"AWS_ENDPOINT_URL{end}") for end in ("", "_S3"))
         style: Literal["path", "auto"] = "path" if has_endpoint else "auto"
         config = Config(
@@ -202,10 +202,10 @@ class S3Store:
             s3={"addressing_style": style},
         )
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-        # A session of its own: boto3's shared one would keep the credentials that were set when it was first used.
+        # A new session: boto3's shared one would keep the credentials that were set when it was first used.
         try:
             return boto3.session.Session().client("s3", region_name=region, config=config)
-        except ValueError as error:  # of an endpoint such as host:8333
+        except ValueError as error:  # An endpoint such as host:8333
             raise ConfigError(f"{self.url}: {error}; write http://host:port in {_endpoint_variable()}") from None
 
     def get(self, key: str) -> bytes:
@@ -216,13 +216,13 @@ class S3Store:
         return self._read(key, lambda: self._client.get_object(Bucket=self.bucket, Key=full_key, Range=span)["Body"])
 
     def download(self, key: str, path: Path) -> None:
-        with self._asking(key), _whole_file(path) as part:
+        with self._translated_errors(key), _whole_file(path) as part:
             self._client.download_file(self.bucket, self.prefix + key, str(part))
 
     def put(self, key: str, body: bytes | Path) -> None:
         from boto3.s3.transfer import TransferConfig
 
-        with self._asking(key):
+        with self._translated_errors(key):
             if isinstance(body, Path):
                 config = TransferConfig(multipart_threshold=MULTIPART_BYTES, multipart_chunksize=MULTIPART_BYTES // 4)
                 self._client.upload_file(str(body), self.bucket, self.prefix + key, Config=config)
@@ -232,16 +232,16 @@ class S3Store:
     def put_if_absent(self, key: str, body: bytes) -> bool:
         from botocore.exceptions import ClientError
 
-        with self._asking(key):
+        with self._translated_errors(key):
             pauses = 0
             while True:
                 try:
                     self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=body, IfNoneMatch="*")
                 except ClientError as error:
                     status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-                    if status == 412:  # Somebody was first.
+                    if status == 412:  # The object exists.
                         return False
-                    # 409: somebody writes or deletes there at this moment. Perhaps nobody wins, so ask again.
+                    # 409: another request writes or deletes the object right now; perhaps both fail, so try again.
                     if status != 409 or pauses == CONFLICT_PAUSES:
                         raise
                 else:
@@ -252,7 +252,7 @@ class S3Store:
     def size(self, key: str) -> int | None:
         from botocore.exceptions import ClientError
 
-        with self._asking(key):
+        with self._translated_errors(key):
             try:
                 return self._client.head_object(Bucket=self.bucket, Key=self.prefix + key)["ContentLength"]
             except ClientError as error:
@@ -261,18 +261,18 @@ class S3Store:
                 raise
 
     def list(self, prefix: str = "") -> list[str]:
-        with self._asking(prefix):
+        with self._translated_errors(prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=self.prefix + prefix
             )
             return sorted(item["Key"].removeprefix(self.prefix) for page in pages for item in page.get("Contents", []))
 
     def delete(self, key: str) -> None:
-        with self._asking(key):
+        with self._translated_errors(key):
             self._client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
 
     def _read(self, key: str, ask: Callable[[], "StreamingBody"]) -> bytes:
-        """A body in full, asked for again if it was cut: botocore repeats requests, but not reading what they bring."""
+        """A whole body, requested again if it was truncated: botocore repeats requests, but not reading bodies."""
         from botocore import exceptions
 
         cut = (
@@ -281,7 +281,7 @@ class S3Store:
             exceptions.ReadTimeoutError,
             exceptions.ConnectionClosedError,
         )
-        with self._asking(key):
+        with self._translated_errors(key):
             cuts = 0
             while True:
                 body = ask()
@@ -294,8 +294,8 @@ class S3Store:
                 time.sleep(min(2**cuts / 10, LONGEST_PAUSE_S))
 
     @contextmanager
-    def _asking(self, key: str) -> Iterator[None]:
-        """Turn what boto3 raises into one line that says what to look at."""
+    def _translated_errors(self, key: str) -> Iterator[None]:
+        """Turn errors of boto3 into one line that says what to check."""
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError, SSLError
 
@@ -310,17 +310,17 @@ class S3Store:
                 raise kind(f"{where}: {_S3_CODES.get(code, str(answer))} (object {key!r})") from error
             advice = "check AWS_ENDPOINT_URL and the credentials in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"
             if isinstance(error, SSLError):
-                advice = "AWS_CA_BUNDLE must be the file of who signed its certificate; in pods store.caConfigMap is it"
+                advice = "set AWS_CA_BUNDLE (in pods store.caConfigMap) to the certificate of the server's authority"
             raise StorageError(f"{where}: {error}; {advice}") from error
 
 
 def _endpoint_variable() -> str:
-    """The variable that says where S3 is."""
+    """The environment variable with the address of the S3 server."""
     return "AWS_ENDPOINT_URL_S3" if os.environ.get("AWS_ENDPOINT_URL_S3") else "AWS_ENDPOINT_URL"
 
 
 def _is_refused(answer: "ClientError", code: str) -> bool:
-    """Whether the same question would get the same answer, so that asking again is of no use."""
+    """Whether the same request would be refused again."""
     status = answer.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     return status in REFUSING or code == "NoSuchBucket"
 
@@ -329,16 +329,16 @@ _S3_CODES = {
     "NoSuchKey": "there is no such object",
     "404": "there is no such object or bucket",
     "NoSuchBucket": "there is no such bucket; create it or correct the store's URL",
-    "AccessDenied": "access denied; the key may not do this here",
-    "403": "access denied; the key may not do this here",
+    "AccessDenied": "access denied; give the access key the right to do this",
+    "403": "access denied; give the access key the right to do this",
     "InvalidAccessKeyId": "the access key is unknown; check AWS_ACCESS_KEY_ID",
     "SignatureDoesNotMatch": "the secret key is wrong; check AWS_SECRET_ACCESS_KEY",
 }
 
 
 def _failure(what: str, path: Path, error: OSError, more: str = "") -> StorageError:
-    """What a file system said, as one line."""
-    # The latter two are of a file where a folder must be.
+    """The error of a file system as one line."""
+    # The latter two mean that a file lies where a folder must be.
     for_good = isinstance(error, PermissionError | NotADirectoryError | FileExistsError)
     kind = StoreRefusedError if for_good else StorageError
     return kind(f"cannot {what} {path}: {error.strerror or error}{more}")
@@ -362,7 +362,7 @@ def _whole_file(path: Path) -> Iterator[Path]:
 
 
 def _link(part: Path, path: Path) -> bool:
-    """Give a file a second name, unless something has it; whether it got it."""
+    """Give a file a second name; returns False if the name is taken."""
     try:
         os.link(part, path)
     except FileExistsError:

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import chisquare
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.loaders.episodes import EpisodeSampler, Pool, episode_loader, pool_of
+from histoseg.loaders.episodes import EpisodeSampler, TaskPool, episode_loader, pool_of
 from histoseg.runs.config import Data
 from histoseg.types import Place
 
@@ -13,7 +13,7 @@ from histoseg.types import Place
 def make_pool(patients, images=None):
     """A pool with one row per entry; `patients` says whose."""
     images = range(len(patients)) if images is None else images
-    return Pool(
+    return TaskPool(
         rows=np.arange(len(patients)) + 100,
         image=np.unique(list(images), return_inverse=True)[1],
         patient=np.unique(list(patients), return_inverse=True)[1],

@@ -28,6 +28,8 @@ def test_a_source_of_another_distribution_is_found(install):
 
 
 FAULTY = {
+    "import sys\nsys.exit('usage: labset')": r"cannot be imported \(SystemExit: usage: labset\); correct it",
+    GOOD.replace("TASK = Task(", "TASK = dict("): r"labset_of_.*\.py: TASK is of type dict; it must be .*Task",
     "def entries(:": r"labset_of_.* cannot be imported \(SyntaxError: .*line 1\)\); correct it",
     "import nothing_like_that": "cannot be imported \\(ModuleNotFoundError: No module named 'nothing_like_that'",
     "": r"labset_of_.*\.py has no TASK, entries, read; CONTRIBUTING.md says",
@@ -40,6 +42,66 @@ def test_a_faulty_file_is_named_with_its_fault(install, text, message):
     install(labset=text)
     with pytest.raises(ConfigError, match=message):
         catalog.load("histoseg.sources", "labset")
+
+
+def test_a_name_that_two_modules_claim_is_refused(install):
+    install(glas=GOOD.replace("labset", "glas"))
+    with pytest.raises(
+        ConfigError, match=r"glas_of_.* and histoseg\.sources\.glas claim the name 'glas' in sources; ren"
+    ):
+        catalog.load("histoseg.sources", "glas")
+    assert catalog.names("histoseg.sources").count("glas") == 1
+
+
+def test_a_name_that_two_distributions_claim_is_refused(tmp_path, monkeypatch):
+    for number in (1, 2):
+        folder = write_lab(tmp_path / f"lab{number}" / "lab", {"labset": GOOD}, distribution=f"lab{number}")
+        monkeypatch.syspath_prepend(str(folder))
+    with pytest.raises(ConfigError, match="labset_of_lab1 and labset_of_lab2 claim the name 'labset' in sources"):
+        catalog.load("histoseg.sources", "labset")
+
+
+def test_an_unknown_name_lists_the_choices():
+    with pytest.raises(ConfigError, match=r"no 'nope' in sources; choose from .*glas, gleason2019"):
+        catalog.load("histoseg.sources", "nope")
+
+
+def test_networks_are_folders_and_not_what_they_share():
+    assert {"cerberus", "unet"} <= set(catalog.names("histoseg.models"))
+    assert not {"losses", "weights", "norm"} & set(catalog.names("histoseg.models"))
+
+
+# The orders in which results were computed so far: the sampler of mixed batches depends on it.
+@pytest.mark.parametrize(
+    ("structure", "groups"),
+    [
+        ("gland", [("glas", "crag", "cerberus_gland")]),
+        ("lumen", [("cerberus_lumen",)]),
+        ("nuclei", [("lizard", "cerberus_nuclei"), ("consep", "monuseg"), ("pannuke",)]),
+        ("tissue", [("kather5k", "nct_crc_he", "crc_tp")]),
+    ],
+)
+def test_sources_that_teach_a_structure(structure, groups):
+    assert catalog.teaching(structure) == groups
+
+
+def test_a_source_of_a_lab_teaches_after_the_published_ones(install, caplog):
+    nuclei = GOOD.replace('licence="ours"', 'licence="ours", kind="instance", structure="nuclei"')
+    last = nuclei.replace('structure="nuclei"', 'structure="nuclei", reserve=7')
+    install(labset=nuclei, rareset=last.replace("labset", "rareset"), broken="TASK = nothing")
+    assert catalog.teaching("nuclei") == [
+        ("lizard", "cerberus_nuclei", "labset"),
+        ("consep", "monuseg"),
+        ("pannuke",),
+        ("rareset",),
+    ]
+    assert "source broken is left out: broken_of_" in caplog.text
+
+
+def test_a_source_of_ours_that_another_distribution_claims_teaches_nothing_silently(install):
+    install(glas=GOOD.replace("labset", "glas"))
+    with pytest.raises(ConfigError, match="claim the name 'glas'"):
+        catalog.teaching("gland")
 
 
 def test_a_faulty_file_does_not_hide_the_others(install, capsys):

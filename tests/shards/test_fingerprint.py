@@ -1,3 +1,4 @@
+import base64
 import json
 from itertools import count
 
@@ -6,8 +7,9 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
-from histoseg.demo import drawing as _drawing
-from histoseg.shards.fingerprint import Fingerprint, find_plain, find_same_tissue, fingerprint
+from histoseg.demo import drawing
+from histoseg.shards.fingerprint import Fingerprint, fingerprint
+from histoseg.shards.same_tissue import find_plain, find_same_tissue
 from histoseg.sources import consep, glas, monuseg
 from tests.beside import real_data
 
@@ -22,13 +24,13 @@ REAL_KEYS = {
 
 def draw(rng, size=(500, 640)):
     """Made-up tissue at MPP; all of it has one stain, so that nothing but its structures tells it from others."""
-    canvas = _drawing.draw_stroma(size, rng)
-    cell = _drawing.Cell(radius_px=5.0)
-    for centre, radius in _drawing.pack(size, (50.0, 90.0), 8, rng):
-        _drawing.add_gland(canvas, _drawing.outline(centre, radius, rng), cell, rng)
-    _drawing.add_nuclei(canvas, _drawing.scatter(np.ones(size, bool), 30.0, rng), cell, rng)
-    stain = _drawing.Stain(density=np.array([_drawing.HAEMATOXYLIN, _drawing.EOSIN], np.float32))
-    return _drawing.render(canvas, stain, rng)
+    canvas = drawing.draw_stroma(size, rng)
+    cell = drawing.Cell(radius_px=5.0)
+    for centre, radius in drawing.pack(size, (50.0, 90.0), 8, rng):
+        drawing.add_gland(canvas, drawing.outline(centre, radius, rng), cell, rng)
+    drawing.add_nuclei(canvas, drawing.scatter(np.ones(size, bool), 30.0, rng), cell, rng)
+    stain = drawing.Stain(density=np.array([drawing.HAEMATOXYLIN, drawing.EOSIN], np.float32))
+    return drawing.render(canvas, stain, rng)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +141,7 @@ def test_the_blocks_of_a_search_change_nothing(images, monkeypatch):
     prints = prints_of("a", images[:3], MPP) | prints_of("b", [crop(image, 0.4, rng) for image in images[:3]], MPP)
     prints |= prints_of("c", [zoom(image, 0.5) for image in images[:3]], 2 * MPP)
     whole = find_same_tissue(prints)
-    monkeypatch.setattr("histoseg.shards.fingerprint.BLOCK", 2**15)
+    monkeypatch.setattr("histoseg.shards.same_tissue.BLOCK", 2**15)
     assert [(p.first, p.second, p.how) for p in find_same_tissue(prints)] == [(p.first, p.second, p.how) for p in whole]
     assert [p.score for p in find_same_tissue(prints)] == pytest.approx([p.score for p in whole])
 
@@ -147,10 +149,11 @@ def test_the_blocks_of_a_search_change_nothing(images, monkeypatch):
 def test_a_fingerprint_survives_json(images):
     made = fingerprint(images[0], MPP)
     assert (made.height, made.width) == (62, 80)  # 500 x 640 pixels of 0.5 µm in steps of 4 µm: 62.5 and 80
-    plain = json.loads(json.dumps(made.to_plain()))
-    assert Fingerprint.from_plain(plain) == made
+    assert Fingerprint.model_validate_json(made.model_dump_json()) == made
+    plain = json.loads(made.model_dump_json())
+    assert base64.b64decode(plain["pixels"]) == made.pixels  # As stores of earlier versions have them.
     with pytest.raises(ValueError, match="4960 pixels for a size of 61 x 80"):
-        Fingerprint.from_plain(plain | {"height": 61})
+        Fingerprint.model_validate(plain | {"height": 61})
 
 
 def test_what_is_no_image_is_refused():

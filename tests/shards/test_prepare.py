@@ -8,16 +8,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from histoseg.demo import files
 from histoseg.demo.write import write_demo_data
 from histoseg.errors import ConfigError, DataError
 from histoseg.runs import catalog
 from histoseg.runs.config import Data
 from histoseg.shards import prepare as preparing
 from histoseg.shards.index import open_index
-from histoseg.shards.prepare import ASSIGNMENTS, prepare_sources
+from histoseg.shards.prepare import prepare_sources
 from histoseg.shards.reader import MetaDataset
 from histoseg.shards.verify import verify_source
 from histoseg.shards.writer import Recipe
+from histoseg.sources import _files
+from histoseg.store.keys import FOLD_ASSIGNMENTS, shard_key
 from histoseg.store.objects import connect
 from histoseg.types import EXTERNAL, FOLDS, Sample
 from tests.conftest import FOLD_SOURCES
@@ -45,7 +48,7 @@ def test_every_patient_is_in_one_fold_and_published_ones_are_kept(folds_url, fol
                 by_patient.setdefault(index.samples.patient[row], set()).add(split)
         assert all(len(splits) == 1 for splits in by_patient.values())
         assert len(index.rows(*FOLDS, EXTERNAL)) == len(index.samples.key)
-        published = {e.key: e.fold for e in catalog.load("histoseg.sources", source).entries(demo) if e.fold}
+        published = {e.key: e.fold for e in catalog.load_source(source).entries(demo) if e.fold}
         for row, image in enumerate(index.samples.image):
             assert published.get(image) in (None, *by_patient[index.samples.patient[row]])
 
@@ -61,7 +64,7 @@ def test_everything_lies_at_half_a_micron(folds_url, fold_data):
 def test_what_was_written_is_read_again(folds_url, fold_data, demo, tmp_path):
     """Objects of a whole image, numbered from 1 in the order of their numbers; a tile's class from its JSON."""
     dataset = MetaDataset.open(connect(folds_url), FOLD_SOURCES, fold_data.layout, tmp_path)
-    module = catalog.load("histoseg.sources", "lizard")
+    module = catalog.load_source("lizard")
     entry = next(e for e in module.entries(demo) if e.fold == "fold2")
     sample = module.read(entry)
     found = dataset.whole_image("lizard", dataset.images("lizard", "fold2")[entry.key])
@@ -74,7 +77,7 @@ def test_what_was_written_is_read_again(folds_url, fold_data, demo, tmp_path):
     assert semantic_map.shape == image.shape[:2]
     assert set(semantic_map.ravel().tolist()) == {dataset.patch_class("kather5k", row)}
     path = tmp_path / "shard.tar"
-    connect(folds_url).download(f"{index.folder}/{index.shards[index.samples.shard[row]].name}", path)
+    connect(folds_url).download(shard_key("kather5k", index.layout, index.shards[index.samples.shard[row]].name), path)
     with tarfile.open(path) as tar:
         record = json.loads(tar.extractfile(f"{index.samples.key[row]}.json").read())
         names = tar.getnames()
@@ -84,11 +87,9 @@ def test_what_was_written_is_read_again(folds_url, fold_data, demo, tmp_path):
 
 def test_the_same_tissue_in_two_sources_shares_a_fold(demo, fold_data, store, pool, tmp_path, monkeypatch):
     """CRAG images put once more into the native layout, under other names and re-encoded: found by their pictures."""
-    from histoseg.sources import _files
-
     raw = tmp_path / "raw"
-    crag = catalog.load("histoseg.sources", "crag").entries(demo)
-    native = catalog.load("histoseg.sources", "cerberus_gland").entries(demo)
+    crag = catalog.load_source("crag").entries(demo)
+    native = catalog.load_source("cerberus_gland").entries(demo)
     copies = {}
     for entry in [*crag[:4], *native]:
         for path in entry.files.values():
@@ -103,7 +104,7 @@ def test_the_same_tissue_in_two_sources_shares_a_fold(demo, fold_data, store, po
         padded = np.full(wanted, 230, np.uint8)
         height, width = (min(a, b) for a, b in zip(picture.shape[:2], wanted[:2], strict=True))
         padded[:height, :width] = picture[:height, :width]
-        _files.write_image(raw / victim.relative_to(demo), padded)
+        files.write_image(raw / victim.relative_to(demo), padded)
     prepare_sources(["crag", "cerberus_gland"], raw, store, Recipe(data=fold_data), pool, strict=True)
     fold_of = {}
     for source in ("crag", "cerberus_gland"):
@@ -132,11 +133,18 @@ def test_a_leak_is_refused_before_anything_is_written(demo, fold_data, store, po
 def test_a_source_added_later_moves_nobody(demo, fold_data, store, pool):
     recipe = Recipe(data=fold_data)
     prepare_sources(["crag"], demo, store, recipe, pool, strict=True)
-    before = json.loads(store.get(ASSIGNMENTS))
+    before = json.loads(store.get(FOLD_ASSIGNMENTS))
     prepare_sources(["crag", "glas", "cerberus_gland"], demo, store, recipe, pool, strict=True)
-    after = json.loads(store.get(ASSIGNMENTS))
+    after = json.loads(store.get(FOLD_ASSIGNMENTS))
     assert {name: after[name] for name in before} == before
     assert len(after) > len(before)
+
+
+def test_damaged_assignments_are_named(demo, fold_data, store, pool):
+    store.put(FOLD_ASSIGNMENTS, b'{"crag/a": "fold9"}')
+    with pytest.raises(DataError, match=r"folds/assignments\.json is damaged \(.*fold1.*\); restore it, or delete it"):
+        prepare_sources(["crag"], demo, store, Recipe(data=fold_data), pool)
+    assert not list(store.list("shards/"))
 
 
 def test_a_source_that_is_not_there_is_left_out_with_its_reason(demo, fold_data, store, pool, tmp_path):
@@ -162,8 +170,8 @@ def test_a_tile_too_small_for_a_patch_is_refused(demo, fold_data, store, pool):
 @pytest.mark.parametrize(
     ("unbound", "message"),
     [
-        ("nobody", "nobody cannot be dealt anew: it is not among the sources, synthetic"),
-        ("synthetic", "synthetic cannot be dealt anew: the layout 96px has no folds"),
+        ("nobody", "folds of nobody cannot be dealt again: .* not among the sources, synthetic"),
+        ("synthetic", "folds of synthetic cannot be dealt again: the layout 96px has no folds"),
     ],
 )
 def test_what_has_no_folds_cannot_be_dealt_anew(demo, store, pool, unbound, message):
@@ -183,7 +191,7 @@ def test_what_is_not_as_published_is_told_from_what_is_not_there(store, pool, tm
     assert prepared.faulty == ("labb",)
     assert [text.split(":")[0] for text in prepared.omissions] == [
         "labc was not found",
-        "labb was left out, for its files are not as published",
+        "labb was left out, because its files are not as published",
     ]
 
 
@@ -195,14 +203,14 @@ def test_a_source_with_a_damaged_image_is_left_out_of_the_folds(fold_data, store
     assert set(prepared.indexes) == {"kather5k"}
     assert prepared.faulty == ("glas",)
     assert "testA_1.bmp: not a readable image" in prepared.omissions[0]
-    assert not [name for name in json.loads(store.get(ASSIGNMENTS)) if name.startswith("glas/")]
+    assert not [name for name in json.loads(store.get(FOLD_ASSIGNMENTS)) if name.startswith("glas/")]
 
 
 def test_folds_are_not_dealt_by_what_is_no_image(store, pool, tmp_path, fold_data, monkeypatch):
     """Fingerprints are made of what is read, before any shard is."""
     write_lab(tmp_path / "lab", {"labset": SOURCE.replace("NAME", "labset").replace("3), len", "4), len")})
     monkeypatch.syspath_prepend(str(tmp_path / "lab"))
-    monkeypatch.setattr(catalog.load("histoseg.sources", "labset"), "Sample", AnySample)
+    monkeypatch.setattr(catalog.load_source("labset"), "Sample", AnySample)
     with pytest.raises(DataError, match=r"labset: image0: image is uint8 of shape \(40, 40, 4\)"):
         prepare_sources(
             ["labset"], write_raw(tmp_path / "raw", "labset"), store, Recipe(data=fold_data), pool, strict=True

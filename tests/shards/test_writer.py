@@ -12,10 +12,11 @@ from histoseg.errors import ConfigError, DataError, MissingSourceError, StorageE
 from histoseg.runs import catalog
 from histoseg.runs.config import Data
 from histoseg.shards import writer
-from histoseg.shards.index import index_key, open_index, shard_folder
+from histoseg.shards.index import open_index
 from histoseg.shards.reader import MetaDataset
 from histoseg.shards.verify import prepared_sources, verify_source
 from histoseg.shards.writer import Recipe, write_shards
+from histoseg.store.keys import index_key, shard_folder, shard_key
 from histoseg.store.objects import connect
 from histoseg.types import IGNORE, SPLITS
 from tests.lab import SOURCE, write_lab, write_raw
@@ -49,7 +50,7 @@ def all_bytes(store):
 def test_pixels_come_back_as_the_source_read_them(demo, store, pool, tmp_path):
     index = write_shards("digestpath", demo, store, RECIPE, pool)
     dataset = MetaDataset.open(store, ["digestpath"], "96px", tmp_path / "cache")
-    module = catalog.load("histoseg.sources", "digestpath")
+    module = catalog.load_source("digestpath")
     truth = {sample.key: sample for sample in map(module.read, module.entries(demo))}
     found = [sample for split in SPLITS for sample in dataset.whole_images("digestpath", split)]
     assert {sample.key for sample in found} == set(truth)
@@ -71,7 +72,7 @@ def test_written_twice_is_byte_identical(demo, tmp_path, pool):
 def test_webdataset_reads_the_shards(demo, store, pool):
     webdataset = pytest.importorskip("webdataset")
     index = write_shards("monuseg", demo, store, RECIPE, pool)
-    urls = [str(store.path(f"{index.folder}/{shard.name}")) for shard in index.shards]
+    urls = [str(store.path(shard_key("monuseg", "96px", shard.name))) for shard in index.shards]
     samples = list(webdataset.WebDataset(urls, shardshuffle=False).decode())
     assert [sample["__key__"] for sample in samples] == index.samples.key
     assert samples[0]["image.npy"].shape == (index.samples.height[0], index.samples.width[0], 3)
@@ -97,7 +98,7 @@ def test_class_pixels_are_those_of_the_maps(demo, store, pool, tmp_path):
 def test_what_is_there_is_kept_and_what_is_lost_is_written_again(demo, store, pool, monkeypatch):
     index = write_shards("glas", demo, store, RECIPE, pool)
     before = all_bytes(store)
-    lost = f"{index.folder}/{index.shards[3].name}"
+    lost = shard_key("glas", "96px", index.shards[3].name)
     store.delete(lost)
     written = []
     whole = writer.write_shard
@@ -128,7 +129,7 @@ def test_verify_finds_any_flipped_byte(demo, store, pool):
     index = write_shards("glas", demo, store, RECIPE, pool)
     assert prepared_sources(store) == [("glas", "96px")]
     assert list(verify_source(store, "glas", "96px")) == []
-    key = f"{index.folder}/{index.shards[0].name}"
+    key = shard_key("glas", "96px", index.shards[0].name)
     body = bytearray(store.get(key))
     for position in (0, len(body) // 2, len(body) - 1):
         body[position] ^= 1
@@ -143,7 +144,7 @@ def test_verify_finds_any_flipped_byte(demo, store, pool):
 
 def test_a_damaged_shard_is_refused_when_read(demo, store, pool, tmp_path):
     index = write_shards("glas", demo, store, RECIPE, pool)
-    key = f"{index.folder}/{index.shards[0].name}"
+    key = shard_key("glas", "96px", index.shards[0].name)
     store.put(key, store.get(key)[:-1] + b"x")
     dataset = MetaDataset.open(store, ["glas"], "96px", tmp_path / "cache")
     again = rf"write it again: `histoseg prepare glas --raw FOLDER --store {store.url} --patch-px 96 --rewrite`"
@@ -174,7 +175,7 @@ def test_unknown_source_and_option_list_the_choices(demo, store, pool):
 
 
 def test_a_source_of_one_class_is_warned_of(store, pool, monkeypatch, demo, caplog):
-    module = catalog.load("histoseg.sources", "glas")
+    module = catalog.load_source("glas")
     read = module.read
 
     def empty(entry):
@@ -193,7 +194,7 @@ def test_a_source_of_one_class_is_warned_of(store, pool, monkeypatch, demo, capl
 
 def test_members_look_the_same_whoever_writes_them(demo, store, pool):
     index = write_shards("glas", demo, store, RECIPE, pool)
-    with tarfile.open(store.path(f"{shard_folder('glas', '96px')}/{index.shards[0].name}")) as tar:
+    with tarfile.open(store.path(shard_key("glas", "96px", index.shards[0].name))) as tar:
         seen = {(member.mtime, member.uid, member.gid, member.uname, member.mode) for member in tar}
     assert seen == {(0, 0, 0, "", 0o444)}
 
@@ -202,7 +203,7 @@ def test_a_copied_source_does_not_take_the_place_of_another(store, pool, lab, mo
     """Shards lie under the file's name, and a task of another name would be that other source."""
     index = write_shards("labset", lab, store, RECIPE, pool)
     before = all_bytes(store)
-    module = catalog.load("histoseg.sources", "labset")
+    module = catalog.load_source("labset")
     monkeypatch.setattr(module, "TASK", replace(module.TASK, name="synthetic"))
     with pytest.raises(ConfigError, match=r"TASK\.name is 'synthetic'; it must be 'labset'"):
         write_shards("labset", lab, store, RECIPE, pool)
@@ -220,14 +221,14 @@ def test_what_is_there_of_other_sources_and_layouts_stays(store, pool, lab):
 
 
 def test_no_entry_at_all_is_a_source_that_is_not_there(store, pool, lab, monkeypatch):
-    monkeypatch.setattr(catalog.load("histoseg.sources", "labset"), "entries", lambda root: [])
+    monkeypatch.setattr(catalog.load_source("labset"), "entries", lambda root: [])
     with pytest.raises(MissingSourceError, match=rf"{lab}: `entries` of labset found nothing there"):
         write_shards("labset", lab, store, RECIPE, pool)
 
 
 @pytest.mark.parametrize(("name", "value"), [("patient", None), ("patient", 3), ("patient", ""), ("key", 7)])
 def test_keys_and_patients_are_texts(store, pool, lab, monkeypatch, name, value):
-    module = catalog.load("histoseg.sources", "labset")
+    module = catalog.load_source("labset")
     entries = module.entries(lab)
     object.__setattr__(entries[2], name, value)  # Its annotations would refuse it in tests, as they do not elsewhere.
     monkeypatch.setattr(module, "entries", lambda root: entries)
@@ -250,7 +251,7 @@ def test_a_cache_that_cannot_be_written_is_named(store, pool, lab, tmp_path):
 
 
 def test_masks_of_0_and_255_are_warned_of(store, pool, lab, monkeypatch, caplog):
-    module = catalog.load("histoseg.sources", "labset")
+    module = catalog.load_source("labset")
     read = module.read
 
     def as_published(entry):
@@ -265,7 +266,7 @@ def test_masks_of_0_and_255_are_warned_of(store, pool, lab, monkeypatch, caplog)
 
 
 def test_few_labels_and_few_patients_are_warned_of(store, pool, tmp_path, lab, monkeypatch, caplog):
-    module = catalog.load("histoseg.sources", "labset")
+    module = catalog.load_source("labset")
     read = module.read
 
     def sparse(entry):

@@ -1,4 +1,4 @@
-"""What holds for every source: its made-up set is found, read and the same for the same seed."""
+"""What holds for every source: its made-up data set is found, read and the same for the same seed."""
 
 import hashlib
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
+from histoseg.demo.write import find_demo
 from histoseg.errors import DataError, MissingSourceError
 from histoseg.runs import catalog
 from histoseg.types import EXTERNAL, FOLDS, IGNORE, KEY_PATTERN
@@ -27,11 +28,17 @@ def source(name):
 
 
 @pytest.fixture(scope="module")
-def root(source, tmp_path_factory):
-    if not hasattr(source, "write_demo"):
-        pytest.skip(f"{source.TASK.name} has no write_demo, whose made-up set these tests would read")
-    folder = tmp_path_factory.mktemp(source.TASK.name)
-    source.write_demo(folder, np.random.default_rng(0))
+def write_demo(name):
+    found = find_demo(name)
+    if found is None:
+        pytest.skip(f"{name} has no write_demo, whose made-up data set these tests would read")
+    return found
+
+
+@pytest.fixture(scope="module")
+def root(name, write_demo, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(name)
+    write_demo(folder, np.random.default_rng(0))
     return folder
 
 
@@ -108,13 +115,13 @@ def test_structure_fits_the_kind(source):
     assert source.TASK.structure in fitting[source.TASK.kind]
 
 
-def test_demo_is_the_same_for_the_same_seed(source, root, tmp_path):
-    source.write_demo(tmp_path, np.random.default_rng(0))
+def test_demo_is_the_same_for_the_same_seed(write_demo, root, tmp_path):
+    write_demo(tmp_path, np.random.default_rng(0))
     assert digests(tmp_path) == digests(root)
 
 
-def test_demo_differs_for_another_seed(source, root, tmp_path):
-    source.write_demo(tmp_path, np.random.default_rng(1))
+def test_demo_differs_for_another_seed(write_demo, root, tmp_path):
+    write_demo(tmp_path, np.random.default_rng(1))
     assert digests(tmp_path) != digests(root)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from histoseg.demo import mucosa as _mucosa
+from histoseg.demo import files, mucosa
 from histoseg.errors import DataError, MissingSourceError
 from histoseg.sources import _mat, crag, lizard
 from histoseg.types import EXTERNAL
@@ -52,7 +52,7 @@ def test_written_objects_come_back(tmp_path):
     rng = np.random.default_rng(0)
     instance_map = rng.integers(0, 9, (6, 7)).astype(np.int32)
     semantic_map = np.array([0, 1, 2, 3, 4, 5, 6, 1, 2], np.uint8)[instance_map]
-    _mat.write_objects(tmp_path / "a.mat", instance_map, semantic_map, rng)
+    files.write_objects(tmp_path / "a.mat", instance_map, semantic_map, rng)
     for written, back in zip((instance_map, semantic_map), _mat.read_objects(tmp_path / "a.mat", 7), strict=True):
         np.testing.assert_array_equal(written, back)
 
@@ -143,7 +143,7 @@ def test_lizard_needs_its_table(tmp_path):
     with pytest.raises(DataError, match=r"info.csv: not a readable table"):
         lizard.entries(tmp_path)
     table.unlink()
-    with pytest.raises(DataError, match=r"info.csv: not found; it alone tells which fold an image is in"):
+    with pytest.raises(DataError, match=r"info.csv: not found; only this file states which fold an image is in"):
         lizard.entries(tmp_path)
 
 
@@ -156,11 +156,11 @@ def test_lizard_label_of_another_size(tmp_path):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_mucosa_is_of_real_sizes(seed):
-    drawn = _mucosa.draw_mucosa(np.random.default_rng(seed), has_surface=True)
+    drawn = mucosa.draw_mucosa(np.random.default_rng(seed), has_surface=True)
     areas = np.bincount(drawn.glands.instance_map.ravel())[1:]
     assert areas[areas > 0].min() >= 1500  # Cerberus drops smaller glands.
     inside = drawn.lumina.instance_map > 0
-    assert (drawn.glands.semantic_map[inside] == _mucosa.GLAND).all()  # Lumina lie in glands.
+    assert (drawn.glands.semantic_map[inside] == mucosa.GLAND).all()  # Lumina lie in glands.
     assert np.bincount(drawn.lumina.instance_map.ravel())[1:].max() >= 150
     # Radii of 3 to 5 px: areas of pi*9 to pi*25, some cut by the border or by a later nucleus.
     nuclei = np.bincount(drawn.nuclei.instance_map.ravel())[1:]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from histoseg.demo import tissue as _tissue_drawing
+from histoseg.demo import tissue
 from histoseg.errors import ConfigError, DataError, MissingSourceError
 from histoseg.sources import _tissue, crc_tp, kather5k, nct_crc_he
 from histoseg.types import EXTERNAL
@@ -120,7 +120,7 @@ def test_made_up_tissues_differ():
     # A rule of thumb with mean colours alone must tell most pairs apart, else a network could not learn from few tiles.
     rng = np.random.default_rng(0)
     colours = {
-        name: np.mean([_tissue_drawing.draw_tissue(name, 96, rng).mean(axis=(0, 1)) for _ in range(4)], axis=0)
+        name: np.mean([tissue.draw_tissue(name, 96, rng).mean(axis=(0, 1)) for _ in range(4)], axis=0)
         for name in _tissue.CLASSES
     }
     pairs = [(a, b) for a in _tissue.CLASSES for b in _tissue.CLASSES if a < b]

@@ -140,7 +140,7 @@ def test_a_lease_that_can_never_be_had_is_not_waited_for_for_ever(tmp_path, monk
 
     monkeypatch.setattr(leases, "PATIENCE_S", patience_s)
     monkeypatch.setattr(FileStore, "put_if_absent", fail)
-    with pytest.raises(LeaseError, match=rf"/leases/cells/: no lease can be had: {error}; `histoseg doctor`"):
+    with pytest.raises(LeaseError, match=rf"/leases/cells/: cannot acquire the lease: {error}; `histoseg doctor`"):
         leased(FileStore(tmp_path), "cells", "job", TTL_S).__enter__()
     assert (len(puts) == 1) == at_once
 

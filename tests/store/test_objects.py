@@ -227,7 +227,7 @@ def test_a_certificate_of_an_authority_of_ones_own_says_where_to_name_it(monkeyp
 
     store = connect("s3://bucket/prefix")
     monkeypatch.setattr(store._client, "get_object", refuse)
-    with pytest.raises(StorageError, match=r"certificate verify failed.*AWS_CA_BUNDLE.*store\.caConfigMap"):
+    with pytest.raises(StorageError, match=r"certificate verify failed.*AWS_CA_BUNDLE .*store\.caConfigMap"):
         store.get("a")
 
 

@@ -6,9 +6,9 @@ Each of `<anything>/cerberus_native/gland`, `lumen` and `nuclei` has
     Labels/<name>.mat     `inst_map`, and `id` with `class` as in Lizard; glands and lumina may lack both: class 1
     split.csv             Filename and Split (1, 2, 3 or external); if known Patient and MPP, microns per pixel
 
-Without `split.csv` the images are free to go into any fold. Where nothing says otherwise an image is its own patient
-and has 0.5 microns per pixel. The same file name in two of the three folders means the same image, and the same
-`Patient` the same person.
+Without `split.csv` an image may go into any fold. Without a stated patient an image is its own patient; without a
+stated MPP it has 0.5 microns per pixel. The same file name in two of the three folders means the same image, and the
+same `Patient` the same person.
 """
 
 import math
@@ -16,26 +16,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from histoseg.demo import mucosa as _mucosa
 from histoseg.errors import DataError
 from histoseg.sources import _files, _mat
 from histoseg.types import Entry, Sample, Split, Task
 
 FOLDER = "cerberus_native"
-STRUCTURES = ("gland", "lumen", "nuclei")  # Each is a source, called `cerberus_gland` and so on.
+STRUCTURES = ("gland", "lumen", "nuclei")  # Each is a source: `cerberus_gland` and so on.
 TABLE = "split.csv"
 MPP = 0.5  # By definition of this layout: Cerberus works at 0.5 microns per pixel (Graham et al. 2023).
 LICENCE = "that of the lab's own data"
 
 
-def finder_of(task: Task) -> Callable[[Path], list[Entry]]:
-    """What finds the images of a structure below a folder; see `_entries`."""
-    return lambda root: _entries(root, task)
-
-
-def _entries(root: Path, task: Task) -> list[Entry]:
+def find_entries(root: Path, task: Task) -> list[Entry]:
     """The images of one structure, pairs and table checked, no pixel read.
 
     Raises:
@@ -48,14 +40,13 @@ def _entries(root: Path, task: Task) -> list[Entry]:
     if not images and not labels:
         raise _files.missing(root, task.title, f"{FOLDER}/{task.structure} with Images/*.png and Labels/*.mat")
     _files.require_pairs(task.title, images, labels)
-    found: list[Entry] = []
+    entries: list[Entry] = []
     for folder in sorted({path.parent.parent for path in images.values()}):
         members = {name: path for name, path in images.items() if path.parent.parent == folder}
-        found += _entries_of(folder, {name: {"image": members[name], "annotation": labels[name]} for name in members})
-    _require_one_fold_each(found)
+        entries += _entries_of(folder, {name: {"image": members[name], "annotation": labels[name]} for name in members})
+    _require_one_fold_each(entries)
     others = {other: _images(folders, other) for other in STRUCTURES if other != task.structure}
-    found = [replace(entry, same_as=_find_twins(entry, others)) for entry in found]
-    return _files.require_unique(found)
+    return _files.require_unique([replace(entry, same_as=_find_twins(entry, others)) for entry in entries])
 
 
 def _images(folders: _files.Folders, structure: str) -> dict[str, Path]:
@@ -113,14 +104,16 @@ def _to_mpp(text: str, where: str) -> float:
     except ValueError:
         mpp = math.nan
     if not 0 < mpp < math.inf:
-        raise DataError(f"{where} is {text!r}; expected a positive number of microns per pixel, or nothing for {MPP}")
+        raise DataError(
+            f"{where} is {text!r}; expected a positive number of microns per pixel, or an empty field for {MPP}"
+        )
     return mpp
 
 
-def _require_one_fold_each(found: list[Entry]) -> None:
-    """Refuse a patient in two folds: the model would be tested on whom it learned from."""
+def _require_one_fold_each(entries: list[Entry]) -> None:
+    """Refuse a patient in two folds: the model would be tested on a patient it was trained on."""
     fold_of: dict[str, Split | None] = {}
-    for entry in found:
+    for entry in entries:
         if (fold := fold_of.setdefault(entry.patient, entry.fold)) != entry.fold:
             raise DataError(
                 f"{entry.files['image']}: patient {entry.patient} is in {fold} and in {entry.fold}; put all images of a"
@@ -128,32 +121,10 @@ def _require_one_fold_each(found: list[Entry]) -> None:
             )
 
 
-def reader_of(task: Task) -> Callable[[Entry], Sample]:
-    """What reads one image of a structure, its objects and the class of each; only nuclei must have classes.
+def read_entry(entry: Entry, task: Task) -> Sample:
+    """One image of a structure, its objects and the class of each; only nuclei must have classes.
 
-    It raises DataError if a file is damaged, its parts contradict each other, or the two differ in size.
+    Raises:
+        DataError: If a file is damaged, its parts contradict each other, or the two differ in size.
     """
-    return lambda entry: _mat.read_sample(entry, task, entry.options["mpp"], has_classes=task.structure == "nuclei")
-
-
-def demo_of(
-    structure: str, objects: Callable[[_mucosa.Mucosa], _mucosa.Objects]
-) -> Callable[[Path, np.random.Generator], None]:
-    """What writes nine made-up images of a structure in three folds and two external ones."""
-    return lambda root, rng: _write_demo(root, rng, structure, objects)
-
-
-def _write_demo(
-    root: Path, rng: np.random.Generator, structure: str, objects: Callable[[_mucosa.Mucosa], _mucosa.Objects]
-) -> None:
-    """Each image is of a patient of its own."""
-    folder = root / "Laboratory" / FOLDER / structure
-    rows = ["Filename,Split,Patient,MPP"]
-    for i in range(11):
-        name = f"{structure}_{i + 1:02}"
-        mucosa = _mucosa.draw_mucosa(rng, has_surface=i % 3 == 2, malignant=i % 2 == 1)
-        _files.write_image(folder / "Images" / f"{name}.png", mucosa.image)
-        drawn = objects(mucosa)
-        _mat.write_objects(folder / "Labels" / f"{name}.mat", drawn.instance_map, drawn.semantic_map, rng)
-        rows.append(f"{name},{i // 3 + 1 if i < 9 else 'external'},case{i + 1},{'' if i % 2 else MPP}")
-    (folder / TABLE).write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return _mat.read_sample(entry, task, entry.options["mpp"], has_classes=task.structure == "nuclei")

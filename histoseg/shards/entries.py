@@ -1,0 +1,69 @@
+"""The entries of a source, checked before any pixel is read."""
+
+import inspect
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from histoseg.errors import ConfigError, DataError, MissingSourceError
+from histoseg.runs import catalog
+from histoseg.shards.marks import Stamp
+from histoseg.types import KEY_PATTERN, Entry
+
+
+def option_names(source: str) -> list[str]:
+    """The names of the options of a source's reader."""
+    return list(inspect.signature(catalog.load_source(source).entries).parameters)[1:]
+
+
+def find_entries(source: str, raw: Path, options: Mapping[str, str]) -> list[Entry]:
+    """The source's entries below a folder, sorted by key, options and keys checked; no pixel is read.
+
+    Raises:
+        MissingSourceError: If the folder does not hold the source.
+        DataError: If its files are not as published, or keys are not unique names.
+        ConfigError: If the folder or an option does not exist.
+    """
+    choices = option_names(source)
+    if unknown := set(options) - set(choices):
+        raise ConfigError(
+            f"{source} has no option {', '.join(sorted(unknown))}; choose from {', '.join(choices) or 'none'}"
+        )
+    if not raw.is_dir():
+        raise ConfigError(f"{raw} is not a folder; give the folder that holds the raw data sets")
+    entries = list(catalog.load_source(source).entries(raw, **options))
+    if not entries:
+        raise MissingSourceError(f"{raw}: `entries` of {source} found nothing there, or left out all; see its file")
+    _require_names(source, entries)
+    return sorted(entries, key=lambda entry: entry.key)
+
+
+def _require_names(source: str, entries: list[Entry]) -> None:
+    """Refuse keys and patients that are not texts, and keys that are not unique or not names of objects."""
+    if strange := [entry for entry in entries if not _is_text(entry.key) or not _is_text(entry.patient)]:
+        names = f"key {strange[0].key!r} and patient {strange[0].patient!r}"
+        raise DataError(f"{source}: an entry with {names}; `entries` must give both as texts that are not empty")
+    keys = [entry.key for entry in entries]
+    if bad := sorted(key for key in keys if not KEY_PATTERN.fullmatch(key)):
+        raise DataError(f"{source}: key {bad[0]!r} has other characters than letters, digits, _ and -")
+    if double := {key for key in keys if keys.count(key) > 1} if len(set(keys)) < len(keys) else set():
+        raise DataError(f"{source}: two images have the key {min(double)!r}; rename one of their files")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def stamps(entry: Entry, raw: Path) -> tuple[Stamp, ...]:
+    """Role, path below the folder, size and time of each of an entry's raw files: they change when a file does.
+
+    Raises:
+        DataError: If a file does not exist.
+    """
+    try:
+        stats = {role: (path, path.stat()) for role, path in sorted(entry.files.items())}
+    except OSError as error:  # A link without a target, for example
+        raise DataError(f"{error.filename}: {error.strerror}; fetch the file again, or remove its name") from error
+    return tuple(
+        (role, os.path.relpath(path, raw), stat.st_size, stat.st_mtime_ns) for role, (path, stat) in stats.items()
+    )

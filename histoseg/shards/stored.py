@@ -1,0 +1,118 @@
+"""What lies in a store as JSON: the index of a source, and the part of it that each shard adds."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, field_serializer, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from histoseg.runs.plain import non_default
+from histoseg.types import Split, Task
+
+FORMAT = 3  # Raised when the same raw files would give other shards, or an index that this version cannot read.
+READABLE = (2, FORMAT)  # Format 2 stores every field of the task; format 3 only those that differ from their defaults.
+# Pydantic's type for fields that this version does not know, and ours for formats: both mean a newer version.
+NEWER = UNKNOWN_FIELD, NEWER_FORMAT = "extra_forbidden", "newer_format"
+
+Origin = Literal["demo", "raw"]
+
+
+class Stored(BaseModel):
+    """A value stored as JSON; fields that this version does not know are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Shard(Stored):
+    """One tar: its object name below the source's folder, and what makes it whole."""
+
+    name: str
+    split: Split
+    sha256: str
+    num_bytes: int
+    num_samples: int
+
+
+class ShardColumns(Stored):
+    """Columns of equal length; row i is one sample of a shard: an image, or a tile of a large one.
+
+    Attributes:
+        key: Stable unique name, and the name of the sample's members in the tar.
+        image: The key of the whole image; equal to `key` unless the image was cut into tiles.
+        patient: The patient that the tissue is from.
+        top, left: Position of the tile in the whole image, in pixels.
+        height, width: Size of the sample in pixels.
+        mpp: Microns per pixel.
+        image_offset, map_offset, instance_offset: Where the pixels of the image, the semantic map (1 byte each) and the
+            instance map (2 bytes each, little-endian) begin in the tar, in bytes; -1 where there is no such map.
+        class_pixels: Pixels of each class, without those labelled IGNORE.
+        num_objects: Objects in the instance map.
+    """
+
+    key: list[str]
+    image: list[str]
+    patient: list[str]
+    top: list[int]
+    left: list[int]
+    height: list[int]
+    width: list[int]
+    mpp: list[float]
+    image_offset: list[int]
+    map_offset: list[int]
+    instance_offset: list[int]
+    class_pixels: list[list[int]]
+    num_objects: list[int]
+
+    @model_validator(mode="after")
+    def _equal_lengths(self) -> "ShardColumns":
+        if len({len(getattr(self, name)) for name in type(self).model_fields}) != 1:
+            raise ValueError("columns differ in length")
+        return self
+
+
+class Samples(ShardColumns):
+    """The samples of all shards; `shard` is the position of each one's shard in the index."""
+
+    shard: list[int]
+
+
+class ShardPart(Stored):
+    """The part of an index that one shard adds."""
+
+    shard: Shard
+    samples: ShardColumns
+
+
+class IndexFile(Stored):
+    """The content of index.json; `patients` of each split are for people who read it."""
+
+    format: int
+    task: Task
+    origin: Origin
+    layout: str
+    tile_px: int
+    options: dict[str, str]
+    shards: tuple[Shard, ...]
+    samples: Samples
+    patients: dict[Split, list[str]]
+
+    @field_validator("format")
+    @classmethod
+    def _readable(cls, value: int) -> int:
+        if value > FORMAT:
+            raise PydanticCustomError(NEWER_FORMAT, "found {found}", {"found": value})
+        if value not in READABLE:
+            raise ValueError(f"found {value}")
+        return value
+
+    @field_serializer("task")
+    def _short(self, task: Task) -> dict[str, object]:
+        return non_default(task)
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _known_fields(cls, value: Mapping[str, object]) -> Mapping[str, object]:
+        if unknown := set(value) - {field.name for field in fields(Task)}:
+            raise PydanticCustomError(UNKNOWN_FIELD, "unknown field {name}", {"name": min(unknown)})
+        return value
