@@ -1,4 +1,4 @@
-"""Losses, such that shares of a batch add up whoever computes them."""
+"""Losses whose shares of a batch add up, however the batch is divided among ranks."""
 
 import torch
 from jaxtyping import Bool, Float, Int64
