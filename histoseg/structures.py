@@ -39,6 +39,10 @@ class Growth:
     min_px: int = 150
     element_px: int = 3
 
+    def scaled(self, factor: float) -> "Growth":
+        """The same where lengths have so many times as many pixels."""
+        return replace(self, min_px=_area(self.min_px, factor), element_px=_length(self.element_px, factor))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Flood:
@@ -57,6 +61,23 @@ class Flood:
     mask_min_px: int = 8
     marker_threshold: float = 0.5
     marker_min_px: int = 4
+
+    def scaled(self, factor: float) -> "Flood":
+        """The same where lengths have so many times as many pixels."""
+        return replace(
+            self,
+            mask_element_px=_length(self.mask_element_px, factor),
+            mask_min_px=_area(self.mask_min_px, factor),
+            marker_min_px=_area(self.marker_min_px, factor),
+        )
+
+
+def _length(element_px: int, factor: float) -> int:
+    return max(min(element_px, LEAST_ELEMENT_PX), round(element_px * factor))
+
+
+def _area(min_px: int, factor: float) -> int:
+    return max(1, round(min_px * factor**2))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,38 +101,15 @@ class Separation:
 
     def at(self, mpp: float) -> "Separation":
         """The same in pixels of another size; 0 stands for an unknown one and changes nothing."""
-        if mpp in (0, self.mpp):
+        if mpp in (0.0, self.mpp):
             return self
         factor = self.mpp / mpp
         return Separation(
             mpp=mpp,
-            element_px=_scaled(self.element_px, factor),
-            without_contour=_grown(self.without_contour, factor),
-            with_contour=_grown(self.with_contour, factor)
-            if isinstance(self.with_contour, Growth)
-            else _flooded(self.with_contour, factor),
+            element_px=_length(self.element_px, factor),
+            without_contour=self.without_contour.scaled(factor),
+            with_contour=self.with_contour.scaled(factor),
         )
-
-
-def _grown(growth: Growth, factor: float) -> Growth:
-    return replace(growth, min_px=_area(growth.min_px, factor), element_px=_scaled(growth.element_px, factor))
-
-
-def _flooded(flood: Flood, factor: float) -> Flood:
-    return replace(
-        flood,
-        mask_element_px=_scaled(flood.mask_element_px, factor),
-        mask_min_px=_area(flood.mask_min_px, factor),
-        marker_min_px=_area(flood.marker_min_px, factor),
-    )
-
-
-def _scaled(element_px: int, factor: float) -> int:
-    return max(min(element_px, LEAST_ELEMENT_PX), round(element_px * factor))
-
-
-def _area(min_px: int, factor: float) -> int:
-    return max(1, round(min_px * factor**2))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +126,7 @@ class Structure:
         blur_um: How far the image is blurred for that baseline, in microns: about the size of details within an object.
         colour: How objects without a class are drawn, as "#RRGGBB"; empty takes a colour that nothing else has.
         outline_px: How wide outlines are drawn. Those wider than 1 get a white rim.
-        object_type: What an object is in QuPath: a detection, of which there may be millions, or an annotation.
+        object_type: What an object is in QuPath: a detection, made for millions of objects, or an annotation.
     """
 
     name: str
@@ -148,7 +146,8 @@ class Structure:
         rule = f"lower-case letters, digits and _, but not end in _type or be one of {', '.join(RESERVED)}"
         self._require(bool(is_name) and self.name not in RESERVED, "name", rule)
         self._require(self.kind in ("objects", "patch"), "kind", "'objects' or 'patch'")
-        self._require(self.separation.mpp > 0, "separation", "at more than 0 microns per pixel")
+        has_sizes = self.separation.mpp > 0 and self.separation.element_px > 0
+        self._require(has_sizes, "separation", "of sizes above 0")
         self._require(self.blur_um > 0, "blur_um", "above 0")
         self._require(re.fullmatch(r"|#[0-9a-fA-F]{6}", self.colour) is not None, "colour", "empty or as '#D55E00'")
         self._require(self.outline_px >= 1, "outline_px", "1 or more")

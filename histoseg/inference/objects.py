@@ -45,11 +45,11 @@ class PredictedImage:
         return np.array([self.image_px[1] / self.seen_px[1], self.image_px[0] / self.seen_px[0]])
 
     def class_names(self, name: str) -> tuple[str, ...]:
-        """The classes of a structure's objects, the first of which is background; empty without classes."""
+        """The classes of a structure's objects, background first; empty without classes."""
         return self.classes.get(structure(name).type_decoder, ())
 
     def own_map(self, label_map: LabelMap) -> LabelMap:
-        """A map in the image's own pixels, each of which takes the label at its middle; small objects may vanish."""
+        """A map in the image's own pixels: each takes the label at its middle, so small objects may vanish."""
         rows, columns = (
             np.minimum(((np.arange(whole) + 0.5) * part / whole).astype(np.int64), part - 1)
             for whole, part in zip(self.image_px, self.seen_px, strict=True)

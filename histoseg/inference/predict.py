@@ -157,7 +157,7 @@ def summarise(predicted: PredictedImage, objects: Sequence[DetectedObject], mode
 
 
 def _counts(predicted: PredictedImage, name: str, objects: Sequence[DetectedObject]) -> dict[str, Any]:
-    """How many there are, of each class, and how many are too small to have a pixel of the image of their own."""
+    """The number of objects, in all and of each class, and how many are too small for a pixel of the image."""
     counts = Counter(found.class_name for found in objects if found.structure == name)
     names = predicted.class_names(name)[1:]
     by_class = {name: counts[name] for name in names} | ({"": counts[""]} if names and counts[""] else {})

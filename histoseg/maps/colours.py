@@ -1,6 +1,6 @@
 """The colours that tell classes apart, in tables' pictures and on images alike."""
 
-# Okabe & Ito (2008), Color Universal Design: told apart under all common colour blindnesses.
+# Okabe & Ito (2008), Color Universal Design: distinguishable under all common colour blindnesses.
 CLASS_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 BLACK = "#000000"  # The eighth of theirs
 

@@ -28,10 +28,10 @@ def staple(maps: RaterMaps, num_classes: int) -> SemanticMap:
     labels: Rohlfing et al. 2004, "Performance-based classifier combination in atlas-based image segmentation using
     expectation-maximization parameter estimation"). It gives the labels of ITK's `MultiLabelSTAPLEImageFilter`, whose
     choices where the papers leave any are: priors are the share of each label among all votes; matrices start from
-    the majority vote, with its ties as `_start` tells; it ends when no entry moves by 1e-5.
+    the majority vote, with ties as in `_start`; it ends when no entry moves by 1e-5.
 
     Raises:
-        ValueError: If there is no map, the maps differ in size, or a label is not below `num_classes`.
+        ValueError: If no map is given, the maps differ in size, or a label is not below `num_classes`.
     """
     _check(maps, num_classes)
     codes, votes, counts = _count_patterns(maps, num_classes)
@@ -44,7 +44,7 @@ def majority(maps: RaterMaps, num_classes: int) -> SemanticMap:
     """The label that most raters gave; IGNORE where two labels have as many votes.
 
     Raises:
-        ValueError: If there is no map, the maps differ in size, or a label is not below `num_classes`.
+        ValueError: If no map is given, the maps differ in size, or a label is not below `num_classes`.
     """
     _check(maps, num_classes)
     codes, votes, counts = _count_patterns(maps, num_classes)

@@ -88,7 +88,7 @@ def vote_types(
 ) -> tuple[UInt8[np.ndarray, " N"], Float64[np.ndarray, " N"]]:
     """The class of each object, in ascending order of ids, and the share of its pixels that have this class.
 
-    The class is the most frequent one but 0, the background, which wins only where there is no other; of equals, the
+    The class is the most frequent one but 0, the background, which wins only where nothing else is; of equals, the
     lowest (published code, which adds 1e-6 to the area that it divides by; we do not).
 
     Raises:
@@ -129,7 +129,7 @@ def renumber(instance_map: InstanceMap) -> InstanceMap:
 def _renumber(instance_map: InstanceMap) -> tuple[Int32[np.ndarray, " N"], InstanceMap]:
     """The old ids in ascending order, and the map with new ones.
 
-    Ids are looked up once for each run of equal pixels, of which there are far fewer than pixels.
+    Ids are looked up once for each run of equal pixels; there are far fewer runs than pixels.
     """
     flat = instance_map.ravel()
     is_start = np.ones(flat.size, bool)

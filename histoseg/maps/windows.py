@@ -66,7 +66,7 @@ def _mirrored(start: int, stop: int, side: int) -> Int64[np.ndarray, " N"]:
 
 @dataclass(frozen=True, kw_only=True)
 class MarginWindows:
-    """Squares of `window_px`, of which a margin of `margin_px` only gives context; what they predict does not overlap.
+    """Squares of `window_px` with a margin of `margin_px` that only gives context; what they predict does not overlap.
 
     The published margin of Cerberus is 152 pixels, its window 448: it gives 144 pixels and computes each 9.7 times. A
     window of 1024 gives 720 and computes each twice, with the same result.

@@ -1,4 +1,4 @@
-"""Losses, such that the shares of a batch add up on any number of ranks."""
+"""Losses whose shares of a batch add up, however the batch is divided among ranks."""
 
 import torch
 from jaxtyping import Bool, Float, Int64

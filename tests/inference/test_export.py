@@ -56,7 +56,7 @@ def maps():
 KINDS = {"gland": [0], "nuclei": [2, 0]}
 
 
-def test_objects_are_told_in_the_pixels_of_the_image(maps):
+def test_objects_are_named_in_the_pixels_of_the_image(maps):
     predicted = make_predicted(maps, KINDS, scale=2, mpp=0.25)
     gland, long, dot = list_objects(predicted)
     assert (gland.structure, gland.id, gland.class_name, gland.class_probability) == ("gland", 1, "", None)
@@ -178,9 +178,9 @@ def test_every_class_has_a_colour_of_its_own_up_to_eight():
     maps = {name: np.zeros((4, 4), np.int32) for name in ("gland", "nuclei")}
     kinds = {"gland": [], "nuclei": []}
     colours = exports.choose_colours(make_predicted(maps, kinds, classes=PUBLISHED_CLASSES))
-    told = [colour for (_, name), colour in colours.items() if name]
-    assert len(told) == len(set(told)) == 8  # Six of nuclei, two of glands
-    assert colours["nuclei", ""] not in told
+    named = [colour for (_, name), colour in colours.items() if name]
+    assert len(named) == len(set(named)) == 8  # Six of nuclei, two of glands
+    assert colours["nuclei", ""] not in named
 
 
 def test_tissue_is_a_grid_whose_shares_count_area():
@@ -262,3 +262,21 @@ def test_large_images_are_not_zoomed():
     picture, _ = draw(make_predicted(maps, {"nuclei": []}))
     assert picture.shape[1] == overlay.MAX_ZOOMED_PX + 1
     assert math.isclose(picture[0, 0, 0], 200)
+
+
+def test_the_overlay_tints_classes_of_pixels_but_not_background():
+    semantic_map = np.zeros((16, 32), np.uint8)
+    semantic_map[:, 16:] = 2
+    predicted = PredictedImage(
+        name="slide",
+        prediction=Prediction(semantic_maps={"lab": semantic_map}),
+        classes={"lab": ("background", "fat", "muscle")},
+        image_px=(16, 32),
+        seen_px=(16, 32),
+        mpp=0.25,
+    )
+    picture, colours = draw(predicted)
+    assert colours == {}
+    assert (picture[:16, :16] == 200).all()
+    mixed = 200 + overlay.TINT * (np.array(rgb(exports.class_colour(2))) - 200)
+    np.testing.assert_allclose(picture[8, 24], mixed, atol=0.5)

@@ -369,5 +369,5 @@ def test_an_image_that_takes_much_memory_is_told_beforehand(capsys, model, image
     code, _, err = predict(capsys, model, tmp_path / "out", [image], "--mpp", 0.5)
     assert code == 0, err
     # 19 classes of five decoders, 4 bytes each, for 80 x 60 pixels: far below a tenth of a gigabyte
-    told = "slide: 80 x 60 px at 0.5 microns per pixel; its maps alone take 0.0 GB of memory; where there is less"
-    assert [text.startswith(told) for text in caplog.messages] == [True]
+    wanted = "slide: 80 x 60 px at 0.5 microns per pixel; its maps alone take 0.0 GB of memory; where there is less"
+    assert [text.startswith(wanted) for text in caplog.messages] == [True]

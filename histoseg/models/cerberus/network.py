@@ -118,7 +118,7 @@ class Cerberus(Network):
             vars(decoder).update(forward=torch.compile(decoder.forward, dynamic=True))
 
     def interpret_parts(self) -> None:
-        """Back to plain calls: whole images come in many sizes, each of which would be compiled again."""
+        """Back to plain calls: whole images come in many sizes, and each would be compiled again."""
         vars(self).pop("encode", None)
         for decoder in self.decoders.values():
             vars(decoder).pop("forward", None)
@@ -140,7 +140,7 @@ class Decoder(nn.Module):
         self.head = nn.Sequential(conv_block((levels[-1], hidden), kernel=1), nn.Conv2d(hidden, num_classes, 1))
 
     def forward(self, features: list[Tensor]) -> Float[Tensor, "B C H W"]:
-        """Logits from the encoder's features, of which the smallest have as many channels as the ones before."""
+        """Logits from the encoder's features; the smallest must have as many channels as those before them."""
         x = features[-1]
         for stage, skip in zip(self.stages, features[-2::-1], strict=True):
             x = stage(nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False) + skip)

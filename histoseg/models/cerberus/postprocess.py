@@ -28,7 +28,7 @@ def separate(
     """The objects of one structure, with ids from 1 on, none missing, in the order of their first predicted pixels.
 
     Where grown objects overlap, the later one covers the earlier, as in the published code. Unlike there, objects near
-    the map's border grow as others do, and the id of an object of which nothing is left goes to the next one.
+    the map's border grow as others do, and the id of an object that vanishes goes to the next one.
 
     Args:
         probabilities: Those of background and inner; with contours, of background, inner and contour.
@@ -79,9 +79,9 @@ def _flood(inner: Float32[np.ndarray, "H W"], contour: Float32[np.ndarray, "H W"
 
 
 def _watershed(inner: Float32[np.ndarray, "H W"], markers: InstanceMap, pieces: InstanceMap) -> InstanceMap:
-    """What scikit-image's watershed of `-inner` gives within the pieces, each of which is connected.
+    """What scikit-image's watershed of `-inner` gives within the pieces, which are connected.
 
-    A piece with one marker is flooded from it, whatever the probabilities; the watershed runs over the others only,
+    A piece with one marker is flooded from it at any probabilities; the watershed runs over the others only,
     and pixels of one piece do not depend on those of another. But it takes markers' equal probabilities in an order
     that depends on all of them, so where that could change anything, it runs over everything.
     """

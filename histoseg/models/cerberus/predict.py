@@ -105,7 +105,7 @@ def probabilities(
 
 
 def _count_squares(last: Window, side_px: int) -> tuple[int, int]:
-    """Rows and columns of squares of tissue, of which the last may reach beyond the image."""
+    """Rows and columns of squares of tissue; the last may reach beyond the image."""
     return (last.top + last.height) // side_px, (last.left + last.width) // side_px
 
 
@@ -126,7 +126,7 @@ def _put_pixels(whole: Probabilities, found: Float32[np.ndarray, "B C H W"], see
 def _classify(network: Cerberus, features: list[Tensor], window: Window) -> Float32[np.ndarray, "B K I J"]:
     """Probabilities of tissue in the squares of the windows of a batch.
 
-    A margin that is no multiple of 16 shifts the squares by up to half a cell: 8 pixels for the published 152.
+    A margin that is not a multiple of 16 shifts the squares by up to half a cell: 8 pixels for the published 152.
     """
     first, rows, columns = (side // STRIDE_PX for side in (window.margin_px, window.height, window.width))
     cut = features[-1][:, :, first : first + rows, first : first + columns]

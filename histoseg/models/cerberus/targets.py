@@ -25,8 +25,8 @@ CONTOUR = 2  # The class of the pixels about an object's border.
 def instance_target(instance_map: InstanceMap, structure: str, contour: bool, mpp: float = MPP) -> Target:
     """Classes and weights of one patch of a structure, at `mpp` microns per pixel.
 
-    Pieces of an object need no ids of their own here (see `split_pieces`): an element is connected, so no piece erodes
-    differently for another's sake, and weights know pieces only.
+    Pieces of an object need no separate ids here (see `split_pieces`): an element is connected, so no piece erodes
+    differently because of another, and weights know pieces only.
 
     Raises:
         ValueError: If the structure is not made of objects.
@@ -128,7 +128,7 @@ def _note_distances(is_outside: np.ndarray, nearest: np.ndarray, second: np.ndar
 
 
 def split_pieces(instance_map: InstanceMap) -> InstanceMap:
-    """A map in which every connected piece has an id of its own, from 1 in the order of their first pixels.
+    """A map in which every connected piece has a separate id, from 1 in the order of their first pixels.
 
     A patch whose border was filled by reflection shows some objects twice. Pieces connect by edges, not by corners.
     """
