@@ -15,8 +15,9 @@ from typing import Any
 import yaml
 
 from histoseg.errors import ClusterError
-from histoseg.kube import rules
-from histoseg.kube.api import READ_S, Cluster, Object
+from histoseg.kube.api import READ_S, Cluster
+from histoseg.kube.dry_run import require_accepted
+from histoseg.kube.objects import Object
 from histoseg.kube.rayjob import COMMAND, JOB, RESULTS, images, manifest
 from histoseg.kube.refusals import RefusedError, UnreachableError
 from histoseg.kube.settings import Settings
@@ -25,7 +26,7 @@ from histoseg.kube.state import (
     SUBMITTER,
     describe,
     details,
-    find_hurdle,
+    find_pending_reason,
     has_succeeded,
     is_going,
     is_terminal,
@@ -74,9 +75,9 @@ def dry_run(job: Job, settings: Settings, command: str) -> str:
     """The RayJob that would be created, as YAML.
 
     Raises:
-        ClusterError: If it would be refused, or could never run.
+        ClusterError: If it could never run.
     """
-    text: str = yaml.safe_dump(_checked(job, settings, command), sort_keys=False, width=120)
+    text: str = yaml.safe_dump(manifest(job, settings, command), sort_keys=False, width=120)
     return text
 
 
@@ -97,7 +98,7 @@ def submit(
         ClusterError: If it cannot be created, or failed. What was finished lies in the store.
     """
     pace = pace or Pace()
-    made = _checked(job, settings, command)
+    made = manifest(job, settings, command)
     name, results = made["metadata"]["name"], made["metadata"]["annotations"][RESULTS]
     created = _ensure(cluster, made, show, pace)
     if created:
@@ -165,22 +166,13 @@ def _there(cluster: Cluster, name: str, remedy: str) -> Object:
     return found
 
 
-def _checked(job: Job, settings: Settings, command: str) -> dict[str, Any]:
-    """The manifest, if nothing speaks against it."""
-    made = manifest(job, settings, command)
-    faults = rules.faults([made])
-    if faults:
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise ClusterError(f"this job would be refused, or hang: {faults[0]}{more}")
-    return made
-
-
 def _ensure(cluster: Cluster, made: Mapping[str, Any], show: Show, pace: Pace) -> bool:
     """See that the job is there; whether it was created just now."""
     name = made["metadata"]["name"]
     for _ in range(3):  # Somebody else may submit the same at this moment
         found = cluster.rayjob(name)
         if found is None:
+            require_accepted(cluster, made)
             if cluster.create_rayjob(made):
                 return True
             continue
@@ -308,8 +300,8 @@ class _Follower:
         self._say("state", f"{self._name}: {describe(found)}")
         if not is_terminal(found):
             with self._tolerated("see what it waits for"):
-                hurdle = find_hurdle(self._cluster, found)
-                self._say("hurdle", f"{self._name}: {hurdle.text}" if hurdle else "", hurdle.kind if hurdle else "")
+                reason = find_pending_reason(self._cluster, found)
+                self._say("pending", f"{self._name}: {reason.text}" if reason else "", reason.kind if reason else "")
 
     def _pass_on_log(self) -> int:
         """Show the submitter's new lines until its log ends, looking at the job now and then; returns their number."""

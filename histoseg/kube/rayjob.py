@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from histoseg.errors import ClusterError
-from histoseg.kube.rules.manifest import is_gpu_for_kuberay
+from histoseg.kube.gpus import is_gpu_for_kuberay
 from histoseg.kube.settings import Settings
 from histoseg.runs.job import MAX_NAME_CHARS, NAME, Job, results_folder
 
