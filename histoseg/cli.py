@@ -269,9 +269,10 @@ def doctor(
     ] = None,
 ) -> None:
     """Check before anything is spent: this machine, a store, a dashboard, a cluster."""
-    from histoseg.doctor.run import Places, all_checks
+    from histoseg.doctor.all_checks import DoctorOptions, all_checks
 
-    places = Places(
+    elsewhere = bool(dashboard or cluster)
+    options = DoctorOptions(
         store=store,
         dashboard=dashboard,
         cluster=cluster,
@@ -279,9 +280,10 @@ def doctor(
         release=release,
         experiment=experiment,
         scale=scale,
+        machine=not elsewhere if machine is None else machine,
     )
     bad = 0
-    for check in all_checks(places, machine=not places.elsewhere if machine is None else machine):
+    for check in all_checks(options):
         advice = f" -> {check.advice}" if check.advice and not check.ok else ""
         print(f"{'ok ' if check.ok else 'NOT'}  {check.what}: {check.found}{advice}", flush=True)
         bad += not check.ok

@@ -219,7 +219,7 @@ def test_doctor_tries_the_store(tmp_path):
 
 
 def test_doctor_names_what_is_wrong_with_a_store(monkeypatch):
-    from histoseg.doctor.checks import store_checks
+    from histoseg.doctor.store import store_checks
 
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")

@@ -1,4 +1,4 @@
-"""Whether a cluster has what a release of the chart needs, and lets its user do what submitting takes."""
+"""Checks of a cluster: whether it has what a release of the chart needs, and its user may submit jobs."""
 
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -6,29 +6,24 @@ from dataclasses import dataclass, replace
 from importlib.metadata import requires
 from itertools import groupby
 
-from histoseg.doctor.checks import Check
-from histoseg.doctor.fit import gpu_check, quota_checks
+from histoseg.doctor.capacity import gpu_check, quota_checks
+from histoseg.doctor.check import Check
 from histoseg.errors import ClusterError
 from histoseg.kube.api import Cluster
-from histoseg.kube.rules import faults
-from histoseg.kube.rules.manifest import at
+from histoseg.kube.dry_run import require_accepted
+from histoseg.kube.refusals import ADMIN, INSTALL
 from histoseg.kube.settings import Crd, Settings, fullname
 from histoseg.machine import versions
 
-PATIENCE_S = 5.0  # Whoever waits for a check would rather know that a server is away.
+PATIENCE_S = 5.0  # A person waits for the answer
 RAY_CRDS = (Crd(name="rayclusters.ray.io", version="v1"), Crd(name="rayjobs.ray.io", version="v1"))
-# What installs a kind that is missing, by its group.
-INSTALLERS = {
-    "ray.io": "install the KubeRay operator, version 1.7 or later, with its CRDs",
-    "kueue.x-k8s.io": "install or upgrade Kueue, or leave kueue.queue empty in the chart's values",
-    "monitoring.coreos.com": "install the Prometheus operator, or set monitoring.enabled=false in the chart's values",
-}
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE")  # Where boto3 finds credentials
+TRIAL = "histoseg-doctor"  # The name of the job that the server checks, and never creates
 
 
 @dataclass(frozen=True, kw_only=True)
 class Right:
-    """What somebody may need to do: a verb on a resource (with its subresource), of a group or Kubernetes' core."""
+    """A verb on a resource (with its subresource), of a group or Kubernetes' core."""
 
     verb: str
     resource: str
@@ -40,29 +35,23 @@ class Right:
         return f"{self.resource}.{self.group}" if self.group else self.resource
 
 
+CREATE_JOB = Right(verb="create", resource="rayjobs", group="ray.io")
 SUBMITTING = (
-    *(Right(verb=verb, resource="rayjobs", group="ray.io") for verb in ("create", "get", "list", "delete")),
+    CREATE_JOB,
+    *(replace(CREATE_JOB, verb=verb) for verb in ("get", "list", "delete")),
     Right(verb="list", resource="pods"),
     Right(verb="get", resource="pods/log"),
     Right(verb="list", resource="events"),
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bucket:
-    """A release's store: its URL if it can be tried from here, else ""; and the line that says so."""
-
-    url: str
-    check: Check
-
-
 def cluster_checks(context: str, namespace: str, release: str) -> Generator[Check, None, Settings | None]:
-    """Every check of a release, as it is made; afterwards its settings, None if they could not be read.
+    """Every check of a release, as it is made; returns its settings, None if they could not be read.
 
     Args:
         context: Of the kubeconfig.
         namespace: Empty means the context's.
-        release: The chart's.
+        release: Of the chart.
     """
     try:
         cluster = replace(Cluster.connect(context, namespace), patience_s=PATIENCE_S)
@@ -76,7 +65,7 @@ def cluster_checks(context: str, namespace: str, release: str) -> Generator[Chec
 
 
 def release_checks(cluster: Cluster, release: str) -> Generator[Check, None, Settings | None]:
-    """The same for a cluster that is at hand."""
+    """The same for an open connection."""
     try:
         found = f"{cluster.server}, Kubernetes {cluster.version()}, namespace {cluster.namespace}"
         yield Check(what="API server", ok=True, found=found)
@@ -98,22 +87,21 @@ def release_checks(cluster: Cluster, release: str) -> Generator[Check, None, Set
     return settings
 
 
-def reachable_store(settings: Settings, environ: Mapping[str, str]) -> Bucket:
-    """Whether this machine can try a release's store: it needs keys of its own, and to know where it is."""
-    store, what = settings.store, "bucket"
+def reachable_store(settings: Settings, environ: Mapping[str, str]) -> tuple[str, Check]:
+    """A release's store, "" if this machine lacks credentials or an endpoint for it; and a line that says so."""
+    store = settings.store
     endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
     if not any(environ.get(name) for name in KEYS):
-        found = f"{store.url} not tried: no AWS_ACCESS_KEY_ID or AWS_PROFILE is set here; `helm test` tries it in a pod"
+        why = "no AWS_ACCESS_KEY_ID or AWS_PROFILE is set here; `helm test` tries it in a pod"
     elif store.endpoint and not endpoint:
-        found = f"{store.url} not tried: set AWS_ENDPOINT_URL to where this machine reaches {store.endpoint}"
+        why = f"set AWS_ENDPOINT_URL to where this machine reaches {store.endpoint}"
     else:
-        found = f"{store.url} at {endpoint or 'AWS'}"
-        return Bucket(url=store.url, check=Check(what=what, ok=True, found=found))
-    return Bucket(url="", check=Check(what=what, ok=True, found=found))
+        return store.url, Check(what="bucket", ok=True, found=f"{store.url} at {endpoint or 'AWS'}")
+    return "", Check(what="bucket", ok=True, found=f"{store.url} not tried: {why}")
 
 
 def _parts(cluster: Cluster, release: str, settings: Settings | None) -> dict[str, Callable[[], Iterator[Check]]]:
-    """What is checked one after the other; a failure in one does not end the others."""
+    """Checks that do not depend on each other; a failure in one does not end the others."""
     parts: dict[str, Callable[[], Iterator[Check]]] = {
         "CRDs": lambda: _crds(cluster, settings.crds if settings and settings.crds else RAY_CRDS),
         "rights": lambda: _rights(cluster, release),
@@ -122,7 +110,7 @@ def _parts(cluster: Cluster, release: str, settings: Settings | None) -> dict[st
         return parts
     return parts | {
         "versions": lambda: _versions(settings),
-        "template": lambda: _template(settings),
+        "job template": lambda: _template(cluster, settings),
         "secret": lambda: _secret(cluster, settings),
         "GPUs": lambda: _gpus(cluster, settings),
         "quotas": lambda: _quotas(cluster, settings),
@@ -131,12 +119,12 @@ def _parts(cluster: Cluster, release: str, settings: Settings | None) -> dict[st
 
 
 def _crds(cluster: Cluster, needed: tuple[Crd, ...]) -> Iterator[Check]:
-    """By discovery, which everybody may ask, rather than by reading CRDs, which researchers may not."""
+    """By discovery, which every user may do; researchers may not read CRDs."""
     for crd in needed:
         plural, _, group = crd.name.partition(".")
         served = plural in cluster.resources(group, crd.version)
         found = f"{crd.version} is {'served' if served else 'not served'}"
-        advice = INSTALLERS.get(group, f"install what brings {crd.name}")
+        advice = INSTALL.get(group, f"install the operator that brings {crd.name}")
         yield Check(what=crd.name, ok=served, found=found, advice=advice)
 
 
@@ -150,7 +138,7 @@ def _rights(cluster: Cluster, release: str) -> Iterator[Check]:
             what=f"may use {kind}",
             ok=not lacking,
             found=f"may not {', '.join(lacking)}" if lacking else ", ".join(right.verb for right in rights),
-            advice=f"ask who installed the chart to bind you to the Role {name}-researcher (access.researchers)",
+            advice=f"ask the person who installed the chart to add you to access.researchers (Role {name}-researcher)",
         )
 
 
@@ -177,30 +165,37 @@ def _versions(settings: Settings) -> Iterator[Check]:
 
 
 def _required_ray() -> str:
-    """The version of Ray that histoseg asks for, where it is not installed."""
+    """The version of Ray that histoseg requires, where Ray is not installed."""
     found = [re.match(r"ray\b[^;=]*==([\w.]+)", line) for line in requires("histoseg") or []]
     return next((match[1] for match in found if match), "unknown")
 
 
-def _template(settings: Settings) -> Iterator[Check]:
-    lines = faults([settings.template], template=True)
-    advice = "correct the chart's values and `helm upgrade` the release; KubeRay would refuse the job or let it hang"
-    yield Check(what="job template", ok=not lines, found="; ".join(lines) or "breaks no rule", advice=advice)
+def _template(cluster: Cluster, settings: Settings) -> Iterator[Check]:
+    """By a dry run of a job without a task."""
+    what = "job template"
+    if not _may(cluster, CREATE_JOB):
+        yield Check(what=what, ok=True, found="not checked: you may not create rayjobs")
+        return
+    metadata = {**settings.template["metadata"], "name": TRIAL}
+    spec = {**settings.template["spec"], "entrypoint": "true"}
+    has_pods = require_accepted(cluster, {**settings.template, "metadata": metadata, "spec": spec})
+    pods = "with its pods" if has_pods else "its pods were not checked: you may not create pods, as is usual"
+    yield Check(what=what, ok=True, found=f"the API server accepts it, {pods}")
 
 
 def _secret(cluster: Cluster, settings: Settings) -> Iterator[Check]:
     store = settings.store
     what = f"secret {store.existing_secret}"
     if not store.existing_secret:
-        yield Check(what="secret", ok=True, found="none: the pods' service account may use the store")
+        yield Check(what="secret", ok=True, found="not needed: the pods' service account may use the store")
         return
     if not _may(cluster, Right(verb="get", resource="secrets", name=store.existing_secret)):
-        found = "not checked: you may not read secrets, which is right; `helm test` uses it in a pod"
+        found = "not checked: you may not read secrets, as is usual; `helm test` uses it in a pod"
         yield Check(what=what, ok=True, found=found)
         return
     keys = cluster.secret_keys(store.existing_secret)
     lacking = {store.access_key_key, store.secret_key_key} - (keys or set())
-    found = "is not there" if keys is None else f"lacks {', '.join(sorted(lacking))}"
+    found = "does not exist" if keys is None else f"lacks {', '.join(sorted(lacking))}"
     advice = (
         f"kubectl create secret generic {store.existing_secret}, with {store.access_key_key}, {store.secret_key_key}"
     )
@@ -209,7 +204,7 @@ def _secret(cluster: Cluster, settings: Settings) -> Iterator[Check]:
 
 def _gpus(cluster: Cluster, settings: Settings) -> Iterator[Check]:
     if not cluster.may("list", "", "nodes"):
-        yield Check(what="GPUs", ok=True, found="not checked: you may not list nodes; ask who runs the cluster")
+        yield Check(what="GPUs", ok=True, found=f"not checked: you may not list nodes; {ADMIN}")
         return
     yield gpu_check(settings.template, cluster.nodes())
 
@@ -229,9 +224,11 @@ def _queue(cluster: Cluster, settings: Settings) -> Iterator[Check]:
         return
     versions_of = {crd.name: crd.version for crd in settings.crds}
     queue = cluster.local_queue(settings.queue, versions_of.get("localqueues.kueue.x-k8s.io", "v1beta2"))
-    conditions = at(queue, "status.conditions") or [] if queue else []
-    idle = [each for each in conditions if each.get("type") == "Active" and each.get("status") == "False"]
-    found = "is not there" if queue is None else idle[0].get("message", "is not active") if idle else "is there"
-    advice = f"create the LocalQueue in namespace {cluster.namespace}, or name another with kueue.queue"
-    advice = "ask who runs Kueue to correct its ClusterQueue" if idle else advice
-    yield Check(what=f"queue {settings.queue}", ok=queue is not None and not idle, found=found, advice=advice)
+    what = f"queue {settings.queue}"
+    if queue is None:
+        advice = f"create the LocalQueue in namespace {cluster.namespace}, or name another with kueue.queue"
+        yield Check(what=what, ok=False, found="does not exist", advice=advice)
+        return
+    inactive = [each for each in queue.conditions if (each.type, each.status) == ("Active", "False")]
+    found = inactive[0].message or "is not active" if inactive else "is active"
+    yield Check(what=what, ok=not inactive, found=found, advice=f"{ADMIN} to correct Kueue's ClusterQueue")

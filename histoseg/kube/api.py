@@ -1,37 +1,27 @@
-"""What is asked of a Kubernetes API server: the only module that imports its client.
+"""Requests to a Kubernetes API server: the only module that imports its client's APIs.
 
-Objects come back as the server sent them, as mappings. Each request has a time limit; a server that is busy or away is
-asked again for a minute; whatever else goes wrong is one line.
+Each request has a time limit; a server that is busy or away is asked again for a minute; any other failure is an error
+of one line.
 """
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from histoseg.errors import ClusterError
-from histoseg.kube.kubeconfig import fault, find_context, keep_token_clean, kubeconfig_paths, overheard, quotable
-from histoseg.kube.refusals import (
-    Answer,
-    RefusedError,
-    Request,
-    UnreachableError,
-    one_line,
-    refusal,
-    remedy,
-    unsendable,
-)
+from histoseg.kube.kubeconfig import capture_log, find_context, kubeconfig_paths, quotable, strip_token, unusable
+from histoseg.kube.objects import Event, Model, Node, Object, Queued, ResourceQuota, read
+from histoseg.kube.refusals import ApiRequest, ErrorAnswer, refusal
+from histoseg.kube.transport import ask, foreign, lines, parse
 
 CONNECT_S, READ_S = 10.0, 30.0
 PATIENCE_S = 60.0  # How long a busy or absent server is asked again
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 RAY, RAY_VERSION = "ray.io", "v1"
-KUEUE_VERSION = "v1beta2"  # what Kueue 0.19 stores
-MAX_LINE_BYTES = 1 << 20
-
-Object = Mapping[str, Any]
+KUEUE, KUEUE_VERSION = "kueue.x-k8s.io", "v1beta2"  # The version that Kueue 0.19 stores
+DRY_RUN = {"dry_run": "All"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +29,8 @@ class Cluster:
     """A namespace of a cluster, as a context of the kubeconfig names it.
 
     Attributes:
-        client: Of the `kubernetes` package.
-        role: The Role whose holders may do all that is asked here; named when a right is missing.
+        client: The ApiClient of the `kubernetes` package.
+        role: The Role that grants all rights needed here; named when one is missing.
         plugin: The command by which the kubeconfig logs in; empty if it has none.
         sleep: Waits between two attempts.
     """
@@ -55,12 +45,12 @@ class Cluster:
 
     @classmethod
     def connect(cls, context: str, namespace: str = "", role: str = "histoseg-researcher") -> "Cluster":
-        """A cluster as kubectl would reach it; nothing is sent yet.
+        """The cluster that kubectl would reach; nothing is sent yet.
 
         Args:
             context: Of the kubeconfig, which KUBECONFIG names as for kubectl.
             namespace: Empty means the context's, or else "default".
-            role: What to name when a right is missing.
+            role: The Role to name when a right is missing.
 
         Raises:
             ClusterError: If there is no such context, or no kubeconfig.
@@ -72,25 +62,25 @@ class Cluster:
         paths = kubeconfig_paths()
         found = find_context(paths, context)
         configuration = client.Configuration()
-        configuration.retries = False  # urllib3's own would wait as long as a server likes, and go after redirects
+        configuration.retries = False  # urllib3's own would wait as long as a server likes, and follow redirects
         try:
             load: Callable[..., None] = config.load_kube_config
-            with overheard() as said:
+            with capture_log() as said:
                 load(paths, context=context, client_configuration=configuration)
-            keep_token_clean(configuration)
-            made = client.ApiClient(configuration)
-        except Exception as error:  # Whatever the client makes of a file that people and tools write
+            strip_token(configuration)
+            api_client = client.ApiClient(configuration)
+        except Exception as error:  # The client raises errors of many types for a malformed kubeconfig
             raise ClusterError(
-                f"{paths}: context {context!r} cannot be used: {fault(error)}; correct it, or log in again"
+                f"{paths}: context {context!r} cannot be used: {unusable(error)}; correct it, or log in again"
             ) from None
         if found.plugin and not (configuration.api_key or configuration.cert_file):
             raise ClusterError(
-                f"{paths}: {found.plugin!r}, which logs context {context!r} in, gives no credentials "
+                f"{paths}: the login command {found.plugin!r} of context {context!r} gives no credentials "
                 f"({quotable(' '.join(said))}); install it or log in with it, then try `kubectl --context {context} "
                 f"get pods`"
             )
         namespace = namespace or found.namespace or "default"
-        return cls(client=made, context=context, namespace=namespace, role=role, plugin=found.plugin)
+        return cls(client=api_client, context=context, namespace=namespace, role=role, plugin=found.plugin)
 
     def close(self) -> None:
         """End all connections."""
@@ -98,7 +88,7 @@ class Cluster:
 
     @property
     def server(self) -> str:
-        """The API server's URL, without what may be secret in one."""
+        """The API server's URL, without a user name and password."""
         parts = urlsplit(self.client.configuration.host)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
@@ -107,18 +97,18 @@ class Cluster:
         request = self._request("get", "version", namespace="")
         found = self._json(request, self._version().get_code)
         if "gitVersion" not in found:
-            raise _foreign(request, json.dumps(found))
+            raise foreign(request, json.dumps(found))
         return str(found["gitVersion"])
 
     def resources(self, group: str, version: str) -> set[str]:
-        """Plurals (and plural/subresource) that the server has of a group; empty if it does not know the group."""
+        """Plurals (and plural/subresource) of a group; empty if the server does not have the group."""
         api = self._custom().get_api_resources if group else self._core().get_api_resources
         request = self._request("list", "resources", group=group, version=version, namespace="")
         found = self._find(request, api, *([group, version] if group else []))
         return {resource["name"] for resource in found["resources"]} if found else set()
 
     def may(self, verb: str, group: str, resource: str, subresource: str = "", name: str = "") -> bool:
-        """Whether whom the context stands for may do this in the namespace."""
+        """Whether the current user may do this in the namespace."""
         asked = {"namespace": self.namespace, "verb": verb, "group": group, "resource": resource}
         asked |= {key: text for key, text in {"subresource": subresource, "name": name}.items() if text}
         request = self._request("create", "selfsubjectaccessreviews", group="authorization.k8s.io", namespace="")
@@ -132,56 +122,72 @@ class Cluster:
         return bool(answer["status"]["allowed"])
 
     def config_map(self, name: str) -> Object | None:
-        """A ConfigMap's data, None if it is not there."""
+        """A ConfigMap's data; None if there is no such ConfigMap."""
         request = self._request("get", "configmaps", name=name)
         found = self._find(request, self._core().read_namespaced_config_map, name, self.namespace)
         return None if found is None else found.get("data") or {}
 
     def secret_keys(self, name: str) -> set[str] | None:
-        """The names of a Secret's keys, None if it is not there; its values are not kept."""
+        """The names of a Secret's keys, without their values; None if there is no such Secret."""
         request = self._request("get", "secrets", name=name)
         found = self._find(request, self._core().read_namespaced_secret, name, self.namespace)
         return None if found is None else set(found.get("data") or {})
 
-    def local_queue(self, name: str, version: str = KUEUE_VERSION) -> Object | None:
-        """A LocalQueue of Kueue, None if it is not there."""
-        return self._custom_object("kueue.x-k8s.io", version, "localqueues", name)
+    def local_queue(self, name: str, version: str = KUEUE_VERSION) -> Queued | None:
+        """A LocalQueue of Kueue; None if there is no such queue."""
+        found = self._custom_object(KUEUE, version, "localqueues", name)
+        return None if found is None else read(Queued, found, f"LocalQueue {name}")
 
-    def workloads(self, uid: str) -> list[Object]:
-        """What Kueue keeps about the job of this uid; empty without Kueue."""
-        request = self._request("list", "workloads", group="kueue.x-k8s.io", version=KUEUE_VERSION)
-        path = ("kueue.x-k8s.io", KUEUE_VERSION, self.namespace, "workloads")
-        api = self._custom().list_namespaced_custom_object
-        found = self._find(request, api, *path, label_selector=f"kueue.x-k8s.io/job-uid={uid}")
-        return _items(found or {})
+    def workloads(self, uid: str) -> list[Queued]:
+        """The Workloads of Kueue for the job with this uid; empty without Kueue."""
+        request = self._request("list", "workloads", group=KUEUE, version=KUEUE_VERSION)
+        api, where = self._custom().list_namespaced_custom_object, (KUEUE, KUEUE_VERSION, self.namespace, "workloads")
+        found = self._find(request, api, *where, label_selector=f"{KUEUE}/job-uid={uid}")
+        return _read_items(Queued, found or {}, request)
 
     def rayjob(self, name: str) -> Object | None:
-        """A RayJob, None if it is not there."""
+        """A RayJob; None if there is no such RayJob."""
         return self._custom_object(RAY, RAY_VERSION, "rayjobs", name)
 
     def rayjobs(self, selector: str = "") -> list[Object]:
-        """The namespace's RayJobs that carry these labels."""
+        """The namespace's RayJobs with these labels."""
         request = self._request("list", "rayjobs", group=RAY, version=RAY_VERSION)
         api = self._custom().list_namespaced_custom_object
         return _items(self._json(request, api, *self._rayjobs_path(), label_selector=selector))
 
     def create_rayjob(self, manifest: Object) -> bool:
-        """Create a RayJob; False if there is one of its name already.
+        """Create a RayJob; False if one of its name exists already.
 
-        A server whose CRD is too old for one of its fields refuses it, instead of leaving that field out.
+        A server whose CRD is too old for one of its fields refuses it, instead of dropping that field.
         """
-        request = self._request("create", "rayjobs", group=RAY, version=RAY_VERSION, name=manifest["metadata"]["name"])
-        api = self._custom().create_namespaced_custom_object
-        answer = self._answer(request, api, *self._rayjobs_path(), dict(manifest), field_validation="Strict")
-        if isinstance(answer, Answer) and not answer.already_exists:
+        return self._create_rayjob(manifest, {})
+
+    def try_rayjob(self, manifest: Object) -> None:
+        """Have the server check a RayJob as for its creation (schema, admission, quota), and create nothing.
+
+        Raises:
+            RefusedError: If the server would refuse it.
+        """
+        self._create_rayjob(manifest, DRY_RUN)
+
+    def try_pod(self, manifest: Object) -> bool:
+        """The same for a pod; False if the user may not create pods, so that nothing was checked.
+
+        Raises:
+            RefusedError: If the server would refuse it.
+        """
+        request = self._request("create", "pods", name=manifest["metadata"]["generateName"])
+        api = self._core().create_namespaced_pod
+        answer = self._answer(request, api, self.namespace, dict(manifest), field_validation="Strict", **DRY_RUN)
+        if isinstance(answer, ErrorAnswer) and not answer.lacks_right:
             raise refusal(request, answer)
-        return not isinstance(answer, Answer)
+        return not isinstance(answer, ErrorAnswer)
 
     def delete_rayjob(self, name: str, uid: str) -> bool:
-        """Delete a RayJob and wait for nothing; False if it was not there.
+        """Delete a RayJob and wait for nothing; False if it did not exist.
 
         It stays, marked, until its cluster and pods are gone: a new one of the same name must not find the old one's.
-        One of the same name with another uid is spared.
+        One of the same name with another uid is not deleted.
         """
         request = self._request("delete", "rayjobs", group=RAY, version=RAY_VERSION, name=name)
         api = self._custom().delete_namespaced_custom_object
@@ -189,42 +195,51 @@ class Cluster:
         return self._find(request, api, *self._rayjobs_path(), name, body=body) is not None
 
     def pods(self, selector: str) -> list[Object]:
-        """The namespace's pods that carry these labels."""
+        """The namespace's pods with these labels."""
         request = self._request("list", "pods")
-        api = self._core().list_namespaced_pod
-        return _items(self._json(request, api, self.namespace, label_selector=selector))
+        return _items(self._json(request, self._core().list_namespaced_pod, self.namespace, label_selector=selector))
 
-    def events(self, name: str) -> list[Object]:
-        """What was noted about the objects of this name, of whatever kind, oldest first."""
+    def events(self, name: str) -> list[Event]:
+        """The events about objects of this name, of any kind, oldest first."""
         request = self._request("list", "events")
-        api = self._core().list_namespaced_event
-        found = _items(self._json(request, api, self.namespace, field_selector=f"involvedObject.name={name}"))
-        return sorted(found, key=noted_at)
+        api, selector = self._core().list_namespaced_event, f"involvedObject.name={name}"
+        found = self._json(request, api, self.namespace, field_selector=selector)
+        return sorted(_read_items(Event, found, request), key=lambda event: event.last_seen)
 
-    def quotas(self) -> list[Object]:
+    def quotas(self) -> list[ResourceQuota]:
         """The namespace's ResourceQuotas."""
         request = self._request("list", "resourcequotas")
-        return _items(self._json(request, self._core().list_namespaced_resource_quota, self.namespace))
+        found = self._json(request, self._core().list_namespaced_resource_quota, self.namespace)
+        return _read_items(ResourceQuota, found, request)
 
-    def nodes(self) -> list[Object]:
-        """The cluster's nodes; not everybody may see them."""
-        return _items(self._json(self._request("list", "nodes", namespace=""), self._core().list_node))
+    def nodes(self) -> list[Node]:
+        """The cluster's nodes; listing them needs a right for the whole cluster."""
+        request = self._request("list", "nodes", namespace="")
+        return _read_items(Node, self._json(request, self._core().list_node), request)
 
     def log(self, pod: str, container: str, seconds: int = 0, silence_s: float = READ_S) -> Iterator[str]:
         """A container's log as it is written, line by line, each after its time and a space.
 
-        It begins that many seconds ago (0: at the container's start), and ends with the container, or whenever the
-        connection does or nothing has come for `silence_s`.
+        It begins that many seconds ago (0: at the container's start). It ends with the container or the connection, or
+        when nothing has come for `silence_s`.
         """
         request = self._request("get", "pods/log", name=pod)
         back = {"since_seconds": seconds} if seconds else {}
         api, time_limit = self._core().read_namespaced_pod_log, (CONNECT_S, silence_s)
         options = {"container": container, "follow": True, "timestamps": True, "_request_timeout": time_limit, **back}
         response = self._ask(request, lambda: _send(api, pod, self.namespace, **options))
-        if not isinstance(response, Answer):
-            yield from _lines(response)
+        if not isinstance(response, ErrorAnswer):
+            yield from lines(response)
         elif response.status not in (400, 404):  # 400: the container has not begun; 404: the pod is gone
             raise refusal(request, response)
+
+    def _create_rayjob(self, manifest: Object, options: dict[str, str]) -> bool:
+        request = self._request("create", "rayjobs", group=RAY, version=RAY_VERSION, name=manifest["metadata"]["name"])
+        api, path = self._custom().create_namespaced_custom_object, self._rayjobs_path()
+        answer = self._answer(request, api, *path, dict(manifest), field_validation="Strict", **options)
+        if isinstance(answer, ErrorAnswer) and not answer.already_exists:
+            raise refusal(request, answer)
+        return not isinstance(answer, ErrorAnswer)
 
     def _custom_object(self, group: str, version: str, plural: str, name: str) -> Object | None:
         request = self._request("get", plural, group=group, version=version, name=name)
@@ -234,56 +249,36 @@ class Cluster:
     def _rayjobs_path(self) -> tuple[str, str, str, str]:
         return RAY, RAY_VERSION, self.namespace, "rayjobs"
 
-    def _request(self, verb: str, resource: str, **more: str) -> Request:
+    def _request(self, verb: str, resource: str, **more: str) -> ApiRequest:
         place = {"namespace": self.namespace, "context": self.context, "server": self.server}
         place |= {"role": self.role, "plugin": self.plugin}
-        return Request(verb=verb, resource=resource, **{**place, **more})
+        return ApiRequest(verb=verb, resource=resource, **{**place, **more})
 
-    def _find(self, request: Request, api: Callable[..., Any], *path: Any, **options: Any) -> Any | None:
-        """An answer's JSON, None if the object is not there (nor, of what is no object, the kind)."""
+    def _find(self, request: ApiRequest, api: Callable[..., Any], *path: object, **options: object) -> Object | None:
+        """An answer's JSON; None if the object does not exist or, for a list, its kind does not."""
         answer = self._answer(request, api, *path, **options)
-        if not isinstance(answer, Answer):
+        if not isinstance(answer, ErrorAnswer):
             return answer
         if answer.status == 404 and not (answer.kind_is_unknown and request.name):
             return None
         raise refusal(request, answer)
 
-    def _json(self, request: Request, api: Callable[..., Any], *path: Any, **options: Any) -> Any:
+    def _json(self, request: ApiRequest, api: Callable[..., Any], *path: object, **options: object) -> Object:
         """An answer's JSON."""
         answer = self._answer(request, api, *path, **options)
-        if isinstance(answer, Answer):
+        if isinstance(answer, ErrorAnswer):
             raise refusal(request, answer)
         return answer
 
-    def _answer(self, request: Request, api: Callable[..., Any], *path: Any, **options: Any) -> Any:
-        """An answer's JSON, or what the server answered instead."""
+    def _answer(
+        self, request: ApiRequest, api: Callable[..., Any], *path: object, **options: object
+    ) -> Object | ErrorAnswer:
+        """An answer's JSON, or the answer itself if it is an error."""
         body = self._ask(request, lambda: _send(api, *path, **options).data)
-        return body if isinstance(body, Answer) else _parsed(request, body)
+        return body if isinstance(body, ErrorAnswer) else parse(request, body)
 
-    def _ask(self, request: Request, send: Callable[[], Any]) -> Any:
-        """What `send` brings, or what the server answered instead; one that is busy or away is asked again."""
-        from kubernetes.client.exceptions import ApiException
-        from urllib3.exceptions import HTTPError
-
-        begin, pause_s = time.monotonic(), FIRST_PAUSE_S
-        while True:
-            asked_s = 0.0
-            try:
-                return send()
-            except ApiException as error:
-                answer = Answer.read(error.status or 0, error.body or "", str(error.reason or ""))
-                if not answer.may_pass:
-                    return answer
-                asked_s, cause = _retry_after_s(error.headers), _cause(request, answer)
-            except HTTPError as error:
-                cause = _cause(request, Answer.read(0, "", str(error)))
-            except ValueError as error:  # Its text may be the token
-                raise RefusedError(unsendable(request, type(error).__name__), 0) from None
-            left_s = self.patience_s - (time.monotonic() - begin)
-            if left_s <= 0 or asked_s > left_s:
-                raise UnreachableError(f"cannot {request.what}: {request.server} {cause}", asked_s)
-            self.sleep(min(max(asked_s, pause_s), left_s))
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+    def _ask(self, request: ApiRequest, send: Callable[[], Any]) -> Any:
+        return ask(request, send, self.patience_s, self.sleep)
 
     def _core(self) -> Any:
         from kubernetes.client import CoreV1Api
@@ -301,71 +296,14 @@ class Cluster:
         return VersionApi(self.client)
 
 
-def noted_at(event: Object) -> str:
-    """When an event was last seen, as Kubernetes writes times: they sort as text."""
-    series = event.get("series") or {}
-    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
-    return next((str(found) for found in times if found), "")
-
-
 def _items(found: Object) -> list[Object]:
     return list(found.get("items") or [])
 
 
-def _send(api: Callable[..., Any], *path: Any, **options: Any) -> Any:
+def _read_items(model: type[Model], found: Object, request: ApiRequest) -> list[Model]:
+    return [read(model, item, f"answer to {request.what}") for item in _items(found)]
+
+
+def _send(api: Callable[..., Any], *path: object, **options: object) -> Any:
     """A successful response, whose body is still to be read."""
     return api(*path, **{"_request_timeout": (CONNECT_S, READ_S), **options}, _preload_content=False)
-
-
-def _parsed(request: Request, body: bytes) -> Object:
-    """The object in an answer's body.
-
-    Raises:
-        RefusedError: If there is none, as when somebody else answers for the server.
-    """
-    try:
-        found = json.loads(body)
-    except ValueError:
-        found = None
-    if not isinstance(found, Mapping):
-        raise _foreign(request, body.decode(errors="replace"))
-    return found
-
-
-def _foreign(request: Request, said: str) -> RefusedError:
-    """The error of an answer that comes from something else."""
-    return RefusedError(
-        f"cannot {request.what}: what {request.server} sends is no API server's answer ({one_line(said)}); log in "
-        f"again, and see that context {request.context!r} names the API server itself",
-        200,
-    )
-
-
-def _cause(request: Request, answer: Answer) -> str:
-    """Why there is no answer of use, and what to do."""
-    said = f"answers {answer.status} ({answer.message})" if answer.status else f"does not answer ({answer.message})"
-    return f"{said}; {remedy(request, answer)}"
-
-
-def _retry_after_s(headers: Any) -> float:
-    """How long a busy server asks to wait; 0 if it does not say so in seconds."""
-    text = str((headers or {}).get("Retry-After", ""))
-    return float(text) if text.isdigit() else 0.0
-
-
-def _lines(response: Any) -> Iterator[str]:
-    """Whole lines as they arrive; a broken connection ends them, and then the last, unfinished one is left out."""
-    from urllib3.exceptions import HTTPError
-
-    rest = b""
-    try:
-        for chunk in response.stream(1 << 16, decode_content=True):
-            *whole, rest = (rest + chunk).split(b"\n")
-            yield from (line.decode(errors="replace") for line in whole)
-            rest = rest[-MAX_LINE_BYTES:]
-        if rest:
-            yield rest.decode(errors="replace")
-    except HTTPError:
-        return
-    finally:
-        response.close()

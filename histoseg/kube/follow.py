@@ -7,7 +7,7 @@ from histoseg.errors import ClusterError
 from histoseg.kube.api import Cluster
 from histoseg.kube.log import PodLog
 from histoseg.kube.refusals import UnreachableError
-from histoseg.kube.state import ATTEMPT, SUBMITTER, describe, find_hurdle, has_succeeded, is_going, is_terminal
+from histoseg.kube.state import ATTEMPT, SUBMITTER, describe, find_pending_reason, has_succeeded, is_going, is_terminal
 from histoseg.runs.follow import JobState, Notices, OutageError
 
 
@@ -34,8 +34,8 @@ class FollowedRayJob:
         state = JobState(text=describe(found), is_over=is_terminal(found), has_succeeded=has_succeeded(found))
         if not state.is_over:
             with notices.tolerating("see what it waits for"):
-                if hurdle := find_hurdle(self._impatient, found):
-                    return replace(state, pending=hurdle.text, pending_kind=hurdle.kind)
+                if reason := find_pending_reason(self._impatient, found):
+                    return replace(state, pending=reason.text, pending_kind=reason.kind)
         return state
 
     def new_lines(self, state: JobState) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """The jobs of a namespace: their state, where their results lie, and how to cancel them."""
 
 from histoseg.errors import ClusterError
-from histoseg.kube.api import Cluster, Object
+from histoseg.kube.api import Cluster
+from histoseg.kube.objects import Object
 from histoseg.kube.rayjob import JOB, RESULTS
 from histoseg.kube.state import details, is_going, results_url, table
 

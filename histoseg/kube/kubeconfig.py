@@ -1,26 +1,28 @@
-"""What a kubeconfig says of its contexts, and how the client is kept from telling its secrets.
+"""Contexts of a kubeconfig, and how the client is kept from showing its secrets.
 
-Its servers and credentials are left to the client.
+Servers and credentials are read by the client itself.
 """
 
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
 from histoseg.errors import ClusterError
+from histoseg.kube.objects import at, read
 from histoseg.kube.refusals import one_line
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """A context.
+    """A context of the kubeconfig.
 
     Attributes:
         namespace: Empty if it names none.
@@ -29,6 +31,28 @@ class Context:
 
     namespace: str
     plugin: str
+
+
+class ContextEntry(BaseModel):
+    """An entry of a file's `contexts`."""
+
+    name: str
+    namespace: str = at("context.namespace", "")
+    user: str = at("context.user", "")
+
+
+class UserEntry(BaseModel):
+    """An entry of a file's `users`."""
+
+    name: str
+    plugin: str = at("user.exec.command", "")
+
+
+class KubeconfigFile(BaseModel):
+    """The parts of a file that are read here."""
+
+    contexts: tuple[ContextEntry, ...] = ()
+    users: tuple[UserEntry, ...] = ()
 
 
 def kubeconfig_paths() -> str:
@@ -40,55 +64,53 @@ def find_context(paths: str, name: str) -> Context:
     """A context of these files; of equal names the first counts, as for kubectl.
 
     Raises:
-        ClusterError: If there is none of this name, or no kubeconfig.
+        ClusterError: If there is no context of this name, or no kubeconfig.
     """
     files = [file.expanduser() for file in map(Path, paths.split(os.pathsep)) if file.expanduser().is_file()]
     if not files:
         raise ClusterError(
-            f"no kubeconfig at {paths}; set KUBECONFIG to one, or let the tool of whoever runs the cluster write it"
+            f"no kubeconfig at {paths}; set KUBECONFIG to one, or have your cloud's or cluster's login tool write it"
         )
-    contexts: dict[str, Mapping[str, Any]] = {}
+    contexts: dict[str, ContextEntry] = {}
     plugins: dict[str, str] = {}
     for file in files:
-        of_contexts, of_users = _read(file)
-        contexts = {**of_contexts, **contexts}
-        plugins = {**of_users, **plugins}
+        parsed = _parse(file)
+        contexts = {**{entry.name: entry for entry in parsed.contexts}, **contexts}
+        plugins = {**{entry.name: entry.plugin for entry in parsed.users}, **plugins}
     if name not in contexts:
         there = ", ".join(sorted(contexts)) or "none"
         raise ClusterError(f"no context {name!r} in {paths}; there are: {there}; choose one with CLUSTER=")
-    found = contexts[name]
-    return Context(namespace=str(found.get("namespace") or ""), plugin=plugins.get(str(found.get("user")), ""))
+    return Context(namespace=contexts[name].namespace, plugin=plugins.get(contexts[name].user, ""))
 
 
-def _read(file: Path) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
-    """A file's contexts, and its users with the command that logs each in."""
+def _parse(file: Path) -> KubeconfigFile:
+    remedy = "correct it, or set KUBECONFIG"
     try:
-        with file.open("rb") as stream:  # Of a stream, YAML's errors quote nothing; of a text, they might a token
+        with file.open("rb") as stream:  # YAML's errors quote a text, but not a stream; they might quote a token
             parsed = yaml.safe_load(stream) or {}
-        contexts: dict[str, Mapping[str, Any]]
-        contexts = {str(entry["name"]): dict(entry.get("context") or {}) for entry in parsed.get("contexts") or []}
-        users = {str(entry["name"]): entry.get("user") or {} for entry in parsed.get("users") or []}
-        return contexts, {name: str((user.get("exec") or {}).get("command") or "") for name, user in users.items()}
-    except (yaml.YAMLError, OSError, KeyError, AttributeError, TypeError, ValueError) as error:
-        said = one_line(str(error))
-        raise ClusterError(f"{file} is no kubeconfig: {said}; correct it, or set KUBECONFIG") from None
+    except (yaml.YAMLError, OSError, ValueError) as error:
+        raise ClusterError(f"{file} is not a valid kubeconfig: {one_line(str(error))}; {remedy}") from None
+    try:
+        return read(KubeconfigFile, parsed, f"{file} is not a valid kubeconfig")
+    except ClusterError as error:
+        raise ClusterError(f"{error}; {remedy}") from None
 
 
-def keep_token_clean(configuration: Any) -> None:
-    """See that the token goes without the end of the line that its file may have, also when the client renews it."""
-    renew = configuration.refresh_api_key_hook  # Only what has a token has this
+def strip_token(configuration: Any) -> None:
+    """Remove the line end that a token's file may have from the token, also when the client renews it."""
+    renew = configuration.refresh_api_key_hook  # Only a configuration with a token has it
 
-    def renew_clean(now: Any) -> None:
+    def renew_stripped(now: Any) -> None:
         renew(now)
         now.api_key = {key: text.strip() for key, text in now.api_key.items()}
-        now.refresh_api_key_hook = renew_clean  # `renew` has put itself in its place
+        now.refresh_api_key_hook = renew_stripped  # `renew` has put itself in its place
 
-    configuration.refresh_api_key_hook = renew and renew_clean
+    configuration.refresh_api_key_hook = renew and renew_stripped
 
 
 @contextmanager
-def overheard() -> Iterator[list[str]]:
-    """What the client writes to the root logger meanwhile, instead of raising it; it goes nowhere else."""
+def capture_log() -> Iterator[list[str]]:
+    """Messages that the client logs meanwhile where it should raise an error; they are not logged anywhere else."""
     said: list[str] = []
 
     def listen(record: logging.LogRecord) -> bool:
@@ -103,8 +125,8 @@ def overheard() -> Iterator[list[str]]:
         root.removeFilter(listen)
 
 
-def fault(error: Exception) -> str:
-    """What is wrong with a kubeconfig, by what the client raised."""
+def unusable(error: Exception) -> str:
+    """What is wrong with a kubeconfig, by the error that the client raised."""
     said = quotable(str(error)) or type(error).__name__
     if isinstance(error, ImportError):
         return f"its proxy needs another package ({said}): pip install pysocks"
@@ -112,5 +134,5 @@ def fault(error: Exception) -> str:
 
 
 def quotable(text: str) -> str:
-    """The client's words on one line, without the parts of the file that they quote: those may hold a token."""
+    """The client's message on one line, without the parts of the file that it quotes: they may hold a token."""
     return one_line(re.sub(r"{.*}", "{…}", text, flags=re.DOTALL))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from histoseg.errors import ClusterError
-from histoseg.kube.rules.manifest import is_gpu_for_kuberay
+from histoseg.kube.gpus import is_gpu_for_kuberay
 from histoseg.kube.settings import Settings
 from histoseg.runs.job import entrypoint, job_name
 from histoseg.runs.request import Request

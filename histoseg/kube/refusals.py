@@ -3,19 +3,35 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from histoseg.errors import ClusterError
+from histoseg.kube.objects import KubeModel, read
 
 MAX_QUOTED_CHARS = 300  # Admission webhooks answer with pages of text.
 BUSY = (429, 500, 502, 503, 504)
-# OpenSSL's words for a certificate or key that either side does not take; a connection that breaks has others
+ADMIN = "ask your cluster administrator"
+# OpenSSL's words for a certificate or key that either side does not accept; a connection that breaks has others
 BAD_CERTIFICATE = re.compile(r"certificate|unknown ca|PEM|X509|private key", re.IGNORECASE)
+MISSING_RIGHT = re.compile(r'User "[^"]*" cannot ')  # How RBAC begins; all other refusals with 403 are admission's
+# What installs a kind that the server does not have, by its group
+INSTALL = {
+    "ray.io": "install the KubeRay operator, version 1.7 or later, with its CRDs",
+    "kueue.x-k8s.io": "install or upgrade Kueue, or leave kueue.queue empty in the chart's values",
+    "monitoring.coreos.com": "install the Prometheus operator, or set monitoring.enabled=false in the chart's values",
+}
+# Why admission refuses an object, by a pattern of its message, and what to do
+ADMISSION = {
+    r"exceeded quota": "wait until other jobs have ended, or ask for a larger quota",
+    r"violates PodSecurity": "`helm upgrade` the release with an unchanged chart, whose pods pass Pod Security",
+    r"serviceaccount \S+ not found": "`helm upgrade` the release, which creates this account",
+    r"no PriorityClass with name": "create this PriorityClass, or correct priorityClass and workerGroups in the values",
+    r"being terminated": "the namespace is being deleted: name another one with NAMESPACE=",
+}
 
 
 class RefusedError(ClusterError):
-    """The API server answered, and the answer is no."""
+    """The API server answered with a refusal."""
 
     def __init__(self, text: str, status: int) -> None:
         super().__init__(text)
@@ -23,7 +39,7 @@ class RefusedError(ClusterError):
 
 
 class UnreachableError(ClusterError):
-    """The API server did not answer, or only with errors of its own, however often it was asked."""
+    """The API server did not answer, or only with errors of its own, in several attempts."""
 
     def __init__(self, text: str, retry_after_s: float = 0.0) -> None:
         super().__init__(text)
@@ -31,14 +47,14 @@ class UnreachableError(ClusterError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """What was asked of the API server.
+class ApiRequest:
+    """A request to the API server.
 
     Attributes:
         verb: As RBAC names it: get, list, create, delete.
         resource: The plural, with its subresource: rayjobs, pods/log.
         group: "" for Kubernetes' core.
-        name: Of the object; empty when many are asked for.
+        name: Of the object; empty for a list.
         namespace: Empty if the resource has none.
         context: Of the kubeconfig.
         server: The API server's URL.
@@ -70,85 +86,117 @@ class Request:
         return f"{self.resource}.{self.group}" if self.group else self.resource
 
 
+class Cause(KubeModel):
+    """A field that the server refuses, and why."""
+
+    field: str = ""
+    message: str = ""
+
+
+class Details(KubeModel):
+    """The object that an error is about."""
+
+    name: str = ""
+    kind: str = ""
+    causes: tuple[Cause, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """An answer that is not a success: its HTTP status, 0 if none came, and what its Status object said, if any."""
+class ErrorAnswer:
+    """An error answer: its HTTP status, 0 if none came, and the content of its Status object, if it has one."""
 
     status: int
     message: str
     reason: str = ""
-    details: Mapping[str, Any]
+    details: Details = field(default_factory=Details)
 
     @classmethod
-    def read(cls, status: int, body: str, reason: str = "") -> "Answer":
-        """From a body that is a Status object, or text of something before the API server."""
+    def read(cls, status: int, body: str, reason: str = "") -> "ErrorAnswer":
+        """From a body that is a Status object, or a text from a proxy before the API server."""
         reason = one_line(reason)
         try:
             found = json.loads(body)
         except ValueError:
             found = {}
         if not isinstance(found, Mapping) or found.get("kind") != "Status":
-            return cls(status=status, message=one_line(body) or reason, details={})
+            return cls(status=status, message=one_line(body) or reason)
         return cls(
             status=status,
             message=one_line(str(found.get("message") or reason)),
             reason=str(found.get("reason") or ""),
-            details=found.get("details") or {},
+            details=_read_details(found.get("details")),
         )
 
     @property
     def may_pass(self) -> bool:
-        """Whether the same question may be answered in a while."""
+        """Whether the same request may succeed in a while."""
         return self.status in BUSY or (self.status == 0 and not BAD_CERTIFICATE.search(self.message))
 
     @property
     def kind_is_unknown(self) -> bool:
         """Whether the whole kind is missing: an absent object has a Status with its name, an absent kind has none."""
-        return self.status == 404 and not self.details
+        return self.status == 404 and self.details == Details()
 
     @property
     def already_exists(self) -> bool:
-        """Whether an object of that name is there."""
+        """Whether an object of that name exists."""
         return self.status == 409 and self.reason == "AlreadyExists"
 
+    @property
+    def lacks_right(self) -> bool:
+        """Whether the user lacks the right; admission refuses with the same status, but in other words."""
+        return self.status == 403 and MISSING_RIGHT.search(self.message) is not None
 
-def refusal(request: Request, answer: Answer) -> RefusedError:
+
+def _read_details(found: object) -> Details:
+    try:
+        return read(Details, found or {}, "details")
+    except ClusterError:  # They only improve the message
+        return Details()
+
+
+def refusal(request: ApiRequest, answer: ErrorAnswer) -> RefusedError:
     """The error that says what was tried, what came back and what to do."""
     explain = {0: _handshake, 401: _unknown_user, 403: _forbidden, 404: _missing, 409: _conflict}
     explain |= {400: _undecodable, 413: _invalid, 422: _invalid}
     return RefusedError(explain.get(answer.status, _other)(request, answer), answer.status)
 
 
-def remedy(request: Request, answer: Answer) -> str:
-    """What to do about an answer that did not come for too long, or was only that the server cannot."""
-    if request.resource == "pods/log":  # The API server has it from the pod's node
-        return "the pod's node may be lost, or refuse the API server: ask who runs the cluster"
+def remedy(request: ApiRequest, answer: ErrorAnswer) -> str:
+    """What to do if no answer came for too long, or only errors of the server itself."""
+    if request.resource == "pods/log":  # The API server reads it from the pod's node
+        return f"the pod's node may be lost, or refuse the API server: {ADMIN}"
     if "failed calling webhook" in answer.message:
-        return "ask who runs the cluster: the webhook that it names is down"
-    if answer.reason:  # It is the API server itself that says so
-        return "ask who runs the cluster, or repeat later"
+        return f"{ADMIN}: the webhook named here is down"
+    if answer.reason:  # Only the API server itself gives one
+        return f"{ADMIN}, or repeat later"
     return (
-        f"see that context {request.context!r} names the right cluster and that this machine's network (VPN, proxy) "
+        f"check that context {request.context!r} names the right cluster and that this machine's network (VPN, proxy) "
         f"reaches it, then repeat"
     )
 
 
-def unsendable(request: Request, kind: str) -> str:
-    """What is said of a request that cannot even be written, for a reason of this kind."""
+def admission_remedy(said: str) -> str | None:
+    """What to do about an object that admission refuses with these words; None if they are not known."""
+    return next((do for pattern, do in ADMISSION.items() if re.search(pattern, said)), None)
+
+
+def unsendable(request: ApiRequest, kind: str) -> str:
+    """The message for a request that cannot be written, because of an error of this kind."""
     return (
-        f"cannot {request.what}: the request cannot be written ({kind}); see that the token of context "
-        f"{request.context!r} in the kubeconfig is one line of plain letters, or log in again"
+        f"cannot {request.what}: the request cannot be written ({kind}); check that the token of context "
+        f"{request.context!r} in the kubeconfig is one line of ASCII letters, or log in again"
     )
 
 
-def _handshake(request: Request, answer: Answer) -> str:
+def _handshake(request: ApiRequest, answer: ErrorAnswer) -> str:
     return (
-        f"{request.server}: no safe connection: {answer.message}; correct certificate-authority and the client's "
+        f"{request.server}: no secure connection: {answer.message}; correct certificate-authority and the client "
         f"certificate of context {request.context!r} in the kubeconfig"
     )
 
 
-def _unknown_user(request: Request, answer: Answer) -> str:
+def _unknown_user(request: ApiRequest, answer: ErrorAnswer) -> str:
     by = f" with {request.plugin!r}" if request.plugin else ""
     return (
         f"{request.server} does not accept the credentials of context {request.context!r} ({answer.status}: "
@@ -156,65 +204,56 @@ def _unknown_user(request: Request, answer: Answer) -> str:
     )
 
 
-def _forbidden(request: Request, answer: Answer) -> str:
-    said = answer.message
-    if 'User "system:anonymous"' in said:  # Its credentials, if any, counted for nothing
+def _forbidden(request: ApiRequest, answer: ErrorAnswer) -> str:
+    if 'User "system:anonymous"' in answer.message:  # Its credentials, if any, counted for nothing
         return _unknown_user(request, answer)
-    if "exceeded quota" in said:
-        return f"cannot {request.what}: {said}; wait until other jobs have ended, or ask for a larger quota"
-    if "being terminated" in said:
-        return f"cannot {request.what}: the namespace is being deleted; name another one with NAMESPACE="
-    if "cannot" not in said:  # RBAC's sentence is `User "x" cannot create resource "y" …`; the rest is admission's
-        return f"cannot {request.what}: the cluster's admission refuses it (403: {said}); ask who runs the cluster"
+    if not answer.lacks_right:
+        do = admission_remedy(answer.message) or f"correct the chart's values, or {ADMIN}"
+        return f"cannot {request.what}: the cluster refuses it (403: {answer.message}); {do}"
     right = f"{request.verb} on {request.kind}"
     if not request.namespace:
-        return f"may not {request.what} (403); the right needed is {right}, for the whole cluster: ask who runs it"
+        return f"may not {request.what} (403); this needs the right {right} for the whole cluster: {ADMIN}"
     return (
-        f"may not {request.what} with context {request.context!r} (403); the right needed is {right}, which the Role "
-        f"{request.role} grants: ask who installed the chart to bind you to it"
+        f"may not {request.what} with context {request.context!r} (403); this needs the right {right}, which the Role "
+        f"{request.role} grants: ask the person who installed the chart to add you to access.researchers"
     )
 
 
-def _missing(request: Request, answer: Answer) -> str:
+def _missing(request: ApiRequest, answer: ErrorAnswer) -> str:
     if answer.kind_is_unknown:
-        remedy = {
-            "ray.io": "install the KubeRay operator, version 1.7 or later, with its CRDs",
-            "kueue.x-k8s.io": "install Kueue, or leave kueue.queue empty in the chart's values",
-            "monitoring.coreos.com": "install the Prometheus operator, or switch monitoring off in the chart's values",
-        }
-        do = remedy.get(request.group, "the API server is too old, or the URL is not that of one")
-        return f"{request.server} knows no {request.kind}/{request.version} (404); {do}"
-    if answer.details.get("kind") == "namespaces":
+        do = INSTALL.get(request.group, "the API server is too old, or the URL belongs to another service")
+        return f"{request.server} has no {request.kind}/{request.version} (404); {do}"
+    if answer.details.kind == "namespaces":
         return f"no namespace {request.namespace!r} in context {request.context!r}; name another one with NAMESPACE="
-    return f"cannot {request.what}: {answer.message} (404); it is not there, or no longer"
+    return f"cannot {request.what}: {answer.message} (404); it does not exist, or was deleted"
 
 
-def _conflict(request: Request, answer: Answer) -> str:
-    return f"cannot {request.what}: {answer.message} (409); somebody else changed it just now: repeat the command"
+def _conflict(request: ApiRequest, answer: ErrorAnswer) -> str:
+    return f"cannot {request.what}: {answer.message} (409); it was changed at the same time: repeat the command"
 
 
-def _undecodable(request: Request, answer: Answer) -> str:
+def _undecodable(request: ApiRequest, answer: ErrorAnswer) -> str:
     """A field that the server's CRD does not have, which strict validation refuses; or any other bad request."""
     if "unknown field" not in answer.message:
         return _other(request, answer)
     return (
         f"cannot {request.what}: {answer.message} (400); the cluster's CRDs are older than the chart: upgrade KubeRay "
-        f"and its CRDs to version 1.7 or later (Helm does not upgrade CRDs), and look at the manifest with DRY_RUN=1"
+        f"and its CRDs to version 1.7 or later (Helm does not upgrade CRDs); DRY_RUN=1 prints the manifest"
     )
 
 
-def _invalid(request: Request, answer: Answer) -> str:
-    causes = answer.details.get("causes") or [{}]
-    field, said = causes[0].get("field", ""), causes[0].get("message", "")
-    first = f"{field}: {one_line(said)}" if field and said else answer.message
+def _invalid(request: ApiRequest, answer: ErrorAnswer) -> str:
+    cause = answer.details.causes[0] if answer.details.causes else Cause()
+    first = f"{cause.field}: {one_line(cause.message)}" if cause.field and cause.message else answer.message
+    upgrade = "upgrade the older one of chart and KubeRay" if request.group else "`helm upgrade` the release"
     return (
-        f"cannot {request.what}: {first} ({answer.status}); the chart's template and the cluster's CRD disagree: "
-        f"upgrade the older of chart and KubeRay, and look at the manifest with DRY_RUN=1"
+        f"cannot {request.what}: {first} ({answer.status}); correct the chart's value behind this field, or {upgrade}; "
+        f"DRY_RUN=1 prints the manifest"
     )
 
 
-def _other(request: Request, answer: Answer) -> str:
-    return f"cannot {request.what}: {answer.message} ({answer.status}); ask who runs the cluster what it means"
+def _other(request: ApiRequest, answer: ErrorAnswer) -> str:
+    return f"cannot {request.what}: {answer.message} ({answer.status}); {ADMIN} what it means"
 
 
 def one_line(text: str) -> str:

@@ -1,15 +1,19 @@
-"""What the chart was installed with, as it left it in the cluster for whoever submits."""
+"""The settings of an installed chart, which it leaves in a ConfigMap for `make submit`."""
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib.metadata import version
-from typing import Any
+from typing import Literal
 
 import yaml
+from pydantic import AliasPath, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+from pydantic.dataclasses import dataclass
 
 from histoseg.errors import ClusterError
 from histoseg.kube.api import Cluster
+from histoseg.kube.objects import Object, read
 from histoseg.kube.refusals import one_line
 from histoseg.runs.job import RELEASE
 
@@ -17,15 +21,17 @@ logger = logging.getLogger(__name__)
 
 CHART = "histoseg"
 MAX_FULLNAME_CHARS = 40  # As in the chart's helper `histoseg.fullname`
+UPGRADE = "`helm upgrade` the release with this version's chart"
+CAMEL_CASE = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
 
 def fullname(release: str) -> str:
-    """How the chart names its objects for a release, unless fullnameOverride says otherwise."""
+    """The prefix of the names of a release's objects, unless fullnameOverride sets another."""
     name = release if CHART in release else f"{release}-{CHART}"
     return name[:MAX_FULLNAME_CHARS].rstrip("-")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=CAMEL_CASE)
 class StoreSettings:
     """The object store as the pods see it.
 
@@ -33,10 +39,10 @@ class StoreSettings:
         url: s3://bucket/prefix.
         endpoint: Empty means AWS.
         existing_secret: The Secret with its keys; empty means that the pods' service account may use the store.
-        access_key_key, secret_key_key: What the keys are called in that Secret.
+        access_key_key, secret_key_key: The names of the keys in that Secret.
     """
 
-    url: str
+    url: str = Field(min_length=1)
     endpoint: str = ""
     region: str = ""
     existing_secret: str = ""
@@ -52,42 +58,52 @@ class Crd:
     version: str
 
 
-@dataclass(frozen=True, kw_only=True)
+class JobTemplate(BaseModel):
+    """What a RayJob must have to be submitted."""
+
+    kind: Literal["RayJob"]
+    api_version: Literal["ray.io/v1"] = Field(alias="apiVersion")
+    worker_groups: tuple[Object, ...] = Field(
+        min_length=1, validation_alias=AliasPath("spec", "rayClusterSpec", "workerGroupSpecs")
+    )
+
+
+@dataclass(frozen=True, kw_only=True, config=CAMEL_CASE)
 class Settings:
     """A release of the chart.
 
     Attributes:
-        fullname: What the names of its objects begin with.
-        app_version: The histoseg that it was made for.
-        image: What runs the jobs, with its tag or digest.
-        raw_data: Where the pods see raw data sets; empty means nowhere.
+        fullname: The prefix of the names of its objects.
+        app_version: The histoseg version that it was made for.
+        image: The image of the jobs, with its tag or digest.
+        raw_data: The folder in which the pods see raw data sets; empty means none.
         queue: Kueue's LocalQueue; empty means that jobs do not queue.
         template: A RayJob without name, entrypoint and jobId.
     """
 
     fullname: str
-    chart_version: str
-    app_version: str
+    chart_version: str = Field(validation_alias=AliasPath("chart", "version"))
+    app_version: str = Field(validation_alias=AliasPath("chart", "appVersion"))
     ray_version: str
-    image: str
+    image: str = Field(min_length=1)
     store: StoreSettings
     raw_data: str = ""
     queue: str = ""
     crds: tuple[Crd, ...] = ()
-    template: Mapping[str, Any] = field(repr=False)
+    template: Object = field(repr=False)
 
     @classmethod
     def read(cls, cluster: Cluster, release: str = RELEASE, *, strict: bool = True) -> "Settings":
-        """Those of a release in the cluster's namespace.
+        """The settings of a release in the cluster's namespace.
 
         Args:
             cluster: With that namespace.
-            release: The chart's.
-            strict: Whether to refuse a release of another minor version, for which no job can be made here; whoever
-                only looks at jobs that are there, or ends them, is warned instead.
+            release: Of the chart.
+            strict: Whether to refuse a release of another minor version, because no job can be made for it here;
+                otherwise it is only a warning, enough to look at existing jobs or end them.
 
         Raises:
-            ClusterError: If there is no such release, or it does not fit what is installed here.
+            ClusterError: If there is no such release, or its version does not fit the one installed here.
         """
         name = f"{fullname(release)}-settings"
         data = cluster.config_map(name)
@@ -101,89 +117,41 @@ class Settings:
 
     @classmethod
     def parse(cls, data: Mapping[str, str], where: str, name: str, *, strict: bool = True) -> "Settings":
-        """Those in a ConfigMap's data.
+        """The settings in a ConfigMap's data.
 
         Args:
             data: With settings.yaml and rayjob.yaml.
-            where: What to call the ConfigMap in errors.
-            name: What the names of the release's objects begin with.
+            where: The ConfigMap, for errors.
+            name: The prefix of the names of the release's objects.
             strict: Whether to refuse another minor version.
         """
-        found = _mapping(data, "settings.yaml", where)
-        chart, store = _part(found, "chart", where), _part(found, "store", where)
-        app_version = _text(chart, "appVersion", where)
-        _require_version(app_version, where, strict=strict)
-        return cls(
-            fullname=name,
-            chart_version=_text(chart, "version", where),
-            app_version=app_version,
-            ray_version=_text(found, "rayVersion", where),
-            image=_text(found, "image", where),
-            store=StoreSettings(
-                url=_text(store, "url", where),
-                endpoint=str(store.get("endpoint") or ""),
-                region=str(store.get("region") or ""),
-                existing_secret=str(store.get("existingSecret") or ""),
-                access_key_key=str(store.get("accessKeyKey") or ""),
-                secret_key_key=str(store.get("secretKeyKey") or ""),
-            ),
-            raw_data=str(found.get("rawData") or ""),
-            queue=str(found.get("queue") or ""),
-            crds=tuple(
-                Crd(name=_text(crd, "name", where), version=_text(crd, "version", where))
-                for crd in found.get("crds") or []
-            ),
-            template=_template(_mapping(data, "rayjob.yaml", where), where),
-        )
+        template = _mapping(data, "rayjob.yaml", where)
+        found = {**_mapping(data, "settings.yaml", where), "fullname": name, "template": template}
+        try:
+            read(JobTemplate, template, f"{where}: rayjob.yaml")
+            settings = read(cls, found, f"{where}: settings.yaml")
+        except ClusterError as error:
+            raise ClusterError(f"{error}; {UPGRADE}") from None
+        _require_version(settings.app_version, where, strict=strict)
+        return settings
 
 
-def _mapping(data: Mapping[str, str], key: str, where: str) -> Mapping[str, Any]:
-    """A key's YAML."""
+def _mapping(data: Mapping[str, str], key: str, where: str) -> Object:
+    """The YAML of one of the ConfigMap's keys."""
     try:
-        found = yaml.safe_load(data[key])
-    except KeyError:
-        raise _broken(where, f"has no {key}") from None
+        found = yaml.safe_load(data.get(key, ""))
     except yaml.YAMLError as error:
-        raise _broken(where, f"{key} is no YAML: {one_line(str(error))}") from None
+        raise ClusterError(f"{where}: {key} is not valid YAML: {one_line(str(error))}; {UPGRADE}") from None
     if not isinstance(found, Mapping):
-        raise _broken(where, f"{key} is no mapping")
+        raise ClusterError(f"{where}: {key} is missing or not a mapping; {UPGRADE}")
     return found
-
-
-def _template(found: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    """The RayJob, if it is one with workers."""
-    kind = f"{found.get('kind')} of {found.get('apiVersion')}"
-    if kind != "RayJob of ray.io/v1":
-        raise _broken(where, f"rayjob.yaml is a {kind}, not a RayJob of ray.io/v1")
-    cluster = _part(_part(found, "spec", where), "rayClusterSpec", where)
-    if not cluster.get("workerGroupSpecs"):
-        raise _broken(where, "rayjob.yaml has no workerGroupSpecs, so nothing would train")
-    return found
-
-
-def _part(found: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
-    part = found.get(key)
-    if not isinstance(part, Mapping):
-        raise _broken(where, f"{key} is {part!r}, not a mapping")
-    return part
-
-
-def _text(found: Mapping[str, Any], key: str, where: str) -> str:
-    text = found.get(key)
-    if not isinstance(text, str) or not text:
-        raise _broken(where, f"{key} is {text!r}, not a text")
-    return text
-
-
-def _broken(where: str, what: str) -> ClusterError:
-    return ClusterError(f"{where}: {what}; `helm upgrade` the release with this version's chart")
 
 
 def _require_version(app_version: str, where: str, *, strict: bool) -> None:
     """If strict, refuse another major or minor version; warn of any other difference.
 
     Raises:
-        ClusterError: If job and submitter might not understand each other.
+        ClusterError: If a job might not understand its submitter.
     """
     here = version(CHART)
     if app_version == here:

@@ -6,10 +6,11 @@ from http import HTTPStatus
 import yaml
 
 from histoseg.errors import ClusterError
-from histoseg.kube import rules
-from histoseg.kube.api import Cluster, Object
+from histoseg.kube.api import Cluster
+from histoseg.kube.dry_run import require_accepted
 from histoseg.kube.follow import FollowedRayJob
 from histoseg.kube.jobs import require_ours
+from histoseg.kube.objects import Object
 from histoseg.kube.rayjob import COMMAND, RESULTS, images, manifest
 from histoseg.kube.refusals import RefusedError
 from histoseg.kube.settings import Settings
@@ -23,9 +24,9 @@ def dry_run(request: Request, settings: Settings, command: str) -> str:
     """The RayJob that would be created, as YAML.
 
     Raises:
-        ClusterError: If it would be refused, or could never run.
+        ClusterError: If it could never run.
     """
-    text: str = yaml.safe_dump(_checked(request, settings, command), sort_keys=False, width=120)
+    text: str = yaml.safe_dump(manifest(request, settings, command), sort_keys=False, width=120)
     return text
 
 
@@ -46,7 +47,7 @@ def submit(
         ClusterError: If it cannot be created, or failed. What was finished lies in the store.
     """
     pace = pace or Pace()
-    made = _checked(request, settings, command)
+    made = manifest(request, settings, command)
     name, results = made["metadata"]["name"], made["metadata"]["annotations"][RESULTS]
     if _create(cluster, made, show, pace):
         show(f"{name}: created in namespace {cluster.namespace} of {cluster.context}; its results go to {results}")
@@ -58,22 +59,13 @@ def submit(
     return str(results)
 
 
-def _checked(request: Request, settings: Settings, command: str) -> Object:
-    """The manifest, unless the cluster would refuse it."""
-    made = manifest(request, settings, command)
-    faults = rules.faults([made])
-    if faults:
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise ClusterError(f"this job would be refused, or hang: {faults[0]}{more}")
-    return made
-
-
 def _create(cluster: Cluster, made: Object, show: Show, pace: Pace) -> bool:
     """Create the job unless it exists; returns whether it was created. One that failed is replaced."""
     name = made["metadata"]["name"]
     for _ in range(3):  # Another user may submit the same at this moment.
         found = cluster.rayjob(name)
         if found is None:
+            require_accepted(cluster, made)
             if cluster.create_rayjob(made):
                 return True
         elif is_going(found):

@@ -12,7 +12,6 @@ from tests.charts.rendering import (
     head,
     one,
     pods,
-    ray_job,
     run,
     settings,
     some,
@@ -58,15 +57,13 @@ def test_ray_asks_for_a_token_unless_told_otherwise(scenario, rendered):
     assert cluster_spec(rendered(scenario))["rayVersion"] == settings(rendered(scenario))["rayVersion"] == "2.60.0"
 
 
-def test_heads_are_not_evicted(rendered):
-    budget = one(rendered("minimal"), "PodDisruptionBudget")["spec"]
+def test_heads_are_protected_from_eviction_if_asked_for(rendered):
+    budget = one(rendered("gpu"), "PodDisruptionBudget")["spec"]
     # KubeRay's pods take no percentage and no maxUnavailable: a number that no count of heads reaches.
     assert (budget["minAvailable"], "maxUnavailable" in budget) == (10000, False)
     assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"  # A broken head would hold up a drain for ever.
-    assert (
-        budget["selector"]["matchLabels"].items() <= head(rendered("minimal"))["template"]["metadata"]["labels"].items()
-    )
-    assert some(rendered("unauthenticated"), "PodDisruptionBudget") == []
+    assert budget["selector"]["matchLabels"].items() <= head(rendered("gpu"))["template"]["metadata"]["labels"].items()
+    assert some(rendered("minimal"), "PodDisruptionBudget") == []
 
 
 def test_helm_test_asks_the_store_and_the_dashboard_if_there_is_one(rendered):
@@ -168,12 +165,3 @@ def test_names_begin_as_whoever_submits_expects(release, helm):
     assert result.returncode == 0, result.stderr
     objects = [each for each in yaml.load_all(result.stdout, Loader=yaml.CSafeLoader) if each]
     assert one(objects, "ConfigMap")["metadata"]["name"] == f"{fullname(release)}-settings"
-
-
-@pytest.mark.parametrize("scenario", SCENARIOS)
-def test_what_is_rendered_is_what_kuberay_accepts(scenario, rendered):
-    from histoseg.kube.rules import faults
-
-    objects = rendered(scenario)
-    assert faults(objects) == []
-    assert faults([ray_job(objects)], template=True) == []

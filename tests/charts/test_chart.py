@@ -117,12 +117,11 @@ def test_notes_warn_of_gpus_that_nobody_uses(helm):
     assert warning not in notes(helm, values_of("interactive"))
 
 
-def test_notes_tell_of_the_alert_that_fires_for_ever(helm):
-    """Only where somebody watches, and only if the budget is there."""
+def test_notes_name_the_alert_of_protected_heads_where_there_is_monitoring(helm):
     matcher = f'namespace="{NAMESPACE}", poddisruptionbudget="histoseg-head"'
-    assert matcher in notes(helm, values_of("monitoring"))
-    assert "KubePdbNotEnoughHealthyPods" not in notes(helm, values_of("monitoring"), ("head.protect=false",))
-    assert "KubePdbNotEnoughHealthyPods" not in notes(helm, values_of("minimal"))
+    assert matcher in notes(helm, values_of("monitoring"), ("head.protect=true",))
+    assert "KubePdbNotEnoughHealthyPods" not in notes(helm, values_of("monitoring"))
+    assert "KubePdbNotEnoughHealthyPods" not in notes(helm, values_of("gpu"))
 
 
 def test_notes_lead_to_a_jobs_dashboard(helm):

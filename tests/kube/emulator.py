@@ -63,7 +63,7 @@ class ApiServer(KubernetesEmulator):
 
     def prepare(self) -> None:
         self.faults: list[Fault] = []
-        self.refused: set[str] = set()  # "create rayjobs": what the user may not do
+        self.refused = {"create pods"}  # What the user may not do; by default as a researcher of the chart
         self.logs: dict[str, Log] = {}
         self.scripts: list[list[Step]] = []  # One for each RayJob in the order of their creation
         self.running: dict[str, list[Step]] = {}  # By the RayJob's uid
@@ -78,6 +78,8 @@ class ApiServer(KubernetesEmulator):
                 fault.times -= 1
                 return await self._fail(fault, request)
         answer = await self._beyond_kmock(request)
+        if answer is None and "dryRun" in request.params:
+            answer = self._tried(request)
         if answer is None:
             answer = await self._remembered(request)
         if request.url.path.rpartition("/")[0].endswith("/rayjobs") and request.action == kmock.action.FETCH:
@@ -101,6 +103,14 @@ class ApiServer(KubernetesEmulator):
         if request.subresource == "log":
             return await self._log(request)
         return None
+
+    def _tried(self, request: kmock.Request) -> aiohttp.web.StreamResponse:
+        """The answer to a creation that is only tried; what admission says of it, only a real server knows."""
+        plural = request.resource.plural
+        if f"create {plural}" in self.refused:
+            message = f'{plural} is forbidden: User "me" cannot create resource "{plural}" in API group ""'
+            return _status(403, "Forbidden", message, kind=plural)
+        return aiohttp.web.json_response(request.data, status=201)
 
     async def _remembered(self, request: kmock.Request) -> aiohttp.web.StreamResponse:
         """kmock's answer, worded as Kubernetes does."""
@@ -263,11 +273,12 @@ class Served:
         found: dict[str, Any] | None = self.tell(read)
         return found
 
-    def requests(self, method: str, path_end: str) -> list[kmock.Request]:
-        """What was asked so."""
+    def requests(self, method: str, path_end: str, *, dry_run: bool = False) -> list[kmock.Request]:
+        """The requests of this kind, or those that only try it."""
 
         def read(api: ApiServer) -> list[kmock.Request]:
-            return [r for r in api._requests if r.method.value == method and r.url.path.endswith(path_end)]
+            found = [r for r in api._requests if r.method.value == method and r.url.path.endswith(path_end)]
+            return [r for r in found if ("dryRun" in r.params) is dry_run]
 
         found: list[kmock.Request] = self.tell(read)
         return found

@@ -1,9 +1,18 @@
-"""A RayJob that nobody has anything against, and ways to spoil it."""
+"""A RayJob that every cluster accepts, and ways to spoil it."""
 
 import copy
 import re
 
 NAME = "table1-0a1b2c3d"
+# As the device plugins of NVIDIA (shared in time; a part by memory; one with media engines), AMD and Intel name them.
+GPU_NAMES = (
+    "nvidia.com/gpu",
+    "nvidia.com/gpu.shared",
+    "nvidia.com/mig-1g.10gb",
+    "nvidia.com/mig-1g.10gb.me",
+    "amd.com/gpu",
+    "gpu.intel.com/i915",
+)
 
 
 def security():
@@ -43,7 +52,7 @@ def ray_cluster_spec():
                 "replicas": 2,
                 "minReplicas": 2,
                 "maxReplicas": 2,
-                "template": pod("ray-worker", {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": 1}),
+                "template": pod("ray-worker", {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": "1"}),
             }
         ],
     }
@@ -65,11 +74,6 @@ def ray_job():
             "submitterPodTemplate": pod("submitter", {"cpu": "1", "memory": "1Gi"}, restartPolicy="Never"),
         },
     }
-
-
-def ray_cluster():
-    metadata = {"name": "histoseg", "namespace": "lab"}
-    return {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": metadata, "spec": ray_cluster_spec()}
 
 
 class GONE:

@@ -5,55 +5,43 @@ from dataclasses import replace
 
 import pytest
 
+from histoseg.kube.api import Cluster
+from histoseg.kube.refusals import ApiRequest, ErrorAnswer, UnreachableError, refusal
 from tests.kube.conftest import kubeconfig_text
 from tests.kube.emulator import CONFIG_MAPS, PODS, RAYJOBS, Fault, Log, stamped, status_body
 
 
 class TestConnect:
     def test_takes_the_namespace_of_the_context(self, kubeconfig):
-        from histoseg.kube.api import Cluster
-
         cluster = Cluster.connect("lab")
         assert (cluster.namespace, Cluster.connect("lab", "other").namespace) == ("team", "other")
         cluster.close()
 
     def test_without_any_namespace_it_is_default(self, kubeconfig):
-        from histoseg.kube.api import Cluster
-
         kubeconfig.write_text(kubeconfig_text("http://127.0.0.1:1", namespace=""))
         assert Cluster.connect("lab").namespace == "default"
 
     def test_of_several_files_all_contexts_count(self, kubeconfig, tmp_path, monkeypatch):
-        from histoseg.kube.api import Cluster
-
         other = tmp_path / "other"
         other.write_text(kubeconfig_text("http://127.0.0.1:1", context="prod", namespace="p"))
         monkeypatch.setenv("KUBECONFIG", f"{other}:{kubeconfig}:{tmp_path / 'absent'}")
         assert (Cluster.connect("prod").namespace, Cluster.connect("lab").namespace) == ("p", "team")
 
     def test_a_wrong_context_lists_those_there_are(self, kubeconfig, mistake):
-        from histoseg.kube.api import Cluster
-
         with pytest.raises(mistake, match=r"no context 'nope' in .*kubeconfig; there are: lab; choose one"):
             Cluster.connect("nope")
 
     def test_no_kubeconfig(self, tmp_path, monkeypatch, mistake):
-        from histoseg.kube.api import Cluster
-
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
         with pytest.raises(mistake, match=r"no kubeconfig at .*absent; set KUBECONFIG"):
             Cluster.connect("lab")
 
-    def test_a_file_that_is_no_kubeconfig(self, kubeconfig, mistake):
-        from histoseg.kube.api import Cluster
-
+    def test_a_malformed_kubeconfig(self, kubeconfig, mistake):
         kubeconfig.write_text("contexts: [3]")
-        with pytest.raises(mistake, match="is no kubeconfig"):
+        with pytest.raises(mistake, match=r"kubeconfig.* contexts\.0: "):
             Cluster.connect("lab")
 
     def test_a_context_of_an_absent_cluster(self, kubeconfig, mistake):
-        from histoseg.kube.api import Cluster
-
         kubeconfig.write_text("contexts: [{name: lab, context: {cluster: gone, user: me}}]\nclusters: []\nusers: []\n")
         with pytest.raises(mistake, match=r"context 'lab' cannot be used: .*gone"):
             Cluster.connect("lab")
@@ -96,9 +84,9 @@ class TestReading:
 
     def test_events_of_one_object_by_time(self, server, cluster):
         for name, at in [("late", "2025-01-01T00:09:00Z"), ("early", "2025-01-01T00:01:00Z")]:
-            server.put("v1/events", name, {"involvedObject": {"name": "x"}, "lastTimestamp": at})
+            server.put("v1/events", name, {"involvedObject": {"name": "x"}, "lastTimestamp": at, "message": name})
         server.put("v1/events", "foreign", {"involvedObject": {"name": "y"}})
-        assert [event["metadata"]["name"] for event in cluster.events("x")] == ["early", "late"]
+        assert [event.message for event in cluster.events("x")] == ["early", "late"]
 
     def test_nodes_and_quotas(self, server, cluster):
         server.put("v1/nodes", "n", {}, namespace=None)
@@ -138,33 +126,40 @@ class TestRayJobs:
 
 RBAC = 'rayjobs.ray.io is forbidden: User "me" cannot create resource "rayjobs" in API group "ray.io"'
 QUOTA = 'rayjobs.ray.io "x" is forbidden: exceeded quota: jobs, requested: count/rayjobs.ray.io=1, used: 5, limited: 5'
+DENIED = 'admission webhook "policy" denied the request: pods cannot be this large'  # "cannot", but not RBAC's
 INVALID = {"causes": [{"field": "spec.suspend", "message": "must be boolean"}, {"field": "b", "message": "c"}]}
 # As kubectl, which asks for strict decoding as well, shows it of API servers since 1.25
 UNKNOWN = 'RayJob in version "v1" cannot be handled as a RayJob: strict decoding error: unknown field "spec.new"'
+# The status and message of each; what the error names of it, and what it says to do
 REFUSALS = {
-    "401": (401, ("Unauthorized", "Unauthorized"), r"does not accept the credentials of context 'lab' .*log in again"),
-    "403": (403, ("Forbidden", RBAC), r"may not create rayjobs.ray.io 'x' in namespace 'team'.*"
-            r"create on rayjobs.ray.io, which the Role histoseg-researcher grants"),
-    "quota": (403, ("Forbidden", QUOTA), r"exceeded quota: jobs.*wait until other jobs have ended"),
-    "terminating": (403, ("Forbidden", "unable to create new content in namespace team because it is being terminated"),
-                    r"the namespace is being deleted; name another one with NAMESPACE="),
-    "admission": (403, ("Forbidden", 'admission webhook "policy" denied the request: no'),
-                  r"the cluster's admission refuses it \(403: .*denied the request: no\); ask who runs"),
-    "413": (413, ("RequestEntityTooLarge", "limit is 3145728"), r"limit is 3145728 \(413\); .*DRY_RUN=1"),
-    "400": (400, ("BadRequest", UNKNOWN), r'unknown field "spec.new" \(400\); the cluster.s CRDs are older than '
-            r"the chart: upgrade KubeRay and its CRDs to version 1.7 or later"),
-    "proxy": (400, ("BadRequest", "no plain HTTP here"), r"no plain HTTP here \(400\); ask who runs the cluster"),
-}  # fmt: skip
+    "401": (401, ("Unauthorized", "Unauthorized"), ["context 'lab'", "log in again"]),
+    "403": (
+        403,
+        ("Forbidden", RBAC),
+        ["may not create rayjobs.ray.io 'x' in namespace 'team'", "Role histoseg-researcher"],
+    ),
+    "quota": (403, ("Forbidden", QUOTA), ["exceeded quota: jobs", "ask for a larger quota"]),
+    "terminating": (
+        403,
+        ("Forbidden", "unable to create new content in namespace team because it is being terminated"),
+        ["being terminated", "NAMESPACE="],
+    ),
+    "admission": (403, ("Forbidden", DENIED), ["denied the request: pods cannot be this large", "cluster admin"]),
+    "413": (413, ("RequestEntityTooLarge", "limit is 3145728"), ["limit is 3145728", "(413)", "DRY_RUN=1"]),
+    "400": (400, ("BadRequest", UNKNOWN), ['unknown field "spec.new"', "(400)", "KubeRay and its CRDs to version 1.7"]),
+    "proxy": (400, ("BadRequest", "no plain HTTP here"), ["no plain HTTP here", "(400)", "cluster admin"]),
+}
 
 
 class TestRefusals:
     @pytest.mark.parametrize("case", REFUSALS)
     def test_is_one_line_with_a_remedy(self, case, server, cluster, mistake):
-        status, (reason, message), expected = REFUSALS[case]
+        status, (reason, message), parts = REFUSALS[case]
         fault = Fault("POST", "rayjobs", status, status_body(status, reason, message, name="x"))
         server.tell(lambda api: api.faults.append(fault))
-        with pytest.raises(mistake, match=expected) as caught:
+        with pytest.raises(mistake) as caught:
             cluster.create_rayjob({"metadata": {"name": "x"}})
+        assert [part for part in parts if part not in str(caught.value)] == []
         assert "\n" not in str(caught.value)
         assert len(server.requests("POST", "rayjobs")) == 1  # none of these is worth a second try
         assert server.rayjob("x") is None
@@ -173,21 +168,19 @@ class TestRefusals:
         """Credentials that an API server knows nothing of may leave somebody anonymous."""
         message = RBAC.replace('"me"', '"system:anonymous"')
         server.tell(lambda api: api.faults.append(Fault("GET", "x", 403, status_body(403, "Forbidden", message))))
-        with pytest.raises(
-            mistake, match=r"credentials of context 'lab' \(403: .*\); log in again with 'kubelogin', then"
-        ):
+        with pytest.raises(mistake, match=r"context 'lab' \(403: .*log in again with 'kubelogin'"):
             replace(cluster, plugin="kubelogin").rayjob("x")
 
     def test_of_a_manifest_names_the_first_field(self, server, cluster, mistake):
         body = status_body(422, "Invalid", "RayJob is invalid: many things", name="x", **INVALID)
         server.tell(lambda api: api.faults.append(Fault("POST", "rayjobs", 422, body)))
-        with pytest.raises(mistake, match=r"spec.suspend: must be boolean \(422\); the chart's template and"):
+        with pytest.raises(mistake, match=r"spec.suspend: must be boolean \(422\)"):
             cluster.create_rayjob({"metadata": {"name": "x"}})
 
     def test_of_a_right_for_the_whole_cluster_promises_no_role(self, server, cluster, mistake):
         message = 'nodes is forbidden: User "me" cannot list resource "nodes" at the cluster scope'
         server.tell(lambda api: api.faults.append(Fault("GET", "nodes", 403, status_body(403, "Forbidden", message))))
-        with pytest.raises(mistake, match="the right needed is list on nodes, for the whole cluster: ask who runs it"):
+        with pytest.raises(mistake, match="right list on nodes for the whole cluster"):
             cluster.nodes()
 
     @pytest.mark.parametrize("verb", ["get", "list", "create"])
@@ -198,7 +191,7 @@ class TestRefusals:
             "list": cluster.rayjobs,
             "create": lambda: cluster.create_rayjob({"metadata": {"name": "x"}}),
         }
-        with pytest.raises(mistake, match=r"knows no rayjobs.ray.io/v1 \(404\); install the KubeRay operator"):
+        with pytest.raises(mistake, match=r"no rayjobs.ray.io/v1 \(404\); install the KubeRay operator"):
             asks[verb]()
 
     def test_without_the_namespace(self, server, cluster, mistake):
@@ -247,7 +240,7 @@ class TestPatience:
     def test_not_for_ever(self, server, cluster, mistake):
         server.tell(lambda api: api.faults.append(Fault("GET", "rayjobs/x", 503, "down", times=10**6)))
         with pytest.raises(
-            mistake, match=r"cannot get rayjobs.ray.io 'x'.*answers 503 \(down\); see that context 'lab'"
+            mistake, match=r"cannot get rayjobs.ray.io 'x'.*answers 503 \(down\); check that context 'lab'"
         ):
             cluster.rayjob("x")
 
@@ -261,17 +254,15 @@ class TestPatience:
         monkeypatch.setattr("histoseg.kube.api.READ_S", 0.1)
         server.tell(lambda api: api.faults.append(Fault("GET", "rayjobs/x", 0, hang_s=2.0, times=10**6)))
         begin = time.monotonic()
-        with pytest.raises(mistake, match=r"does not answer \(.*Read timed out.*\); see that context 'lab'"):
+        with pytest.raises(mistake, match=r"does not answer \(.*Read timed out.*\); check that context 'lab'"):
             cluster.rayjob("x")
         assert time.monotonic() - begin < 1.5
 
     def test_no_server(self, kubeconfig, mistake):
-        from histoseg.kube.api import Cluster
-
         kubeconfig.write_text(kubeconfig_text("http://127.0.0.1:9"))
         cluster = replace(Cluster.connect("lab"), patience_s=0.05)
         with pytest.raises(
-            mistake, match=r"http://127.0.0.1:9 does not answer \(.*refused.*\); see that context 'lab'"
+            mistake, match=r"http://127.0.0.1:9 does not answer \(.*refused.*\); check that context 'lab'"
         ):
             cluster.version()
 
@@ -279,19 +270,17 @@ class TestPatience:
         said = 'failed calling webhook "mrayjob.kb.io": no endpoints available for service "kueue-webhook-service"'
         body = status_body(500, "InternalError", f"Internal error occurred: {said}")
         server.tell(lambda api: api.faults.append(Fault("POST", "rayjobs", 500, body, times=10**6)))
-        with pytest.raises(mistake, match=r"mrayjob.* ask who runs the cluster: the webhook that it names is down$"):
+        with pytest.raises(mistake, match=r"mrayjob.*; ask your cluster administrator: the webhook"):
             cluster.create_rayjob({"metadata": {"name": "x"}})
 
     def test_nor_is_what_the_server_itself_says(self, server, cluster, mistake):
         body = status_body(503, "ServiceUnavailable", "the server is currently unable to handle the request")
         server.tell(lambda api: api.faults.append(Fault("GET", "rayjobs/x", 503, body, times=10**6)))
-        with pytest.raises(mistake, match=r"unable to handle the request\); ask who runs the cluster, or repeat later"):
+        with pytest.raises(mistake, match=r"unable to handle the request\); ask your cluster administrator"):
             cluster.rayjob("x")
 
     def test_a_handshake_that_breaks_off_is_an_absent_server(self, kubeconfig):
         """As at a balancer of which no server is up."""
-        from histoseg.kube.api import Cluster
-        from histoseg.kube.refusals import UnreachableError
 
         def hang_up(listener):
             with listener.accept()[0] as connection:
@@ -302,7 +291,7 @@ class TestPatience:
             thread.start()
             kubeconfig.write_text(kubeconfig_text(f"https://127.0.0.1:{listener.getsockname()[1]}"))
             cluster = replace(Cluster.connect("lab"), patience_s=0.0)
-            with pytest.raises(UnreachableError, match=r"does not answer \(SSLError .*EOF.*\); see that") as caught:
+            with pytest.raises(UnreachableError, match=r"does not answer \(SSLError .*EOF.*\); check that") as caught:
                 cluster.version()
             thread.join(10)
         assert "\n" not in str(caught.value)
@@ -322,12 +311,10 @@ class TestPatience:
         ],
     )
     def test_only_a_certificate_is_no_reason_to_wait(self, said, may_pass):
-        from histoseg.kube.refusals import Answer, Request, refusal
-
-        request = Request(verb="get", resource="version", context="lab", server="https://it", role="r")
-        answer = Answer.read(0, "", f"SSLError\n{said}")  # as kubernetes.client.rest raises it
+        request = ApiRequest(verb="get", resource="version", context="lab", server="https://it", role="r")
+        answer = ErrorAnswer.read(0, "", f"SSLError\n{said}")  # as kubernetes.client.rest raises it
         assert answer.may_pass is may_pass
-        assert f"https://it: no safe connection: SSLError {said}" in str(refusal(request, answer))
+        assert f"https://it: no secure connection: SSLError {said}" in str(refusal(request, answer))
 
 
 class TestAnswersThatAreNone:
@@ -343,7 +330,7 @@ class TestAnswersThatAreNone:
     def test_one_that_always_does_is_one_line_with_a_remedy(self, server, cluster, mistake):
         fault = Fault("GET", "pods", 200, '{"items": []}', hang_s=0.02, is_half=True, times=10**6)
         server.tell(lambda api: api.faults.append(fault))
-        with pytest.raises(mistake, match=r"cannot list pods .* does not answer \(.*\); see that context") as caught:
+        with pytest.raises(mistake, match=r"cannot list pods .* does not answer \(.*\); check that context") as caught:
             cluster.pods("")
         assert "\n" not in str(caught.value)
 
@@ -356,14 +343,13 @@ class TestAnswersThatAreNone:
             "list": lambda: cluster.pods(""),
             "create": lambda: cluster.create_rayjob({"metadata": {"name": "x"}}),
         }
-        expected = rf"cannot {verb} .*: what http://\S+ sends is no API server's answer \(.*\); log in again, and see"
-        with pytest.raises(mistake, match=expected) as caught:
+        with pytest.raises(mistake, match=rf"cannot {verb} .*: http://\S+ did not answer as .*log in again") as caught:
             asks[verb]()
         assert "\n" not in str(caught.value)
 
     def test_of_another_server_the_json_is_none(self, server, cluster, mistake):
         server.tell(lambda api: api.faults.append(Fault("GET", "/version/", 200, '{"etcdserver": "3.5"}')))
-        with pytest.raises(mistake, match=r'is no API server.s answer \({"etcdserver": "3.5"}\); log in again'):
+        with pytest.raises(mistake, match=r'\({"etcdserver": "3.5"}\); log in again'):
             cluster.version()
 
     def test_of_a_log_that_does_not_come_the_node_is_to_blame(self, server, cluster, mistake):
@@ -399,5 +385,5 @@ class TestLog:
     def test_without_the_right(self, server, cluster, mistake):
         message = 'pods "pod" is forbidden: User "me" cannot get resource "pods/log"'
         server.tell(lambda api: api.faults.append(Fault("GET", "log", 403, status_body(403, "Forbidden", message))))
-        with pytest.raises(mistake, match=r"may not get pods/log 'pod'.*get on pods/log, which the Role histoseg-res"):
+        with pytest.raises(mistake, match=r"may not get pods/log 'pod'.* Role histoseg-researcher"):
             list(cluster.log("pod", "it"))

@@ -3,12 +3,11 @@ import logging
 import pytest
 import yaml
 
+from histoseg.kube.settings import Settings, fullname
 from tests.kube.emulator import CONFIG_MAPS
 
 
 def parse(data):
-    from histoseg.kube.settings import Settings
-
     return Settings.parse(data, "ConfigMap team/histoseg-settings", "histoseg")
 
 
@@ -27,14 +26,10 @@ def changed(data, key, **changes):
     ],
 )
 def test_fullname_is_as_in_the_chart(release, name):
-    from histoseg.kube.settings import fullname
-
     assert fullname(release) == name
 
 
 def test_reads_what_the_chart_wrote(server, cluster, data):
-    from histoseg.kube.settings import Settings
-
     server.put(CONFIG_MAPS, "lab-histoseg-settings", {"data": data})
     found = Settings.read(cluster, "lab")
     assert (found.fullname, found.image, found.ray_version) == (
@@ -52,8 +47,6 @@ def test_reads_what_the_chart_wrote(server, cluster, data):
 
 
 def test_no_release(cluster, mistake):
-    from histoseg.kube.settings import Settings
-
     expected = (
         r"no release 'lab' in namespace 'team' \(no ConfigMap lab-histoseg-settings\); `helm install lab "
         r"charts/histoseg --namespace team`, or name another with RELEASE= and NAMESPACE="
@@ -69,8 +62,6 @@ def test_another_minor_version_is_refused(data, mistake):
 
 
 def test_for_looking_another_minor_version_is_said(server, cluster, data, caplog):
-    from histoseg.kube.settings import Settings
-
     other = changed(data, "settings.yaml", chart={"version": "0.2.0", "appVersion": "0.2.0"})
     server.put(CONFIG_MAPS, "histoseg-settings", {"data": other})
     with caplog.at_level(logging.WARNING):
@@ -85,28 +76,29 @@ def test_another_patch_is_said(data, caplog):
 
 
 @pytest.mark.parametrize(
-    ("key", "changes", "expected"),
+    ("key", "changes", "field"),
     [
-        ("settings.yaml", {"image": ""}, "image is '', not a text"),
-        ("settings.yaml", {"store": None}, "store is None, not a mapping"),
-        ("settings.yaml", {"store": {"endpoint": "x"}}, "url is None, not a text"),
-        ("settings.yaml", {"rayVersion": 2.6}, r"rayVersion is 2\.6, not a text"),
-        ("settings.yaml", {"chart": "0.1.0"}, "chart is '0.1.0', not a mapping"),
-        ("rayjob.yaml", {"kind": "RayCluster"}, "rayjob.yaml is a RayCluster of ray.io/v1, not a RayJob of ray.io/v1"),
-        ("rayjob.yaml", {"spec": {}}, "rayClusterSpec is None, not a mapping"),
-        ("rayjob.yaml", {"spec": {"rayClusterSpec": {"a": 1}}}, "has no workerGroupSpecs, so nothing would train"),
+        ("settings.yaml", {"image": ""}, "image"),
+        ("settings.yaml", {"store": None}, "store"),
+        ("settings.yaml", {"store": {"endpoint": "x"}}, "store.url"),
+        ("settings.yaml", {"rayVersion": 2.6}, "rayVersion"),
+        ("settings.yaml", {"chart": "0.1.0"}, "chart"),
+        ("rayjob.yaml", {"kind": "RayCluster"}, "kind"),
+        ("rayjob.yaml", {"apiVersion": "ray.io/v2"}, "apiVersion"),
+        ("rayjob.yaml", {"spec": {}}, "spec"),
+        ("rayjob.yaml", {"spec": {"rayClusterSpec": {"workerGroupSpecs": []}}}, "spec.rayClusterSpec.workerGroupSpecs"),
     ],
 )
-def test_what_a_chart_would_not_write_is_refused(key, changes, expected, data, mistake):
-    with pytest.raises(mistake, match=f"ConfigMap team/histoseg-settings: .*{expected}.*; `helm upgrade`"):
+def test_a_config_map_of_another_chart_is_refused_with_the_field(key, changes, field, data, mistake):
+    with pytest.raises(mistake, match=rf"ConfigMap team/histoseg-settings: {key}: {field}.*; `helm upgrade`"):
         parse(changed(data, key, **changes))
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("a: [", "rayjob.yaml is no YAML"), ("[1]", "rayjob.yaml is no mapping"), (None, "has no rayjob.yaml")],
+    [("a: [", "rayjob.yaml is not valid YAML"), ("[1]", "rayjob.yaml is missing or not"), (None, "rayjob.yaml is mis")],
 )
-def test_what_is_no_yaml_is_refused(text, expected, data, mistake):
+def test_what_is_not_a_mapping_in_yaml_is_refused(text, expected, data, mistake):
     broken = {**data, "rayjob.yaml": text} if text else {"settings.yaml": data["settings.yaml"]}
     with pytest.raises(mistake, match=expected):
         parse(broken)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from histoseg.kube.refusals import ApiRequest, ErrorAnswer, refusal
+
 ROOT = Path(__file__).parents[2]
 TABLE = re.compile(r"^## What to do when.*?^\|---.*?\n(.*?)\n\n", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"`([^`]+)`")
@@ -32,15 +34,13 @@ def literals(path):
 
 
 def refusals():
-    """What is said of an API server's refusals, the words of which are put together from many."""
-    from histoseg.kube.refusals import Answer, Request, refusal
-
+    """The messages for an API server's refusals, which are put together from many parts."""
     for verb in ("create", "get", "list", "delete"):
         asked = {"verb": verb, "resource": "rayjobs", "group": "ray.io", "name": "x", "namespace": "team"}
-        request = Request(**asked, context="lab", server="https://it", role="histoseg-researcher")
+        request = ApiRequest(**asked, context="lab", server="https://it", role="histoseg-researcher")
         said = f'User "me" cannot {verb} resource "rayjobs"'
         for status in (400, 401, 403, 404, 409, 413, 422):
-            yield str(refusal(request, Answer.read(status, "", said)))
+            yield str(refusal(request, ErrorAnswer.read(status, "", said)))
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_what_operations_quotes_is_what_is_printed(texts):
     ("symptom", "expected"),
     [
         ("no context 'x'", True),
-        ("knows no rayjobs.ray.io/v1 (404)", True),
+        ("has no rayjobs.ray.io/v1 (404)", True),
         ("may not create rayjobs.ray.io 'x' in namespace …", True),
         ("PreRunningDeadlineExceeded", True),
         ("you may not create rayjobs", False),

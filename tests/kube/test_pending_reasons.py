@@ -1,4 +1,4 @@
-"""What is in a job's way, as a kubelet, the scheduler, Kueue and KubeRay write it (Kubernetes 1.33, KubeRay 1.7)."""
+"""Why a job does not start, by the words of kubelet, scheduler, Kueue and KubeRay (Kubernetes 1.33, KubeRay 1.7)."""
 
 import re
 from dataclasses import replace
@@ -50,16 +50,16 @@ CASES = {
     "key": (unready("CreateContainerConfigError", NO_KEY), [NO_KEY, "; add the key access to Secret team/store-keys"]),
     "config map": (
         unready("CreateContainerConfigError", 'configmap "x" not found'),
-        ['configmap "x" not found; create what it names'],
+        ['configmap "x" not found; create it'],
     ),
     "crash": (
         unready("CrashLoopBackOff", "back-off 5m0s", **CRASHED),
-        ["container ray does not stay up (CrashLoopBackOff, last with exit code 137 (OOMKilled)); `kubectl logs --pre"],
+        ["container ray keeps stopping (CrashLoopBackOff, last with exit code 137 (OOMKilled)); `kubectl logs --pre"],
     ),
-    "nodes": (unscheduled("Unschedulable", NO_NODE), [f"fits on no node ({NO_NODE}); it starts when there is a node"]),
+    "nodes": (unscheduled("Unschedulable", NO_NODE), [f"fits on no node ({NO_NODE}); it starts when a node has room"]),
     "nodes by event": (
         warning(lambda name: name, "FailedScheduling", NO_NODE),
-        [f"fits on no node ({NO_NODE}); it starts when there is a node"],
+        [f"fits on no node ({NO_NODE}); it starts when a node has room"],
     ),
     "gate": (unscheduled("SchedulingGated", "Scheduling is blocked"), ["waits for its scheduling gates"]),
     "quota": (no_replica(QUOTA), [QUOTA, "; wait until other jobs have ended"]),
@@ -69,7 +69,7 @@ CASES = {
     ),
     "pod security": (
         of_ray_cluster("FailedToCreateWorkerPod", 'pods "x" is forbidden: violates PodSecurity "restricted:latest"'),
-        ['violates PodSecurity "restricted:latest"; `helm upgrade` to the chart'],
+        ['violates PodSecurity "restricted:latest"; `helm upgrade` the release'],
     ),
     "service account": (
         of_ray_cluster(
@@ -79,11 +79,11 @@ CASES = {
     ),
     "volume": (
         both(ray_pod("gpu", {"phase": "Pending"}), FAILED_MOUNT),
-        [f"a volume cannot be mounted: {NO_MOUNT}; create what it names"],
+        [f"a volume cannot be mounted: {NO_MOUNT}; create it"],
     ),
     "anything else": (
         of_job("FailedToCreateRayCluster", "webhook says no"),
-        ["pods cannot be made: webhook says no; ask who runs the cluster"],
+        ["pods cannot be created: webhook says no; ask your cluster administrator"],
     ),
 }
 

@@ -1,0 +1,62 @@
+"""The pods that a RayJob makes."""
+
+from dataclasses import dataclass
+
+from histoseg.kube.objects import Object, PodSpec, read
+from histoseg.kube.rayjob import num_pods
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobPods:
+    """Equal pods of a job.
+
+    Attributes:
+        group: "head", "submitter", or the name of a worker group.
+        count: How many there may be at a time.
+        is_worker: Whether they are of a worker group.
+        template: Their metadata and spec.
+    """
+
+    group: str
+    count: int = 1
+    is_worker: bool = False
+    template: Object
+
+    @property
+    def where(self) -> str:
+        """Where they are found, for errors."""
+        return f"pods of {self.group} in the job template"
+
+    @property
+    def spec(self) -> PodSpec:
+        """The fields of their spec that are read here."""
+        return read(PodSpec, self.template["spec"], self.where)
+
+
+def job_pods(job: Object) -> list[JobPods]:
+    """The pods of a RayJob when all its workers are there; the head's with the autoscaler that KubeRay adds."""
+    cluster = job["spec"]["rayClusterSpec"]
+    autoscaling = bool(cluster.get("enableInTreeAutoscaling"))
+    head = cluster["headGroupSpec"]["template"]
+    submitter = job["spec"].get("submitterPodTemplate")
+    return [
+        JobPods(group="head", template=_with_autoscaler(head, cluster) if autoscaling else head),
+        *(
+            JobPods(
+                group=group["groupName"],
+                count=num_pods(group, autoscaling),
+                is_worker=True,
+                template=group["template"],
+            )
+            for group in cluster["workerGroupSpecs"]
+        ),
+        *([JobPods(group="submitter", template=submitter)] if submitter else []),
+    ]
+
+
+def _with_autoscaler(head: Object, cluster: Object) -> Object:
+    """The head's pod with the container of the autoscaler, as KubeRay's BuildAutoscalerContainer makes it."""
+    options, containers = cluster.get("autoscalerOptions") or {}, head["spec"]["containers"]
+    fields = {key: options[key] for key in ("resources", "securityContext", "volumeMounts") if key in options}
+    added = {"name": "autoscaler", "image": containers[0].get("image"), **fields}
+    return {**head, "spec": {**head["spec"], "containers": [*containers, added]}}

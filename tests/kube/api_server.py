@@ -1,0 +1,218 @@
+"""A real kube-apiserver with its etcd on loopback: schemas, admission, rights and quotas as in a cluster.
+
+The two programs are not in this repository. They are taken from the folder that KUBEBUILDER_ASSETS names, or from one
+beside the checkout. Nothing else of a cluster runs: no controller and no kubelet.
+"""
+
+import json
+import ssl
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.beside import beside
+from tests.charts.test_store import free_ports
+
+ASSETS = beside("KUBEBUILDER_ASSETS", "kubebuilder-assets")
+CRDS = beside("HISTOSEG_CRDS", "crds")
+NAMESPACE = "research"
+ADMIN = "/O=system:masters/CN=admin"
+# Fields of a path that differ from the kind in lower case with an s
+PLURALS = {"NetworkPolicy": "networkpolicies", "PriorityClass": "priorityclasses"}
+READY_S = 180.0  # Seconds on an idle machine
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """A client certificate and its key."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True)
+class RealApiServer:
+    """A running server.
+
+    Attributes:
+        folder: With the certificates of users and of the server.
+    """
+
+    url: str
+    folder: Path
+
+    @property
+    def authority(self) -> Path:
+        return self.folder / "certs" / "apiserver.crt"
+
+    def credentials(self, subject: str) -> Credentials:
+        """A user, as /O=group/CN=name."""
+        found = Credentials(self.folder / f"{subject[1:].replace('/', '-')}.crt", self.folder / "user.key")
+        if not found.certificate.exists():
+            openssl(self.folder, "req", "-new", "-key", "user.key", "-out", "user.csr", "-subj", subject)
+            signer = ("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2")
+            openssl(self.folder, "x509", "-req", "-in", "user.csr", *signer, "-out", found.certificate)
+        return found
+
+    def kubeconfig(self, subject: str, namespace: str = NAMESPACE) -> str:
+        """A kubeconfig with a context `lab` for a user."""
+        user = self.credentials(subject)
+        cluster = {"server": self.url, "certificate-authority": str(self.authority)}
+        credentials = {"client-certificate": str(user.certificate), "client-key": str(user.key)}
+        return yaml.safe_dump(
+            {
+                "clusters": [{"name": "lab", "cluster": cluster}],
+                "users": [{"name": "me", "user": credentials}],
+                "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "me", "namespace": namespace}}],
+            }
+        )
+
+    def create(self, manifest: dict, *, dry_run: bool = False, namespace: str = NAMESPACE) -> str:
+        """Create an object as administrator, or only try; "" if the server accepts it, else what it says."""
+        query = "?fieldValidation=Strict&dryRun=All" if dry_run else "?fieldValidation=Strict"
+        return self.send("POST", f"{path_of(manifest, namespace)}{query}", manifest)
+
+    def send(self, method: str, path: str, body: dict | None = None, content: str = "application/json") -> str:
+        """A request as administrator; "" if it succeeds, else what the server says."""
+        data, headers = json.dumps(body).encode() if body else None, {"Content-Type": content}
+        try:
+            self._open(urllib.request.Request(f"{self.url}{path}", data, headers, method=method))
+        except urllib.error.HTTPError as error:
+            return error.read().decode()
+        return ""
+
+    def get(self, path: str) -> dict:
+        """An object, or a list."""
+        return json.loads(self._open(urllib.request.Request(f"{self.url}{path}")))
+
+    def _open(self, request: urllib.request.Request) -> bytes:
+        user = self.credentials(ADMIN)
+        context = ssl.create_default_context(cafile=str(self.authority))
+        context.load_cert_chain(user.certificate, user.key)
+        with urllib.request.urlopen(request, timeout=60, context=context) as answer:
+            return answer.read()
+
+
+def path_of(manifest: dict, namespace: str) -> str:
+    """Where objects of its kind are created."""
+    group = manifest["apiVersion"]
+    plural = PLURALS.get(manifest["kind"], f"{manifest['kind'].lower()}s")
+    scope = "" if manifest["kind"] in ("Namespace", "PriorityClass", "CustomResourceDefinition") else namespace
+    return f"/{f'apis/{group}' if '/' in group else f'api/{group}'}{f'/namespaces/{scope}' if scope else ''}/{plural}"
+
+
+def openssl(folder: Path, *words: object) -> None:
+    subprocess.run(["openssl", *map(str, words)], cwd=folder, check=True, capture_output=True)
+
+
+@contextmanager
+def running() -> Iterator[RealApiServer]:
+    """A server with the CRDs of KubeRay, Kueue and the Prometheus operator, and a namespace; skips without programs."""
+    if not (ASSETS / "kube-apiserver").exists():
+        pytest.skip(f"no kube-apiserver in {ASSETS}; set KUBEBUILDER_ASSETS to a folder that has it, with etcd")
+    if not CRDS.is_dir():
+        pytest.skip(
+            f"no CRDs in {CRDS}; put KubeRay's, Kueue's and the Prometheus operator's there, or set HISTOSEG_CRDS"
+        )
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="api-server-")))
+        ports = free_ports(("api", "etcd", "peer"))
+        make_keys(folder)
+        for name, command in {"etcd": etcd(ports), "kube-apiserver": api_server(ports)}.items():
+            log = stack.enter_context((folder / f"{name}.log").open("wb"))
+            process = subprocess.Popen([ASSETS / name, *command], cwd=folder, stdout=log, stderr=log)
+            stack.callback(end, process)
+        server = RealApiServer(f"https://127.0.0.1:{ports['api']}", folder)
+        wait_until_ready(server, process)
+        install(server)
+        yield server
+
+
+def make_keys(folder: Path) -> None:
+    """Of service accounts, of the authority for users, and of all users."""
+    openssl(folder, "genrsa", "-out", "accounts.key", "2048")
+    openssl(folder, "rsa", "-in", "accounts.key", "-pubout", "-out", "accounts.pub")
+    openssl(folder, "genrsa", "-out", "user.key", "2048")
+    words = ("-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=test", "-days", "2")
+    openssl(folder, "req", "-x509", *words)
+
+
+def etcd(ports: dict[str, int]) -> list[str]:
+    client, peer = f"http://127.0.0.1:{ports['etcd']}", f"http://127.0.0.1:{ports['peer']}"
+    return [
+        "--data-dir=etcd",
+        "--unsafe-no-fsync",
+        f"--listen-client-urls={client}",
+        f"--advertise-client-urls={client}",
+        f"--listen-peer-urls={peer}",
+        f"--initial-advertise-peer-urls={peer}",
+        f"--initial-cluster=default={peer}",
+    ]
+
+
+def api_server(ports: dict[str, int]) -> list[str]:
+    return [
+        f"--etcd-servers=http://127.0.0.1:{ports['etcd']}",
+        "--bind-address=127.0.0.1",
+        "--advertise-address=127.0.0.1",
+        f"--secure-port={ports['api']}",
+        "--cert-dir=certs",
+        "--endpoint-reconciler-type=none",
+        "--service-cluster-ip-range=10.0.0.0/24",
+        "--client-ca-file=ca.crt",
+        "--authorization-mode=RBAC",
+        f"--service-account-issuer=https://127.0.0.1:{ports['api']}",
+        "--service-account-signing-key-file=accounts.key",
+        "--service-account-key-file=accounts.pub",
+    ]
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def wait_until_ready(server: RealApiServer, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + READY_S
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            if not server.send("GET", "/readyz"):
+                return
+        except OSError:
+            pass
+        time.sleep(0.2)
+    log = (server.folder / "kube-apiserver.log").read_text()
+    raise AssertionError(f"kube-apiserver did not come up: {log[-2000:]}")
+
+
+def install(server: RealApiServer) -> None:
+    """The CRDs, and a namespace as a careful cluster has it: with Pod Security's profile `restricted`."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    crds = [yaml.load(path.read_text(), Loader=loader) for path in sorted(CRDS.glob("*.yaml"))]
+    for crd in crds:
+        assert server.create(crd) == ""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    metadata = {"name": NAMESPACE, "labels": labels}
+    assert server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}) == ""
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
+    assert server.create(account) == ""
+    deadline = time.monotonic() + READY_S
+    for crd in crds:
+        spec = crd["spec"]
+        version = next(each["name"] for each in spec["versions"] if each["served"])
+        path = f"/apis/{spec['group']}/{version}/{spec['names']['plural']}"
+        while server.send("GET", path) and time.monotonic() < deadline:
+            time.sleep(0.2)
