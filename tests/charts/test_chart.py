@@ -99,9 +99,9 @@ def test_notes_say_how_to_go_on(scenario, helm):
     [
         ("unauthenticated", "WARNING  Ray asks for no token"),
         ("unauthenticated", "WARNING  There are no NetworkPolicies"),
-        ("seaweedfs", "WARNING  The store is a single SeaweedFS pod: one copy of everything"),
-        ("scratch-store", "on an emptyDir: everything is lost with the pod"),
-        ("minimal", "Nobody but administrators may submit yet"),
+        ("seaweedfs", "WARNING  The store is a single SeaweedFS pod with one copy"),
+        ("scratch-store", "on an emptyDir: all data is lost with the pod"),
+        ("minimal", "Only administrators may submit yet"),
         ("minimal", "NOTE     Images are named by tag"),
         ("minimal", "Install KubeRay 1.7.0 first"),  # Offline, Helm knows no cluster that has it.
     ],
@@ -134,7 +134,7 @@ def test_notes_lead_to_a_jobs_dashboard(helm):
 def test_notes_of_a_sound_installation_warn_of_nothing(helm):
     text = notes(helm, values_of("gpu"))
     assert "WARNING" not in text
-    assert "Nobody but administrators" not in text
+    assert "Only administrators" not in text
 
 
 def test_notes_name_the_interactive_cluster_and_its_token(helm):
