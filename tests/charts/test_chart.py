@@ -5,6 +5,7 @@ import sys
 import tarfile
 import tomllib
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -36,16 +37,12 @@ NETWORKED = ("networking.k8s.io/v1", "rbac.authorization.k8s.io/v1")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of importlib.resources, inside kubernetes_validate
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_built_in_kinds_are_as_kubernetes_wants_them(scenario, rendered):
-    import kubernetes_validate
-
     for each in rendered(scenario):
         if each["apiVersion"] in BUILT_IN + NETWORKED:
             kubernetes_validate.validate(each, "1.35", strict=True)
 
 
 def test_an_unknown_field_is_seen(rendered):
-    import kubernetes_validate
-
     budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {}, "spec": {"minAvailble": 1}}
     with pytest.raises(kubernetes_validate.ValidationError, match="minAvailble"):
         kubernetes_validate.validate(budget, "1.35", strict=True)

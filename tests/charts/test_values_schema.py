@@ -2,6 +2,7 @@
 
 import json
 
+import jsonschema
 import pytest
 import yaml
 
@@ -141,8 +142,6 @@ def test_no_object_of_ours_is_open():
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_the_schema_is_one_that_others_understand(scenario):
     """Editors check values with other programs than Helm; this is one of them."""
-    import jsonschema
-
     schema = json.loads((CHART / "values.schema.json").read_text())
     jsonschema.Draft7Validator.check_schema(schema)
     values = yaml.safe_load((CHART / "values.yaml").read_text())

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from histoseg.records.exporter import Records, listening
+from histoseg.records.write import put_record
 from histoseg.store.objects import connect
+from ray_jobs.local_store import local_store
 from tests.monitoring.dashboards import ROOT, panel_queries
 from tests.monitoring.prometheus import NEEDS_PROMETHEUS, prometheus
 from tests.monitoring.ray_with_gauges import HOLD
@@ -44,10 +47,6 @@ def ray_with_gauges():
 @contextmanager
 def exporter(folder):
     """The exporter in this process, on a SeaweedFS with a record of each kind; gives the address to scrape."""
-    from histoseg.records.exporter import Records, listening
-    from histoseg.records.write import put_record
-    from ray_jobs.local_store import local_store
-
     with local_store(folder) as served:
         store = connect(f"{served.url}/part")
         for record in (make_record("glas"), make_fold_record()):
