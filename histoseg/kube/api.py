@@ -1,4 +1,4 @@
-"""Requests to a Kubernetes API server: the only module that imports its client's APIs.
+"""Requests to a Kubernetes API server: the only module that calls the APIs of its client.
 
 Each request has a time limit; a server that is busy or away is asked again for a minute; any other failure is an error
 of one line.
@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from histoseg.errors import ClusterError
-from histoseg.kube.kubeconfig import capture_log, find_context, kubeconfig_paths, quotable, strip_token, unusable
+from histoseg.kube.kubeconfig import log_in
 from histoseg.kube.objects import Event, Model, Node, Object, Queued, ResourceQuota, read
 from histoseg.kube.refusals import ApiRequest, ErrorAnswer, refusal
 from histoseg.kube.transport import ask, foreign, lines, parse
@@ -53,32 +52,9 @@ class Cluster:
             role: The Role to name when a right is missing.
 
         Raises:
-            ClusterError: If there is no such context, or no kubeconfig.
+            ClusterError: If there is no such context, no kubeconfig, or no credentials.
         """
-        try:
-            from kubernetes import client, config
-        except ImportError as error:
-            raise ClusterError(f"{error}: a cluster needs more packages; pip install 'histoseg[cluster]'") from None
-        paths = kubeconfig_paths()
-        found = find_context(paths, context)
-        configuration = client.Configuration()
-        configuration.retries = False  # urllib3's own would wait as long as a server likes, and follow redirects
-        try:
-            load: Callable[..., None] = config.load_kube_config
-            with capture_log() as said:
-                load(paths, context=context, client_configuration=configuration)
-            strip_token(configuration)
-            api_client = client.ApiClient(configuration)
-        except Exception as error:  # The client raises errors of many types for a malformed kubeconfig
-            raise ClusterError(
-                f"{paths}: context {context!r} cannot be used: {unusable(error)}; correct it, or log in again"
-            ) from None
-        if found.plugin and not (configuration.api_key or configuration.cert_file):
-            raise ClusterError(
-                f"{paths}: the login command {found.plugin!r} of context {context!r} gives no credentials "
-                f"({quotable(' '.join(said))}); install it or log in with it, then try `kubectl --context {context} "
-                f"get pods`"
-            )
+        api_client, found = log_in(context)
         namespace = namespace or found.namespace or "default"
         return cls(client=api_client, context=context, namespace=namespace, role=role, plugin=found.plugin)
 

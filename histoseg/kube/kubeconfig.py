@@ -1,4 +1,4 @@
-"""Contexts of a kubeconfig, and how the client is kept from showing its secrets.
+"""Contexts of a kubeconfig, and a client for one of them that does not show its secrets.
 
 Servers and credentials are read by the client itself.
 """
@@ -6,7 +6,7 @@ Servers and credentials are read by the client itself.
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +55,39 @@ class KubeconfigFile(BaseModel):
     users: tuple[UserEntry, ...] = ()
 
 
+def log_in(context: str) -> tuple[Any, Context]:
+    """An ApiClient of the `kubernetes` package for a context, and the context; nothing is sent yet.
+
+    Raises:
+        ClusterError: If there is no such context, no kubeconfig, or no credentials.
+    """
+    try:
+        from kubernetes import client, config
+    except ImportError as error:
+        raise ClusterError(f"{error}: a cluster needs more packages; pip install 'histoseg[cluster]'") from None
+    paths = kubeconfig_paths()
+    found = find_context(paths, context)
+    configuration = client.Configuration()
+    configuration.retries = False  # urllib3's own would wait as long as a server likes, and follow redirects
+    try:
+        load: Callable[..., None] = config.load_kube_config
+        with _capture_log() as said:
+            load(paths, context=context, client_configuration=configuration)
+        _strip_token(configuration)
+        api_client = client.ApiClient(configuration)
+    except Exception as error:  # The client raises errors of many types for a malformed kubeconfig
+        raise ClusterError(
+            f"{paths}: context {context!r} cannot be used: {_unusable(error)}; correct it, or log in again"
+        ) from None
+    if found.plugin and not (configuration.api_key or configuration.cert_file):
+        raise ClusterError(
+            f"{paths}: the login command {found.plugin!r} of context {context!r} gives no credentials "
+            f"({_quotable(' '.join(said))}); install it or log in with it, then try `kubectl --context {context} "
+            f"get pods`"
+        )
+    return api_client, found
+
+
 def kubeconfig_paths() -> str:
     """The files that kubectl would read, as KUBECONFIG lists them."""
     return os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
@@ -96,7 +129,7 @@ def _parse(file: Path) -> KubeconfigFile:
         raise ClusterError(f"{error}; {remedy}") from None
 
 
-def strip_token(configuration: Any) -> None:
+def _strip_token(configuration: Any) -> None:
     """Remove the line end that a token's file may have from the token, also when the client renews it."""
     renew = configuration.refresh_api_key_hook  # Only a configuration with a token has it
 
@@ -109,7 +142,7 @@ def strip_token(configuration: Any) -> None:
 
 
 @contextmanager
-def capture_log() -> Iterator[list[str]]:
+def _capture_log() -> Iterator[list[str]]:
     """Messages that the client logs meanwhile where it should raise an error; they are not logged anywhere else."""
     said: list[str] = []
 
@@ -125,14 +158,14 @@ def capture_log() -> Iterator[list[str]]:
         root.removeFilter(listen)
 
 
-def unusable(error: Exception) -> str:
+def _unusable(error: Exception) -> str:
     """What is wrong with a kubeconfig, by the error that the client raised."""
-    said = quotable(str(error)) or type(error).__name__
+    said = _quotable(str(error)) or type(error).__name__
     if isinstance(error, ImportError):
         return f"its proxy needs another package ({said}): pip install pysocks"
     return f"a token or certificate in it is malformed ({said})" if isinstance(error, ValueError) else said
 
 
-def quotable(text: str) -> str:
+def _quotable(text: str) -> str:
     """The client's message on one line, without the parts of the file that it quotes: they may hold a token."""
     return one_line(re.sub(r"{.*}", "{…}", text, flags=re.DOTALL))

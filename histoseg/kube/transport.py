@@ -3,7 +3,10 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import HTTPError
 
 from histoseg.kube.objects import Object
 from histoseg.kube.refusals import ApiRequest, ErrorAnswer, RefusedError, UnreachableError, one_line, remedy, unsendable
@@ -30,7 +33,6 @@ def ask(
         RefusedError: If the request cannot be written.
     """
     from kubernetes.client.exceptions import ApiException
-    from urllib3.exceptions import HTTPError
 
     begin, pause_s = time.monotonic(), FIRST_PAUSE_S
     while True:
@@ -77,10 +79,8 @@ def foreign(request: ApiRequest, said: str) -> RefusedError:
     )
 
 
-def lines(response: Any) -> Iterator[str]:
+def lines(response: BaseHTTPResponse) -> Iterator[str]:
     """Whole lines of a response as they arrive; a broken connection ends them and drops the last, unfinished line."""
-    from urllib3.exceptions import HTTPError
-
     rest = b""
     try:
         for chunk in response.stream(1 << 16, decode_content=True):

@@ -2,7 +2,10 @@
 
 import pytest
 import yaml
+from typer.main import get_command
 
+from histoseg.cli import app
+from histoseg.kube.settings import Settings, fullname
 from tests.charts.rendering import (
     CHART,
     SCENARIOS,
@@ -103,10 +106,6 @@ def test_helm_test_does_not_ask_for_a_token_that_was_switched_off(rendered):
 
 @pytest.mark.parametrize("scenario", ["interactive", "monitoring", "raw-data"])
 def test_commands_of_pods_are_commands_of_histoseg(scenario, rendered):
-    from typer.main import get_command
-
-    from histoseg.cli import app
-
     for where, _, spec in pods(rendered(scenario)):
         for found in spec["containers"]:
             if found.get("command") == ["histoseg"]:
@@ -148,8 +147,6 @@ def test_settings_name_the_custom_resources_that_are_needed(rendered):
 
 
 def test_settings_can_be_read_by_whoever_submits(rendered):
-    from histoseg.kube.settings import Settings
-
     found = one(rendered("gpu"), "ConfigMap", "histoseg-settings")["data"]
     assert set(found) == {"rayjob.yaml", "settings.yaml"}
     read = Settings.parse(found, "here", "histoseg")
@@ -159,8 +156,6 @@ def test_settings_can_be_read_by_whoever_submits(rendered):
 
 @pytest.mark.parametrize("release", ["histoseg", "my-histoseg", "team", "a-rather-long-name-of-a-release-ab", "x" * 53])
 def test_names_begin_as_whoever_submits_expects(release, helm):
-    from histoseg.kube.settings import fullname
-
     result = run(helm, "template", release, CHART, "--values", values_of("minimal"))
     assert result.returncode == 0, result.stderr
     objects = [each for each in yaml.load_all(result.stdout, Loader=yaml.CSafeLoader) if each]

@@ -5,6 +5,7 @@ import sys
 import tarfile
 import tomllib
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -36,16 +37,12 @@ NETWORKED = ("networking.k8s.io/v1", "rbac.authorization.k8s.io/v1")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of importlib.resources, inside kubernetes_validate
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_built_in_kinds_are_as_kubernetes_wants_them(scenario, rendered):
-    import kubernetes_validate
-
     for each in rendered(scenario):
         if each["apiVersion"] in BUILT_IN + NETWORKED:
             kubernetes_validate.validate(each, "1.35", strict=True)
 
 
 def test_an_unknown_field_is_seen(rendered):
-    import kubernetes_validate
-
     budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {}, "spec": {"minAvailble": 1}}
     with pytest.raises(kubernetes_validate.ValidationError, match="minAvailble"):
         kubernetes_validate.validate(budget, "1.35", strict=True)
@@ -99,9 +96,9 @@ def test_notes_say_how_to_go_on(scenario, helm):
     [
         ("unauthenticated", "WARNING  Ray asks for no token"),
         ("unauthenticated", "WARNING  There are no NetworkPolicies"),
-        ("seaweedfs", "WARNING  The store is a single SeaweedFS pod: one copy of everything"),
-        ("scratch-store", "on an emptyDir: everything is lost with the pod"),
-        ("minimal", "Nobody but administrators may submit yet"),
+        ("seaweedfs", "WARNING  The store is a single SeaweedFS pod with one copy"),
+        ("scratch-store", "on an emptyDir: all data is lost with the pod"),
+        ("minimal", "Only administrators may submit yet"),
         ("minimal", "NOTE     Images are named by tag"),
         ("minimal", "Install KubeRay 1.7.0 first"),  # Offline, Helm knows no cluster that has it.
     ],
@@ -134,7 +131,7 @@ def test_notes_lead_to_a_jobs_dashboard(helm):
 def test_notes_of_a_sound_installation_warn_of_nothing(helm):
     text = notes(helm, values_of("gpu"))
     assert "WARNING" not in text
-    assert "Nobody but administrators" not in text
+    assert "Only administrators" not in text
 
 
 def test_notes_name_the_interactive_cluster_and_its_token(helm):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ray_jobs.cluster import OBJECT_STORE_BYTES
 from tests.charts.rendering import (
     COMPONENT,
     SCENARIOS,
@@ -61,8 +62,6 @@ def test_no_training_is_scheduled_on_the_head(rendered):
 
 def test_the_object_store_fits_into_shared_memory(rendered):
     """256 MiB, as on one machine (ray_jobs/cluster.py), in the smallest /dev/shm that the schema lets pass."""
-    from ray_jobs.cluster import OBJECT_STORE_BYTES
-
     objects = rendered("seaweedfs")
     for group in (head(objects), *groups(objects).values()):
         assert int(group["rayStartParams"]["object-store-memory"]) == OBJECT_STORE_BYTES < 2**30

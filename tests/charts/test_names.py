@@ -4,9 +4,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
+from histoseg.kube.settings import Settings
 from tests.charts.rendering import ray_job, render
 
 NAMESPACE, RELEASE = "2026", "on"  # As YAML 1.1, which Kubernetes and Python read, takes them: a number, and true
@@ -90,8 +92,6 @@ def odd(request, helm, tmp_path_factory):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of importlib.resources, inside kubernetes_validate
 def test_every_name_is_a_text(odd):
-    import kubernetes_validate
-
     settings = [each for each in odd if "settings.yaml" in each.get("data", {})]
     read = yaml.load(settings[0]["data"]["settings.yaml"], Loader=yaml.CSafeLoader)
     assert list(strayed([*odd, ray_job(odd), read])) == []
@@ -105,8 +105,6 @@ def test_every_name_is_a_text(odd):
 
 
 def test_whoever_submits_reads_them_as_texts(odd):
-    from histoseg.kube.settings import Settings
-
     (data,) = [each["data"] for each in odd if "settings.yaml" in each.get("data", {})]
     read = Settings.parse(data, "here", f"{RELEASE}-histoseg")
     assert (read.image, read.queue) == ("12:30", "14")

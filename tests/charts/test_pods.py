@@ -22,8 +22,10 @@ def test_every_pod_is_restricted(scenario, rendered):
         assert (security["runAsUser"], security["runAsGroup"], security["fsGroup"]) == (1000, 1000, 1000), where
         assert security["seccompProfile"] == {"type": "RuntimeDefault"}, where
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec), where
-        assert not [volume for volume in spec.get("volumes", []) if "hostPath" in volume], where
+        kinds = {kind for volume in spec.get("volumes", []) for kind in volume} - {"name"}
+        assert kinds <= {"configMap", "emptyDir", "persistentVolumeClaim"}, where
         for each in [*spec["containers"], *spec.get("initContainers", [])]:
+            assert not [port for port in each.get("ports", []) if "hostPort" in port], where
             assert each["securityContext"] == {
                 "allowPrivilegeEscalation": False,
                 "readOnlyRootFilesystem": True,

@@ -8,7 +8,10 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+import boto3
+import psutil
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.charts.rendering import COMPONENT, SCENARIOS, container, environment, head, one, pods, settings, some
 
@@ -154,10 +157,6 @@ print(store.get("a").decode())
 
 @pytest.mark.slow  # 5 to 15 s, most of which is the server's start
 def test_the_s3_server_makes_its_bucket_takes_one_key_and_shows_nothing_else(s3_server):
-    import boto3
-    import psutil
-    from botocore.exceptions import ClientError
-
     server, url, key, secret = s3_server
 
     def objects(access, word):

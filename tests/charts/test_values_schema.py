@@ -2,6 +2,7 @@
 
 import json
 
+import jsonschema
 import pytest
 import yaml
 
@@ -79,29 +80,33 @@ def test_values_that_need_another_are_refused_without(setting, words, helm):
     ("scenario", "setting", "words"),
     [
         ("minimal", "store.url=", "store.url is empty: name the bucket"),
-        ("seaweedfs", "store.url=s3://abc", "there can be one store"),
-        ("seaweedfs", "store.endpoint=http://s3:9000", "there can be one store"),
-        ("seaweedfs", "store.existingSecret=", "SeaweedFS takes its access key from it"),
-        ("seaweedfs", "store.caConfigMap=company-ca", "that store shows no certificate"),
-        ("minimal", "store.existingSecret=", "no pod could prove to the store who it is"),
-        ("minimal", "auth.mode=disabled", "could run code in your pods"),
-        ("unauthenticated", "auth.existingSecret=token", "a token would be ignored"),
+        ("seaweedfs", "store.url=s3://abc", "only one store"),
+        ("seaweedfs", "store.endpoint=http://s3:9000", "only one store"),
+        ("seaweedfs", "store.existingSecret=", "SeaweedFS takes its access key from this Secret"),
+        ("seaweedfs", "store.caConfigMap=company-ca", "store.caConfigMap is set"),
+        ("minimal", "store.existingSecret=", "serviceAccount.podIdentity=true"),
+        ("minimal", "auth.mode=disabled", "auth.acceptUnauthenticated=true"),
+        ("unauthenticated", "auth.existingSecret=token", "auth.existingSecret is set, but auth.mode is disabled"),
         ("kueue", "autoscaling.enabled=true", "Kueue admits a job with all of its pods"),
-        ("kueue", "kueue.queue=", "without a queue nobody reads it"),
+        ("kueue", "kueue.queue=", "kueue.priorityClass is set, but kueue.queue is empty"),
         ("kueue", f"{GROUP},workerGroups[0].name=head", "a group is named head and kueue.queue is set"),
         ("kueue", f"{GROUP},workerGroups[0].name=submitter", "a group is named submitter and kueue.queue is set"),
-        ("minimal", "priorityClass.create=true", "name the class that is to be created"),
-        ("minimal", "monitoring.dashboards.enabled=true", "dashboards would stay empty"),
+        ("minimal", "priorityClass.create=true", "priorityClass.name is empty"),
+        (
+            "minimal",
+            "monitoring.dashboards.enabled=true",
+            "monitoring.dashboards.enabled is true, but monitoring.enabled is false",
+        ),
         ("minimal", "images.train.tag=latest", "images.train.tag is latest"),
         ("minimal", "images.data.tag=latest", "images.data.tag is latest"),
-        ("minimal", "fullnameOverride=histology", "put the word in, e.g. histology-histoseg"),
+        ("minimal", "fullnameOverride=histology", "e.g. histology-histoseg"),
         ("minimal", r"commonLabels.ray\.io/cluster=x", "ray.io/cluster is a label that the chart or KubeRay sets"),
-        ("gpu", "access.researchers[0].namespace=x", "only a ServiceAccount lives in one"),
+        ("gpu", "access.researchers[0].namespace=x", "pathology-research has a namespace"),
         ("minimal", f"{GROUP},{GROUP.replace('[0]', '[1]')}", "two groups are named a"),
         ("minimal", f"{GROUP},workerGroups[0].memory=2Gi", "shmSize 2Gi, which counts towards it"),
-        ("minimal", f"{GROUP},workerGroups[0].gpuResource=amd.com/gpu", "but asks for no gpus"),
+        ("minimal", f"{GROUP},workerGroups[0].gpuResource=amd.com/gpu", "has gpuResource amd.com/gpu, but no gpus"),
         ("minimal", f"{GROUP},workerGroups[0].replicas=0", "it would never have a worker"),
-        ("minimal", f"{GROUP},workerGroups[0].maxReplicas=4", "nothing would ever scale it"),
+        ("minimal", f"{GROUP},workerGroups[0].maxReplicas=4", "autoscaling.enabled is false"),
         ("minimal", f"{GROUP},workerGroups[0].minReplicas=3", "minReplicas 3, replicas 2, maxReplicas 2"),
         (
             "minimal",
@@ -137,8 +142,6 @@ def test_no_object_of_ours_is_open():
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_the_schema_is_one_that_others_understand(scenario):
     """Editors check values with other programs than Helm; this is one of them."""
-    import jsonschema
-
     schema = json.loads((CHART / "values.schema.json").read_text())
     jsonschema.Draft7Validator.check_schema(schema)
     values = yaml.safe_load((CHART / "values.yaml").read_text())

@@ -72,7 +72,7 @@ def test_what_operations_quotes_is_what_is_printed(texts):
         ("has no rayjobs.ray.io/v1 (404)", True),
         ("may not create rayjobs.ray.io 'x' in namespace …", True),
         ("PreRunningDeadlineExceeded", True),
-        ("you may not create rayjobs", False),
+        ("you must not create rayjobs", False),
         ("does not know RayJobs", False),
         ("…", False),
     ],

@@ -1,4 +1,4 @@
-"""Make the bucket once the S3 server beside this answers; status 1 if it does not within two minutes."""
+"""Create the bucket as soon as the S3 server of this pod answers; status 1 if it does not within two minutes."""
 
 import time
 
@@ -15,4 +15,4 @@ for _ in range(120):
     except (BotoCoreError, ClientError):
         time.sleep(1)
 else:
-    raise SystemExit("no S3 server at 127.0.0.1:8333, or it refuses the access key")
+    raise SystemExit("no answer from an S3 server at 127.0.0.1:8333, or it refuses the access key")

@@ -1,6 +1,6 @@
-{{/* Names, labels, images and where the store is: what the other templates say about this release. */}}
+{{/* Names, labels, images and the store's address, as the other templates use them. */}}
 
-{{/* At most 40 characters: KubeRay appends to the name of a cluster, and Kubernetes ends names at 63. `make submit`
+{{/* At most 40 characters: KubeRay appends to a cluster's name, and Kubernetes allows 63. `make submit`
 (histoseg/kube/settings.py) derives the same name from RELEASE. */}}
 {{- define "histoseg.fullname" -}}
 {{- $name := include "histoseg.release" . -}}
@@ -8,17 +8,17 @@
 {{- regexReplaceAll "-+$" ($full | trunc 40) "" -}}
 {{- end -}}
 
-{{/* What to write for RELEASE= */}}
+{{/* The value of RELEASE= in `make submit`. */}}
 {{- define "histoseg.release" -}}
 {{ .Values.fullnameOverride | default .Release.Name }}
 {{- end -}}
 
-{{/* The interactive cluster's name. The Secret in which KubeRay puts the cluster's token has the same. */}}
+{{/* The interactive cluster's name, which is also the name of the Secret that KubeRay creates for its token. */}}
 {{- define "histoseg.clusterName" -}}
 {{ include "histoseg.fullname" . }}-cluster
 {{- end -}}
 
-{{/* Labels of a pod; (list $ "head"). The chart's version is not among them: a change of it alone must restart nothing. */}}
+{{/* Labels of a pod; (list $ "head"). Without the chart's version: a change of it alone must not restart pods. */}}
 {{- define "histoseg.podLabels" -}}
 {{- $root := index . 0 -}}
 {{- $own := dict
@@ -36,7 +36,7 @@ helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name ((index . 0).Chart.Versi
 {{ include "histoseg.podLabels" . }}
 {{- end -}}
 
-{{/* What selects this release's pods; (list $ "head"), or (list $) for all of them. */}}
+{{/* Selector of this release's pods; (list $ "head"), or (list $) for all of them. */}}
 {{- define "histoseg.selector" -}}
 app.kubernetes.io/name: histoseg
 app.kubernetes.io/instance: {{ (index . 0).Release.Name | quote }}
@@ -45,7 +45,7 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 {{- end -}}
 
-{{/* A full reference; (list $ .Values.images.train). */}}
+{{/* An image with its tag or digest; (list $ .Values.images.train). */}}
 {{- define "histoseg.image" -}}
 {{- $image := index . 1 -}}
 {{- if $image.digest -}}
@@ -71,7 +71,7 @@ http://{{ include "histoseg.fullname" . }}-store.{{ .Release.Namespace }}.svc:83
 {{- end -}}
 {{- end -}}
 
-{{/* The ports at which the store answers, as a JSON list. */}}
+{{/* The ports on which the store listens, as a JSON list. */}}
 {{- define "histoseg.storePorts" -}}
 {{- $port := (urlParse .Values.store.endpoint).host | regexFind ":[0-9]+$" | trimPrefix ":" -}}
 {{- if .Values.networkPolicy.storePorts -}}

@@ -1,11 +1,11 @@
-{{/* What every pod of the chart has in common. All of it satisfies the Pod Security Standard "restricted". */}}
+{{/* Parts that all pods of the chart share. They meet the Pod Security Standard "restricted". */}}
 
 {{- define "histoseg.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 1000
 runAsGroup: 1000
 fsGroup: 1000
-# Else the kubelet would change the owner of every file of a large volume at each start.
+# Otherwise the kubelet changes the owner of every file of a large volume at each start.
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile:
   type: RuntimeDefault
@@ -18,7 +18,7 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* Requests equal limits, so that pods are Guaranteed and the last to be evicted; (dict "cpu" 1 "memory" "1Gi"). */}}
+{{/* Requests equal limits: pods are Guaranteed, so they are evicted last; (dict "cpu" 1 "memory" "1Gi"). */}}
 {{- define "histoseg.resources" -}}
 requests:
   {{- toYaml . | nindent 2 }}
@@ -26,8 +26,8 @@ limits:
   {{- toYaml . | nindent 2 }}
 {{- end -}}
 
-{{/* How a pod finds the store and proves who it is. The endpoint is S3's alone: without _S3, a request to AWS's token
-service, by which workload identity works, would go there too. */}}
+{{/* Endpoint and credentials of the store. The endpoint's variable ends in _S3: without it, requests to AWS's token service,
+which workload identity uses, would go to the store as well. */}}
 {{- define "histoseg.storeEnv" -}}
 - name: AWS_REGION
   value: {{ .Values.store.region | quote }}
@@ -57,7 +57,7 @@ service, by which workload identity works, would go there too. */}}
       key: {{ .Values.store.secretKeyKey | quote }}
 {{- end -}}
 
-{{/* The authority that AWS_CA_BUNDLE names: a folder, for a file mounted alone would never change. */}}
+{{/* The file that AWS_CA_BUNDLE names. A folder is mounted, because Kubernetes never updates a file mounted alone. */}}
 {{- define "histoseg.storeCaMount" -}}
 {{- if .Values.store.caConfigMap -}}
 - name: store-ca
@@ -77,7 +77,7 @@ service, by which workload identity works, would go there too. */}}
 {{- end }}
 {{- end -}}
 
-{{/* May be empty, so it is included where `with` sees that. */}}
+{{/* May be empty, so include it by `with`. */}}
 {{- define "histoseg.pullSecrets" -}}
 {{- with .Values.imagePullSecrets -}}
 imagePullSecrets:
@@ -87,7 +87,7 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{/* Where a pod may run, as .Values say it of all but workers, and a worker group of its own. May be empty as well. */}}
+{{/* Node selector and tolerations, of .Values (all pods except workers) or of a worker group. May be empty as well. */}}
 {{- define "histoseg.placement" -}}
 {{- $said := dict -}}
 {{- range $key, $value := pick . "nodeSelector" "tolerations" -}}

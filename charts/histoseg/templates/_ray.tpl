@@ -1,14 +1,14 @@
-{{/* The pod spec of Ray, written once: the interactive RayCluster and the template of every RayJob are made of it.
+{{/* The pod specs of Ray, written once, for the interactive RayCluster and for the template of every RayJob.
 
-What KubeRay (1.7) adds to these pods, and what follows for us:
-- The init container wait-gcs-ready of workers copies the Ray container's securityContext, environment and mounts, so it
-  is restricted as well. The autoscaler's container copies nothing: autoscalerOptions has what it needs.
-- RAY_AUTH_MODE and RAY_AUTH_TOKEN (from the cluster's Secret) are put into every Ray, init, autoscaler and submitter
-  container, so there is nothing about the token here.
-- Probes are HTTP requests of the kubelet at port 52365, which NetworkPolicies let pass. None is written here.
-- /dev/shm is added only where nothing is mounted there.
-- Pods get the labels of the template beside ray.io/…; the head Service selects app.kubernetes.io/name as the template
-  of the head has it.
+KubeRay 1.7 adds to these pods:
+- Workers get an init container wait-gcs-ready with the securityContext, environment and mounts of the Ray container, so it
+  is restricted as well. The autoscaler's container copies nothing, so autoscalerOptions has what it needs.
+- Every Ray, init, autoscaler and submitter container gets RAY_AUTH_MODE and RAY_AUTH_TOKEN (from the cluster's Secret), so
+  the token is not mentioned here.
+- Probes are HTTP requests of the kubelet at port 52365, which NetworkPolicies allow, so none is written here.
+- /dev/shm is added only if nothing is mounted there.
+- Pods get the labels of the template and ray.io/…; the head Service selects app.kubernetes.io/name by the value in the
+  head's template.
 - Commands run in `bash -c`, or in a login shell with ENABLE_LOGIN_SHELL; the image has its PATH in both. */}}
 
 {{- define "histoseg.rayClusterSpec" -}}
@@ -28,7 +28,7 @@ autoscalerOptions:
     {{- include "histoseg.resources" (dict "cpu" "500m" "memory" "1Gi") | nindent 4 }}
   securityContext:
     {{- include "histoseg.containerSecurity" . | nindent 4 }}
-  # The head's own volumes; KubeRay mounts the logs they share below /tmp.
+  # The head's volumes; KubeRay mounts the shared logs below /tmp.
   volumeMounts:
     - name: tmp
       mountPath: /tmp
@@ -38,8 +38,8 @@ autoscalerOptions:
 headGroupSpec:
   rayStartParams:
     dashboard-host: 0.0.0.0
-    # No training is scheduled on the head: one that runs out of memory would take the whole cluster with it. The drivers
-    # of runs are, for they ask for no CPU.
+    # No training runs on the head, because one that runs out of memory would end the whole cluster. Drivers of runs do,
+    # because they request no CPU.
     num-cpus: "0"
     num-gpus: "0"
     {{- include "histoseg.objectStore" . | nindent 4 }}
@@ -56,7 +56,7 @@ workerGroupSpecs:
     minReplicas: {{ include "histoseg.minReplicas" . }}
     maxReplicas: {{ include "histoseg.maxReplicas" . }}
     rayStartParams:
-      # KubeRay and Ray's autoscaler know the GPUs of few resource names; and without a 0 Ray would offer what it sees.
+      # KubeRay and Ray's autoscaler recognise GPUs of few resource names; without a 0, Ray would offer all GPUs it sees.
       num-gpus: {{ .gpus | default 0 | int | quote }}
       {{- include "histoseg.objectStore" $ | nindent 6 }}
     template:
@@ -69,8 +69,8 @@ workerGroupSpecs:
   {{- end }}
 {{- end -}}
 
-{{/* Only configurations and log lines pass through Ray's object store; images never do. The rest of /dev/shm is for the
-loaders' processes. Without a number Ray takes 30 % of the memory, and a slow disk if /dev/shm is smaller. */}}
+{{/* Only configurations and log lines pass through Ray's object store, never images; the rest of /dev/shm is for loaders.
+Without this number Ray takes 30 % of the memory, or a slow disk if /dev/shm is smaller. */}}
 {{- define "histoseg.objectStore" -}}
 object-store-memory: "268435456"
 {{- end -}}
@@ -89,7 +89,7 @@ object-store-memory: "268435456"
 
 {{- define "histoseg.headPod" -}}
 serviceAccountName: {{ include "histoseg.fullname" . }}-head
-# Only the autoscaler talks to the Kubernetes API. KubeRay gives this account the Role it needs.
+# Only the autoscaler uses the Kubernetes API. KubeRay gives this account the Role that it needs.
 automountServiceAccountToken: {{ .Values.autoscaling.enabled }}
 {{- with .Values.priorityClass.name }}
 priorityClassName: {{ . | quote }}
@@ -156,8 +156,8 @@ containers:
     lifecycle:
       preStop:
         exec:
-          # Kubernetes tells Ray nothing of a reclaimed node. This does, and waits for the checkpoint that follows; ten
-          # seconds are left for Ray to stop, or a third where there are few.
+          # Ray does not learn from Kubernetes that a node is reclaimed. This command tells it, and waits for the next
+          # checkpoint; it leaves Ray ten seconds to stop, or a third of the grace period if that is shorter.
           command: [python, -m, ray_jobs.drain, --deadline-s, {{ sub $grace (min 10 (div $grace 3)) | toString | quote }}]
     resources:
       {{- $resources := dict "cpu" (toString $group.cpus) "memory" $group.memory }}
@@ -169,10 +169,10 @@ volumes:
   {{- include "histoseg.rayVolumes" (list $root ($group.shmSize | default "2Gi")) | nindent 2 }}
 {{- end -}}
 
-{{/* What head and workers share, pod by pod … */}}
+{{/* Shared parts of head and worker pods … */}}
 {{- define "histoseg.rayPod" }}
 {{- if .Values.autoscaling.enabled }}
-# The autoscaler replaces pods; a container that starts again in an old one would be a node it does not know.
+# The autoscaler replaces pods; it would not recognise a container that restarts in an old pod as a node.
 restartPolicy: Never
 {{- end }}
 enableServiceLinks: false
@@ -181,8 +181,8 @@ securityContext:
   {{- include "histoseg.podSecurity" . | nindent 2 }}
 {{- end -}}
 
-{{/* … and container by container; (list $ <whether it is the head's>). Only the head reads raw data, so a volume that one
-node has is enough. Ends with the list of variables, to which the caller appends. */}}
+{{/* … and of their containers; (list $ <whether it is the head's>). Only the head mounts raw data, so a ReadWriteOnce volume
+is enough. Ends with the list of variables, to which the caller appends. */}}
 {{- define "histoseg.rayContainer" -}}
 {{- $root := index . 0 -}}
 image: {{ include "histoseg.image" (list $root $root.Values.images.train) | quote }}
@@ -206,7 +206,7 @@ env:
   {{- include "histoseg.storeEnv" $root | nindent 2 }}
 {{- end -}}
 
-{{/* The NVIDIA runtime gives a container every GPU of its node unless told not to, where it is the default runtime. */}}
+{{/* Where the NVIDIA runtime is the default, it gives a container all GPUs of its node without this variable. */}}
 {{- define "histoseg.noGpus" -}}
 - name: NVIDIA_VISIBLE_DEVICES
   value: void

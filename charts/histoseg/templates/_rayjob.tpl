@@ -1,4 +1,4 @@
-{{/* A complete RayJob but for its name and its entrypoint, which `make submit` fills in. */}}
+{{/* A RayJob without name and entrypoint, which `make submit` fills in. */}}
 {{- define "histoseg.rayJob" -}}
 apiVersion: ray.io/v1
 kind: RayJob
@@ -10,11 +10,11 @@ metadata:
 spec:
   submissionMode: K8sJobMode
   shutdownAfterJobFinishes: true
-  # Removes the Ray cluster. The RayJob stays and says how it went.
+  # Removes the Ray cluster. The RayJob stays, with its final status.
   ttlSecondsAfterFinished: {{ .Values.job.ttlSecondsAfterFinished | int }}
   activeDeadlineSeconds: {{ .Values.job.activeDeadlineSeconds | int }}
   preRunningDeadlineSeconds: {{ .Values.job.preRunningDeadlineSeconds | int }}
-  # A retry gets a new cluster, and the old one may still be writing: results are guarded by leases in the store.
+  # A retry has a new cluster while the old one may still be writing; leases in the store protect the results.
   backoffLimit: {{ .Values.job.backoffLimit | int }}
   submitterConfig:
     backoffLimit: {{ .Values.job.submitterBackoffLimit | int }}
@@ -30,7 +30,7 @@ spec:
       {{- with include "histoseg.placement" .Values }}{{ . | nindent 6 }}{{ end }}
       securityContext:
         {{- include "histoseg.podSecurity" . | nindent 8 }}
-      # KubeRay fills in the command: submit unless it is there already, then follow the log.
+      # KubeRay fills in the command: submit unless Ray has the job already, then follow its log.
       containers:
         - name: ray-job-submitter
           image: {{ include "histoseg.image" (list . .Values.images.train) | quote }}
