@@ -1,4 +1,4 @@
-"""The Ray that cells run on: one of one's own for one machine (loopback only, behind a token), or one that is there."""
+"""The Ray that cells run on: one started for this machine (loopback only, behind a token), or an existing one."""
 
 import importlib.util
 import logging
@@ -15,33 +15,34 @@ from pathlib import Path
 from typing import Any
 
 from histoseg.errors import ClusterError
-from ray_jobs.local_store import LOCALHOST, exported
+from ray_jobs.environment import exported
+from ray_jobs.local_store import LOCALHOST
 
 OBJECT_STORE_BYTES = 256 * 2**20  # Only configurations and log lines pass through Ray; images never do.
 SOCKET_FOLDER_CHARS = 40  # Ray adds about 65 below its folder, and a Unix socket's path has at most 107.
 
-# What a job wants of any Ray, in its own process and its workers'; docs/lab-notes.md has the measurements.
+# Settings for any Ray, in the job's process and its workers'; docs/lab-notes.md has the measurements.
 SETTINGS = {
     "RAY_DEDUP_LOGS": "0",  # Progress lines differ only in their numbers, which Ray takes for repetition.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # How late the end of a run is noticed.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # A node that is still to come takes minutes; default 60.
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # Records lie in the store; nobody reads Tune's copies.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # Records lie in the store; Tune's copies are not read.
     "RAY_AIR_NEW_OUTPUT": "0",  # The newer output of Tune prints a banner whatever its verbosity.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the job; Tune would go on to hand out half a grid.
     "OMP_NUM_THREADS": "1",  # Workers that share cores slow each other down many times over with spinning threads.
     "NO_ALBUMENTATIONS_UPDATE": "1",  # Else every worker asks the internet whether there is a newer release.
 }
-# What a Ray of one's own starts with besides.
+# Further settings for a Ray that is started here.
 ENVIRONMENT = SETTINGS | {
     "RAY_AUTH_MODE": "token",
-    # The switch by which Ray keeps to 127.0.0.1 on desktops; on Linux it would listen on the machine's address.
+    # The switch that keeps Ray on 127.0.0.1 on desktops; on Linux it would listen on the machine's address.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # One process less per run; one's own machine is not reclaimed.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # One process less per run; this machine is not reclaimed.
 }
 
-# Ray's agents outlive a killed owner for a minute, in which they try to tell it so (the 60 s are fixed in Ray's
-# publish_error_to_driver). This closes with the owner however it ends, and then ends them.
+# Ray's agents outlive a killed owner for a minute, in which they try to report to it (the 60 s are fixed in Ray's
+# publish_error_to_driver). This reads until the owner ends, in any way, and then ends them.
 _END_WITH_OWNER = 'cat >/dev/null; sleep 5; kill -9 "$@" 2>/dev/null'
 
 
@@ -50,7 +51,7 @@ class LocalRay:
     """A running Ray.
 
     Attributes:
-        dashboard_url: Where people look; it asks for the token.
+        dashboard_url: The dashboard's address; it asks for the token.
         token_path: The file that holds the token.
         logs: The folder of Ray's own logs.
     """
@@ -62,10 +63,10 @@ class LocalRay:
 
 @contextmanager
 def local_ray(folder: Path, num_cpus: int | None = None) -> Iterator[LocalRay]:
-    """A Ray started for this process, shut down at the end. Its token is kept in `folder`.
+    """A Ray started for this process, and shut down at the end.
 
     Args:
-        folder: Where the token, and if its path is short enough Ray's session, is kept.
+        folder: Keeps the token, and if its path is short enough, Ray's session.
         num_cpus: The CPUs that runs may take; None means all of this machine's.
 
     Raises:
@@ -102,10 +103,10 @@ def local_ray(folder: Path, num_cpus: int | None = None) -> Iterator[LocalRay]:
 
 @contextmanager
 def existing_ray() -> Iterator[None]:
-    """A connection to the Ray of this machine, as a job that runs on its head has.
+    """A connection to the Ray of this machine, for a job that runs on its head.
 
     Raises:
-        ClusterError: If there is none, or it does not let us in.
+        ClusterError: If there is no Ray, or it refuses the connection.
     """
     settings = {name: os.environ.setdefault(name, value) for name, value in SETTINGS.items()}
     import ray
@@ -124,7 +125,7 @@ def existing_ray() -> Iterator[None]:
 
 
 def _token(folder: Path) -> Path:
-    """The file with the token, made if there is none; only its owner may read it."""
+    """The file with the token, created if it is missing; only its owner may read it."""
     path, part = folder / "ray-token", folder / "ray-token.part"
     if not path.exists():
         part.unlink(missing_ok=True)
@@ -142,11 +143,11 @@ def _session_folder(folder: Path) -> Iterator[Path]:
         return
     short = Path(tempfile.mkdtemp(prefix="histoseg-ray-", dir="/tmp"))  # gettempdir() is too long as well on macOS.
     yield short
-    shutil.rmtree(short, ignore_errors=True)  # Not after an error, of which Ray's logs may tell more
+    shutil.rmtree(short, ignore_errors=True)  # After an error it stays: Ray's logs may say more.
 
 
 def _bytecode(folder: Path) -> dict[str, str]:
-    """What lets worker processes start from compiled modules, where neither installer nor interpreter compiled them.
+    """Variables that let worker processes start from compiled modules, if they are not compiled already.
 
     Every run starts five processes that import Ray; from source each takes three times as long.
     """
@@ -159,7 +160,7 @@ def _bytecode(folder: Path) -> dict[str, str]:
 
 @contextmanager
 def _agents_end_with_owner() -> Iterator[None]:
-    """While this lasts, Ray's agents are killed some seconds after this process is gone."""
+    """Have Ray's agents killed some seconds after this process has ended, if it ends while this lasts."""
     import psutil
 
     pids = []
@@ -174,4 +175,4 @@ def _agents_end_with_owner() -> Iterator[None]:
         try:
             yield
         finally:
-            os.killpg(watcher.pid, 9)  # Before its pipe closes, so that on the ordinary way it kills nobody.
+            os.killpg(watcher.pid, 9)  # Before its pipe closes, so that after an ordinary end it kills nothing.

@@ -1,8 +1,8 @@
-"""What a pod does before it is taken away: tell Ray, and let those who work here save what they have.
+"""What a pod does before it is taken away: report it to Ray, and wait until the trainings here are saved.
 
-`python -m ray_jobs.drain --deadline-s 110` marks this node as draining, upon which Ray Train tells the processes that
+`python -m ray_jobs.drain --deadline-s 110` marks this node as draining. Ray Train then notifies the processes that
 train together, they save a checkpoint (`histoseg.training.loop`), and nothing new is placed here. It returns when
-nobody works here any more, or at the deadline. Kubernetes itself tells Ray nothing of a reclaimed machine.
+nothing runs here any more, or at the deadline. Kubernetes itself does not inform Ray of a reclaimed machine.
 """
 
 import argparse
@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 REASON = "DRAIN_NODE_REASON_PREEMPTION"
 LOOK_EVERY_S = 1.0
-# Ray's own, which are there all the time. A run's watcher may lie on any node, also where nothing of the run is.
+# Ray's own processes, which always run. A run's watcher may be on any node, also where nothing else of the run is.
 NO_WORK = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::PreemptionWatcher")
-ASK_AT_MOST_S = 20  # A head that is gone, as when a whole cluster is deleted, must not keep its workers' GPUs.
+ASK_AT_MOST_S = 20  # A head that has ended, as when a whole cluster is deleted, must not keep its workers' GPUs.
 
 
 def drain(node_id: str, deadline_s: int) -> None:
@@ -27,7 +27,7 @@ def drain(node_id: str, deadline_s: int) -> None:
 
 
 def is_busy() -> bool:
-    """Whether a process of this pod runs something for Ray, which names such processes after what they run."""
+    """Whether a process of this pod runs something for Ray, by the titles that Ray gives its processes."""
     import psutil
 
     titles = (" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))

@@ -1,7 +1,7 @@
 """An experiment in an existing store, from raw data to its result page.
 
 `python -m ray_jobs.driver …` is what a job runs on the head of a cluster: it takes the Ray that it finds there, and
-leaves table, page and figures in the store. Repeating it is safe and cheap, whatever ended it before.
+leaves table, page and figures in the store. Repeating it is safe and cheap, however it ended before.
 """
 
 import logging

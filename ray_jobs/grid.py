@@ -1,7 +1,7 @@
-"""Many groups on one Ray: Tune starts each as a Ray Train run of its own, as many at a time as fit.
+"""Many groups on one Ray: Tune starts each as a Ray Train run, as many at a time as fit.
 
-Tune decides only when and where. What is done is known by the records in the store, so whatever is submitted
-again costs nothing where a record exists.
+Tune decides only when and where. The records in the store say what is done, so a cell that is submitted again costs
+nothing if its record exists.
 """
 
 import logging
@@ -28,7 +28,7 @@ DRIVER = {"CPU": 0, "node:__internal_head__": 0.001}
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """What each run computes with.
+    """The Ray workers of each run.
 
     Attributes:
         cpus: CPUs of each worker.
@@ -58,53 +58,61 @@ def run(groups: Sequence[Group], workers: Workers, notes: Path, resources: Mappi
     Args:
         groups: What to do, in this order.
         workers: What each group gets.
-        notes: An absolute folder of this node, on which drivers run as well, for Ray's own notes. Nobody else reads
-            them: checkpoints and records go to the store.
+        notes: An absolute folder for Ray's own notes, on this node, where drivers run as well. Checkpoints and records
+            go to the store.
         resources: What the cluster has or will have.
-        owner: In whose name groups are leased.
+        owner: Whose leases on groups are.
 
     Raises:
         ConfigError: If the cluster is too small for one run.
         TrainingError: If groups failed, with the cause of each.
     """
-    from ray import tune
-
-    drive = tune.with_parameters(_drive, groups=groups, workers=workers, path=str(notes), owner=owner)
-    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.CRITICAL)  # It misses Tune's own logs.
     with gauges(FAILED) as show:
-        run_config = tune.RunConfig(
-            name="grid",
-            storage_path=str(notes),
-            verbose=0,
-            # Drivers report errors as values, so what is tried again here is a lost driver, or a store that was away.
-            failure_config=tune.FailureConfig(max_failures=3),
-            callbacks=[_teller(groups, show)],
-        )
-        try:
-            results = tune.Tuner(
-                tune.with_resources(drive, DRIVER),
-                param_space={"group": tune.grid_search(list(range(len(groups))))},
-                tune_config=tune.TuneConfig(
-                    max_concurrent_trials=num_concurrent(resources, workers), reuse_actors=True
-                ),
-                run_config=run_config,
-            ).fit()
-        except (OSError, tune.TuneError) as error:  # Of Ray's notes, or of what Tune asks of Ray
-            raise TrainingError(f"Ray could not run the groups: {first_line(error)}; submit again") from error
-    outcomes = [_outcome(results[i]) for i in range(len(groups))]
+        outcomes = _tune(groups, workers, notes, resources, owner, show)
     failed = [f"{group.id}: {error}" for group, error in zip(groups, outcomes, strict=True) if error]
     if failed:
         title = f"{len(failed)} of {len(groups)} groups failed, the others are recorded:"
         raise TrainingError("\n  ".join([title, *failed]))
 
 
-def _teller(groups: Sequence[Group], show: SetGauges) -> Any:
-    """What Tune calls when a group has ended: failures are told at once, while the other groups go on."""
+def _tune(
+    groups: Sequence[Group],
+    workers: Workers,
+    notes: Path,
+    resources: Mapping[str, float],
+    owner: str,
+    show: SetGauges,
+) -> list[str]:
+    """Have Tune start every group; returns the error of each, or ""."""
+    from ray import tune
+
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.CRITICAL)  # It misses Tune's logs.
+    drive = tune.with_parameters(_drive, groups=groups, workers=workers, path=str(notes), owner=owner)
+    run_config = tune.RunConfig(
+        name="grid",
+        storage_path=str(notes),
+        verbose=0,
+        # Drivers return errors as values, so what is tried again here is a lost driver, or a store that was away.
+        failure_config=tune.FailureConfig(max_failures=3),
+        callbacks=[_failure_callback(groups, show)],
+    )
+    tune_config = tune.TuneConfig(max_concurrent_trials=num_concurrent(resources, workers), reuse_actors=True)
+    trainable = tune.with_resources(drive, DRIVER)
+    space = {"group": tune.grid_search(list(range(len(groups))))}
+    try:
+        results = tune.Tuner(trainable, param_space=space, tune_config=tune_config, run_config=run_config).fit()
+    except (OSError, tune.TuneError) as error:  # Of Ray's notes, or of what Tune asks of Ray
+        raise TrainingError(f"Ray could not run the groups: {first_line(error)}; submit again") from error
+    return [_outcome(results[i]) for i in range(len(groups))]
+
+
+def _failure_callback(groups: Sequence[Group], show: SetGauges) -> Any:
+    """A Tune callback that logs a group's failure at once, while the other groups go on."""
     from ray import tune
 
     failed = set[str]()
 
-    def tell(trial: Any, error: str) -> None:
+    def report(trial: Any, error: str) -> None:
         group = groups[trial.config["group"]].id
         logger.warning("group %s has failed, the others go on: %s", group, error)
         failed.add(group)
@@ -112,18 +120,18 @@ def _teller(groups: Sequence[Group], show: SetGauges) -> Any:
 
     def on_trial_complete(_: Any, *, trial: Any, **__: Any) -> None:
         if error := _reported(trial.last_result):
-            tell(trial, error)
+            report(trial, error)
 
     def on_trial_error(_: Any, *, trial: Any, **__: Any) -> None:
-        tell(trial, first_line(trial.get_error() or RuntimeError("its driver was lost")))
+        report(trial, first_line(trial.get_error() or RuntimeError("its driver was lost")))
 
     show(0)
     hooks = {"on_trial_complete": on_trial_complete, "on_trial_error": on_trial_error}
-    return type("Teller", (tune.Callback,), hooks)()
+    return type("FailureCallback", (tune.Callback,), hooks)()
 
 
 def available(capacity: Mapping[str, float]) -> dict[str, float]:
-    """What the cluster has, or will have once the nodes that are still to come are there."""
+    """What the cluster has, or will have when all its nodes have joined."""
     import ray
 
     now: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray does not annotate it
@@ -155,7 +163,7 @@ def _outcome(trial: Any) -> str:
 
 
 def _reported(metrics: Mapping[str, Any] | None) -> str:
-    error: str = (metrics or {}).get("error", "its driver ended without a word")
+    error: str = (metrics or {}).get("error", "its driver ended without a report")
     return error.partition("\n")[0]
 
 
@@ -189,7 +197,7 @@ def _fit(group: Group, workers: Workers, path: str) -> str:
             name=group.id,
             storage_path=path,
             failure_config=FailureConfig(max_failures=workers.max_failures),
-            logging_config=LoggingConfig(log_level="WARNING"),  # Progress is told by the workers themselves.
+            logging_config=LoggingConfig(log_level="WARNING"),  # The workers log their progress themselves.
         ),
     ).fit()
     error: str = result.return_value
@@ -201,7 +209,7 @@ def _train(config: dict[str, Any]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What went wrong in one line, taken out of what Ray wrapped around it."""
+    """The error in one line, without what Ray wrapped around it."""
     failures = getattr(error, "worker_failures", None) or {}  # Ray Train: by rank
     inner = next(iter(failures.values()), None)
     for name in ("controller_failure", "cause", "_base_exc"):  # the controller, a task, a worker's function

@@ -1,4 +1,4 @@
-"""An S3 server of one's own (SeaweedFS) for runs on one machine: loopback only, its objects kept in a folder.
+"""An S3 server (SeaweedFS) for runs on one machine: loopback only, its objects kept in a folder.
 
 `python -m ray_jobs.local_store FOLDER` serves until Ctrl-C and prints what to export to reach it.
 """
@@ -21,19 +21,20 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from histoseg.errors import ConfigError, HistosegError, StorageError
+from ray_jobs.environment import exported
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 LOCALHOST = "127.0.0.1"
 START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 1.0  # Then SIGKILL: it would wait for streams of its own; what it acknowledged is written.
+STOP_TIMEOUT_S = 1.0  # Then SIGKILL: it would wait for its own streams; what it acknowledged is written.
 HANDOVER_TIMEOUT_S = 10.0  # A killed owner's server needs a moment to notice and leave the folder.
 VOLUME_MB = 256  # A deleted shard's space comes back a volume at a time, so volumes are small ...
 NUM_VOLUMES = 400  # ... and there are enough for 100 GB. They take disk space only as they fill.
 
 # Runs the server while the other end of its stdin is open. The owner holds that end, and it closes however the owner
-# ends, SIGKILL included. A short process of its own, for no portable call ties one process's life to another's.
+# ends, SIGKILL included. It is a short process, since no portable call ties one process's life to another's.
 _SERVE_WHILE_OWNED = f"""
 import os, subprocess, sys, threading
 
@@ -176,7 +177,7 @@ def _serving(command: list[str], folder: Path, lock: IO[str]) -> Iterator[subpro
             stderr=log,
             pass_fds=[lock.fileno()],
             cwd=folder,
-            start_new_session=True,  # Ctrl-C must not stop the server before those who still write to it.
+            start_new_session=True,  # Ctrl-C must not stop the server before the processes that still write to it.
         ) as server,
     ):
         try:
@@ -189,7 +190,7 @@ def _serving(command: list[str], folder: Path, lock: IO[str]) -> Iterator[subpro
 def _wait_for_bucket(
     bucket: str, environment: Mapping[str, str], server: subprocess.Popen[bytes], folder: Path
 ) -> None:
-    """Return once an object can be written; the bucket is made if it is not there."""
+    """Return once an object can be written; the bucket is created if it does not exist."""
     client = _client(environment)
     deadline = time.monotonic() + START_TIMEOUT_S
     while server.poll() is None and time.monotonic() < deadline:
@@ -227,21 +228,6 @@ def _client(environment: Mapping[str, str]) -> "S3Client":
             retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=10, s3={"addressing_style": "path"}
         ),
     )
-
-
-@contextmanager
-def exported(environment: Mapping[str, str]) -> Iterator[None]:
-    """These variables in `os.environ`, and what was there before afterwards."""
-    before = {name: os.environ.get(name) for name in environment}
-    os.environ.update(environment)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def main(arguments: list[str]) -> int:

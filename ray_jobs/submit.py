@@ -2,7 +2,7 @@
 
 Where it runs is one variable: nothing (this machine, with an S3 server and a Ray of its own), CLUSTER=context (a RayJob
 on Kubernetes, as the chart's settings there say), or RAY_ADDRESS=http://host:8265 (a job on an existing Ray). Repeating
-it is safe and cheap, whatever ended it before.
+it is safe and cheap, however it ended before.
 """
 
 import io

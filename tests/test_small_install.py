@@ -92,3 +92,7 @@ def test_hyperparameters_are_checked(python):
 
 def test_the_exporter_can_be_imported(python):
     python("-c", "import histoseg.records.exporter")
+
+
+def test_a_cluster_can_be_given_jobs(python):
+    python("-c", "import ray_jobs.submit, ray_jobs.remote")

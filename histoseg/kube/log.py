@@ -1,4 +1,4 @@
-"""The log of a job's submitter pod, each line once, whatever breaks in between."""
+"""The log of a job's submitter pod, each line once, whichever connections break."""
 
 import re
 import time

@@ -8,6 +8,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
@@ -18,8 +19,8 @@ from histoseg.training.listening import TrainingContext
 TAG = "histoseg.training"  # Finds the run of an earlier attempt
 METRICS = ("loss", "images_per_s", "loader_wait")
 MAX_PARAM_CHARS = 500  # Longer ones are refused by servers older than MLflow 2.8.
-# MLflow by default asks a server that is away seven times, for two minutes each.
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+# MLflow by default asks a server that is away seven times, for two minutes each. Here the next status asks again.
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
 def require(argument: str) -> None:
@@ -47,8 +48,6 @@ class MLflow:
         from mlflow import MlflowClient
 
         self._context, self._client = context, MlflowClient(tracking_uri=uri)
-        found = self._client.get_experiment_by_name(context.experiment)
-        self._experiment = found.experiment_id if found else self._client.create_experiment(context.experiment)
         self._runs: dict[str, str] = {}  # Ids by label
 
     def on_status(self, status: Status) -> None:
@@ -65,6 +64,12 @@ class MLflow:
         """Mark all runs as finished."""
         for run in self._runs.values():
             self._client.set_terminated(run)
+
+    @cached_property
+    def _experiment(self) -> str:
+        """The id of the MLflow experiment."""
+        found = self._client.get_experiment_by_name(self._context.experiment)
+        return str(found.experiment_id if found else self._client.create_experiment(self._context.experiment))
 
     def _find(self, label: str) -> str:
         """The run of an earlier attempt at this training, or ""."""

@@ -17,6 +17,7 @@ from histoseg.training.listeners import Listener, Status
 logger = logging.getLogger(__name__)
 
 GROUP = "histoseg.listeners"
+MAX_QUOTED_CHARS = 500
 CLOSE_S = 10.0  # How long the end of a training waits for a listener
 
 
@@ -122,9 +123,9 @@ class _InThread:
             self._warn(error)
 
     def _warn(self, error: Exception) -> None:
-        """Log a listener's first error; it is tried again with every status."""
+        """Log a listener's first error; the next status is tried all the same."""
         if not self._has_warned:
-            reason = " ".join(str(error).split())
+            reason = " ".join(str(error).split())[:MAX_QUOTED_CHARS]
             logger.warning(
                 "listener %s: %s: %s; the training goes on without it", self._word, type(error).__name__, reason
             )

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from histoseg.errors import ConfigError
 from histoseg.listeners import mlflow
@@ -59,13 +60,26 @@ def test_a_training_that_is_restarted_goes_on_in_its_run(train, uri):
     assert [point.step for point in client.get_metric_history(run.info.run_id, "loss")] == [1, 2]
 
 
-def test_a_server_that_is_away_is_one_warning(context, caplog, monkeypatch):  # noqa: F811 # a fixture
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+def test_a_server_that_is_away_is_one_warning(context, caplog):  # noqa: F811 # a fixture
     with listening(["mlflow=http://127.0.0.1:9"], context) as (listener,):
         listener.on_status(status(1))
-    messages = [record.getMessage() for record in caplog.records if record.name.startswith("histoseg")]
-    assert len(messages) == 1
-    assert messages[0].startswith("listener mlflow=http://127.0.0.1:9: ")
+        listener.on_status(status(2))
+    (message,) = caplog.messages
+    assert message.startswith("listener mlflow=http://127.0.0.1:9: ")
+    assert "Connection refused" in message
+
+
+def test_one_that_was_away_at_first_gets_what_follows(context, uri, monkeypatch):  # noqa: F811 # a fixture
+    listener = mlflow.listen(uri, context)
+    client, away = listener._client, MlflowClient(tracking_uri="http://127.0.0.1:9")
+    listener._client = away
+    with pytest.raises(MlflowException):
+        listener.on_status(status(1))
+    listener._client = client
+    listener.on_status(status(2))
+    listener.close()
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    assert [run.info.run_name for run in runs_of(uri)[1]] == ["pretrain x"]
 
 
 def test_the_environment_names_the_server_or_the_argument(monkeypatch):
