@@ -3,8 +3,9 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 
+from histoseg.report.cell import Cell, average
 from histoseg.report.sentences import leading_rows, margins
-from histoseg.report.table import NO_PAPER, Baseline, Cell, Paper, Table, TableSpec, average
+from histoseg.report.table import NO_PAPER, Baseline, Paper, Table, TableSpec
 
 SPLITS = {"test": "Cross-validation", "external": "External test set"}
 ON_SCORES = (

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from histoseg.report.cell import Cell, CellKey, Interval, average
 from histoseg.report.section import Listing, Section
-from histoseg.report.table import NO_PAPER, Baseline, Cell, CellKey, Interval, Paper, Table, TableSpec, average, leaders
+from histoseg.report.table import NO_PAPER, Baseline, Paper, Table, TableSpec, leaders
 from histoseg.report.text import MISSING, format_score
 
 ON_SCORES = "Scores are mIoU over all pixels of all test images (MetaHistoSeg, Eq. 1)."

@@ -135,8 +135,7 @@ def _assigned(runs: Sequence[Run], sets: Sequence[str]) -> list[Run]:
 def _reasons(module: Any, sources: Mapping[str, Available]) -> list[str]:
     """Why an experiment has no run, by the places of its table."""
     spec: TableSpec = module.SPEC
-    own = [key for key in spec.keys if key[0] in spec.own_rows]
-    return [module.why_missing(row, column, sources) or TOO_FEW for row, column in own]
+    return [module.why_missing(row, column, sources) or TOO_FEW for row, column in spec.places]
 
 
 def _how_to_prepare(name: str, store: Store, scale: str, layout: str, absent: Sequence[str]) -> str:

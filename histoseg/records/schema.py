@@ -142,7 +142,7 @@ class Record(_Part):
         name: The run's unique name.
         row, column: Where the run stands in the experiment's table; a run without a column fills every column of its
             row that is the name of one of its scores.
-        replicate: What tells this run from others of the same place: seed, and division of the folds if there are any.
+        replicate: The name of this run among those of the same place: its seed, and its division of the folds if any.
         run: The whole configuration as plain values.
         sources: Every source that was trained or scored on.
         origins: Whether each source is "raw" (real images) or "demo" (drawn by the program).

@@ -77,7 +77,7 @@ def _title(table: Table, record: Record, number: int) -> str:
 
 
 def _line(spec: TableSpec, record: Record) -> str:
-    """What tells the lines of a plot apart: the column, or the structures that are learnt."""
+    """The name of a line in its plot: the column, or the structures that are learnt."""
     if record.column:
         return spec.columns[record.column]
     structures = dict.fromkeys(spec.structure(name) for name in record.scores)

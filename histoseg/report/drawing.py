@@ -12,9 +12,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 INK, GREY, FAINT = "#22262b", "#767c84", "#d9dce0"
-# From Okabe & Ito (2008), Color Universal Design: told apart under all common colour blindnesses.
+# Okabe & Ito (2008), Color Universal Design: they differ under all common kinds of colour blindness.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-MARKERS = ("o", "s", "^", "v", "P", "X")  # Shape tells lines apart in grey print.
+MARKERS = ("o", "s", "^", "v", "P", "X")  # They differ in grey print.
 DOTS_PER_INCH = 130  # Sharp on dense screens at the size a page shows it.
 
 

@@ -8,6 +8,7 @@ from itertools import zip_longest
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from histoseg.report.cell import Cell, CellKey
 from histoseg.report.drawing import (
     COLOURS,
     FAINT,
@@ -23,7 +24,7 @@ from histoseg.report.drawing import (
     sizes_of,
     to_png,
 )
-from histoseg.report.table import Axis, Cell, CellKey, Table
+from histoseg.report.table import Axis, Table
 
 DOT_SPACING = 0.28  # Between the dots of one line, which is 1 high
 
@@ -123,7 +124,7 @@ def _draw_plot(axis: Axes, table: Table, plot: DotPlot) -> None:
 
 
 def _draw_cell(axis: Axes, table: Table, cell: Cell, height: float, number: int) -> None:
-    """A cell's mean with its interval, each replicate, and the published number; or why there is no mean."""
+    """A cell's mean with its interval, each replicate and the published number; or why the mean is missing."""
     if cell.paper is not None:
         draw_paper(axis, cell.paper[0], height)
     if cell.reason:

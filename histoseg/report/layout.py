@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from histoseg.errors import DataError
 from histoseg.records.schema import Record
-from histoseg.report.table import Cell, CellKey, Table, TableSpec
+from histoseg.report.cell import Cell, CellKey
+from histoseg.report.table import Table, TableSpec
 
 NOT_FINISHED = "not finished"
 NOT_SCORED = "not scored"

@@ -12,13 +12,14 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from histoseg.records.schema import Record
+from histoseg.report.cell import average
 from histoseg.report.curves import draw_losses, draw_validation
 from histoseg.report.figures import draw_scores, score_figures
 from histoseg.report.origin import describe_origin, say_origin
 from histoseg.report.panels import ReadBytes, draw_panels
 from histoseg.report.section import Listing, Picture, Section
 from histoseg.report.sentences import explain, finished, summarise
-from histoseg.report.table import Table, average
+from histoseg.report.table import Table
 from histoseg.report.text import format_score, grids, to_csv, to_markdown
 from histoseg.store.objects import FileStore
 

@@ -12,7 +12,7 @@ class GridCell:
     Attributes:
         score: The mean, or what stands for it; empty for numbers that are only quoted.
         spread: The standard deviation, and how many replicates are finished if not all are.
-        reason: Why there is no mean.
+        reason: Why the cell has no mean.
         below: The interval and the published number, as far as there are any.
         has_result: Whether `score` is a mean of finished runs.
     """

@@ -1,30 +1,14 @@
-"""A table: what it asks for, and its cells with mean, spread, interval and published number.
-
-An experiment has rows and columns; a cell holds one record for each replicate (a seed, a division of the folds). What
-only one experiment has is a function in its `TableSpec`.
-"""
+"""A table: what an experiment asks for, and its cells. What only one has is a function in its `TableSpec`."""
 
 import math
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
 from histoseg.records.schema import Record
+from histoseg.report.cell import Cell, CellKey, Interval, Published
 from histoseg.report.section import Section
-
-CellKey = tuple[str, str]  # Row and column
-Published = tuple[float, float | None]  # Mean and standard deviation, as far as they were published
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """An interval that records hold: the names of the scores at its ends, and what it is."""
-
-    low: str
-    high: str
-    meaning: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +22,7 @@ class Baseline:
 
     title: str
     meaning: str
-    score: Callable[[Sequence["Cell"]], float]
+    score: Callable[[Sequence[Cell]], float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,29 +104,28 @@ class TableSpec:
         return {column: title for group in self.groups.values() for column, title in group.items()}
 
     @property
-    def own_rows(self) -> tuple[str, ...]:
-        """The rows that are not only quoted."""
-        return tuple(row for row in self.rows if row not in self.paper.only)
-
-    @property
     def keys(self) -> tuple[CellKey, ...]:
         """Every cell that can be, row by row."""
-        places = ((row, column) for row in self.rows for column in self.columns)
-        return tuple(key for key in places if key not in self.not_applicable)
+        found = ((row, column) for row in self.rows for column in self.columns)
+        return tuple(key for key in found if key not in self.not_applicable)
 
     def keys_of(self, column: str) -> tuple[CellKey, ...]:
         """Every cell of a column that can be."""
         return tuple(key for key in self.keys if key[1] == column)
 
     @property
+    def places(self) -> tuple[CellKey, ...]:
+        """Every cell that the experiment is to fill: all but rows that are only quoted."""
+        return tuple(key for key in self.keys if key[0] not in self.paper.only)
+
+    @property
     def comparisons(self) -> tuple[tuple[CellKey, ...], ...]:
-        """The cells of ours that are compared with each other."""
-        if self.compared == "rows":
-            together = [[(row, column) for row in self.own_rows] for column in self.columns]
-        else:
-            together = [[(row, column) for column in group] for row in self.own_rows for group in self.groups.values()]
-        found = (tuple(key for key in keys if key not in self.not_applicable) for keys in together)
-        return tuple(keys for keys in found if keys)
+        """The places that are compared with each other."""
+        found: dict[tuple[str, str], list[CellKey]] = {}
+        for row, column in self.places:
+            compared = ("", column) if self.compared == "rows" else (row, self.group_of(column))
+            found.setdefault(compared, []).append((row, column))
+        return tuple(map(tuple, found.values()))
 
     def group_of(self, column: str) -> str:
         """The title of a column's group."""
@@ -163,64 +146,6 @@ class TableSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
-    """All replicates of one row and column.
-
-    Attributes:
-        score: The name of the score that is shown.
-        records: What is finished, by replicate.
-        planned: The replicates that belong to the cell when all is finished.
-        paper: The published number, or None if there is none.
-        interval: The interval that the records hold, or None.
-        reason: Why there is no mean; empty if there is one.
-    """
-
-    row: str
-    column: str
-    score: str
-    records: Mapping[str, Record] = field(default_factory=dict)
-    planned: tuple[str, ...] = ()
-    paper: Published | None = None
-    interval: Interval | None = None
-    reason: str = ""
-
-    @property
-    def values(self) -> tuple[float, ...]:
-        """The score of each replicate that has one."""
-        return self._defined(self.score)
-
-    @property
-    def mean(self) -> float:
-        """Over replicates; nan if there is none."""
-        return self.mean_of(self.score)
-
-    @property
-    def sd(self) -> float | None:
-        """Sample standard deviation over replicates (n - 1), or None below two."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
-
-    @property
-    def ends(self) -> tuple[float, float]:
-        """The ends of the interval, each averaged over replicates; nan without one."""
-        if self.interval is None:
-            return math.nan, math.nan
-        return self.mean_of(self.interval.low), self.mean_of(self.interval.high)
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether every replicate that belongs to the cell has a record."""
-        return bool(self.records) and all(replicate in self.records for replicate in self.planned)
-
-    def mean_of(self, score: str) -> float:
-        """Any score of the records, averaged over replicates; nan if none has it."""
-        return average(self._defined(score))
-
-    def _defined(self, score: str) -> tuple[float, ...]:
-        values = (record.scores.get(score, math.nan) for record in self.records.values())
-        return tuple(value for value in values if not math.isnan(value))
-
-
-@dataclass(frozen=True, kw_only=True)
 class Table:
     """The cells of a table, finished or not, and the records they come from in the order of printing."""
 
@@ -230,8 +155,8 @@ class Table:
 
     @property
     def own_cells(self) -> tuple[Cell, ...]:
-        """What the experiment is to find: all but rows that are only quoted."""
-        return tuple(cell for cell in self.cells.values() if cell.row not in self.spec.paper.only)
+        """The cells that the experiment is to fill."""
+        return tuple(self.cells[key] for key in self.spec.places)
 
     def means(self, keys: Iterable[CellKey]) -> dict[CellKey, float]:
         """The means of those cells that are finished."""
@@ -251,12 +176,6 @@ class Table:
     def baseline_of(self, keys: Iterable[CellKey]) -> float:
         """The baseline of cells that stand in one column (or row); nan if there is none."""
         return math.nan if self.spec.baseline is None else self.spec.baseline.score([self.cells[key] for key in keys])
-
-
-def average(values: Iterable[float]) -> float:
-    """Their mean; nan if there are none."""
-    found = list(values)
-    return statistics.fmean(found) if found else math.nan
 
 
 def leaders(scores: Mapping[CellKey, float]) -> frozenset[CellKey]:

@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 
 from histoseg.records.schema import Record
+from histoseg.report.cell import Cell, CellKey, Published
 from histoseg.report.layout import NOT_FINISHED, natural
 from histoseg.report.section import Grid, GridCell, GridRow
 from histoseg.report.sentences import explain, summarise
-from histoseg.report.table import Cell, CellKey, Published, Table
+from histoseg.report.table import Table
 
 MISSING = "—"
 NOT_APPLICABLE = "NA"

@@ -9,9 +9,10 @@ from typing import Protocol, runtime_checkable
 from histoseg.errors import OldRecordError
 from histoseg.records.read import read_record, refuse_old
 from histoseg.records.schema import Record
+from histoseg.report.cell import CellKey
 from histoseg.report.layout import lay_out
 from histoseg.report.page import Report, write
-from histoseg.report.table import CellKey, TableSpec
+from histoseg.report.table import TableSpec
 from histoseg.report.text import to_markdown
 from histoseg.runs import catalog
 from histoseg.shards.index import SourceIndex
@@ -37,7 +38,7 @@ class PlannedRun(Protocol):
 
 @runtime_checkable
 class PlannedExperiment(Protocol):
-    """What is to be reported: the runs of an experiment by name, and what the store holds of its sources."""
+    """The runs of an experiment by name, and its sources: prepared ones, what experiments ask of them, absent ones."""
 
     @property
     def experiment(self) -> str: ...

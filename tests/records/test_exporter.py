@@ -225,7 +225,7 @@ def test_a_store_that_fails_is_down_and_what_is_known_stays(store, monkeypatch):
     (records := watch(store)).refresh()
 
     def fail(prefix=""):
-        raise StorageError("nobody answers")
+        raise StorageError("no answer")
 
     with monkeypatch.context() as patch:
         patch.setattr(store, "list", fail)
@@ -350,7 +350,7 @@ def test_a_long_reading_does_not_hang_while_objects_come(store):
 
 def test_a_store_that_is_down_does_not_hang(store, monkeypatch):
     def fail(prefix=""):
-        raise StorageError("nobody answers")
+        raise StorageError("no answer")
 
     monkeypatch.setattr(store, "list", fail)
     records = watch(store, hung_s=0.1)
@@ -382,7 +382,7 @@ def test_no_torch_is_loaded(store):
 def test_an_s3_server_that_goes_and_comes_back(tmp_path, monkeypatch):
     """Records are read from SeaweedFS that stops and starts again."""
     ports = local_store._free_ports()
-    monkeypatch.setattr(local_store, "_free_ports", lambda: ports)  # The exporter's pod is not told another address.
+    monkeypatch.setattr(local_store, "_free_ports", lambda: ports)  # The exporter keeps its address.
     recorded = 'histoseg_records{experiment="table1"}'
     with ExitStack() as server, ExitStack() as others:
         served = server.enter_context(local_store.local_store(tmp_path))

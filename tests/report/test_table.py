@@ -5,8 +5,9 @@ import math
 import pytest
 
 from histoseg.errors import DataError
+from histoseg.report.cell import average
 from histoseg.report.layout import lay_out, natural
-from histoseg.report.table import average, leaders
+from histoseg.report.table import leaders
 from tests.report.records import make_fold_record, make_record
 from tests.report.specs import make_folds_spec, make_pairs_spec, make_shots_spec
 
@@ -149,6 +150,7 @@ def test_cells_in_words():
 
 def test_own_cells_are_those_of_rows_that_are_not_only_quoted():
     table = folds()
+    assert table.spec.places == tuple((cell.row, cell.column) for cell in table.own_cells)
     assert {cell.row for cell in table.own_cells} == {"alone", "together"}
     assert len(table.own_cells) == 2 * 4
     assert len(table.cells) == 3 * 4

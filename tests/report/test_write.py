@@ -22,6 +22,7 @@ class Plan:
     experiment: str
     cells: dict
     sources: dict = field(default_factory=dict)
+    available: dict = field(default_factory=dict)
     absent: tuple = ()
 
 
@@ -59,6 +60,8 @@ def test_a_report_shows_what_is_finished_and_why_the_rest_is_not(store, experime
     )
     plan = plan_of(done, planned, make_record(method="transfer"))
     plan.sources = {"glas": SimpleNamespace(warnings=("glas was cut short.",))}
+    plan.available = {"glas": "all that experiments ask of it"}
+    plan.available = {"glas": "all that experiments ask of it"}
     plan.absent = ("crag",)
     written = write_report(plan, store, tmp_path, command="again")
     assert written.page == tmp_path / "table1" / "index.html"
@@ -70,10 +73,10 @@ def test_a_report_shows_what_is_finished_and_why_the_rest_is_not(store, experime
     page = written.page.read_text()
     assert "crag is not in this store." in page
     assert "glas was cut short." in page
-    told = write_report(plan, store, tmp_path, command="again", omissions=["crag was not found."]).page.read_text()
-    assert "crag was not found." in told
-    assert "crag is not in this store." not in told
-    assert "glas was cut short." in told
+    page = write_report(plan, store, tmp_path, command="again", omissions=["crag was not found."]).page.read_text()
+    assert "crag was not found." in page
+    assert "crag is not in this store." not in page
+    assert "glas was cut short." in page
 
 
 def test_a_damaged_record_is_named(store, experiment, tmp_path):
