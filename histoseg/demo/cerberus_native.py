@@ -6,12 +6,11 @@ import numpy as np
 
 from histoseg.demo import files, mucosa
 from histoseg.sources._cerberus_native import FOLDER, MPP, TABLE
-from histoseg.types import Structure
 
 NUM_IMAGES, NUM_IN_FOLDS = 11, 9  # Three in each fold, and two external ones.
 
 
-def write_structure(root: Path, structure: Structure, rng: np.random.Generator) -> None:
+def write_structure(root: Path, structure: str, rng: np.random.Generator) -> None:
     """Write images of one structure and their table; each image is of a patient of its own."""
     folder = root / "Laboratory" / FOLDER / structure
     rows = ["Filename,Split,Patient,MPP"]

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Protocol, cast, runtime_checkable
 
 from histoseg.errors import ConfigError
-from histoseg.types import Entry, Sample, Structure, Task
+from histoseg.types import Entry, Sample, Task
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +27,7 @@ MEMBERS = {  # What a module of each package must have.
     "histoseg.models": ("SPEC",),
     "histoseg.methods": ("METHOD",),
     "histoseg.scoring": ("EVALUATOR",),
+    "histoseg.listeners": ("listen",),
     "histoseg.experiments": ("SCALES", "SOURCES", "SPEC", "runs", "why_missing"),
 }
 
@@ -76,7 +77,7 @@ def settings(package: str, name: str) -> type:
     return found
 
 
-def teaching(structure: Structure) -> list[tuple[str, ...]]:
+def teaching(structure: str) -> list[tuple[str, ...]]:
     """The sources that teach a structure, in groups of the same `Task.reserve`, lowest first.
 
     Sources of a group are in the order in which they were published; unpublished ones follow by name. A source from

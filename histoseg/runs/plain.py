@@ -3,7 +3,10 @@
 import hashlib
 import json
 from dataclasses import MISSING, Field, fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 def digest(value: object) -> str:
@@ -12,7 +15,7 @@ def digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def non_default(value: Any) -> dict[str, Any]:
+def non_default(value: "DataclassInstance") -> dict[str, object]:
     """The fields of a dataclass that differ from their defaults, as plain values; a field without a default always.
 
     So a field that is added with a default changes nothing.
@@ -21,11 +24,11 @@ def non_default(value: Any) -> dict[str, Any]:
     return {name: _plain(member) for name, (field, member) in found.items() if member != _default(field)}
 
 
-def _plain(value: Any) -> Any:
-    if is_dataclass(value):
+def _plain(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
         return non_default(value)
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _default(field: Field[Any]) -> object:
+def _default(field: Field[object]) -> object:
     return field.default if field.default_factory is MISSING else field.default_factory()

@@ -36,9 +36,8 @@ class ShardContent:
 
 def shard_mark(content: ShardContent) -> str:
     """The mark of a shard with that content."""
-    plain = non_default(content)
-    plain["task"] = {name: value for name, value in plain["task"].items() if name not in NOT_STORED}
-    return digest([FORMAT, plain])
+    task = {name: value for name, value in non_default(content.task).items() if name not in NOT_STORED}
+    return digest([FORMAT, {**non_default(content), "task": task}])
 
 
 def shard_mark_of_format_2(content: ShardContent) -> str:
