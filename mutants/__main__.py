@@ -7,6 +7,7 @@ fewer than 90 % of the changes that are not listed were noticed in any module, o
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,7 @@ def main() -> int:
     fixtures: dict[str, str] = {}
     results = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        copy = _copy_tree(Path(folder, "tree"))
         for number, module in enumerate(options.modules):
             own = Path(folder, str(number))
             own.mkdir()
@@ -41,7 +43,7 @@ def main() -> int:
                 fixtures=fixtures,
                 folder=str(own),
             )
-            results.append(_run(job, fixtures))
+            results.append(_run(job, copy, fixtures))
     is_complete = not options.function and options.percent == 100
     mistakes = [line for result in results for line in result.wrongly_listed()]
     mistakes += [line for result in results if is_complete for line in result.no_longer_there()]
@@ -64,16 +66,28 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _run(job: Job, fixtures: dict[str, str]) -> Result:
+def _copy_tree(target: Path) -> Path:
+    """Copy all files but ignored ones, so that files may be edited meanwhile."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0"):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    return target
+
+
+def _run(job: Job, copy: Path, fixtures: dict[str, str]) -> Result:
     """Run one module's mutants, print the survivors, and keep the shared fixtures for the next module."""
     started, outcomes = time.monotonic(), list[Outcome]()
     equivalents = read_equivalents(job.module)
-    for line in _lines(job):
+    for line in _lines(job, copy):
         if "fixtures" in line:
             fixtures |= line["fixtures"]
             continue
         outcome = Outcome(**line)
         outcomes.append(outcome)
+        if os.environ.get("MUTV"):
+            print(json.dumps({"module": job.module, **line}), file=sys.stderr, flush=True)
         if not outcome.killed_by and outcome.identity not in equivalents:
             print(_survivor(job.module, outcome), flush=True)
     result = Result(module=job.module, outcomes=outcomes, equivalents=equivalents)
@@ -82,17 +96,18 @@ def _run(job: Job, fixtures: dict[str, str]) -> Result:
     return result
 
 
-def _lines(job: Job) -> Iterator[dict[str, Any]]:
+def _lines(job: Job, copy: Path) -> Iterator[dict[str, Any]]:
     """What the process of a module says, a line at a time."""
     reader, writer = os.pipe()
     path, log = Path(job.folder, "job.json"), Path(job.folder, "log")
     path.write_text(json.dumps({**asdict(job), "report": writer}))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "PYTHONPATH": str(copy)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # Each fork would compile again what tests import.
     with log.open("w") as output:
         command = [sys.executable, "-m", "mutants.harness", str(path)]
         process = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=copy,
             env=environment,
             pass_fds=[writer],
             stdin=subprocess.DEVNULL,

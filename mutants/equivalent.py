@@ -10,28 +10,29 @@ Identity = tuple[str, str, str, int]  # As `Mutant.identity`.
 
 @dataclass(frozen=True, kw_only=True)
 class Equivalent:
-    """One mutant of the list.
+    """Changes of one place that share a reason.
 
     Attributes:
-        module: Its file, from the repository's root.
-        function, was, becomes, nth: As in `Mutant`.
-        why: Why the change computes the same.
+        module: The file, from the repository's root.
+        function, was, nth: As in `Mutant`.
+        becomes: As in `Mutant`, for each change.
+        why: Why the changes compute the same.
     """
 
     module: str
     function: str
     was: str
-    becomes: str
+    becomes: list[str]
     why: str
     nth: int = 1
 
-    @property
-    def identity(self) -> Identity:
-        """By which the mutant is found, wherever in its function it is."""
-        return self.function, self.was, self.becomes, self.nth
 
-
-def read_equivalents(module: str) -> dict[Identity, Equivalent]:
-    """Those of one module."""
+def read_equivalents(module: str) -> dict[Identity, str]:
+    """The reasons for those of one module."""
     listed = [Equivalent(**entry) for entry in tomllib.loads(LIST.read_text()).get("equivalent", [])]
-    return {entry.identity: entry for entry in listed if entry.module == module}
+    return {
+        (entry.function, entry.was, becomes, entry.nth): entry.why
+        for entry in listed
+        if entry.module == module
+        for becomes in entry.becomes
+    }

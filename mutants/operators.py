@@ -7,13 +7,13 @@ percentage.
 """
 
 import ast
-import difflib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import libcst as cst
-from libcst.metadata import MetadataWrapper, PositionProvider
+import libcst.matchers as m
+from libcst.metadata import ByteSpanPositionProvider, MetadataWrapper
 from mutmut.mutation import mutators
 
 SWAPPED = {"min": "max", "max": "min", "minimum": "maximum", "maximum": "minimum", "any": "all", "all": "any"}
@@ -47,17 +47,18 @@ class Mutant:
 
 
 def mutants_of(source: str) -> list[Mutant]:
-    """Every mutant that compiles and differs from the source as code, in the order of the file."""
+    """Every mutant that is Python and differs from the source and from the others, in the order of the file."""
     wrapper = MetadataWrapper(cst.parse_module(source))
     collector = _Collector()
     wrapper.visit(collector)
-    known, counts = {ast.dump(ast.parse(source))}, Counter[tuple[str, str, str]]()
+    replaced = _replacer(wrapper)
+    known, counts = {source}, Counter[tuple[str, str, str]]()
     mutants = []
     for function, node, changed in collector.changes:
-        text = _replaced(wrapper.module, node, changed)
-        if (tree := _parsed(text)) is None or tree in known:
+        text = replaced(node, changed)
+        if text in known or not _is_python(text):
             continue
-        known.add(tree)
+        known.add(text)
         was, becomes = _changed_lines(source, text)
         counts[function, was, becomes] += 1
         nth = counts[function, was, becomes]
@@ -65,25 +66,41 @@ def mutants_of(source: str) -> list[Mutant]:
     return mutants
 
 
-def _replaced(module: cst.Module, node: cst.CSTNode, changed: cst.CSTNode) -> str:
-    mutated = module.deep_replace(node, changed)
-    return mutated.code if isinstance(mutated, cst.Module) else ""
+def _replacer(wrapper: MetadataWrapper) -> Callable[[cst.CSTNode, cst.CSTNode], str]:
+    """A function that gives the source with one node replaced: by its place in the text, as the tree takes long."""
+    spans = wrapper.resolve(ByteSpanPositionProvider)
+    source = wrapper.module.bytes
+
+    def replaced(node: cst.CSTNode, changed: cst.CSTNode) -> str:
+        old, new = (wrapper.module.code_for_node(one).encode() for one in (node, changed))
+        start, stop = (span := spans[node]).start, span.start + span.length
+        if source[start:stop] == old:
+            return (source[:start] + new + source[stop:]).decode()
+        mutated = wrapper.module.deep_replace(node, changed)  # Its place leaves out the space around it.
+        return mutated.code if isinstance(mutated, cst.Module) else ""
+
+    return replaced
 
 
-def _parsed(text: str) -> str | None:
+def _is_python(text: str) -> bool:
     try:
-        compile(text, "<mutant>", "exec", dont_inherit=True)
-    except (SyntaxError, SyntaxWarning):
-        return None
-    return ast.dump(ast.parse(text))
+        ast.parse(text)
+    except SyntaxError:
+        return False
+    return True
 
 
 def _changed_lines(before: str, after: str) -> tuple[str, str]:
+    """The lines that differ, without what is equal before and after them."""
     old, new = before.splitlines(), after.splitlines()
-    blocks = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-    changed = [block for block in blocks if block[0] != "equal"]
-    was = "\n".join(line.strip() for _, start, stop, _, _ in changed for line in old[start:stop])
-    return was, "\n".join(line.strip() for _, _, _, start, stop in changed for line in new[start:stop])
+    while old and new and old[-1] == new[-1]:
+        old.pop()
+        new.pop()
+    same = next(
+        (i for i, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), min(len(old), len(new))
+    )
+    was, becomes = ("\n".join(line.strip() for line in lines[same:]) for lines in (old, new))
+    return was, becomes
 
 
 def _number_down(node: cst.BaseNumber) -> Iterator[cst.CSTNode]:
@@ -125,8 +142,6 @@ OPERATORS: Sequence[tuple[type, Operator]] = (
 class _Collector(cst.CSTVisitor):
     """Collects (function, node, changed node) for every change to be made."""
 
-    METADATA_DEPENDENCIES = (PositionProvider,)
-
     def __init__(self) -> None:
         super().__init__()
         self.changes: list[tuple[str, cst.CSTNode, cst.CSTNode]] = []
@@ -134,7 +149,7 @@ class _Collector(cst.CSTVisitor):
         self._raises = 0
 
     def on_visit(self, node: cst.CSTNode) -> bool:
-        if isinstance(node, (cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom)) or _is_docstring_or_type(node):
+        if isinstance(node, (cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom)) or _is_left_alone(node):
             return False
         if isinstance(node, cst.Raise):
             self._raises += 1
@@ -162,15 +177,9 @@ class _Collector(cst.CSTVisitor):
         return MODULE_LEVEL
 
 
-def _is_docstring_or_type(node: cst.CSTNode) -> bool:
-    if isinstance(node, cst.Expr):
-        return isinstance(node.value, (cst.SimpleString, cst.ConcatenatedString))
-    return (
-        isinstance(node, cst.Assign)
-        and isinstance(node.value, cst.Subscript)
-        and _is_name_of_type(node.targets[0].target)
-    )
-
-
-def _is_name_of_type(target: cst.BaseExpression) -> bool:
-    return isinstance(target, cst.Name) and target.value[0].isupper() and not target.value.isupper()
+def _is_left_alone(node: cst.CSTNode) -> bool:
+    """Whether a node is a docstring, a name for a type, or the "nan" of `float("nan")`, which may have any case."""
+    is_docstring = m.Expr(m.SimpleString() | m.ConcatenatedString())
+    is_type = m.Assign([m.AssignTarget(m.Name(m.MatchRegex("[A-Z][A-Za-z]*[a-z]")))], m.Subscript())
+    is_nan = m.Call(m.Name("float"), [m.Arg(m.SimpleString())])
+    return m.matches(node, is_docstring | is_type | is_nan)

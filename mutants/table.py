@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mutants.equivalent import Equivalent, Identity
+from mutants.equivalent import Identity
 from mutants.harness import Outcome
 
 GOAL = 90  # Percent of the mutants that are not equivalent.
@@ -16,12 +16,12 @@ class Result:
     Attributes:
         module: Its file, from the repository's root.
         outcomes: What became of each mutant that was run.
-        equivalents: The module's part of the list.
+        equivalents: The listed ones, and why.
     """
 
     module: str
     outcomes: Sequence[Outcome]
-    equivalents: Mapping[Identity, Equivalent]
+    equivalents: Mapping[Identity, str]
 
     @property
     def survivors(self) -> list[Outcome]:

@@ -1,13 +1,12 @@
 """What tests do while nothing is changed: which functions each calls, how long it takes, what is imported."""
 
+import ast
 import json
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from mutants.operators import MODULE_LEVEL
 
 # Fixtures that take long and are only read: made once, by code that is not changed, and handed to all later processes.
 SHARED_FIXTURES = {"demo": Path, "prepared_url": str, "folds_url": str}
+called: set[str] = set()  # Functions of the module that the current test has called.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,27 +56,22 @@ class SharedFixtures:
 
 
 class Tracer:
-    """A pytest plugin that writes a Trace to a file."""
+    """A pytest plugin that writes a Trace to a file, while the module's text is that of `instrumented`."""
 
-    def __init__(self, module: Path, target: Path, fixtures: SharedFixtures) -> None:
-        self._module, self._target, self._fixtures = str(module), target, fixtures
-        self._test, self._shared_s = "", 0.0
-        self._calls: dict[str, set[str]] = {}
+    def __init__(self, target: Path, fixtures: SharedFixtures) -> None:
+        self._target, self._fixtures = target, fixtures
+        self._shared_s = 0.0
+        self._calls: dict[str, list[str]] = {}
         self._seconds: dict[str, float] = {}
-        threading.settrace(self._note)
-        sys.settrace(self._note)
-
-    def _note(self, frame: FrameType, event: str, _: object) -> None:
-        if event == "call" and frame.f_code.co_filename == self._module and self._test:
-            self._calls[self._test].add(frame.f_code.co_qualname.partition(".<locals>")[0])
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        self._test, self._shared_s = item.nodeid, 0.0
-        self._calls[self._test] = set()
+        called.clear()
+        self._shared_s = 0.0
         started = time.process_time()
         result = yield
-        self._seconds[self._test] = time.process_time() - started - self._shared_s
+        self._seconds[item.nodeid] = time.process_time() - started - self._shared_s
+        self._calls[item.nodeid] = sorted(called)
         return result
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -90,12 +85,22 @@ class Tracer:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        sys.settrace(None)
-        calls = {test: sorted(names) for test, names in self._calls.items()}
-        noted = {
-            "seconds": self._seconds,
-            "calls": calls,
-            "modules": list(sys.modules),
-            "fixtures": self._fixtures.known,
-        }
-        self._target.write_text(json.dumps(noted))
+        noted = {"seconds": self._seconds, "calls": self._calls, "modules": list(sys.modules)}
+        self._target.write_text(json.dumps({**noted, "fixtures": self._fixtures.known}))
+
+
+def instrumented(source: str) -> str:
+    """The source of a module whose functions and methods enter their names into `called`."""
+    tree = ast.parse(source)
+    for name, function in _functions(tree, ""):
+        function.body[:0] = ast.parse(f"__import__('mutants.trace').trace.called.add({name!r})").body
+    return ast.unparse(tree)
+
+
+def _functions(scope: ast.Module | ast.ClassDef, prefix: str) -> Iterator[tuple[str, ast.FunctionDef]]:
+    """Those that are not within others, with their qualified names."""
+    for node in scope.body:
+        if isinstance(node, ast.FunctionDef):
+            yield f"{prefix}{node.name}", node
+        if isinstance(node, ast.ClassDef):
+            yield from _functions(node, f"{prefix}{node.name}.")
