@@ -4,13 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from jaxtyping import TypeCheckError
 
-
-@pytest.fixture(scope="module")
-def panoptic():
-    from histoseg.metrics import panoptic
-
-    return panoptic
+from histoseg.metrics import panoptic
+from histoseg.metrics.panoptic import count_panoptic, count_panoptic_by_class, match
 
 
 def int32(rows):
@@ -83,7 +80,7 @@ TRUE = int32([[5, 5, 0, 6, 6], [5, 5, 0, 0, 0]])
 PRED = int32([[2, 2, 2, 9, 0], [2, 0, 0, 0, 1]])
 
 
-def test_matching_by_hand(panoptic):
+def test_matching_by_hand():
     found = panoptic.match(TRUE, PRED)
     assert found.true_ids.tolist() == [5, 6]
     assert found.pred_ids.tolist() == [1, 2, 9]
@@ -91,7 +88,7 @@ def test_matching_by_hand(panoptic):
     assert found.ious == pytest.approx([3 / 5])
 
 
-def test_scores_by_hand(panoptic):
+def test_scores_by_hand():
     counts = panoptic.count_panoptic(TRUE, PRED)
     assert as_tuple(counts) == (1, 2, 1, 3 / 5)
     assert counts.dq == pytest.approx(1 / 2.5)
@@ -104,8 +101,6 @@ def test_scores_by_hand(panoptic):
 @settings(deadline=None, max_examples=300)
 @given(maps=pairs_of_maps())
 def test_scores_equal_their_definitions(maps):
-    from histoseg.metrics import panoptic
-
     counts = panoptic.count_panoptic(*maps)
     assert as_tuple(counts) == counts_by_definition(*maps)
     assert counts.pq == pytest.approx(pq_by_definition(*maps), abs=1e-9, nan_ok=True)
@@ -115,8 +110,6 @@ def test_scores_equal_their_definitions(maps):
 @settings(deadline=None)
 @given(maps=pairs_of_maps())
 def test_matches_equal_their_definition(maps):
-    from histoseg.metrics.panoptic import match
-
     found = match(*maps)
     assert found.true_ids.tolist() == ids_of(maps[0])
     assert found.pred_ids.tolist() == ids_of(maps[1])
@@ -125,7 +118,7 @@ def test_matches_equal_their_definition(maps):
     assert dict(zip(pairs, found.ious, strict=True)) == pytest.approx(expected)
 
 
-def test_scores_of_many_nuclei_equal_their_definitions(panoptic):
+def test_scores_of_many_nuclei_equal_their_definitions():
     rng = np.random.default_rng(0)
     true, pred = (np.zeros((200, 200), np.int32) for _ in range(2))
     for i in range(1, 40):
@@ -141,8 +134,6 @@ def test_scores_of_many_nuclei_equal_their_definitions(panoptic):
 @settings(deadline=None)
 @given(maps=pairs_of_maps(), classes=st.lists(st.integers(0, 2), min_size=10, max_size=10))
 def test_counts_by_class_are_those_of_maps_with_one_class(maps, classes):
-    from histoseg.metrics.panoptic import count_panoptic, count_panoptic_by_class
-
     true, pred = maps
     classes_of = [uint8(classes[: len(ids_of(true))]), uint8(classes[10 - len(ids_of(pred)) :])]
     found = count_panoptic_by_class(true, classes_of[0], pred, classes_of[1], 4)
@@ -156,7 +147,18 @@ def test_counts_by_class_are_those_of_maps_with_one_class(maps, classes):
         assert as_tuple(found[label - 1]) == (expected.tp, expected.fp, expected.fn, expected.sum_iou)
 
 
-def test_an_object_of_another_class_is_one_miss_and_one_false_alarm(panoptic):
+def test_counts_by_class_by_hand():
+    # Of the objects above, 5 and its match 2 are of class 1, the others of class 2, in which nothing matches.
+    found = panoptic.count_panoptic_by_class(TRUE, uint8([1, 2]), PRED, uint8([2, 1, 2]), 3)
+    assert [as_tuple(counts) for counts in found] == [(1, 0, 0, 3 / 5), (0, 2, 1, 0)]
+
+
+def test_background_alone_has_no_counts():
+    none = np.zeros_like(TRUE)
+    assert panoptic.count_panoptic_by_class(none, uint8([]), none, uint8([]), 1) == ()
+
+
+def test_an_object_of_another_class_is_one_miss_and_one_false_alarm():
     found = panoptic.count_panoptic_by_class(TRUE, uint8([1, 2]), TRUE, uint8([2, 2]), 4)
     assert [as_tuple(counts) for counts in found] == [(0, 0, 1, 0), (1, 1, 0, 1), (0, 0, 0, 0)]
 
@@ -164,8 +166,6 @@ def test_an_object_of_another_class_is_one_miss_and_one_false_alarm(panoptic):
 @settings(deadline=None)
 @given(maps=pairs_of_maps(), names=st.permutations(range(1, 6)))
 def test_renaming_objects_changes_no_score(maps, names):
-    from histoseg.metrics import panoptic
-
     true, pred = maps
     renamed = np.zeros_like(true)
     for label, name in zip(ids_of(true), names, strict=False):
@@ -176,7 +176,7 @@ def test_renaming_objects_changes_no_score(maps, names):
     assert panoptic.aji(renamed, pred) == pytest.approx(panoptic.aji(true, pred), nan_ok=True)
 
 
-def test_identical_maps_score_1(panoptic):
+def test_identical_maps_score_1():
     counts = panoptic.count_panoptic(TRUE, TRUE)
     assert (counts.dq, counts.sq, counts.pq) == (1, 1, 1)
     assert panoptic.aji(TRUE, TRUE) == 1
@@ -185,7 +185,7 @@ def test_identical_maps_score_1(panoptic):
         assert average([by_class, by_class]) == pytest.approx(1.0)
 
 
-def test_empty_maps(panoptic):
+def test_empty_maps():
     none = np.zeros_like(TRUE)
     for empty in (none, np.zeros((0, 4), np.int32)):
         counts = panoptic.count_panoptic(empty, empty)
@@ -199,19 +199,27 @@ def test_empty_maps(panoptic):
         assert panoptic.aji(*maps) == 0
 
 
+def test_an_object_that_fills_the_image():
+    # There is no pixel of background, and the lowest of all ids.
+    full, none = np.ones_like(TRUE), np.zeros_like(TRUE)
+    assert as_tuple(panoptic.count_panoptic(full, full)) == (1, 0, 0, 1)
+    assert as_tuple(panoptic.count_panoptic(none, full)) == (0, 1, 0, 0)
+    assert as_tuple(panoptic.count_panoptic(full, none)) == (0, 0, 1, 0)
+
+
 # Three images of two classes, as (tp, fp, fn, sum of IoU).
 # Class 1: PQ 0.8 / 1.5 in image 0, a false alarm without truth in image 1, 0.6 in image 2; pooled 1.4 / 3.
 # Class 2: 0 in image 0, 0.9 in image 1, nowhere in image 2; pooled 0.9 / 1.5.
 IMAGES = [[(1, 0, 1, 0.8), (0, 0, 1, 0.0)], [(0, 1, 0, 0.0), (1, 0, 0, 0.9)], [(1, 0, 0, 0.6), (0, 0, 0, 0.0)]]
 
 
-def images_of(panoptic):
+def images_of():
     names = ("tp", "fp", "fn", "sum_iou")
     return [[panoptic.PanopticCounts(**dict(zip(names, c, strict=True))) for c in image] for image in IMAGES]
 
 
-def test_averages_by_hand(panoptic):
-    images = images_of(panoptic)
+def test_averages_by_hand():
+    images = images_of()
     assert panoptic.mpq(images) == pytest.approx(((0.8 / 1.5 + 0.6) / 2 + (0 + 0.9) / 2) / 2)
     assert panoptic.mpq_plus(images) == pytest.approx((1.4 / 3 + 0.9 / 1.5) / 2)
     # Class 1 alone: a false alarm in an image without truth is a PQ of 0. Class 2 has no PQ in image 2.
@@ -219,32 +227,32 @@ def test_averages_by_hand(panoptic):
     assert panoptic.pq_per_image_mean(image[1] for image in images) == pytest.approx((0 + 0.9) / 2)
 
 
-def test_a_class_without_truth_is_left_out_of_mpq_but_its_false_alarms_lower_mpq_plus(panoptic):
+def test_a_class_without_truth_is_left_out_of_mpq_but_its_false_alarms_lower_mpq_plus():
     nothing, alarm = panoptic.PanopticCounts(), panoptic.PanopticCounts(fp=3)
-    images = images_of(panoptic)
+    images = images_of()
     for extra, share in ((nothing, 1), (alarm, 2 / 3)):
         more = [[*image, extra] for image in images]
         assert panoptic.mpq(more) == pytest.approx(panoptic.mpq(images))
         assert panoptic.mpq_plus(more) == pytest.approx(share * panoptic.mpq_plus(images))
 
 
-def test_averages_of_nothing_are_nan(panoptic):
+def test_averages_of_nothing_are_nan():
     for images in ([], [[panoptic.PanopticCounts()] * 2] * 3):
         assert np.isnan(panoptic.mpq(images))
         assert np.isnan(panoptic.mpq_plus(images))
         assert np.isnan(panoptic.pq_per_image_mean(counts for image in images for counts in image))
 
 
-def test_images_with_other_numbers_of_classes_are_refused(panoptic):
-    images = images_of(panoptic)
+def test_images_with_other_numbers_of_classes_are_refused():
+    images = images_of()
     for average in (panoptic.mpq, panoptic.mpq_plus):
         with pytest.raises(ValueError, match="zip"):
             average([images[0], images[1][:1]])
 
 
-def test_bad_ids_and_classes_are_refused(panoptic):
-    for maps in ((-TRUE, PRED), (TRUE, -PRED)):
-        with pytest.raises(ValueError, match="is negative"):
+def test_bad_ids_and_classes_are_refused():
+    for maps in ((np.minimum(TRUE - 1, 0), PRED), (TRUE, np.minimum(PRED - 1, 0))):
+        with pytest.raises(ValueError, match="id -1 is negative"):
             panoptic.match(*maps)
     right = (TRUE, uint8([1, 2]), PRED, uint8([1, 1, 1]))
     for position, classes, message in (
@@ -256,15 +264,13 @@ def test_bad_ids_and_classes_are_refused(panoptic):
             panoptic.count_panoptic_by_class(*wrong, 3)
 
 
-def test_other_shapes_are_refused_without_the_checks_of_tests(panoptic):
+def test_other_shapes_are_refused_without_the_checks_of_tests():
     with pytest.raises(ValueError, match=r"truth is \(2, 5\) but prediction \(1, 5\)"):
         panoptic._overlaps.__wrapped__(TRUE, PRED[:1])
 
 
 @pytest.mark.parametrize("wrong", [PRED.astype(np.int64), PRED[..., None], PRED[:1], PRED.astype(np.uint16)])
-def test_another_dtype_or_shape_is_refused(panoptic, wrong):
-    from jaxtyping import TypeCheckError
-
+def test_another_dtype_or_shape_is_refused(wrong):
     for score in (panoptic.match, panoptic.count_panoptic, panoptic.aji):
         with pytest.raises(TypeCheckError):
             score(TRUE, wrong)
