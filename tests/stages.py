@@ -22,9 +22,13 @@ def training_of(run, dataset, number=0, validate=None):
     return Training(label=stage.label, run=run, stage=stage, dataset=part, seed=run.seed, validate=validate)
 
 
+def network_of(training, before=None):
+    """The network that a stage begins with."""
+    tasks = {source: index.task for source, index in training.dataset.sources.items()}
+    return training.stage.method.network(training.run, tasks, before, training.seed)
+
+
 def train_first(run, dataset, checkpoints, process=None):
     """The first stage of a run, trained from a new network."""
     training = training_of(run, dataset)
-    tasks = {source: index.task for source, index in training.dataset.sources.items()}
-    network = training.stage.method.network(run, tasks, None, run.seed)
-    return train(network, training, checkpoints, process or Process())
+    return train(network_of(training), training, checkpoints, process or Process())

@@ -5,43 +5,45 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 import torch.multiprocessing
 
+from histoseg.models.cerberus import network
+from histoseg.models.norm import SyncedBatchNorm
+from histoseg.pipeline.complete import open_dataset
+from histoseg.runs.names import from_json, to_json
+from histoseg.store.objects import connect
+from histoseg.training import loop
+from histoseg.training.checkpoint import Checkpoints
+from histoseg.training.process import Process
+from histoseg.types import Place
+from tests.stages import network_of, training_of, with_stage
 from tests.training.test_ranks import free_port
 
 
 def train_as_rank(rank, world_size, port, job):
     """Train and subtype as a run does; leave weights and curves in a file."""
-    import torch.distributed as dist
-
-    from histoseg.models.cerberus.network import build
-    from histoseg.pipeline import crossval
-    from histoseg.records.write import open_dataset
-    from histoseg.runs.names import from_json
-    from histoseg.store.objects import connect
-    from histoseg.training.checkpoint import Checkpoints
-    from histoseg.training.process import Process
-    from histoseg.types import Place
-
     torch.set_num_threads(1)
     if world_size > 1:
         dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size)
     # In double precision: in single, a rounding that moves an activation across a ReLU's zero changes gradients in the
     # third digit, which would hide what is sought here.
-    monkey = pytest.MonkeyPatch()
-    monkey.setattr(crossval, "build", lambda spec, seed: build(spec, seed).double())
+    monkey, build = pytest.MonkeyPatch(), network.build
+    monkey.setattr(network, "build", lambda parts, seed: build(parts, seed).double())
+    monkey.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
     run = from_json(job["run"])
     store = connect(f"file://{job['folder']}/{world_size}")
     dataset = open_dataset([run], connect(job["store"]), Path(job["folder"]) / "cache")
     process = Process(place=Place(rank=rank, world_size=world_size))
-    trained = crossval.train_network(run, dataset, store, process)
-    subtyped = crossval._train_subtyping(run, trained.model, dataset, store, process)
+    losses, model, folders = [], None, [Checkpoints(store, stage.label) for stage in run.stages]
+    for number, checkpoints in enumerate(folders):
+        training = training_of(run, dataset, number)
+        done = loop.train(network_of(training, model), training, checkpoints, process)
+        model, losses = done.model, losses + [point.loss for point in done.curve]
     if rank == 0:
-        folders = sorted({key.rpartition("/")[0] for key in store.list("runs/") if key.endswith("safetensors")})
-        moments = [Checkpoints(store, folder).newest().tensors for folder in folders]
+        moments = [checkpoints.newest().tensors for checkpoints in folders]
         torch.save(moments, f"{job['folder']}/{world_size}-moments.pt")
-    found = {"weights": subtyped.model.state_dict(), "curve": [*trained.curve, *subtyped.curve]}
-    torch.save(found, f"{job['folder']}/{world_size}-{rank}.pt")
+    torch.save({"weights": model.state_dict(), "losses": losses}, f"{job['folder']}/{world_size}-{rank}.pt")
     monkey.undo()
     if world_size > 1:
         dist.destroy_process_group()
@@ -55,17 +57,15 @@ def test_ranks_have_the_gradients_and_statistics_of_one_process(folds_url, tiny_
     Compared are Adam's first moments, which are sums of gradients. Weights are no measure: the bias of a convolution
     before batch normalisation has no gradient but rounding, of which Adam makes whole steps. So steps are tiny.
     """
-    from histoseg.runs.names import to_json
-
-    optim = replace(tiny_fold_run.optim, lr=1e-7, steps=6)
-    method = replace(tiny_fold_run.method, mixed=mixed)
-    run = replace(tiny_fold_run, method=method, optim=optim, subtype_optim=replace(optim, steps=2))
+    method = replace(tiny_fold_run.stages[0].method, mixed=mixed)
+    run = with_stage(tiny_fold_run, method=method, optim={"lr": 1e-7, "steps": 6})
+    run = with_stage(run, 1, optim={"lr": 1e-7, "steps": 2})
     job = {"run": to_json(run), "store": folds_url, "folder": str(tmp_path)}
     train_as_rank(0, 1, 0, job)
     torch.multiprocessing.spawn(train_as_rank, (2, free_port(), job), nprocs=2)
     alone, *ranks = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("1-0", "2-0", "2-1"))
-    for one, two in zip(alone["curve"], ranks[0]["curve"], strict=True):
-        assert two["loss"] == pytest.approx(one["loss"], rel=1e-6)
+    assert len(alone["losses"]) == 6 + 2
+    assert ranks[0]["losses"] == pytest.approx(alone["losses"], rel=1e-6)
     for name, value in alone["weights"].items():
         assert torch.equal(ranks[0]["weights"][name], ranks[1]["weights"][name]), name
         torch.testing.assert_close(ranks[0]["weights"][name], value, rtol=1e-6, atol=1e-6, msg=name)
@@ -79,10 +79,6 @@ def test_ranks_have_the_gradients_and_statistics_of_one_process(folds_url, tiny_
 
 
 def normalise_as_rank(rank, port, folder):
-    import torch.distributed as dist
-
-    from histoseg.models.norm import SyncedBatchNorm
-
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     layer, whole = SyncedBatchNorm(3), torch.load(f"{folder}/input.pt", weights_only=True)
     own = whole[:0] if rank else whole  # All images on one rank, none on the other

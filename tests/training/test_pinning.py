@@ -8,8 +8,9 @@ import torch
 
 from histoseg.methods.transfer import Transfer
 from histoseg.models import tensors
-from histoseg.training.loop import Lesson, _batches
+from histoseg.training.loop import _batches
 from histoseg.training.process import Process
+from tests.stages import training_of, with_stage
 
 
 @pytest.fixture
@@ -27,11 +28,12 @@ def pins(monkeypatch):
 
 @pytest.mark.parametrize("device", ["cuda", "cpu"])
 def test_only_batches_for_a_gpu_are_pinned_and_never_by_the_thread_that_trains(dataset, tiny_run, pins, device):
-    lesson = Lesson(label="", method=Transfer(batch=2), data=tiny_run.data, optim=tiny_run.optim, seed=0)
-    batches = _batches(lesson, dataset, Process(device=torch.device(device)), first_step=0)
+    method = Transfer(batch=2)
+    training = training_of(with_stage(tiny_run, method=method), dataset)
+    batches = _batches(training, method, Process(device=torch.device(device)), first_step=0)
     found = [batch.patches.keys for batch in islice(batches, 3)]
     batches.close()
-    plain = lesson.method.batches(dataset, lesson.data, seed=0, place=Process().place, first_step=0)
+    plain = method.batches(training.dataset, training.run, seed=0, place=Process().place, first_step=0)
     assert found == [batch.patches.keys for batch in islice(plain, 3)]
     plain.close()
     assert len(pins) >= (3 * 2 if device == "cuda" else 0)  # Images and maps of each step

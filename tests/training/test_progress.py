@@ -4,11 +4,10 @@ import json
 
 import pytest
 
-from histoseg.runs.names import override
 from histoseg.store.objects import connect
 from histoseg.training import loop, progress
 from histoseg.training.checkpoint import Checkpoints
-from histoseg.training.process import Process
+from tests.stages import train_first, with_stage
 
 
 @pytest.fixture
@@ -24,8 +23,8 @@ def told(store):
 
 def test_steps_taken_again_are_told_once(dataset, tiny_run, tmp_path, eager):
     store = connect(f"file://{tmp_path / 'runs'}")
-    loop.pretrain(override(tiny_run, "optim.steps=3"), dataset, Checkpoints(store, "run"), Process())
+    train_first(with_stage(tiny_run, optim={"steps": 3}), dataset, Checkpoints(store, "run"))
     assert told(store) == [1, 2, 3]
     store.delete("run/step-00000003.json")  # A kill before it was written; the lines may be newer than the checkpoint.
-    loop.pretrain(tiny_run, dataset, Checkpoints(store, "run"), Process())
+    train_first(tiny_run, dataset, Checkpoints(store, "run"))
     assert told(store) == [1, 2, 3, 4]

@@ -2,12 +2,12 @@
 
 import pytest
 
-from histoseg.runs.names import override
 from histoseg.store.objects import connect
 from histoseg.training import loop
 from histoseg.training.checkpoint import Checkpoints
 from histoseg.training.process import Process
 from histoseg.types import Place
+from tests.stages import train_first, with_stage
 
 
 class PowerCut(Exception):
@@ -35,7 +35,7 @@ def train_until(step, dataset, run, checkpoints, is_reclaimed):
     patch.setattr(loop, "take_step", counted)
     try:
         with pytest.raises(PowerCut):
-            loop.pretrain(run, dataset, checkpoints, Process(is_reclaimed=is_reclaimed))
+            train_first(run, dataset, checkpoints, Process(is_reclaimed=is_reclaimed))
     finally:
         patch.undo()
 
@@ -54,7 +54,7 @@ def test_all_ranks_ask_equally_often(dataset, tiny_run, tmp_path, short_interval
         count = []
         process = Process(place=Place(rank=rank, world_size=1), is_reclaimed=lambda count=count: bool(count.append(1)))
         store = connect(f"file://{tmp_path}/{rank}")
-        loop.pretrain(tiny_run, dataset, Checkpoints(store, "run"), process)
+        train_first(tiny_run, dataset, Checkpoints(store, "run"), process)
         asked[rank] = len(count)
     assert asked == {0: 2, 1: 2}  # at steps 2 and 4 of 4
 
@@ -62,5 +62,5 @@ def test_all_ranks_ask_equally_often(dataset, tiny_run, tmp_path, short_interval
 def test_once_reclaimed_it_saves_again_and_again(dataset, tiny_run, tmp_path, short_intervals, monkeypatch):
     monkeypatch.setattr(loop, "RECLAIMED_CHECKPOINT_EVERY_S", 0.0)
     checkpoints = Checkpoints(connect(f"file://{tmp_path}/runs"), "run", keep=9)
-    train_until(4, dataset, override(tiny_run, "optim.steps=6"), checkpoints, lambda: True)
+    train_until(4, dataset, with_stage(tiny_run, optim={"steps": 6}), checkpoints, lambda: True)
     assert checkpoints.steps() == [2, 3, 4]

@@ -9,15 +9,20 @@ import pytest
 import torch
 
 from histoseg.errors import CheckpointError, DataError, TrainingError
+from histoseg.methods.maml import Maml
 from histoseg.methods.transfer import Transfer
 from histoseg.models.unet.network import build
-from histoseg.pipeline import evaluate
-from histoseg.records.write import open_dataset
-from histoseg.shards.reader import MetaDataset
+from histoseg.pipeline import complete as completing
+from histoseg.pipeline.complete import complete, open_dataset
+from histoseg.pipeline.stage import train_stage
+from histoseg.records.schema import Record
+from histoseg.runs.names import stage_name
+from histoseg.scoring.pixels import Pixels
 from histoseg.store.objects import connect
 from histoseg.training import loop, progress
 from histoseg.training.checkpoint import Checkpoint, Checkpoints, restore, tensors_of
 from histoseg.training.process import Process
+from tests.stages import train_first, with_stage
 
 
 class Interrupted(Exception):
@@ -30,81 +35,102 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def predecessors(dataset, tiny_run):
-    return MetaDataset(sources={n: dataset.sources[n] for n in tiny_run.predecessors}, cache=dataset.cache)
-
-
-@pytest.fixture
 def eager(monkeypatch):
     """Save and speak at every step."""
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
     monkeypatch.setattr(progress, "LOG_EVERY_S", 0.0)
 
 
-def stop_at(step):
+def stop_at(step, label="pretrain"):
     def on_status(status):
-        if status.step == step and status.label.startswith("pretrain"):
+        if status.step == step and status.label.startswith(label):
             raise Interrupted
 
     return Process(listeners=(SimpleNamespace(on_status=on_status, close=lambda: None),))
 
 
 @pytest.mark.parametrize(("precision", "is_rough"), [("fp32", False), ("bf16", True)])
-def test_float32_is_float32_on_a_gpu_unless_bfloat16_would_do(predecessors, tiny_run, store, precision, is_rough):
-    optim = replace(tiny_run.optim, precision=precision, steps=0)
-    loop.pretrain(replace(tiny_run, optim=optim), predecessors, Checkpoints(store, "run"), Process())
+def test_float32_is_float32_on_a_gpu_unless_bfloat16_would_do(dataset, tiny_run, store, precision, is_rough):
+    run = with_stage(tiny_run, optim={"precision": precision, "steps": 0})
+    train_first(run, dataset, Checkpoints(store, "run"))
     assert torch.backends.cudnn.allow_tf32 is torch.backends.cuda.matmul.allow_tf32 is is_rough
 
 
 @pytest.mark.parametrize("method", ["maml", "transfer"])
-def test_resumed_pretraining_ends_with_the_same_weights(predecessors, tiny_run, store, eager, method):
-    run = tiny_run if method == "maml" else replace(tiny_run, method=Transfer(batch=3))
-    whole = loop.pretrain(run, predecessors, Checkpoints(store, "whole"), Process())
+def test_resumed_pretraining_ends_with_the_same_weights(dataset, tiny_run, store, eager, method):
+    run = tiny_run if method == "maml" else with_stage(tiny_run, method=Transfer(batch=3))
+    whole = train_first(run, dataset, Checkpoints(store, "whole"))
     checkpoints = Checkpoints(store, "broken")
     with pytest.raises(Interrupted):
-        loop.pretrain(run, predecessors, checkpoints, stop_at(3))
+        train_first(run, dataset, checkpoints, stop_at(3))
     assert checkpoints.steps()[-1] == 2  # step 3 was taken and lost
-    resumed = loop.pretrain(run, predecessors, checkpoints, Process())
+    resumed = train_first(run, dataset, checkpoints)
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
     assert resumed.curve == whole.curve
 
 
-def test_a_resumed_cell_has_the_same_record(dataset, tiny_run, prepared, tmp_path, eager, monkeypatch):
-    from histoseg.training import refine as refining
+@pytest.fixture
+def new_store(prepared, tmp_path):
+    """Makes stores with the shards and nothing else."""
 
-    records = []
-    for name in ("whole", "broken"):
+    def make(name):
         store = connect(f"file://{tmp_path / name}")
         for key in prepared.list("shards/"):
             store.put(key, prepared.get(key))
-        if name == "broken":
-            add = refining._Account.add
+        return store
 
-            def interrupted(account, epoch, *rest, add=add):
-                if epoch == 2:
-                    raise Interrupted
-                add(account, epoch, *rest)
-
-            monkeypatch.setattr(refining._Account, "add", interrupted)
-            with pytest.raises(Interrupted):
-                evaluate.complete([tiny_run], store, tmp_path / "cache", Process())
-            monkeypatch.setattr(refining._Account, "add", add)
-        (key,) = evaluate.complete([tiny_run], store, tmp_path / "cache", Process())
-        records.append(json.loads(store.get(key)))
-    for field in ("scores", "test_images", "refine_curve", "pretrain_curve", "best_epoch", "cell"):
-        assert records[0][field] == records[1][field], field
+    return make
 
 
-def test_a_finished_cell_is_not_run_again(prepared, tiny_run, tmp_path, monkeypatch):
-    store = connect(f"file://{tmp_path / 'again'}")
-    for key in prepared.list("shards/"):
-        store.put(key, prepared.get(key))
-    first = evaluate.complete([tiny_run], store, tmp_path / "cache", Process())
+def record_of(run, store, tmp_path, process=None):
+    (key,) = complete([run], store, tmp_path / "cache", process or Process())
+    return Record.model_validate_json(store.get(key))
+
+
+def numbers_of(record):
+    """All that does not depend on when and where it was computed, as text, in which nan equals nan."""
+    stages = [stage.model_copy(update={"seconds": 0.0}) for stage in record.stages]
+    same = {"stages": tuple(stages), "seconds": {}, "finished_at": ""}
+    return json.loads(record.model_copy(update=same).model_dump_json())
+
+
+@pytest.mark.parametrize("broken_at", ["pretrain", "refine", "score"])
+def test_a_resumed_run_has_the_same_record(tiny_run, new_store, tmp_path, eager, monkeypatch, broken_at):
+    whole = record_of(tiny_run, new_store("whole"), tmp_path)
+    store, score = new_store("broken"), Pixels.score
+
+    def refuse(*_):
+        raise Interrupted
+
+    monkeypatch.setattr(Pixels, "score", refuse if broken_at == "score" else score)
+    with pytest.raises(Interrupted):
+        record_of(tiny_run, store, tmp_path, stop_at(3, broken_at))
+    monkeypatch.setattr(Pixels, "score", score)
+    assert numbers_of(record_of(tiny_run, store, tmp_path)) == numbers_of(whole)
+
+
+def test_a_finished_run_is_not_run_again(tiny_run, new_store, tmp_path, monkeypatch):
+    store = new_store("again")
+    first = complete([tiny_run], store, tmp_path / "cache", Process())
     body = store.get(first[0])
-    monkeypatch.setattr(evaluate, "pretrain", lambda *_: pytest.fail("ran again"))
-    assert evaluate.complete([tiny_run], store, tmp_path / "cache", Process()) == first
+    monkeypatch.setattr(completing, "train_stage", lambda *_: pytest.fail("ran again"))
+    assert complete([tiny_run], store, tmp_path / "cache", Process()) == first
     assert store.get(first[0]) == body
+
+
+@pytest.mark.parametrize(("precision", "is_rough"), [("fp32", False), ("bf16", True)])
+def test_a_finished_stage_computes_as_it_was_trained(dataset, tiny_run, store, monkeypatch, precision, is_rough):
+    """Or else what is scored after an interruption would not be what is scored without one."""
+    run = with_stage(tiny_run, method=Transfer(batch=1), optim={"steps": 1, "precision": precision})
+    trained = train_stage(run, 0, None, dataset, store, Process())
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not is_rough)
+    loaded = train_stage(run, 0, None, dataset, store, Process())
+    assert store.list(f"runs/{stage_name(run, 0, dataset.checksums)}/step-") == []  # No step was taken again.
+    assert loaded.model.bf16 is trained.model.bf16 is is_rough
+    assert torch.backends.cudnn.allow_tf32 is is_rough
+    assert (loaded.curve, loaded.best_step, loaded.seconds) == (trained.curve, trained.best_step, trained.seconds)
+    assert all(torch.equal(value, trained.model.state_dict()[n]) for n, value in loaded.model.state_dict().items())
 
 
 def test_tiles_too_small_for_the_augmentation_are_refused(prepared, tiny_run, tmp_path):
@@ -113,25 +139,23 @@ def test_tiles_too_small_for_the_augmentation_are_refused(prepared, tiny_run, tm
         open_dataset([wide], prepared, tmp_path / "cache")
 
 
-def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(predecessors, tiny_run, store, eager, monkeypatch):
-    backward = type(tiny_run.method).backward
+def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(dataset, tiny_run, store, eager, monkeypatch):
+    backward = Maml.backward
     calls = []
 
     def poisoned(method, model, batch):
         calls.append(1)
         return backward(method, model, batch) if len(calls) < 3 else float("nan")
 
-    monkeypatch.setattr(type(tiny_run.method), "backward", poisoned)
+    monkeypatch.setattr(Maml, "backward", poisoned)
     checkpoints = Checkpoints(store, "run")
     with pytest.raises(TrainingError, match=r"step 3: loss is nan; this rank's images: \w+"):
-        loop.pretrain(tiny_run, predecessors, checkpoints, Process())
+        train_first(tiny_run, dataset, checkpoints)
     assert checkpoints.steps() == [1, 2]
 
 
-def test_a_gradient_that_is_no_number_stops_before_any_weight_is_changed(
-    predecessors, tiny_run, store, eager, monkeypatch
-):
-    backward, weights = type(tiny_run.method).backward, []
+def test_a_gradient_that_is_no_number_stops_before_any_weight_is_changed(dataset, tiny_run, store, eager, monkeypatch):
+    backward, weights = Maml.backward, []
 
     def poisoned(method, model, batch):
         loss = backward(method, model, batch)
@@ -140,10 +164,10 @@ def test_a_gradient_that_is_no_number_stops_before_any_weight_is_changed(
         weights.append((model, [parameter.detach().clone() for parameter in model.parameters()]))
         return loss
 
-    monkeypatch.setattr(type(tiny_run.method), "backward", poisoned)
+    monkeypatch.setattr(Maml, "backward", poisoned)
     checkpoints = Checkpoints(store, "run")
     with pytest.raises(TrainingError, match=r"step 3: loss is [\d.]+, but its gradient inf; this rank's images: \w+"):
-        loop.pretrain(tiny_run, predecessors, checkpoints, Process())
+        train_first(tiny_run, dataset, checkpoints)
     assert checkpoints.steps() == [1, 2]
     model, before = weights[-1]
     assert all(torch.equal(one, two) for one, two in zip(before, model.parameters(), strict=True))
@@ -156,7 +180,6 @@ def make_checkpoint(step):
 
 
 def build_tiny():
-
     return build(4, "group", {"a": 2}, 0)
 
 
@@ -188,7 +211,6 @@ def test_tensors_without_their_json_are_no_checkpoint(store):
 
 
 def test_a_checkpoint_of_another_model_is_refused_by_name(store):
-
     checkpoints = Checkpoints(store, "run")
     checkpoints.save(make_checkpoint(5))
     other = build(4, "group", {"b": 2}, 0)

@@ -10,6 +10,7 @@ from histoseg.store.objects import FileStore
 from histoseg.training import loop
 from histoseg.training.checkpoint import Checkpoint, Checkpoints, Saving
 from histoseg.training.process import Process
+from tests.stages import train_first
 
 LONG_S = 10.0  # Only a test that fails waits so long.
 
@@ -39,7 +40,7 @@ def steps(monkeypatch):
     taken, take_step = [threading.Event() for _ in range(5)], loop.take_step
 
     def watched(*arguments):
-        taken[int(arguments[-1].removeprefix("step "))].set()
+        taken[int(arguments[-1].rpartition(" ")[2])].set()
         return take_step(*arguments)
 
     monkeypatch.setattr(loop, "take_step", watched)
@@ -57,31 +58,39 @@ def test_steps_go_on_while_the_store_takes_a_checkpoint(dataset, tiny_run, tmp_p
     def step_after(key):
         return steps[min(int(key[-len("1.safetensors")]) + 1, 4)]
 
-    loop.pretrain(tiny_run, dataset, Checkpoints(store, "run", keep=9), Process())
+    train_first(tiny_run, dataset, Checkpoints(store, "run", keep=9))
     assert went_on == [True] * 4
     assert Checkpoints(store, "run").steps() == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("every_s", [0.0, 60.0])
-def test_a_store_that_takes_none_ends_the_training(dataset, tiny_run, tmp_path, steps, monkeypatch, every_s):
-    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", every_s)
+@pytest.mark.parametrize("saved_from", [1, 4])
+def test_a_store_that_takes_none_ends_the_training(dataset, tiny_run, tmp_path, steps, monkeypatch, saved_from):
+    """The second step hears of the first's checkpoint; the training's end hears of the last one."""
+    take_step = loop.take_step
+
+    def save_after(*arguments):
+        loss = take_step(*arguments)
+        monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0 if steps[saved_from].is_set() else 60.0)
+        return loss
+
+    monkeypatch.setattr(loop, "take_step", save_after)
     store = WatchedStore(tmp_path / "runs", refuse)
     with pytest.raises(StorageError, match="safetensors: no"):
-        loop.pretrain(tiny_run, dataset, Checkpoints(store, "run"), Process())
-    # The second step hears of the first's checkpoint; the training's end hears of the last one.
-    assert sum(taken.is_set() for taken in steps) == (2 if every_s == 0.0 else 4)
+        train_first(tiny_run, dataset, Checkpoints(store, "run"))
+    assert sum(taken.is_set() for taken in steps) == min(saved_from + 1, 4)
     assert store.list() == []
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("saving")]
 
 
 def test_a_reclaimed_machine_takes_no_step_before_all_is_saved(dataset, tiny_run, tmp_path, steps, monkeypatch):
     monkeypatch.setattr(loop, "ASK_EVERY_STEPS", 2)
+    monkeypatch.setattr(loop, "RECLAIMED_CHECKPOINT_EVERY_S", 0.0)
     hurried = []
     store = WatchedStore(tmp_path / "runs", lambda _: hurried.append(steps[3].wait(0.3)))
     checkpoints = Checkpoints(store, "run", keep=9)
-    loop.pretrain(tiny_run, dataset, checkpoints, Process(is_reclaimed=lambda: True))
-    assert checkpoints.steps() == [2, 4]
-    assert hurried == [False, True]  # Step 3 had been taken when 4 was saved.
+    train_first(tiny_run, dataset, checkpoints, Process(is_reclaimed=lambda: True))
+    assert checkpoints.steps() == [2, 3, 4]
+    assert hurried == [False, True, True]  # Step 3 had been taken when 3 and 4 were saved.
 
 
 def save_and(do, write):

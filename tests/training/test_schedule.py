@@ -1,7 +1,5 @@
 """The learning rate that a training takes its steps with."""
 
-from dataclasses import replace
-
 import pytest
 
 from histoseg.methods.transfer import Transfer
@@ -9,7 +7,7 @@ from histoseg.runs.config import Optim
 from histoseg.store.objects import connect
 from histoseg.training import loop
 from histoseg.training.checkpoint import Checkpoints
-from histoseg.training.process import Process
+from tests.stages import train_first, with_stage
 
 
 @pytest.mark.parametrize(("drop_at", "rates"), [(2, [1e-3, 1e-3, 1e-4, 1e-4]), (0, [1e-3] * 4)])
@@ -21,6 +19,6 @@ def test_steps_after_the_drop_have_a_tenth(dataset, tiny_run, tmp_path, monkeypa
         return take_step(model, optimizer, *rest)
 
     monkeypatch.setattr(loop, "take_step", noted)
-    run = replace(tiny_run, method=Transfer(batch=1), optim=Optim(lr=1e-3, steps=4, drop_at=drop_at))
-    loop.pretrain(run, dataset, Checkpoints(connect(f"file://{tmp_path}"), "run"), Process())
+    run = with_stage(tiny_run, method=Transfer(batch=1), optim=Optim(lr=1e-3, steps=4, drop_at=drop_at))
+    train_first(run, dataset, Checkpoints(connect(f"file://{tmp_path}"), "run"))
     assert taken == pytest.approx(rates)
