@@ -7,31 +7,33 @@ from pathlib import Path
 import numpy as np
 
 from histoseg.runs.config import Data
-from histoseg.shards.index import describe, index_key, shard_folder
+from histoseg.shards.index import encode_index
+from histoseg.shards.stored import Shard, ShardPart
 from histoseg.shards.tar import write_tar
 from histoseg.shards.tiles import smallest_tile_px
+from histoseg.store.keys import index_key, shard_key
 from histoseg.types import Sample, Task
 
 
 def put_source(store, task, data, splits):
     """Write a source: `splits` gives the samples of each split."""
-    folder, tile_px, parts = shard_folder(task.name, data.layout), smallest_tile_px(data), []
+    tile_px, parts = smallest_tile_px(data), []
     for split, samples in splits.items():
         with tempfile.TemporaryDirectory() as temporary:
             path = Path(temporary, "shard.tar")
             columns = write_tar(path, samples, task, split, tile_px)
             body = path.read_bytes()
-        shard = {
-            "name": f"{split}.tar",
-            "split": split,
-            "sha256": hashlib.sha256(body).hexdigest(),
-            "num_bytes": len(body),
-            "num_samples": len(columns["key"]),
-        }
-        store.put(f"{folder}/{shard['name']}", body)
-        parts.append({"shard": shard, "samples": columns})
-    made = {"origin": "demo", "layout": data.layout, "tile_px": tile_px, "options": {}}
-    store.put(index_key(task.name, data.layout), describe(task, made, parts))
+        shard = Shard(
+            name=f"{split}.tar",
+            split=split,
+            sha256=hashlib.sha256(body).hexdigest(),
+            num_bytes=len(body),
+            num_samples=len(columns.key),
+        )
+        store.put(shard_key(task.name, data.layout, shard.name), body)
+        parts.append(ShardPart(shard=shard, samples=columns))
+    body = encode_index(task, parts, origin="demo", layout=data.layout, tile_px=tile_px, options={})
+    store.put(index_key(task.name, data.layout), body)
 
 
 def make_task(name, classes=("background", "gland"), kind="semantic", structure=""):

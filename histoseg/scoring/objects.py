@@ -153,7 +153,7 @@ class Objects:
         predicted = found.instance_maps[structure] * is_known
         pixels = confusion((true > 0).astype(np.uint8), (predicted > 0).astype(np.uint8), 2)
         rows = [_row(count_panoptic(true, predicted)), pixels.ravel().astype(float)]
-        rows.append(_row(count_panoptic(true, otsu_objects(sample.image, structure) * is_known)))
+        rows.append(_row(count_panoptic(true, otsu_objects(sample.image, structure, run.data.mpp) * is_known)))
         by_class: tuple[PanopticCounts, ...] = (PanopticCounts(),) * (num_types - 1)
         if is_typed:
             true_types = vote_types(true, sample.semantic_map * is_known, num_types)[0]

@@ -5,42 +5,59 @@ from dataclasses import replace
 import pytest
 
 from histoseg.experiments import _cerberus, _cerberus_paper
+from histoseg.experiments._available import Available, assumed
 from histoseg.runs import catalog
-from histoseg.runs.config import FoldRun
-from histoseg.runs.names import from_json, pretraining_id, to_json
+from histoseg.runs.names import from_json, run_name, stage_name, to_json
 from histoseg.types import FOLDS
-from tests.synthetic import make_index
 
 NAMES = ("cerberus", "cerberus_table2", "cerberus_table3", "cerberus_table4", "cerberus_table5")
-ALL = {name: make_index(name, (*FOLDS, "external"), "448px-0.5mpp-folds") for name in _cerberus.SOURCES}
-CHECKSUMS = {name: index.checksum for name, index in ALL.items()}
+TASKS = {name: catalog.load("histoseg.sources", name).TASK for name in _cerberus.SOURCES}
+ALL = {name: assumed(task) for name, task in TASKS.items()}
+CHECKSUMS = {name: name for name in TASKS}
 
 
 def module(name):
     return catalog.load("histoseg.experiments", name)
 
 
+def runs(name, scale="paper", sources=ALL):
+    return module(name).runs(scale, 1, sources)
+
+
 def trainings(name, scale="paper", sources=ALL):
-    return {pretraining_id(run, CHECKSUMS) for run in module(name).runs(scale, 1, sources)}
+    return {stage_name(run, 0, CHECKSUMS) for run in runs(name, scale, sources)}
+
+
+def structures_of(run):
+    """What the first stage of a run learns, in its order."""
+    return tuple(dict.fromkeys(TASKS[name].structure for name in run.stages[0].select.sources))
+
+
+def held(name, splits=FOLDS):
+    return {name: Available(task=TASKS[name], splits=frozenset(splits), num_patients=3)}
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("scale", _cerberus.SCALES)
 def test_every_run_can_be_written_down(name, scale):
-    runs = module(name).runs(scale, 1, ALL)
-    assert runs
-    assert all(isinstance(run, FoldRun) and from_json(to_json(run)) == run for run in runs)
-    assert len({run.address for run in runs}) == len(runs)
+    found = runs(name, scale)
+    assert found
+    assert all(from_json(to_json(run)) == run for run in found)
+    assert len({run.address for run in found}) == len({run_name(run, CHECKSUMS) for run in found}) == len(found)
+    assert {(run.experiment, run.scale) for run in found} == {(name, scale)}
 
 
 def test_table4_trains_a_network_for_each_single_task():
     """Two rows of three networks, six rows of one, three divisions each."""
-    runs = module("cerberus_table4").runs("paper", 1, ALL)
-    assert len(runs) == (2 * 3 + 6) * 3
+    found = runs("cerberus_table4")
+    assert len(found) == (2 * 3 + 6) * 3
     assert len(trainings("cerberus_table4")) == 36
-    assert {run.network.encoder for run in runs if run.row.startswith("unet")} == {"unet"}
-    assert {run.row for run in runs if run.network.weights == "imagenet"} == {"in_mixed", "in_mixed_pc"}
-    assert {run.row for run in runs if not run.method.mixed} == {"unet_stl", "unet_fixed", "stl", "fixed"}
+    assert {run.network.encoder for run in found if run.row.startswith("unet")} == {"unet"}
+    assert {run.row for run in found if run.network.weights == "imagenet"} == {"in_mixed", "in_mixed_pc"}
+    fixed = {run.row for run in found if not run.stages[0].method.mixed}
+    assert fixed == {"unet_stl", "unet_fixed", "stl", "fixed"}
+    assert {run.part for run in found if run.row == "stl"} == {"gland", "lumen", "nuclei"}
+    assert {run.part for run in found if run.row == "mixed"} == {""}
 
 
 def test_tables_share_their_trainings():
@@ -54,25 +71,77 @@ def test_without_imagenet_rows_that_name_it_share_a_training():
     assert len(trainings("cerberus_table4", "laptop")) == 33
 
 
+def test_classes_of_nuclei_are_learnt_after_the_rest_where_a_table_shows_them():
+    for run in runs("cerberus_table2"):
+        learn, subtype = run.stages
+        assert (learn.label, subtype.label) == ("train", "subtype")
+        assert subtype.select.sources == ("lizard", "cerberus_nuclei")
+        assert subtype.select.splits == learn.select.splits
+    for name in ("cerberus_table3", "cerberus_table4", "cerberus_table5"):
+        assert {len(run.stages) for run in runs(name)} == {1}
+
+
+def test_only_sources_with_the_classes_of_the_first_are_subtyped():
+    """CoNSeP and MoNuSeg stand in for Lizard together, but MoNuSeg annotates no classes."""
+    sources = {**ALL}
+    for name in ("lizard", "cerberus_nuclei"):
+        del sources[name]
+    chosen = {run.stages[1].select.sources for run in runs("cerberus_table2", sources=sources)}
+    assert chosen == {("consep",)}
+    assert _cerberus.typed_sources(("monuseg",), ALL) == ()
+    assert _cerberus.typed_sources(("consep", "lizard"), ALL) == ("consep",)
+    without = {"monuseg": ALL["monuseg"]}
+    assert {len(run.stages) for run in runs("cerberus_table2", sources=without)} == {1}
+
+
 def test_nothing_is_scored_on_what_was_trained_on():
     for name in NAMES:
-        for run in module(name).runs("paper", 1, ALL):
-            assert run.test not in run.train
-    assert {(run.train, run.test) for run in module("cerberus_table5").runs("paper", 1, ALL)} == {
-        (("fold1",), "fold3"),
-        (("fold2",), "fold1"),
-        (("fold3",), "fold2"),
+        for run in runs(name):
+            assert all(not set(stage.select.splits) & set(run.score.splits) for stage in run.stages)
+            assert run.score.splits[1] == "external"
+            assert run.score.sources == run.stages[0].select.sources
+    divisions = {(run.stages[0].select.splits, run.score.splits[0], run.division) for run in runs("cerberus_table5")}
+    assert divisions == {
+        (("fold1",), "fold3", "fold1 to fold3"),
+        (("fold2",), "fold1", "fold2 to fold1"),
+        (("fold3",), "fold2", "fold3 to fold2"),
     }
+
+
+def test_the_network_to_keep_is_trained_on_two_folds():
+    (run,) = runs("cerberus")
+    assert (run.stages[0].select.splits, run.score.splits) == (("fold1", "fold2"), ("fold3", "external"))
+    assert (run.network.contour, structures_of(run)) == (True, ("gland", "lumen", "nuclei", "tissue"))
+    assert module("cerberus").SPEC.keeps_model
 
 
 def test_the_papers_schedule():
     """Sec. 4.4: 90,000 steps of Adam, 1e-3 until step 70,000, then 1e-4; 9 samples on each of 3 GPUs; 448 and 144."""
-    for run in module("cerberus_table4").runs("paper", 1, ALL):
-        assert run.optim.steps == 90_000
-        assert [run.optim.lr_at(step) for step in (1, 70_000, 70_001)] == pytest.approx([1e-3, 1e-3, 1e-4])
-        assert run.method.batch == 27
+    for run in runs("cerberus_table4"):
+        (learn,) = run.stages
+        assert learn.optim.steps == 90_000
+        assert [learn.optim.lr_at(step) for step in (1, 70_000, 70_001)] == pytest.approx([1e-3, 1e-3, 1e-4])
+        assert learn.method.batch == 27
         assert (run.data.patch_px, run.data.tissue_px, run.data.mpp) == (448, 144, 0.5)
-        assert run.method.loss_weights == ()
+        assert learn.method.loss_weights == ()
+        assert (learn.method.masked, learn.keep) == (False, "last")
+
+
+def test_subtyping_drops_its_rate_as_the_published_code():
+    """Every 16,000 steps; the paper gives no schedule."""
+    for run in runs("cerberus_table2"):
+        optim = run.stages[1].optim
+        assert [optim.lr_at(step) for step in (1, 16_000, 16_001, 32_000)] == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4])
+        assert (optim.steps, run.stages[1].method.batch) == (32_000, 27)
+
+
+def test_the_published_code_weighs_and_masks_the_losses():
+    """docs/protocols-cerberus.md."""
+    for run in runs("cerberus_table4", "reference-code"):
+        (learn,) = run.stages
+        assert dict(learn.method.loss_weights) == {"lumen": 1.5, "gland": 1.4, "nuclei": 1.0, "tissue": 0.4}
+        assert (learn.method.masked, learn.method.batch, learn.optim.drop_at) == (True, 36, 75_000)
+        assert (run.evaluator.window_px, run.evaluator.margin_px) == (448, 152)
 
 
 def test_an_experiment_may_have_scales_and_sources_of_its_own():
@@ -82,8 +151,8 @@ def test_an_experiment_may_have_scales_and_sources_of_its_own():
         scales={"tiny": sizes},
         sources_of={**_cerberus.SOURCES_OF, "nuclei": (("pannuke",),)},
     )
-    (run, *_) = (run for run in grid.runs("tiny", 1, ALL) if run.structures == ("nuclei",))
-    assert (run.network.width, run.sources) == (12, ("pannuke",))
+    (run, *_) = (run for run in grid.runs("tiny", 1, ALL) if structures_of(run) == ("nuclei",))
+    assert (run.network.width, run.stages[0].select.sources) == (12, ("pannuke",))
 
 
 def test_nuclei_are_learnt_from_lizard_or_what_stands_in_for_it():
@@ -91,7 +160,7 @@ def test_nuclei_are_learnt_from_lizard_or_what_stands_in_for_it():
     assert grid.chosen("nuclei", ALL) == ("lizard", "cerberus_nuclei")
     without = {name: ALL[name] for name in ("glas", "consep", "monuseg", "pannuke")}
     assert grid.chosen("nuclei", without) == ("consep", "monuseg")
-    rows = {run.row: run.structures for run in module("cerberus_table4").runs("paper", 1, without)}
+    rows = {run.row: structures_of(run) for run in runs("cerberus_table4", sources=without)}
     assert rows["mixed"] == ("gland", "nuclei")
 
 
@@ -100,10 +169,12 @@ def test_nuclei_are_learnt_from_lizard_or_what_stands_in_for_it():
     [
         ("hovernet", "test.nuclei.pq", ALL, "the paper's number only"),
         ("unet", "test.nuclei.pq", {}, "no shards with nuclei"),
-        ("unet", "test.nuclei.pq", {"lizard": make_index("lizard", FOLDS[:2])}, "too few patients for fold3"),
-        ("unet", "external.nuclei.pq", {"lizard": make_index("lizard", FOLDS)}, "no external test set"),
-        ("unet", "test.nuclei.mpq", {"monuseg": make_index("monuseg", FOLDS)}, "no classes of nuclei"),
+        ("unet", "test.nuclei.pq", held("lizard", FOLDS[:2]), "too few patients for fold3"),
+        ("unet", "test.nuclei.pq", held("lizard", FOLDS[:1]), "too few patients for fold2 and fold3"),
+        ("unet", "external.nuclei.pq", held("lizard"), "no external test set"),
+        ("unet", "test.nuclei.mpq", held("monuseg"), "no classes of nuclei"),
         ("unet", "test.nuclei.mpq", ALL, ""),
+        ("unet", "external.nuclei.mpq_plus", ALL, ""),
     ],
 )
 def test_a_number_that_cannot_be_had_says_why(row, column, sources, reason):

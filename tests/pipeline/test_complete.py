@@ -279,6 +279,8 @@ def test_a_run_killed_after_any_write_and_repeated_has_the_same_record(kind, tmp
     make_store, make_run = KINDS[kind]
     store, run, cache = make_store(tmp_path / "store"), make_run(), tmp_path / "cache"
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
+    for module in (completing, staging):  # Which takes longer than all the rest.
+        monkeypatch.setattr(module, "git_commit", lambda: "commit")
     undisturbed = MortalStore(store.root)
     (key,) = complete([run], undisturbed, cache, Process())
     record, models = without_times(json.loads(store.get(key))), weights(store)

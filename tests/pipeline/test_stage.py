@@ -9,7 +9,8 @@ from safetensors.torch import load, save
 
 from histoseg.errors import CheckpointError, DataError
 from histoseg.machine import git_commit, versions
-from histoseg.models.weights import load_model, put_weights
+from histoseg.models.cerberus.starting import put_weights
+from histoseg.models.weights import load_model
 from histoseg.pipeline import stage as staging
 from histoseg.pipeline.complete import open_dataset
 from histoseg.pipeline.stage import evaluator_of, label_of, train_stage
@@ -230,7 +231,7 @@ class Scripted:
     scores: tuple[float, ...]
     asked: list = field(default_factory=list, compare=False)
 
-    def validate(self, network, dataset, select, process):
+    def validate(self, network, run, dataset, select, process):
         self.asked.append((select, network, list(dataset.sources)))
         return self.scores[len(self.asked) - 1]
 

@@ -1,24 +1,21 @@
 """Objects and tissue of whole images: counts and scores of a few predicted objects, worked by hand."""
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
-import torch
-from histoseg.inference.segment import Segmentation
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.inference import segment
+from histoseg.maps.windows import MarginWindows
 from histoseg.methods.multitask import MultiTask
 from histoseg.methods.subtyping import Subtyping
 from histoseg.models import otsu
-from histoseg.models.cerberus import CerberusSpec
-from histoseg.models.cerberus.network import CerberusParts
+from histoseg.models.prediction import Prediction
 from histoseg.records.schema import Counts, ScoredImage
-from histoseg.runs.config import Data, Optim, Run, Select, Stage, Windows
+from histoseg.runs.config import Data, Optim, Run, Select, Stage
 from histoseg.scoring import objects
 from histoseg.scoring._pictures import Pictures
 from histoseg.scoring.objects import Objects, summarise, summarise_tissue, typed_classes
@@ -117,49 +114,54 @@ def dataset(store, tmp_path):
     return MetaDataset.open(store, [*SOURCES, "plain", "faulty"], DATA.layout, tmp_path / "cache")
 
 
-@pytest.fixture
-def asked(monkeypatch):
-    """What is asked of the segmentation: windows and structures. It finds SEEN, as Otsu's threshold does."""
-    asked = []
+def _unused(*_):
+    raise NotImplementedError
 
-    def found(network, image, windows, structures):
-        (structure,) = structures
-        asked.append((windows, structure))
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """Settings of a network that predicts SEEN and TILES, and notes what it is asked."""
+
+    asked: list = field(default_factory=list, compare=False)
+    sizes: list = field(default_factory=list, compare=False)
+
+    build = extend = heads = rebuild = starting_weights = _unused
+
+    def predict(self, network, image, windows, *, heads, mpp):
+        (structure,) = heads
+        self.asked.append((structure, windows, mpp))
         instances, classes, _ = SEEN[int(image[0, 0, 0])]
-        return Segmentation(
+        return Prediction(
             instance_maps={structure: np.array(instances, np.int32)},
             classes={structure: np.array(classes, np.uint8)},
-            class_probabilities={},
-            tissue=None,
-            tissue_px=0,
         )
 
-    monkeypatch.setattr(segment, "segment", found)
-    monkeypatch.setattr(otsu, "otsu_objects", lambda image, _: np.array(SEEN[int(image[0, 0, 0])][2], np.int32))
-    return asked
+    def classify(self, network, patches):
+        self.sizes.append(len(patches))
+        assert patches.shape[1:] == (16, 16, 3)
+        assert (patches == patches[:, :1, :1]).all()  # Of the middle, and of nothing else
+        return np.array([TILES[int(colour)] for colour in patches[:, 0, 0, 0]])
 
 
-class Reader:
-    """A network that knows the probabilities of a tile by the colour of the pixels that it is given."""
+@dataclass(frozen=True, kw_only=True)
+class OnlyObjects:
+    """Settings of a network without classes of patches."""
 
-    def __init__(self):
-        self.spec = CerberusParts(encoder="resnet18", width=4, tissue=3)
-        self.sizes = []
-
-    def encode(self, images):
-        self.sizes.append(len(images))
-        assert images.shape[1:] == (16, 16, 3)
-        assert (images == images[:, :1, :1]).all()  # Of the middle, and of nothing else
-        return [images]
-
-    def classify(self, features):
-        rows = [TILES[int(colour)] for colour in features[0][:, 0, 0, 0]]
-        return torch.log(torch.tensor(rows, dtype=torch.float64))[:, :, None, None]
+    build = extend = heads = rebuild = starting_weights = predict = _unused
 
 
-@pytest.fixture
-def network():
-    return Reader()
+NETWORK = object()  # Which only its settings know how to ask
+
+
+@pytest.fixture(autouse=True)
+def otsu_threshold(monkeypatch):
+    """Otsu's threshold finds what SEEN says, at the resolution of the run."""
+
+    def found(image, structure, mpp=0.0):
+        assert mpp == 0.5
+        return np.array(SEEN[int(image[0, 0, 0])][2], np.int32)
+
+    monkeypatch.setattr(otsu, "otsu_objects", found)
 
 
 @pytest.fixture
@@ -182,7 +184,7 @@ def run():
         row="all",
         division="fold1 to fold3",
         data=DATA,
-        network=CerberusSpec(encoder="resnet18", width=4),
+        network=Known(),
         stages=(learn, subtype),
         score=Select(sources=SOURCES, splits=("fold3", "external")),
         evaluator=Objects(window_px=64, margin_px=16),
@@ -190,15 +192,27 @@ def run():
 
 
 @pytest.fixture
-def score(asked, dataset, store, run):
+def score(dataset, store, run):
     """The scores of the run, or of one that is given, on some process."""
 
-    def score(run=run, process=None, network=None):
+    def score(run=run, process=None):
         process = process or Process()
         pictures = Pictures(store=store, folder="panels", leads=process.leads)
-        return run.evaluator.score(network or Reader(), run, dataset, process, pictures)
+        return run.evaluator.score(NETWORK, run, dataset, process, pictures)
 
     return score
+
+
+@pytest.fixture
+def validate(dataset, run):
+    """The validation score of some sources and splits."""
+
+    def validate(sources, splits=("fold3",), process=None):
+        return run.evaluator.validate(
+            NETWORK, run, dataset, Select(sources=sources, splits=splits), process or Process()
+        )
+
+    return validate
 
 
 def test_glands_are_counted_by_hand(score):
@@ -304,11 +318,16 @@ def test_without_tiles_there_is_no_score_of_tissue(score, run):
 
 
 def test_tiles_are_classified_a_few_at_a_time(score, run):
-    network = Reader()
-    found = score(replace(run, score=Select(sources=("tissue",), splits=("fold2",))), network=network)
-    assert network.sizes == [32, 1]
+    found = score(replace(run, score=Select(sources=("tissue",), splits=("fold2",))))
+    assert run.network.sizes == [32, 1]
     assert found.sizes == {"test.tissue.images": 33}
     assert found.scores == {"test.tissue.map": 1.0, "test.tissue.mf1": 1.0}
+
+
+def test_tissue_needs_a_network_that_predicts_its_classes(score, run):
+    other = replace(run, network=OnlyObjects(), score=Select(sources=("tissue",), splits=("fold3",)))
+    with pytest.raises(ConfigError, match="'test_objects' predicts no classes of patches; leave tissue out"):
+        score(other)
 
 
 def test_the_headline_is_the_first_score_of_each_structure(score):
@@ -316,21 +335,18 @@ def test_the_headline_is_the_first_score_of_each_structure(score):
     assert score().headline == "gland 0.667, nuclei 0.500, tissue 0.917"
 
 
-def test_a_network_is_validated_by_the_mean_over_structures(asked, dataset, network):
-    select = Select(sources=SOURCES, splits=("fold3",))
+def test_a_network_is_validated_by_the_mean_over_structures(validate):
     # Glands have (1 / 3 + 1) / 2, nuclei 1 / 2; tissue is not counted.
-    found = Objects(window_px=64, margin_px=16).validate(network, dataset, select, Process())
-    assert found == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert validate(SOURCES) == pytest.approx((2 / 3 + 1 / 2) / 2)
 
 
-@pytest.mark.parametrize("sources", [("tissue",), ("plain",)])
-def test_without_annotated_objects_there_is_nothing_to_validate_by(asked, dataset, network, sources):
-    select = Select(sources=sources, splits=("fold3",))
-    assert np.isnan(Objects().validate(network, dataset, select, Process()))
+@pytest.mark.parametrize("source", ["tissue", "plain"])
+def test_without_annotated_objects_there_is_nothing_to_validate_by(validate, source):
+    assert np.isnan(validate((source,)))
 
 
-def test_a_structure_without_any_object_is_left_out_of_the_mean(asked, dataset, network, monkeypatch):
-    """Where neither the external gland nor anything else is, PQ is 0 / 0."""
+def test_a_structure_without_any_object_is_left_out_of_the_mean(validate, monkeypatch):
+    """Where neither truth nor prediction has an object, PQ is 0 / 0."""
     whole_image = MetaDataset.whole_image
 
     def emptied(self, source, rows):
@@ -338,15 +354,14 @@ def test_a_structure_without_any_object_is_left_out_of_the_mean(asked, dataset, 
         return replace(found, instance_map=np.zeros_like(found.instance_map)) if found.key in ("gx", "ua") else found
 
     monkeypatch.setattr(MetaDataset, "whole_image", emptied)
-    evaluator, select = Objects(window_px=64, margin_px=16), Select(sources=("glands",), splits=("external",))
-    assert np.isnan(evaluator.validate(network, dataset, select, Process()))
-    both = Select(sources=("glands", "unnamed"), splits=("fold3",))
-    assert evaluator.validate(network, dataset, both, Process()) == pytest.approx(2 / 3)
+    assert np.isnan(validate(("glands",), ("external",)))
+    assert validate(("glands", "unnamed")) == pytest.approx(2 / 3)
 
 
-def test_images_are_seen_by_the_evaluators_windows(score, asked, run):
+def test_images_are_seen_by_the_evaluators_windows(score, run):
     score(replace(run, score=Select(sources=("glands",), splits=("external",))))
-    assert asked == [(Windows(window_px=64, margin_px=16), "gland")] * 2  # To count, and for the pictures
+    windows = MarginWindows(window_px=64, margin_px=16)
+    assert run.network.asked == [("gland", windows, 0.5)] * 2  # To count, and for the pictures
 
 
 def read_png(store, key):
@@ -386,19 +401,15 @@ def plain(scores):
     return str(replace(scores, panels=()))
 
 
-def test_a_rank_predicts_its_share(asked, dataset):
-    select = Select(sources=("glands",), splits=("fold3", "external"))
-    evaluator, network = Objects(window_px=64, margin_px=16), Reader()
-    for rank, share in ((0, 2), (1, 1)):
-        evaluator.validate(network, dataset, select, Process(place=Place(rank=rank, world_size=2)))
-        assert len(asked) == share
-        asked.clear()
+@pytest.mark.parametrize(("rank", "share"), [(0, 2), (1, 1)])
+def test_a_rank_predicts_its_share(validate, run, rank, share):
+    validate(("glands",), ("fold3", "external"), Process(place=Place(rank=rank, world_size=2)))
+    assert len(run.network.asked) == share
 
 
-def test_an_image_without_objects_map_is_refused(asked, dataset, network):
-    select = Select(sources=("faulty",), splits=("fold3",))
+def test_an_image_without_objects_map_is_refused(validate):
     with pytest.raises(DataError, match=r"f has no instance map; prepare its source again"):
-        Objects().validate(network, dataset, select, Process())
+        validate(("faulty",))
 
 
 def test_progress_is_said_every_ten_seconds_and_at_the_end(monkeypatch, caplog):
@@ -423,14 +434,10 @@ def test_a_rank_has_every_other_image_and_one_rank_speaks(monkeypatch, caplog):
     assert caplog.messages == ["x  image 3/3  eta 0 s"]
 
 
-def test_the_log_says_what_is_done(score, run, asked, dataset, network, caplog):
+def test_the_log_says_what_is_done(score, run, caplog):
     with caplog.at_level(logging.INFO):
         score(replace(run, score=Select(sources=("glands",), splits=("external",))))
-        Objects().validate(network, dataset, Select(sources=("glands",), splits=("fold3",)), Process())
-    assert [message.split("  eta")[0] for message in caplog.messages] == [
-        "score all fold1 to fold3  image 1/1",
-        "validate  image 2/2",
-    ]
+    assert caplog.messages == ["score all fold1 to fold3  image 1/1  eta 0 s"]
 
 
 def scored(structure, split, objects, confusion=((1, 0), (0, 1)), by_class=()):
@@ -491,5 +498,5 @@ def test_windows_that_cannot_be_are_refused(values, path):
 
 def test_defaults_that_results_depend_on():
     """The margin of the published code, and the window of docs/protocols-cerberus.md, which gives the same result."""
-    assert Objects().windows == Windows(window_px=1024, margin_px=152)
-    assert Objects(window_px=64, margin_px=16).windows == Windows(window_px=64, margin_px=16)
+    assert Objects().windows == MarginWindows(window_px=1024, margin_px=152)
+    assert Objects(window_px=64, margin_px=16).windows == MarginWindows(window_px=64, margin_px=16)

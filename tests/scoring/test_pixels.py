@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from histoseg.errors import ConfigError
-from histoseg.inference import semantic
+from histoseg.maps.windows import OverlapWindows
 from histoseg.methods.transfer import Transfer
 from histoseg.metrics.iou import bootstrap_interval
 from histoseg.models.unet import UNetSpec
@@ -176,18 +176,12 @@ def test_what_no_image_has_scores_nan():
     assert np.isnan(summarise(np.zeros((1, 2, 2), np.int64), 0, 0, 0)["miou_pooled"])
 
 
-def test_a_network_is_validated_by_its_pooled_score(network, dataset):
+def test_a_network_is_validated_by_its_pooled_score(network, run, dataset):
     select = Select(sources=("labset",), splits=("val",))
     # The val image is B: 1 / 2, 2 / 5 and 0 / 2.
-    assert Pixels(window_px=16).validate(network, dataset, select, Process()) == pytest.approx(PRESENT_B)
+    assert Pixels(window_px=16).validate(network, run, dataset, select, Process()) == pytest.approx(PRESENT_B)
     both = replace(select, splits=("test",))
-    assert Pixels(window_px=16).validate(network, dataset, both, Process()) == pytest.approx(MIOU)
-
-
-def test_a_training_goes_on_after_its_validation(network, dataset):
-    network.train()
-    Pixels(window_px=16).validate(network, dataset, Select(sources=("labset",), splits=("val",)), Process())
-    assert network.training
+    assert Pixels(window_px=16).validate(network, run, dataset, both, Process()) == pytest.approx(MIOU)
 
 
 @pytest.mark.parametrize(
@@ -198,21 +192,29 @@ def test_a_training_goes_on_after_its_validation(network, dataset):
         Select(sources=("labset",)),
     ],
 )
-def test_one_source_and_one_split_are_scored(network, dataset, select):
+def test_one_source_and_one_split_are_scored(network, run, dataset, select):
     with pytest.raises(ConfigError, match="one source and one split"):
-        Pixels(window_px=16).validate(network, dataset, select, Process())
+        Pixels(window_px=16).validate(network, run, dataset, select, Process())
 
 
-def test_windows_are_those_of_the_evaluator(score, run, monkeypatch):
-    predict, asked = semantic.predict, []
+@pytest.fixture
+def asked(monkeypatch):
+    """What is asked of the network, and what it is asked about: (head, windows) and the size of the image."""
+    predict, asked = UNetSpec.predict, []
 
-    def seen(network, task, image, window_px, overlap):
-        asked.append((task, window_px, overlap))
-        return predict(network, task, image, window_px, overlap)
+    def noted(spec, network, image, windows, *, heads):
+        asked.append((*heads, windows, image.shape[:2]))
+        return predict(spec, network, image, windows, heads=heads)
 
-    monkeypatch.setattr(semantic, "predict", seen)
+    monkeypatch.setattr(UNetSpec, "predict", noted)
+    return asked
+
+
+def test_windows_are_those_of_the_evaluator(score, run, asked):
     score(replace(run, evaluator=Pixels(window_px=32, overlap=0.5, bootstrap=0)))
-    assert asked == [("labset", 32, 0.5)] * 4  # Two images, and the pictures of two
+    windows = OverlapWindows(window_px=32, overlap=0.5)
+    images = [("labset", windows, (2, 4)), ("labset", windows, (3, 2))]
+    assert asked == images * 2  # To count, and for the pictures
 
 
 def read_png(store, key):
@@ -260,25 +262,20 @@ def plain(scores):
     return str(replace(scores, panels=()))
 
 
-@pytest.mark.parametrize(("rank", "own"), [(0, ["c", "e"]), (1, ["d"])])
-def test_a_rank_reads_its_share_of_the_images_when_it_comes_to_them(network, dataset, monkeypatch, rank, own):
-    whole_image, score, happened = MetaDataset.whole_image, semantic.score, []
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_reads_its_share_of_the_images_when_it_comes_to_them(network, run, dataset, monkeypatch, asked, rank):
+    whole_image, happened = MetaDataset.whole_image, []
 
     def read(self, source, rows):
         sample = whole_image(self, source, rows)
-        happened.append(("read", sample.key))
+        happened.append((sample.key, len(asked)))
         return sample
 
-    def scored(*given):
-        for sample, predicted, counts in score(*given):
-            happened.append(("scored", sample.key))
-            yield sample, predicted, counts
-
     monkeypatch.setattr(MetaDataset, "whole_image", read)
-    monkeypatch.setattr(semantic, "score", scored)
     process = Process(place=Place(rank=rank, world_size=2))
-    Pixels(window_px=16).validate(network, dataset, Select(sources=("other",), splits=("test",)), process)
-    assert happened == [(what, key) for key in own for what in ("read", "scored")]
+    Pixels(window_px=16).validate(network, run, dataset, Select(sources=("other",), splits=("test",)), process)
+    own = (["c", "e"], ["d"])[rank]
+    assert happened == [(key, number) for number, key in enumerate(own)]  # One is predicted before the next is read.
 
 
 @pytest.mark.parametrize(
@@ -286,7 +283,7 @@ def test_a_rank_reads_its_share_of_the_images_when_it_comes_to_them(network, dat
     [("window_px", 0), ("window_px", 8), ("window_px", 40), ("overlap", -0.01), ("overlap", 1.0), ("bootstrap", -1)],
 )
 def test_what_cannot_be_is_refused_by_its_path(field, value):
-    with pytest.raises(ConfigError, match=rf"evaluator\.{field} = {value}: must be "):
+    with pytest.raises(ConfigError, match=rf"{field} = {value}: must be "):
         Pixels(**{field: value})
 
 
