@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     ["types", "errors", "machine", "distributed", "seeds", "structures"],
     ["runs", "store"],
+    ["records"],
     ["maps", "metrics"],
     ["models"],
     ["sources"],
@@ -17,8 +18,7 @@ LAYERS = [
     ["loaders"],
     ["methods", "inference"],
     ["training"],
-    ["listeners"],
-    ["records"],
+    ["listeners", "scoring"],
     ["report"],
     ["experiments"],
     ["pipeline"],
@@ -90,19 +90,28 @@ def test_only_ray_jobs_imports_ray():
     assert not users
 
 
+def public_files(name):
+    """The file of a module, or the public ones of a package."""
+    path = ROOT / "histoseg" / name
+    return [path / "__init__.py", *path.glob("[!_]*.py")] if path.is_dir() else [path.with_suffix(".py")]
+
+
+def file_of(module):
+    """The file that an import of a module runs; of a package only that of its name."""
+    path = ROOT / Path(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
 def test_preparing_data_needs_no_torch():
     """Followed through all that these modules, and the public ones of these packages, import at their top."""
-    pending, seen = [f"histoseg.{name}" for name in NO_TORCH], set()
+    pending, seen = [file for name in NO_TORCH for file in public_files(name)], set()
     while pending:
-        module = pending.pop()
-        path = ROOT / Path(*module.split("."))
-        for file in (path / "__init__.py", *path.glob("[!_]*.py")) if path.is_dir() else (path.with_suffix(".py"),):
-            if not file.exists() or file in seen:
-                continue
-            seen.add(file)
-            found = set(imports(file, at_top_only=True))
-            assert not {name for name in found if name.split(".")[0] == "torch"}, file
-            pending += [name for name in found if name.startswith("histoseg.")]
+        if (file := pending.pop()) in seen or not file.exists():
+            continue
+        seen.add(file)
+        found = set(imports(file, at_top_only=True))
+        assert not {name for name in found if name.split(".")[0] == "torch"}, file
+        pending += [file_of(name) for name in found if name.startswith("histoseg.")]
     assert len(seen) > 20
 
 
