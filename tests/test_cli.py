@@ -11,9 +11,9 @@ from histoseg import cli
 from histoseg.demo.write import write_demo_data
 from histoseg.errors import ConfigError
 from histoseg.pipeline import plan
-from histoseg.runs.names import record_key
 from histoseg.shards.index import open_index
 from histoseg.shards.verify import prepared_sources
+from histoseg.store.keys import record_key
 from histoseg.store.objects import connect
 from tests.conftest import PATCH_PX
 from tests.lab import SOURCE, write_lab, write_raw

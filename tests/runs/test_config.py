@@ -7,8 +7,9 @@ import pytest
 from histoseg.errors import ConfigError
 from histoseg.methods.maml import Maml
 from histoseg.models.cerberus import CerberusSpec
+from histoseg.models.spec import NetworkSpec
 from histoseg.models.unet import UNetSpec
-from histoseg.runs.config import Data, NetworkSettings, Optim, Select, Settings, Stage, public_name
+from histoseg.runs.config import Data, Optim, Select, Settings, Stage, public_name
 from histoseg.scoring.objects import Objects
 from histoseg.scoring.pixels import Pixels
 from tests.stages import with_stage
@@ -154,4 +155,4 @@ def test_the_layout_names_how_images_are_stored(data, layout):
 def test_settings_are_called_as_the_module_they_come_from(settings, name):
     assert public_name(settings) == name
     assert isinstance(settings, Settings)
-    assert isinstance(settings, NetworkSettings) is (name in ("unet", "cerberus"))
+    assert isinstance(settings, NetworkSpec) is (name in ("unet", "cerberus"))
