@@ -7,23 +7,34 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from histoseg.demo.write import write_demo_data
+from histoseg.doctor.all_checks import DoctorOptions, all_checks
 from histoseg.errors import ConfigError, DataError, HistosegError
+from histoseg.maps.windows import MarginWindows
+from histoseg.pipeline.plan import Plan, data_of, load_experiment, make_plan
+from histoseg.records.exporter import serve
 from histoseg.records.schema import Record
 from histoseg.runs import catalog
 from histoseg.runs.config import Data, Run
 from histoseg.runs.job import RELEASE
+from histoseg.runs.names import stage_name, to_json
 from histoseg.runs.request import Request
+from histoseg.shards.prepare import prepare_sources
+from histoseg.shards.verify import prepared_sources, verify_source
+from histoseg.shards.writer import Recipe, shard_pool
 from histoseg.store.keys import model_folder
-from histoseg.store.objects import Store, connect
+from histoseg.store.objects import FileStore, Store, connect
+from histoseg.training.listeners import LogLine
+from histoseg.training.listening import TrainingContext, listening, require_listeners
 
 if TYPE_CHECKING:
     import torch
 
-    from histoseg.pipeline.plan import Plan
     from histoseg.training.process import Process
 
 app = typer.Typer(
@@ -64,8 +75,6 @@ def demo_data(
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws other images.")] = 0,
 ) -> None:
     """Draw small H&E-looking images and write them in each source's native layout."""
-    from histoseg.demo.write import write_demo_data
-
     write_demo_data(folder, seed)
     print(folder)
 
@@ -85,9 +94,6 @@ def prepare(
     rewrite: Annotated[bool, typer.Option(help="Write also what is there already.")] = False,
 ) -> None:
     """Turn raw data sets into shards and an index; what is there already is kept."""
-    from histoseg.shards.prepare import prepare_sources
-    from histoseg.shards.writer import Recipe, shard_pool
-
     data, known = _what_to_prepare(experiment, scale, patch_px)
     chosen, strict = (known, False) if sources == ["all"] else (sources, True)
     recipe = Recipe(data=data, options=_pairs(option or []), rewrite=rewrite, unbound=tuple(deal_anew or []))
@@ -108,8 +114,6 @@ def prepare(
 @app.command()
 def verify(store: StoreUrl) -> None:
     """Compare every stored byte of every prepared source with its index."""
-    from histoseg.shards.verify import prepared_sources, verify_source
-
     target = connect(store)
     found = prepared_sources(target)
     faults = 0
@@ -161,7 +165,6 @@ def train(run: Run, store: Store, cache: Path, process: "Process") -> None:
     """Train the first stage of a cell, which it shares with others, or resume it; prints where the network lies."""
     from histoseg.pipeline.complete import open_dataset
     from histoseg.pipeline.stage import train_stage
-    from histoseg.runs.names import stage_name
 
     dataset = open_dataset([run], store, cache)
     train_stage(run, 0, None, dataset, store, process)
@@ -210,7 +213,6 @@ def import_weights(
     """Turn the published Cerberus checkpoint into a model; nothing in the file is executed."""
     from histoseg.models.cerberus.published import import_published
     from histoseg.models.weights import save_model
-    from histoseg.store.objects import FileStore
 
     model = import_published(weights)
     save_model(model, FileStore(out), "")
@@ -232,9 +234,7 @@ def predict(
 ) -> None:
     """Find glands, lumina, nuclei and classes of tissue in whole images; what is there already is kept."""
     from histoseg.inference.predict import Options, predict_image, require_distinct
-    from histoseg.maps.windows import MarginWindows
     from histoseg.models.weights import load_model
-    from histoseg.store.objects import FileStore
 
     options = Options(mpp=mpp, windows=MarginWindows(window_px=window_px, margin_px=margin_px), overwrite=overwrite)
     require_distinct(images)
@@ -269,8 +269,6 @@ def doctor(
     ] = None,
 ) -> None:
     """Check before anything is spent: this machine, a store, a dashboard, a cluster."""
-    from histoseg.doctor.all_checks import DoctorOptions, all_checks
-
     elsewhere = bool(dashboard or cluster)
     options = DoctorOptions(
         store=store,
@@ -299,8 +297,6 @@ def exporter(
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two readings of the store.")] = 30.0,
 ) -> None:
     """Serve what the records say to Prometheus, until SIGTERM."""
-    from histoseg.records.exporter import serve
-
     serve(connect(store), host, port, every)
 
 
@@ -320,16 +316,16 @@ def _complain(text: str) -> int:
     return 1
 
 
-def _first_line(module: Any) -> str:
+def _first_line(module: ModuleType) -> str:
     return (module.__doc__ or "").partition("\n")[0]
 
 
-def _say_task(module: Any) -> str:
+def _say_task(module: ModuleType) -> str:
     task = module.TASK
     return f"{task.title}: {', '.join(task.classes)}; {task.mpp} µm/px; {task.licence}"
 
 
-def _say_scales(module: Any) -> str:
+def _say_scales(module: ModuleType) -> str:
     return f"{_first_line(module)} Scales: {', '.join(module.SCALES)}."
 
 
@@ -346,8 +342,6 @@ def _pairs(texts: list[str]) -> dict[str, str]:
 
 def _what_to_prepare(experiment: str, scale: str, patch_px: int | None) -> tuple[Data, list[str]]:
     """How images are stored, and which sources `all` stands for."""
-    from histoseg.pipeline.plan import data_of, load_experiment
-
     if experiment and patch_px is not None:
         raise ConfigError(f"{experiment} says how large patches are; leave out --patch-px {patch_px} or --experiment")
     if scale and not experiment:
@@ -359,8 +353,7 @@ def _what_to_prepare(experiment: str, scale: str, patch_px: int | None) -> tuple
     return data, list(load_experiment(request.experiment, request.scale).SOURCES)
 
 
-def _plan(request: Request, store: Store) -> "Plan":
-    from histoseg.pipeline.plan import make_plan
+def _plan(request: Request, store: Store) -> Plan:
 
     return make_plan(request.experiment, store, request.scale, request.seeds, request.sets)
 
@@ -390,9 +383,6 @@ def _process(request: Request, run: Run, stage: str, store: Store) -> Iterator["
     """This process, to train in, with the request's listeners."""
     import torch
 
-    from histoseg.runs.names import to_json
-    from histoseg.training.listeners import LogLine
-    from histoseg.training.listening import TrainingContext, listening, require_listeners
     from histoseg.training.process import Process
 
     require_listeners(request.listen)

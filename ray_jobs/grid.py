@@ -19,6 +19,8 @@ from ray_jobs.train import Group, train
 
 if TYPE_CHECKING:
     from ray.train import ScalingConfig
+    from ray.tune import Callback, Result
+    from ray.tune.experiment import Trial
 
 logger = logging.getLogger("histoseg.grid")
 
@@ -106,28 +108,29 @@ def _tune(
     return [_outcome(results[i]) for i in range(len(groups))]
 
 
-def _failure_callback(groups: Sequence[Group], show: SetGauges) -> Any:
+def _failure_callback(groups: Sequence[Group], show: SetGauges) -> "Callback":
     """A Tune callback that logs a group's failure at once, while the other groups go on."""
     from ray import tune
 
     failed = set[str]()
 
-    def report(trial: Any, error: str) -> None:
+    def report(trial: "Trial", error: str) -> None:
         group = groups[trial.config["group"]].id
         logger.warning("group %s has failed, the others go on: %s", group, error)
         failed.add(group)
         show(len(failed))
 
-    def on_trial_complete(_: Any, *, trial: Any, **__: Any) -> None:
+    def on_trial_complete(_: object, *, trial: "Trial", **__: object) -> None:
         if error := _reported(trial.last_result):
             report(trial, error)
 
-    def on_trial_error(_: Any, *, trial: Any, **__: Any) -> None:
+    def on_trial_error(_: object, *, trial: "Trial", **__: object) -> None:
         report(trial, first_line(trial.get_error() or RuntimeError("its driver was lost")))
 
     show(0)
     hooks = {"on_trial_complete": on_trial_complete, "on_trial_error": on_trial_error}
-    return type("FailureCallback", (tune.Callback,), hooks)()
+    callback: Callback = type("FailureCallback", (tune.Callback,), hooks)()
+    return callback
 
 
 def available(capacity: Mapping[str, float]) -> dict[str, float]:
@@ -155,7 +158,7 @@ def num_concurrent(resources: Mapping[str, float], workers: Workers) -> int:
     return min(counts.values())
 
 
-def _outcome(trial: Any) -> str:
+def _outcome(trial: "Result") -> str:
     """A finished trial's error, or ""."""
     if trial.error:
         return first_line(trial.error)

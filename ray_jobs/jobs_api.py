@@ -13,13 +13,16 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from histoseg.errors import ClusterError
 from histoseg.machine import git_commit, versions
 from histoseg.runs.follow import JobState, Notices, OutageError, Pace, Show, follow
 from histoseg.runs.job import entrypoint, job_name
 from histoseg.runs.request import Request, without_password
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobDetails, JobSubmissionClient
 
 PACE = Pace(poll_s=2.0, outage_s=120.0)  # Of a head that restarts; one that is gone does not come back.
 PACKAGES = ("histoseg", "ray_jobs")
@@ -103,7 +106,7 @@ class RayJobs:
         self.ask(lambda: client.stop_job(name))
         return f"{name}: cancelled; what it finished stays in the store"
 
-    def find(self, client: Any, name: str) -> Any | None:
+    def find(self, client: "JobSubmissionClient", name: str) -> "JobDetails | None":
         """What Ray knows of a job (its JobDetails), None if it has no job of this name."""
         jobs = self.ask(client.list_jobs)
         return next((info for info in jobs if info.submission_id == name), None)
@@ -121,7 +124,7 @@ class RayJobs:
         except (RayError, RuntimeError, ValueError, OSError) as error:
             raise ClusterError(without_password(f"{self.address}: {_advice(str(error))}")) from error
 
-    def _client(self) -> Any:
+    def _client(self) -> "JobSubmissionClient":
         if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.pop("RAY_ADDRESS", None)  # It would override the argument.
@@ -130,7 +133,7 @@ class RayJobs:
         logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # It logs every connection.
         return self.ask(lambda: JobSubmissionClient(self.address))
 
-    def _create(self, client: Any, manifest: dict[str, Any], show: Show) -> str:
+    def _create(self, client: "JobSubmissionClient", manifest: dict[str, Any], show: Show) -> str:
         """Create the job unless it exists; returns the state it was found in, or "" if it was created just now."""
         name = manifest["submission_id"]
         state = self._state(client, name)
@@ -150,7 +153,7 @@ class RayJobs:
                     raise
         raise ClusterError(f"{name}: another user submits and deletes it at this moment; repeat the command")
 
-    def _state(self, client: Any, name: str) -> str:
+    def _state(self, client: "JobSubmissionClient", name: str) -> str:
         info = self.find(client, name)
         return "" if info is None else str(info.status.value)
 
@@ -158,7 +161,7 @@ class RayJobs:
 class _FollowedJob:
     """A job of a Ray as `histoseg.runs.follow` follows it."""
 
-    def __init__(self, ray: RayJobs, client: Any, name: str) -> None:
+    def __init__(self, ray: RayJobs, client: "JobSubmissionClient", name: str) -> None:
         self.name = name
         self._ray, self._client = ray, client
         self._num_shown = 0  # Every connection brings the log's lines from the first on.

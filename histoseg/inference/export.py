@@ -7,7 +7,6 @@ import csv
 import io
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -43,12 +42,12 @@ def to_table(objects: Sequence[DetectedObject]) -> str:
     return text.getvalue()
 
 
-def to_geojson(objects: Sequence[DetectedObject], colours: Mapping[Kind, str], name: str) -> dict[str, Any]:
+def to_geojson(objects: Sequence[DetectedObject], colours: Mapping[Kind, str], name: str) -> dict[str, object]:
     """All objects as QuPath imports them: as detections or as annotations, as each structure states."""
     return {"type": "FeatureCollection", "features": [_feature(found, colours, name) for found in objects]}
 
 
-def _feature(found: DetectedObject, colours: Mapping[Kind, str], name: str) -> dict[str, Any]:
+def _feature(found: DetectedObject, colours: Mapping[Kind, str], name: str) -> dict[str, object]:
     points = np.round(np.concatenate([found.ring, found.ring[:1]]), 3).tolist()
     row = structure(found.structure)
     measurements = {"Area µm^2": round(found.area_um2, 3)}
@@ -88,7 +87,7 @@ def class_colour(kind: int) -> str | None:
     return TISSUE_COLOURS[(kind - 1) % len(TISSUE_COLOURS)] if kind else None
 
 
-def to_grid(image: PredictedImage) -> dict[str, Any] | None:
+def to_grid(image: PredictedImage) -> dict[str, object] | None:
     """Classes of tissue by square, row by row, and each class's share of the image's area; None without tissue.
 
     Squares begin in the upper left corner; the last of a row or column may reach beyond the image, where only the part

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image as PillowImage
+from pydantic import BaseModel, ValidationError
 
 from histoseg.errors import ConfigError, DataError
 from histoseg.inference.export import choose_colours, encode_map, shares, to_geojson, to_grid, to_table
@@ -139,7 +139,7 @@ def make_files(predicted: PredictedImage, image: Image, objects: Sequence[Detect
     return files
 
 
-def summarise(predicted: PredictedImage, objects: Sequence[DetectedObject], model: Model) -> dict[str, Any]:
+def summarise(predicted: PredictedImage, objects: Sequence[DetectedObject], model: Model) -> dict[str, object]:
     """Counts of objects and shares of the image's area, and what they are from."""
     grid = to_grid(predicted)
     return {
@@ -156,7 +156,7 @@ def summarise(predicted: PredictedImage, objects: Sequence[DetectedObject], mode
     }
 
 
-def _counts(predicted: PredictedImage, name: str, objects: Sequence[DetectedObject]) -> dict[str, Any]:
+def _counts(predicted: PredictedImage, name: str, objects: Sequence[DetectedObject]) -> dict[str, object]:
     """The number of objects, in all and of each class, and how many are too small for a pixel of the image."""
     counts = Counter(found.class_name for found in objects if found.structure == name)
     names = predicted.class_names(name)[1:]
@@ -191,9 +191,9 @@ def _digest_inputs(path: Path, model: Model, options: Options) -> str:
     return digest([hashlib.sha256(body).hexdigest(), *about])
 
 
-def _write(store: Store, folder: str, files: Mapping[str, bytes], summary: Mapping[str, Any]) -> None:
+def _write(store: Store, folder: str, files: Mapping[str, bytes], summary: Mapping[str, object]) -> None:
     """All files, the summary last; files of another model that this one does not write are removed."""
-    earlier = _read_summary(store, folder).get("files", [])
+    earlier = _read_summary(store, folder).files
     store.delete(f"{folder}/{SUMMARY}")
     maps = {f"{name}.{ending}" for name in structures() for ending in ("png", "tif")}
     for name in {*maps, "tissue.json", *earlier} - files.keys():
@@ -206,25 +206,28 @@ def _write(store: Store, folder: str, files: Mapping[str, bytes], summary: Mappi
 def _is_done(store: Store, folder: str, made_of: str) -> bool:
     """Whether there is a summary made of the same inputs, and all files that it names."""
     summary = _read_summary(store, folder)
-    return summary.get("made_of") == made_of and all(
-        store.size(f"{folder}/{name}") is not None for name in summary["files"]
-    )
+    return summary.made_of == made_of and all(store.size(f"{folder}/{name}") is not None for name in summary.files)
 
 
-def _read_summary(store: Store, folder: str) -> dict[str, Any]:
+class _Summary(BaseModel):
+    """What a later prediction reads of the summary of an earlier one."""
+
+    made_of: str = ""
+    files: list[str] = []
+
+
+def _read_summary(store: Store, folder: str) -> _Summary:
     """The summary of an earlier prediction; empty if there is none that can be read."""
     key = f"{folder}/{SUMMARY}"
     if store.size(key) is None:
-        return {}
+        return _Summary()
     try:
-        summary = json.loads(store.get(key))
-    except ValueError:
-        return {}
-    is_whole = isinstance(summary, dict) and isinstance(summary.get("files"), list)
-    return summary if is_whole and all(isinstance(name, str) for name in summary["files"]) else {}
+        return _Summary.model_validate_json(store.get(key))
+    except ValidationError:
+        return _Summary()
 
 
-def _json(value: Any) -> bytes:
+def _json(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
 
 

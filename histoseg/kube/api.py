@@ -22,6 +22,9 @@ RAY, RAY_VERSION = "ray.io", "v1"
 KUEUE, KUEUE_VERSION = "kueue.x-k8s.io", "v1beta2"  # The version that Kueue 0.19 stores
 DRY_RUN = {"dry_run": "All"}
 
+Untyped = Any  # Objects of the kubernetes package, which has no types
+ApiMethod = Callable[..., Untyped]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
@@ -34,7 +37,7 @@ class Cluster:
         sleep: Waits between two attempts.
     """
 
-    client: Any = field(repr=False)
+    client: Untyped = field(repr=False)
     context: str
     namespace: str
     role: str = "histoseg-researcher"
@@ -230,7 +233,7 @@ class Cluster:
         place |= {"role": self.role, "plugin": self.plugin}
         return ApiRequest(verb=verb, resource=resource, **{**place, **more})
 
-    def _find(self, request: ApiRequest, api: Callable[..., Any], *path: object, **options: object) -> Object | None:
+    def _find(self, request: ApiRequest, api: ApiMethod, *path: object, **options: object) -> Object | None:
         """An answer's JSON; None if the object does not exist or, for a list, its kind does not."""
         answer = self._answer(request, api, *path, **options)
         if not isinstance(answer, ErrorAnswer):
@@ -239,34 +242,32 @@ class Cluster:
             return None
         raise refusal(request, answer)
 
-    def _json(self, request: ApiRequest, api: Callable[..., Any], *path: object, **options: object) -> Object:
+    def _json(self, request: ApiRequest, api: ApiMethod, *path: object, **options: object) -> Object:
         """An answer's JSON."""
         answer = self._answer(request, api, *path, **options)
         if isinstance(answer, ErrorAnswer):
             raise refusal(request, answer)
         return answer
 
-    def _answer(
-        self, request: ApiRequest, api: Callable[..., Any], *path: object, **options: object
-    ) -> Object | ErrorAnswer:
+    def _answer(self, request: ApiRequest, api: ApiMethod, *path: object, **options: object) -> Object | ErrorAnswer:
         """An answer's JSON, or the answer itself if it is an error."""
         body = self._ask(request, lambda: _send(api, *path, **options).data)
         return body if isinstance(body, ErrorAnswer) else parse(request, body)
 
-    def _ask(self, request: ApiRequest, send: Callable[[], Any]) -> Any:
+    def _ask(self, request: ApiRequest, send: Callable[[], Untyped]) -> Untyped:
         return ask(request, send, self.patience_s, self.sleep)
 
-    def _core(self) -> Any:
+    def _core(self) -> Untyped:
         from kubernetes.client import CoreV1Api
 
         return CoreV1Api(self.client)
 
-    def _custom(self) -> Any:
+    def _custom(self) -> Untyped:
         from kubernetes.client import CustomObjectsApi
 
         return CustomObjectsApi(self.client)
 
-    def _version(self) -> Any:
+    def _version(self) -> Untyped:
         from kubernetes.client import VersionApi
 
         return VersionApi(self.client)
@@ -280,6 +281,6 @@ def _read_items(model: type[Model], found: Object, request: ApiRequest) -> list[
     return [read(model, item, f"answer to {request.what}") for item in _items(found)]
 
 
-def _send(api: Callable[..., Any], *path: object, **options: object) -> Any:
+def _send(api: ApiMethod, *path: object, **options: object) -> Untyped:
     """A successful response, whose body is still to be read."""
     return api(*path, **{"_request_timeout": (CONNECT_S, READ_S), **options}, _preload_content=False)

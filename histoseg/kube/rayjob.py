@@ -10,6 +10,7 @@ from typing import Any
 
 from histoseg.errors import ClusterError
 from histoseg.kube.gpus import is_gpu_for_kuberay
+from histoseg.kube.objects import Object
 from histoseg.kube.settings import Settings
 from histoseg.runs.job import entrypoint, job_name
 from histoseg.runs.request import Request
@@ -34,7 +35,7 @@ def addressed(request: Request, settings: Settings) -> Request:
     return replace(known, name=job_name(known, settings.image))
 
 
-def manifest(request: Request, settings: Settings, command: str) -> dict[str, Any]:
+def manifest(request: Request, settings: Settings, command: str) -> Object:
     """The RayJob to create.
 
     Args:
@@ -59,7 +60,7 @@ def manifest(request: Request, settings: Settings, command: str) -> dict[str, An
     return made
 
 
-def capacity(template: Mapping[str, Any]) -> dict[str, float]:
+def capacity(template: Object) -> dict[str, float]:
     """What the workers of a RayJob will have when all are there, in Ray's words: {"CPU": 8, "GPU": 2}."""
     cluster = template["spec"]["rayClusterSpec"]
     autoscaling = bool(cluster.get("enableInTreeAutoscaling"))
@@ -71,7 +72,7 @@ def capacity(template: Mapping[str, Any]) -> dict[str, float]:
     return {resource: amount for resource, amount in total.items() if amount}
 
 
-def images(made: Mapping[str, Any]) -> set[str]:
+def images(made: Object) -> set[str]:
     """Every image that a RayJob's Ray pods run."""
     cluster = made["spec"].get("rayClusterSpec") or {}
     groups = [cluster.get("headGroupSpec") or {}, *(cluster.get("workerGroupSpecs") or [])]
@@ -99,7 +100,7 @@ def _require_raw_data(request: Request, settings: Settings) -> None:
         )
 
 
-def num_pods(group: Mapping[str, Any], autoscaling: bool) -> int:
+def num_pods(group: Object, autoscaling: bool) -> int:
     """How many pods a group may have: up to its maximum with the autoscaler, else its replicas."""
     if group.get("suspend"):
         return 0
@@ -107,9 +108,9 @@ def num_pods(group: Mapping[str, Any], autoscaling: bool) -> int:
     return int(count or 0) * int(group.get("numOfHosts") or 1)
 
 
-def _pod_resources(group: Mapping[str, Any]) -> dict[str, float]:
+def _pod_resources(group: Object) -> dict[str, float]:
     """What Ray counts in one pod: what it is started with, or else the container's limits (as KubeRay reads them)."""
-    container: Mapping[str, Any] = next(iter(_containers(group)), {})
+    container: Object = next(iter(_containers(group)), {})
     asked = container.get("resources") or {}
     limits, requests = asked.get("limits") or {}, asked.get("requests") or {}
     given = {**(group.get("rayStartParams") or {}), **_lower(group.get("resources") or {})}
@@ -119,7 +120,7 @@ def _pod_resources(group: Mapping[str, Any]) -> dict[str, float]:
     return {"CPU": float(math.ceil(quantity(cpus, WORKERS))), "GPU": quantity(gpus, WORKERS)}
 
 
-def _lower(resources: Mapping[str, Any]) -> dict[str, Any]:
+def _lower(resources: Object) -> dict[str, Any]:
     """A group's `resources` under the names of `rayStartParams`; upper and lower case are the same there."""
     names = {key: "num-gpus" if is_gpu_for_kuberay(key.lower()) else f"num-{key.lower()}s" for key in resources}
     return {names[key]: amount for key, amount in resources.items() if names[key] in ("num-cpus", "num-gpus")}
@@ -144,7 +145,7 @@ def quantity(text: object, where: str) -> float:
     return float(f"{number}e{exponent or DECIMAL[suffix or '']}")
 
 
-def _containers(group: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+def _containers(group: Object) -> Iterable[Object]:
     pod = (group.get("template") or {}).get("spec") or {}
-    containers: Iterable[Mapping[str, Any]] = pod.get("containers") or []
+    containers: Iterable[Object] = pod.get("containers") or []
     return containers

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from importlib.util import find_spec
-from typing import Any
 
 from histoseg.errors import ConfigError
 from histoseg.training.listeners import Status
@@ -86,7 +85,7 @@ class MLflow:
         return str(run.info.run_id)
 
 
-def flattened(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+def flattened(config: Mapping[str, object], before: str = "") -> Iterator[tuple[str, str]]:
     """The fields of a run by their paths, as assignments name them: optim.steps."""
     for name, value in config.items():
         if isinstance(value, Mapping):

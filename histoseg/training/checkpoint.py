@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from safetensors.torch import load, save
@@ -31,7 +30,7 @@ class Checkpoint:
 
     step: int
     tensors: Mapping[str, Tensor]
-    state: Mapping[str, Any]
+    state: Mapping[str, JsonValue]
 
 
 class Checkpoints:

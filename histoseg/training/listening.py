@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
 from histoseg.errors import ConfigError
 from histoseg.runs import catalog
@@ -35,7 +34,7 @@ class TrainingContext:
 
     id: str
     experiment: str
-    config: Mapping[str, Any]
+    config: Mapping[str, object]
     store: Store
     home: Path
 

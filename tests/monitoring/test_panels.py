@@ -9,16 +9,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from histoseg.records.exporter import Records, listening
-from histoseg.records.write import put_record
+from histoseg.records.endpoint import listening
+from histoseg.records.exporter import Records
+from histoseg.store.keys import record_key
 from histoseg.store.objects import connect
 from ray_jobs.local_store import local_store
 from tests.monitoring.dashboards import ROOT, panel_queries
 from tests.monitoring.prometheus import NEEDS_PROMETHEUS, prometheus
 from tests.monitoring.ray_with_gauges import HOLD
-from tests.report.fold_records import make_fold_record
-from tests.report.records import make_record
+from tests.report.records import make_fold_record, make_record
 
 LABELS = {"namespace": "lab", "ray_io_cluster": "table1"}
 NEEDS_GPU = "Ray's agent exports it for NVIDIA GPUs only"
@@ -50,10 +51,12 @@ def exporter(folder):
     with local_store(folder) as served:
         store = connect(f"{served.url}/part")
         for record in (make_record("glas"), make_fold_record()):
-            put_record(record, record["run"]["experiment"], store, "")
+            store.put(record_key(record.experiment, record.name), record.model_dump_json().encode())
         records = Records(store, fresh_s=600.0)
         records.refresh()
-        with listening(records, "127.0.0.1", 0) as port:
+        metrics = CollectorRegistry()
+        metrics.register(records)
+        with listening(metrics, lambda: False, "127.0.0.1", 0) as port:
             yield f"127.0.0.1:{port}"
 
 
