@@ -13,6 +13,7 @@ from itertools import chain
 
 import numpy as np
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from histoseg.errors import ConfigError, DataError
 from histoseg.shards.stored import FORMAT, NEWER, IndexFile, Origin, Samples, Shard, ShardColumns, ShardPart
@@ -133,8 +134,8 @@ def open_index(store: Store, source: str, layout: str) -> SourceIndex:
         how = prepare_command([source], store.url, layout_options(layout))
         raise DataError(f"{store.url} has no shards of {source} laid out as {layout}; write them: {how}")
     try:
-        content = IndexFile.model_validate_json(store.get(key))
-    except (ValidationError, ConfigError) as error:
+        content = IndexFile.model_validate(from_json(store.get(key), cache_strings="keys"))
+    except (ValueError, ConfigError) as error:
         again = rewrite_command(source, store.url, layout)
         raise DataError(f"{store.url}/{key} {_explain(error, again)}") from error
     return SourceIndex(
@@ -155,9 +156,9 @@ def _checksum(content: IndexFile) -> str:
     return hashlib.sha256(json.dumps(read).encode()).hexdigest()
 
 
-def _explain(error: ValidationError | ConfigError, again: str) -> str:
+def _explain(error: ValueError | ConfigError, again: str) -> str:
     """Why an index cannot be read, and what to do."""
-    if isinstance(error, ConfigError):
+    if not isinstance(error, ValidationError):
         return f"is not an index of format {FORMAT} ({error}); write it again: {again}"
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     newer = [fault for fault in faults if fault["type"] in NEWER]

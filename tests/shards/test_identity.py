@@ -216,3 +216,25 @@ def test_a_shard_whose_part_is_damaged_is_written_again(store, pool, lab):
     store.put(parts[0], whole[:20])
     assert write_shards("labset", lab, store, RECIPE, pool) == index
     assert store.get(parts[0]) == whole
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [(b"[]", "content: Input should be a valid dictionary"), (b'{"format": 3', "EOF while parsing"), (b"", "EOF")],
+)
+def test_what_is_not_an_index(store, body, message):
+    store.put(index_key(*LABSET), body)
+    with pytest.raises(DataError, match=rf"is not an index of format 3 \({message}.*\); write it again"):
+        open_index(store, *LABSET)
+
+
+@pytest.mark.parametrize(("name", "value"), [("key", None), ("key", 3), ("shard", [])])
+def test_columns_that_are_missing_or_of_another_length(store, pool, lab, name, value):
+    write_shards("labset", lab, store, RECIPE, pool)
+    content = json.loads(store.get(index_key(*LABSET)))
+    content["samples"] |= {name: value}
+    if value is None:
+        del content["samples"][name]
+    store.put(index_key(*LABSET), json.dumps(content).encode())
+    with pytest.raises(DataError, match=r"not an index of format 3 \(samples.*\); write it again"):
+        open_index(store, *LABSET)
