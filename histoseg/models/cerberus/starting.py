@@ -10,6 +10,7 @@ from torch import Tensor
 
 from histoseg.errors import CheckpointError, StorageError
 from histoseg.models.weights import load_model, read_foreign
+from histoseg.store.keys import weights_key
 from histoseg.store.objects import Store
 
 # torchvision's file names end in the first digits of their SHA-256, which torch.hub checks.
@@ -18,11 +19,6 @@ IMAGENET: Mapping[str, str] = {
     "resnet34": "https://download.pytorch.org/models/resnet34-b627a593.pth",
     "resnet50": "https://download.pytorch.org/models/resnet50-0676ba61.pth",
 }
-
-
-def weights_key(name: str) -> str:
-    """Where weights to start from lie in a store."""
-    return f"weights/{name}.safetensors"
 
 
 def find_weights(name: str, encoder: str, store: Store) -> dict[str, Tensor]:
