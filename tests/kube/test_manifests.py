@@ -1,10 +1,15 @@
 """What the chart renders, and what is submitted, is accepted by a real API server with Pod Security's `restricted`."""
 
+from contextlib import closing
+
 import pytest
 
+from histoseg.kube.api import Cluster
+from histoseg.kube.dry_run import require_accepted
 from tests.charts.conftest import helm, rendered  # noqa: F401 # fixtures
 from tests.charts.rendering import SCENARIOS, pods, some
-from tests.kube.api_server import NAMESPACE
+from tests.charts.rendering import ray_job as template_of
+from tests.kube.api_server import ADMIN, NAMESPACE
 from tests.kube.example import GONE, ray_job, spoilt
 
 pytestmark = pytest.mark.slow  # The server takes 10 to 20 s to start
@@ -40,6 +45,17 @@ def test_every_pod_is_accepted(scenario, rendered, installed):  # noqa: F811 # a
         full = {**spec, "volumes": list(volumes.values())}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x", "labels": labels}, "spec": full}
         assert installed.create(pod, dry_run=True) == "", where
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_job_is_accepted_with_its_pods(scenario, rendered, installed, tmp_path, monkeypatch):  # noqa: F811 # a fixture
+    """As `make submit` tries it, so with the autoscaler's container in the head."""
+    (tmp_path / "config").write_text(installed.kubeconfig(ADMIN))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    template = template_of(rendered(scenario))
+    named = {"metadata": {**template["metadata"], "name": "x"}, "spec": {**template["spec"], "entrypoint": "true"}}
+    with closing(Cluster.connect("lab")) as cluster:
+        assert require_accepted(cluster, {**template, **named}) is True
 
 
 # What is wrong is plain in each; the field and the words are the server's.
