@@ -123,9 +123,10 @@ def _score_pictures(table: Table) -> list[Picture]:
     spec = table.spec
     if not table.records or (spec.compared == "rows" and len(spec.rows) == 1):
         return []
-    spread = "bars their standard deviation" if spec.x_axis else "small dots single replicates"
+    spread = ", bars their standard deviation" if spec.x_axis else ", small dots single replicates"
+    has_spread = any(cell.sd is not None for cell in table.own_cells)
     interval = f", lines the {spec.interval.meaning}" if spec.interval else ""
-    caption = f"Large marks are means over {spec.replicates}, {spread}{interval}."
+    caption = f"Large marks are means over {spec.replicates}{spread if has_spread else ''}{interval}."
     if spec.baseline is not None:
         caption += f" {spec.baseline.meaning}"
     columns = score_figures(table)

@@ -65,7 +65,7 @@ def draw_panels(table: Table, read: ReadBytes) -> bytes | None:
 
 
 def choose_panels(table: Table) -> dict[str, list[Prediction]]:
-    """The predictions to show of each row or structure, all of one image: the first that most runs show.
+    """The predictions to show of each row or structure of the table, all of one image: the first that most runs show.
 
     Of predictions that come from the same training only the first is shown; of more than PREDICTIONS_SHOWN, the first,
     the last and others evenly between them.
@@ -79,9 +79,12 @@ def choose_panels(table: Table) -> dict[str, list[Prediction]]:
             if all(other.record.stages[-1].stage != record.stages[-1].stage for other in shown.values()):
                 shown.setdefault(title, Prediction(title=title, record=record, panel=panel))
     structures = [table.spec.structure(column).capitalize() for column in table.spec.columns]
-    order = [*table.spec.rows.values(), *structures, *found]
-    subjects = sorted(found, key=order.index)
-    return {subject: _spread_out(list(max(found[subject].values(), key=len).values())) for subject in subjects}
+    subjects = dict.fromkeys([*table.spec.rows.values(), *(structures if any(structures) else found)])
+    return {
+        subject: _spread_out(list(max(found[subject].values(), key=len).values()))
+        for subject in subjects
+        if subject in found
+    }
 
 
 def _subject(table: Table, record: Record, panel: Panel) -> tuple[str, str]:

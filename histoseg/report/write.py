@@ -119,7 +119,7 @@ def read_records(plan: PlannedExperiment, store: Store) -> tuple[list[Record], l
         old += filter(None, (_old(store, key) for key in stored if key not in wanted))
     if not old:
         return records, []
-    sentence = f"{len(old)} records of another format were left out; the first is {old[0]}."
+    sentence = f"Records of another format that are left out: {len(old)}; the first is {old[0]}."
     logger.warning("%s", sentence)
     return records, [sentence]
 

@@ -245,6 +245,15 @@ def test_the_better_method_is_bold():
     assert '<span class="score">0.400</span>' in html
 
 
+def test_places_without_a_result_look_different():
+    report = make_report(make_pairs_spec(), make_record(), make_record(method="transfer"))
+    page = parse(to_html(report.table, to_sections(report)))
+    grid = [attrs["class"].split() for attrs in page.all("td") if "class" in attrs][:8]
+    # Glands after all others, twice, are not finished; nuclei after all others likewise; nuclei after nuclei cannot be.
+    assert ["none" in kinds for kinds in grid] == [True, True, False, False, True, True, True, True]
+    assert ["first" in kinds for kinds in grid] == [True, False] * 4
+
+
 @pytest.mark.parametrize(("spec", "cells"), [(make_pairs_spec(), 6), (make_folds_spec(), 8), (make_shots_spec(), 4)])
 def test_a_report_of_nothing_says_so(spec, cells, tmp_path):
     text = parse(write(tmp_path, make_report(spec)).read_text(encoding="utf-8")).text
@@ -268,8 +277,8 @@ def test_the_caption_of_scores_explains_what_is_drawn():
         return next(section for section in to_sections(report) if section.name == "scores").pictures[0].caption
 
     assert caption(pairs_report()) == (
-        "Large marks are means over seeds, small dots single replicates, lines the 95 % bootstrap interval over test "
-        "images. The dotted line is a predictor that always answers the most frequent class."
+        "Large marks are means over seeds, lines the 95 % bootstrap interval over test images. "
+        "The dotted line is a predictor that always answers the most frequent class."
     )
     assert caption(folds_report()) == (
         "Large marks are means over divisions of the folds and seeds, small dots single replicates. "

@@ -64,10 +64,15 @@ def test_panels_are_of_one_image_and_of_different_trainings():
     assert {one.panel.key for one in shown} == {"gland-000"}
 
 
-def test_structures_are_in_the_order_of_the_table():
-    table = folds(make_fold_record(structures=("lumen", "gland")))
+def test_structures_are_those_of_the_table_in_its_order():
+    table = folds(make_fold_record(structures=("lumen", "nuclei", "gland")))
     assert list(choose_panels(table)) == ["Gland", "Lumen"]
     assert pixels(draw_panels(table, read_object_panel)).shape[0] > 400
+
+
+def test_a_table_without_structures_shows_all_that_its_records_show():
+    table = folds(make_fold_record(structures=("nuclei",)), structure=lambda _column: "")
+    assert list(choose_panels(table)) == ["Nuclei"]
 
 
 def test_without_panels_there_is_no_figure():

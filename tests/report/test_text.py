@@ -142,6 +142,12 @@ def test_a_lead_larger_than_the_spread_and_another_leader_than_in_the_paper():
     assert "3 of 6 PQ are above that of Otsu's threshold." in lines
 
 
+def test_a_lead_of_exactly_the_spread_is_not_larger():
+    # 0.75 - 0.5 = 0.25 is the standard deviation of the second row.
+    lines = summarise(folds(*three("alone", (0.25, 0.5, 0.75)), *three("together", (0.75, 0.75, 0.75))))
+    assert any(line.startswith("In 0 of 3 columns the leader is ahead") for line in lines)
+
+
 def test_equal_methods_win_nothing_and_intervals_apart_do_not_overlap():
     lines = summarise(
         pairs(

@@ -99,7 +99,7 @@ def test_records_of_another_format_are_counted_and_the_report_goes_on(store, exp
     experiment(make_pairs_spec())
     written = write_report(plan_of(done, wanted), store, tmp_path, command="again")
     first = f"{store.url}/{record_key('table1', wanted.name)}: record of format 1; evaluate the cell again"
-    sentence = f"2 records of another format were left out; the first is {first}."
+    sentence = f"Records of another format that are left out: 2; the first is {first}."
     assert sentence in written.page.read_text()
     assert sentence in caplog.text
     assert "| 0.500<br>[" in written.table
