@@ -34,7 +34,6 @@ from histoseg.methods.maml import Maml
 from histoseg.models.losses import cross_entropy_per_image
 from histoseg.models.tensors import to_tensors
 from histoseg.models.unet.network import UNet, build
-from histoseg.runs.config import Model
 from histoseg.types import Episode, Patches
 
 TASK, NUM_IMAGES, NUM_CLASSES = "task", 4, 3
@@ -165,7 +164,7 @@ def measure_alone(name: str, size_px: int) -> None:
 
 
 def make_model() -> UNet:
-    return build(Model(width=16), {TASK: NUM_CLASSES}, seed=0)
+    return build(16, "group", {TASK: NUM_CLASSES}, seed=0)
 
 
 def draw_episode(size_px: int, num_images: int = NUM_IMAGES) -> Episode:
