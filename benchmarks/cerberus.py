@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +19,16 @@ import torch
 from _timing import Finding, compare, interleaved, one_thread, print_times, table
 
 from histoseg.demo.write import find_demo
-from histoseg.experiments._cerberus import SCALES
+from histoseg.experiments import cerberus
 from histoseg.methods.multitask import MultiTask
-from histoseg.models.cerberus.network import Cerberus, build
+from histoseg.models.cerberus.network import Cerberus, CerberusParts, build
 from histoseg.models.losses import weighted_cross_entropy_per_image
+from histoseg.pipeline.plan import available
 from histoseg.shards.prepare import prepare_sources
 from histoseg.shards.reader import MetaDataset
 from histoseg.shards.writer import Recipe
 from histoseg.store.objects import connect
+from histoseg.training.method import method_of
 from histoseg.types import MixedBatch, Place
 
 STRUCTURES: tuple[str, ...] = ("gland", "lumen", "nuclei")
@@ -45,8 +46,8 @@ def run() -> list[Finding]:
 
 
 def compare_steps(present: tuple[str, ...], goal: float) -> list[Finding]:
-    spec = CerberusParts(width=WIDTH, decoders=dict.fromkeys(STRUCTURES, 2))
-    model, method, batch = build(spec, 0), MultiTask(batch=BATCH), draw_batch(present)
+    parts = CerberusParts(width=WIDTH, decoders=dict.fromkeys(STRUCTURES, 2))
+    model, method, batch = build(parts, 0), MultiTask(batch=BATCH), draw_batch(present)
     model.eval()
     check_gradients(model, method, batch)
     model.train()
@@ -111,7 +112,7 @@ def check_gradients(model: Cerberus, method: MultiTask, batch: MixedBatch) -> No
 
 def measure_wait() -> Finding:
     """Steps of the scale real-cpu on demo data: time computing over time waiting for patches, 1 core for each."""
-    sizes = SCALES["real-cpu"]
+    sizes = cerberus.SCALES["real-cpu"]
     with tempfile.TemporaryDirectory(prefix="histoseg-benchmark-") as name, ThreadPoolExecutor(1) as pool:
         raw, store = Path(name) / "raw", connect(f"file://{name}/store")
         for source in SOURCES:
@@ -119,10 +120,11 @@ def measure_wait() -> Finding:
                 write_demo(raw, np.random.default_rng(0))
         prepare_sources(SOURCES, raw, store, Recipe(data=sizes.data), pool, strict=True)
         opened = MetaDataset.open(store, SOURCES, sizes.data.layout, Path(name) / "cache")
-        dataset = replace(opened, training=("fold1",))
-        spec = CerberusParts(width=sizes.width, decoders=dict.fromkeys(STRUCTURES, 3))
-        model, method = build(spec, 0), MultiTask(batch=sizes.batch, contour=True)
-        batches = method.batches(dataset, sizes.data, seed=0, place=Place(), first_step=0)
+        (run,) = cerberus.runs("real-cpu", 1, available(opened.sources))
+        dataset, method = opened.select(run.stages[0].select, run.seed), method_of(run.stages[0])
+        tasks = {source: index.task for source, index in dataset.sources.items()}
+        model = method.network(run, tasks, None, run.seed)
+        batches = method.batches(dataset, run, seed=run.seed, place=Place(), first_step=0)
         waited, spent = [], []
         for _ in range(NUM_STEPS + 2):
             begin = time.perf_counter()

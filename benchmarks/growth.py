@@ -23,7 +23,7 @@ from _timing import Finding, forget_peak, one_thread, resident_bytes, table
 from histoseg.experiments import table1
 from histoseg.loaders.batches import BatchSampler
 from histoseg.loaders.episodes import EpisodeSampler, TaskPool, pool_of
-from histoseg.pipeline.plan import Plan
+from histoseg.pipeline.plan import Plan, available
 from histoseg.runs import catalog
 from histoseg.shards.index import SourceIndex, encode_index, open_index
 from histoseg.shards.reader import MetaDataset, ShardCache
@@ -154,9 +154,10 @@ def draw_steps(measure: Callable[..., Any], pools: dict[str, TaskPool], rows: di
             print(f"  {len(plans)} plans for rank {PLACE.rank} of {PLACE.world_size}")
 
 
-def make_runs(indexes: dict[str, SourceIndex]) -> list[Any]:
-    per_seed = len(table1.runs("paper", 1, indexes))
-    return table1.runs("paper", math.ceil(NUM_CELLS / per_seed), indexes)[:NUM_CELLS]
+def make_runs(indexes: dict[str, SourceIndex]) -> list[Run]:
+    sources = available(indexes)
+    per_seed = len(table1.runs("paper", 1, sources))
+    return table1.runs("paper", math.ceil(NUM_CELLS / per_seed), sources)[:NUM_CELLS]
 
 
 def main() -> None:
