@@ -21,12 +21,12 @@ from tests.lab import SOURCE, write_lab, write_raw
 SETS = [
     f"data.patch_px={PATCH_PX}",
     "optim.steps=2",
-    "refine.epochs=1",
-    "model.width=4",
-    f"eval.window_px={PATCH_PX}",
+    "refine.optim.epochs=1",
+    "network.width=4",
+    f"evaluator.window_px={PATCH_PX}",
     "method.episodes=1",
 ]
-CELL = ["--cell", "maml monuseg glas"]
+CELL = ["--cell", "monuseg glas.maml"]
 SET_FLAGS = [word for text in SETS for word in ("--set", text)]
 
 

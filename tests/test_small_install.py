@@ -86,7 +86,7 @@ def test_everything_there_is_can_be_listed(python):
 
 def test_hyperparameters_are_checked(python):
     lines = python("-c", NO_IMAGES).splitlines()
-    assert [line.split()[0] for line in lines] == ["cerberus", "maml", "subtyping", "transfer"]
+    assert [line.split()[0] for line in lines] == ["maml", "multitask", "subtyping", "transfer"]
     assert all(line.endswith("= 0: must be 1 or more") for line in lines)
 
 

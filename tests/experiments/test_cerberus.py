@@ -144,15 +144,11 @@ def test_the_published_code_weighs_and_masks_the_losses():
         assert (run.evaluator.window_px, run.evaluator.margin_px) == (448, 152)
 
 
-def test_an_experiment_may_have_scales_and_sources_of_its_own():
+def test_an_experiment_may_have_scales_of_its_own():
     sizes = replace(_cerberus.SCALES["laptop"], width=12)
-    grid = replace(
-        module("cerberus_table4")._GRID,
-        scales={"tiny": sizes},
-        sources_of={**_cerberus.SOURCES_OF, "nuclei": (("pannuke",),)},
-    )
+    grid = replace(module("cerberus_table4")._GRID, scales={"tiny": sizes})
     (run, *_) = (run for run in grid.runs("tiny", 1, ALL) if structures_of(run) == ("nuclei",))
-    assert (run.network.width, run.stages[0].select.sources) == (12, ("pannuke",))
+    assert (run.scale, run.network.width) == ("tiny", 12)
 
 
 def test_nuclei_are_learnt_from_lizard_or_what_stands_in_for_it():
@@ -160,6 +156,8 @@ def test_nuclei_are_learnt_from_lizard_or_what_stands_in_for_it():
     assert grid.chosen("nuclei", ALL) == ("lizard", "cerberus_nuclei")
     without = {name: ALL[name] for name in ("glas", "consep", "monuseg", "pannuke")}
     assert grid.chosen("nuclei", without) == ("consep", "monuseg")
+    assert grid.chosen("nuclei", {"pannuke": ALL["pannuke"]}) == ("pannuke",)
+    assert grid.chosen("nuclei", {"glas": ALL["glas"]}) == ()
     rows = {run.row: structures_of(run) for run in runs("cerberus_table4", sources=without)}
     assert rows["mixed"] == ("gland", "nuclei")
 
