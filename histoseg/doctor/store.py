@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from histoseg.doctor.check import Check
 from histoseg.errors import HistosegError, StoreRefusedError
+from histoseg.pipeline.plan import make_plan
 from histoseg.store.objects import BRISK, Store, connect
 
 NEEDS_RIGHT = "correct the URL, or get this right: for the key on a bucket, for this user on a folder"
@@ -35,8 +36,6 @@ def store_checks(url: str) -> Iterator[Check]:
 
 def experiment_check(url: str, experiment: str, scale: str) -> Check:
     """Which of an experiment's runs the store's sources allow."""
-    from histoseg.pipeline.plan import make_plan
-
     what = f"experiment {experiment} ({scale})"
     try:
         plan = make_plan(experiment, connect(url), scale, 1, [])

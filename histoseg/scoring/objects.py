@@ -25,15 +25,16 @@ from histoseg.metrics.panoptic import (
     mpq_plus,
     pq_per_image_mean,
 )
+from histoseg.models.otsu import otsu_objects
 from histoseg.records.schema import Counts, Panel, ScoredImage
 from histoseg.runs.config import Run, Select
+from histoseg.scoring._pictures import PANELS, Pictures, outlined
 from histoseg.shards.reader import MetaDataset
 from histoseg.structures import TISSUE
 from histoseg.types import IGNORE, Sample, Split
 
 if TYPE_CHECKING:
     from histoseg.models.network import Network
-    from histoseg.scoring._pictures import Pictures
     from histoseg.scoring._protocol import Scores
     from histoseg.training.process import Process
 
@@ -71,7 +72,7 @@ class Objects:
         return float(np.mean(defined)) if defined else float("nan")
 
     def score(
-        self, network: "Network", run: Run, dataset: MetaDataset, process: "Process", pictures: "Pictures"
+        self, network: "Network", run: Run, dataset: MetaDataset, process: "Process", pictures: Pictures
     ) -> "Scores":
         """PQ, DQ, SQ, Dice, mPQ and mPQ+ of each structure, beside Otsu's threshold; mAP and mF1 of tissue."""
         from histoseg.scoring._protocol import Scores
@@ -141,7 +142,6 @@ class Objects:
 
         `types` says whether classes of objects are scored, and for how many there is room.
         """
-        from histoseg.models.otsu import otsu_objects
         from histoseg.models.spec import network_of
 
         is_typed, num_types = types
@@ -181,10 +181,9 @@ class Objects:
             found[chosen] = classifier_of(run).classify(network, batch)
         return true, sum_over_ranks(torch.from_numpy(found).to(process.device)).cpu().numpy()
 
-    def _panels(self, network: "Network", run: Run, dataset: MetaDataset, pictures: "Pictures") -> Iterator[Panel]:
+    def _panels(self, network: "Network", run: Run, dataset: MetaDataset, pictures: Pictures) -> Iterator[Panel]:
         """The first images of each structure, with outlines of what is annotated and what was predicted."""
         from histoseg.models.spec import network_of
-        from histoseg.scoring._pictures import PANELS, outlined
 
         shown: dict[str, int] = {}
         spec = network_of(run)

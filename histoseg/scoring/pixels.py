@@ -22,13 +22,13 @@ from histoseg.metrics.iou import (
 )
 from histoseg.records.schema import Panel, ScoredImage
 from histoseg.runs.config import Run, Select, require
+from histoseg.scoring._pictures import PANELS, Pictures, legend_of, paint
 from histoseg.seeds import stream
 from histoseg.shards.reader import MetaDataset
 from histoseg.types import Sample, SemanticMap
 
 if TYPE_CHECKING:
     from histoseg.models.network import Network
-    from histoseg.scoring._pictures import Pictures
     from histoseg.scoring._protocol import Scores
     from histoseg.training.process import Process
 
@@ -54,7 +54,7 @@ class Pixels:
         return miou_pooled(self._confusions(network, run, dataset, select, process))
 
     def score(
-        self, network: "Network", run: Run, dataset: MetaDataset, process: "Process", pictures: "Pictures"
+        self, network: "Network", run: Run, dataset: MetaDataset, process: "Process", pictures: Pictures
     ) -> "Scores":
         """Pooled, per-image and present mIoU, the interval, and those of the most frequent class."""
         from histoseg.scoring._protocol import Scores
@@ -104,8 +104,7 @@ class Pixels:
             predicted = spec.predict(network, sample.image, windows, heads=[source]).semantic_maps[source]
             yield sample, predicted, confusion(sample.semantic_map, predicted, num_classes)
 
-    def _panels(self, network: "Network", run: Run, dataset: MetaDataset, pictures: "Pictures") -> list[Panel]:
-        from histoseg.scoring._pictures import PANELS
+    def _panels(self, network: "Network", run: Run, dataset: MetaDataset, pictures: Pictures) -> list[Panel]:
 
         source = _only(run.score)
         first = islice(dataset.whole_images(source, run.score.splits[0]), PANELS)
@@ -126,9 +125,8 @@ def _panel(
     sample: Sample,
     predicted: SemanticMap,
     counts: np.ndarray,
-    pictures: "Pictures",
+    pictures: Pictures,
 ) -> Panel:
-    from histoseg.scoring._pictures import legend_of, paint
 
     shown = {"image": sample.image, "truth": paint(sample.semantic_map), "prediction": paint(predicted)}
     keys = pictures.put(sample.key, shown)

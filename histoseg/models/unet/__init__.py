@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from histoseg.maps.windows import Windows
+from histoseg.models.prediction import Prediction
 from histoseg.runs.config import require
 from histoseg.store.objects import Store
 from histoseg.types import Image, Task
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from histoseg.models.network import Network
-    from histoseg.models.prediction import Prediction
     from histoseg.models.spec import Heads
     from histoseg.models.unet.network import UNet
 
@@ -71,9 +71,8 @@ class UNetSpec:
         *,
         heads: Collection[str] = (),
         mpp: float = 0.0,  # noqa: ARG002  # every network's
-    ) -> "Prediction":
+    ) -> Prediction:
         """The class of each pixel for each task, see `histoseg.models.unet.predict`."""
-        from histoseg.models.prediction import Prediction
         from histoseg.models.unet.network import as_unet
         from histoseg.models.unet.predict import predict
 
