@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from histoseg.errors import HistosegError
 from histoseg.runs.request import Request
+from ray_jobs.local_job import run_here
 from ray_jobs.logs import log_command
 from ray_jobs.target import Target, parse
 
@@ -28,8 +29,6 @@ def submit(request: Request | None, target: Target) -> str:
         from ray_jobs.remote import act
 
         return act(request, target)
-    from ray_jobs.local_job import run_here
-
     return str(run_here(request, target.out))
 
 

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted([*(ROOT / "histoseg").rglob("*.py"), *(ROOT / "ray_jobs").glob("*.py")])
 # What the small install lacks, or what takes long to import where most commands do not need it.
 LATE = {
+    "aiohttp",
     "albumentations",
     "boto3",
     "botocore",
