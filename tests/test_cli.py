@@ -53,7 +53,9 @@ def test_from_raw_files_to_a_page(demo, tmp_path):
     cache = ["--cache", str(tmp_path / "cache")]
     run("prepare", "glas", "monuseg", "--raw", demo, "--store", url, "--patch-px", PATCH_PX)
     assert "glas (32px): whole" in run("verify", "--store", url)
-    folder = run("train", "table1", "--store", url, *CELL, *SET_FLAGS, *cache).splitlines()[-1]
+    listen = ["--listen", f"tensorboard={tmp_path / 'events'}"]
+    folder = run("train", "table1", "--store", url, *CELL, *SET_FLAGS, *cache, *listen).splitlines()[-1]
+    assert list((tmp_path / "events" / "table1").glob("*/pretrain-*/events*"))
     assert folder.startswith(f"{url}/runs/")
     key = run("evaluate", "table1", "--store", url, *CELL, *SET_FLAGS, *cache).splitlines()[-1]
     record = json.loads(connect(url).get(key.removeprefix(f"{url}/")))
