@@ -63,5 +63,5 @@ def test_imagenet_out_of_reach_ends_it_too(store, tiny_fold_run, monkeypatch):
 
 
 def test_another_file_is_not_imagenets(store, model):
-    with pytest.raises(CheckpointError, match="is none of resnet18"):
+    with pytest.raises(CheckpointError, match="is not one of resnet18"):
         put_weights_given(request_with(imagenet=model / "model.safetensors"), store)
