@@ -210,22 +210,14 @@ def structures() -> Mapping[str, Structure]:
 
 
 def structure(name: str) -> Structure:
-    """The structure of that name.
-
-    Raises:
-        ConfigError: If there is none, or an entry point cannot be used.
-    """
+    """The structure of that name."""
     if name not in structures():
         raise ConfigError(f"no {name!r} in structures; choose from {', '.join(structures())}, or declare it ({GROUP})")
     return structures()[name]
 
 
 def structure_of_objects(name: str) -> Structure:
-    """The structure of that name, if it is one of objects.
-
-    Raises:
-        ValueError: If it is not.
-    """
+    """The structure of that name, if it is one of objects."""
     choices = {row.name: row for row in structures().values() if row.kind == "objects"}
     if name not in choices:
         raise ValueError(f"no objects in {name!r}; choose from {', '.join(choices)}")

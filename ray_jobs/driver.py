@@ -78,11 +78,7 @@ def draw_demo(request: Request) -> Path:
 
 
 def prepare(request: Request, raw: Path, store: Store, data: Data) -> list[str]:
-    """Write the shards of every source that the folder holds; returns what was left out and why.
-
-    Raises:
-        DataError: If there is no such folder, it holds no source, or tissue would be in two folds.
-    """
+    """Write the shards of every source that the folder holds; returns what was left out and why."""
     if not raw.is_dir():
         raise DataError(f"{raw} is not a folder; give the folder that holds the raw data sets")
     sources = load_experiment(request.experiment, request.scale).SOURCES
@@ -125,11 +121,7 @@ def put_results(folder: Path, store: Store, target: str) -> str:
 
 
 def drive(request: Request) -> str:
-    """Do what a job was submitted for; returns the URL of the page.
-
-    Raises:
-        HistosegError: With one line that says what is wrong; the cells that are finished are reported all the same.
-    """
+    """Do what a job was submitted for; returns the URL of the page."""
     require(bool(request.name and request.store), "request.name and store", "", "given: --name=… --store=s3://…")
     store, home = connect(request.store, PATIENT), HOME.resolve()
     raw = _raw(request)

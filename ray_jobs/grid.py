@@ -145,9 +145,6 @@ def num_concurrent(resources: Mapping[str, float], workers: Workers) -> int:
     """How many runs fit on a cluster at a time.
 
     Tune itself does not count what a Ray Train run takes, and more runs than fit would wait for each other.
-
-    Raises:
-        ConfigError: If not even one fits.
     """
     needs = {name: amount * workers.num_workers for name, amount in workers.resources.items()}
     counts = {name: int(resources.get(name, 0) // amount) for name, amount in needs.items()}

@@ -55,9 +55,6 @@ class RayJobs:
         """The request as this Ray gets it, with the job's name.
 
         Ray does not say which image its nodes run, so the name depends on the code that is sent, or on the version.
-
-        Raises:
-            ConfigError: If it cannot run on a cluster.
         """
         known = request.for_cluster("")
         return replace(known, name=job_name(known, shipped_code() if self.ship else versions()["histoseg"]))

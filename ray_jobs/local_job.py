@@ -18,11 +18,7 @@ logger = logging.getLogger("histoseg.submit")
 
 
 def run_here(request: Request, out: Path) -> Path:
-    """Run an experiment and write its report below `out`; returns the path of the page.
-
-    Raises:
-        HistosegError: With one line that says what is wrong; what was finished stays finished.
-    """
+    """Run an experiment and write its report below `out`; returns the path of the page."""
     data_of(request.experiment, request.scale, request.sets)  # Refuses nonsense before anything is drawn.
     page = out / request.experiment / "index.html"
     logger.info("%s at scale %s; the result goes to %s", request.experiment, request.scale, page)

@@ -47,11 +47,7 @@ class JobService(Protocol):
 
 
 def act(request: Request | None, target: Target) -> str:
-    """Do it; returns the last line to print.
-
-    Raises:
-        HistosegError: With one line that says what is wrong and what to do.
-    """
+    """Do it; returns the last line to print."""
     if request is not None:
         data_of(request.experiment, request.scale, request.sets)  # Refuses nonsense before anything is sent.
     with _service(target) as service:

@@ -20,11 +20,7 @@ from ray_jobs.target import Target, parse
 
 
 def submit(request: Request | None, target: Target) -> str:
-    """Do what was typed; returns the last line to print, which is where the result lies.
-
-    Raises:
-        HistosegError: With one line that says what is wrong; what was finished stays finished.
-    """
+    """Do what was typed; returns the last line to print, which is where the result lies."""
     if request is None or not target.is_local:
         from ray_jobs.remote import act
 

@@ -64,11 +64,7 @@ class Target:
 
 
 def parse(arguments: Sequence[str] | None, description: str = "") -> tuple[Request | None, Target]:
-    """What was typed; without an experiment there is no request, but perhaps a question about jobs.
-
-    Raises:
-        ConfigError: If it cannot be done.
-    """
+    """What was typed; without an experiment there is no request, but perhaps a question about jobs."""
     parser = Parser(prog="ray_jobs.submit", description=description, allow_abbrev=False)
     add_options(parser.add_argument_group("what"), Request)
     add_options(parser.add_argument_group("where"), Target)

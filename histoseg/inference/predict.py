@@ -81,11 +81,7 @@ def predict_image(path: Path, model: Model, store: Store, options: Options) -> s
 
 
 def require_distinct(paths: Sequence[Path]) -> None:
-    """Refuse images whose results would lie in the same folder.
-
-    Raises:
-        ConfigError: If two have the same name but for the ending.
-    """
+    """Refuse images whose results would lie in the same folder."""
     first: dict[str, Path] = {}
     for path in paths:
         if path.stem in first:

@@ -41,11 +41,7 @@ def staple(maps: RaterMaps, num_classes: int) -> SemanticMap:
 
 
 def majority(maps: RaterMaps, num_classes: int) -> SemanticMap:
-    """The label that most raters gave; IGNORE where two labels have as many votes.
-
-    Raises:
-        ValueError: If no map is given, the maps differ in size, or a label is not below `num_classes`.
-    """
+    """The label that most raters gave; IGNORE where two labels have as many votes."""
     _check(maps, num_classes)
     codes, votes, counts = _count_patterns(maps, num_classes)
     seen = counts > 0

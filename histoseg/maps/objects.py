@@ -45,9 +45,6 @@ def find_objects(instance_map: InstanceMap, type_map: SemanticMap | None = None,
     That code silently leaves out objects whose contour has fewer than three points, and in a map without background
     the first object; we keep both. Of an object in several pieces the contour is one piece's, as there. Without a
     `type_map`, the class of each pixel, no class is known.
-
-    Raises:
-        ValueError: If an id is negative, or a type is none of `num_types`.
     """
     ids, compact = _renumber(instance_map)
     classes, probabilities = np.zeros(len(ids), np.uint8), np.zeros(len(ids))
@@ -118,11 +115,7 @@ def _vote(
 
 
 def renumber(instance_map: InstanceMap) -> InstanceMap:
-    """A map of the same objects with ids from 1 on, none missing, in the same order.
-
-    Raises:
-        ValueError: If an id is negative.
-    """
+    """A map of the same objects with ids from 1 on, none missing, in the same order."""
     return _renumber(instance_map)[1]
 
 

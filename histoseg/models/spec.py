@@ -75,11 +75,7 @@ class NetworkSpec(Settings, Protocol):
 
 
 def network_of(run: Run) -> NetworkSpec:
-    """The settings of a run's network.
-
-    Raises:
-        TypeError: If its module offers something else.
-    """
+    """The settings of a run's network."""
     if not isinstance(run.network, NetworkSpec):
         raise TypeError(f"{type(run.network).__name__} does not describe a network: it lacks build, extend or predict")
     return run.network
@@ -95,11 +91,7 @@ class ClassifierSpec(Protocol):
 
 
 def classifier_of(run: Run) -> ClassifierSpec:
-    """The settings of a run's network, which predicts classes of patches.
-
-    Raises:
-        ConfigError: If it does not.
-    """
+    """The settings of a run's network, which predicts classes of patches."""
     if not isinstance(run.network, ClassifierSpec):
         raise ConfigError(f"network {public_name(run.network)!r} predicts no classes of patches; leave {TISSUE} out")
     return run.network

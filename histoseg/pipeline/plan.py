@@ -117,11 +117,7 @@ def make_plan(name: str, store: Store, scale: str, seeds: int, sets: Sequence[st
 
 
 def _assigned(runs: Sequence[Run], sets: Sequence[str]) -> list[Run]:
-    """The runs with each assignment made in those that have the field.
-
-    Raises:
-        ConfigError: If a field is in none of them, or cannot have that value.
-    """
+    """The runs with each assignment made in those that have the field."""
     found = list(runs)
     for assignment in sets:
         path, _, _ = parse_assignment(assignment)

@@ -98,11 +98,7 @@ def _validation(run: Run, number: int, dataset: MetaDataset, process: Process) -
 
 
 def evaluator_of(run: Run) -> Evaluator:
-    """The evaluator of a run.
-
-    Raises:
-        TypeError: If its module offers something else.
-    """
+    """The evaluator of a run."""
     if not isinstance(run.evaluator, Evaluator):
         raise TypeError(f"{type(run.evaluator).__name__} is not an evaluator: it lacks validate or score")
     return run.evaluator
@@ -126,11 +122,7 @@ def _finished_key(name: str) -> str:
 
 
 def _load(network: Network, name: str, store: Store) -> Trained:
-    """A finished stage's network.
-
-    Raises:
-        CheckpointError: If what it left is damaged or of another network.
-    """
+    """A finished stage's network."""
     where = f"{store.url}/{stage_folder(name)}"
     try:
         finished = _Finished.model_validate_json(store.get(_finished_key(name)))
@@ -143,12 +135,7 @@ def _load(network: Network, name: str, store: Store) -> Trained:
 
 
 def _weights(name: str, store: Store) -> dict[str, Tensor]:
-    """The weights in a finished stage's folder.
-
-    Raises:
-        ValueError: If they are missing, or differ from those that were saved.
-        KeyError: If their description is incomplete.
-    """
+    """The weights in a finished stage's folder."""
     keys = [f"{model_folder(name)}/model.{kind}" for kind in ("safetensors", "json")]
     if missing := [key for key in keys if store.size(key) is None]:
         raise ValueError(f"{missing[0]} is missing")

@@ -36,11 +36,7 @@ class Parser(argparse.ArgumentParser):
     """A parser whose complaints are errors of ours."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise.
-
-        Raises:
-            ConfigError: With argparse's message.
-        """
+        """Raise a ConfigError with argparse's message."""
         raise ConfigError(f"{message}; {self.prog} --help lists the options")
 
 
@@ -52,11 +48,7 @@ def add_options(parser: argparse._ActionsContainer, kind: type) -> None:
 
 
 def from_namespace(kind: type[Value], found: argparse.Namespace) -> Value:
-    """The dataclass with those of its fields that were typed.
-
-    Raises:
-        ConfigError: If one is missing or its value is refused.
-    """
+    """The dataclass with those of its fields that were typed."""
     members = fields(kind)  # type: ignore[arg-type]  # any dataclass
     typed = {member.name: getattr(found, member.name) for member in members if hasattr(found, member.name)}
     for member in members:
@@ -67,11 +59,7 @@ def from_namespace(kind: type[Value], found: argparse.Namespace) -> Value:
 
 
 def from_words(kind: type[Value], words: Sequence[str], prog: str) -> Value:
-    """The dataclass that `to_words` wrote.
-
-    Raises:
-        ConfigError: If a word is unknown or a value is refused.
-    """
+    """The dataclass that `to_words` wrote."""
     parser = Parser(prog=prog, allow_abbrev=False)
     add_options(parser, kind)
     return from_namespace(kind, parser.parse_args(words))

@@ -68,11 +68,7 @@ def load_source(name: str) -> Source:
 
 
 def settings(package: str, name: str) -> type:
-    """The dataclass that the module of that name offers: its METHOD, SPEC or EVALUATOR.
-
-    Raises:
-        ConfigError: If there is no such module, or it is not what its package promises.
-    """
+    """The dataclass that the module of that name offers: its METHOD, SPEC or EVALUATOR."""
     found: type = getattr(load(package, name), MEMBERS[package][0])
     return found
 

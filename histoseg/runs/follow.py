@@ -100,11 +100,7 @@ class FollowedJob(Protocol):
         """
 
     def new_lines(self, state: JobState) -> Iterator[str]:
-        """The lines of the log that were not shown yet, as they come, until the log or the connection ends.
-
-        Raises:
-            ClusterError: If the log cannot be read.
-        """
+        """The lines of the log that were not shown yet, as they come, until the log or the connection ends."""
 
 
 def follow(job: FollowedJob, command: str, show: Show, pace: Pace, sleep: Callable[[float], None] = time.sleep) -> None:

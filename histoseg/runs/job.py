@@ -20,9 +20,6 @@ def job_name(request: Request, code: str) -> str:
     Args:
         request: As the cluster gets it.
         code: What runs it, such as an image's digest: other code is another job.
-
-    Raises:
-        ConfigError: If the experiment's name cannot begin a job's.
     """
     asked = result_fields(request)
     stem = re.sub(r"[^a-z0-9]+", "-", request.experiment.lower()).strip("-")

@@ -165,11 +165,7 @@ def override(run: Run, assignment: str) -> Run:
 
 
 def parse_assignment(assignment: str) -> tuple[str, list[str], object]:
-    """The path, its parts and the value of `path=value`.
-
-    Raises:
-        ConfigError: If it is not written so.
-    """
+    """The path, its parts and the value of `path=value`."""
     path, equals, text = (word.strip() for word in assignment.partition("="))
     if not equals or (text[:1] in ("(", "[") and text[-1:] not in (")", "]")):
         raise ConfigError(f"{assignment!r} is not an assignment; write it without blanks, as data.scale=(0.8,1.2)")

@@ -69,11 +69,7 @@ class Request:
 
     @property
     def resources(self) -> dict[str, float]:
-        """The capacity as numbers by resource.
-
-        Raises:
-            ConfigError: If it is written otherwise.
-        """
+        """The capacity as numbers by resource."""
         try:
             return {name: float(amount) for name, amount in (word.split("=") for word in self.capacity)}
         except ValueError:

@@ -176,11 +176,7 @@ def _as_adam_had_it(part: str, saved: Tensor, parameter: nn.Parameter) -> Tensor
 
 
 def restore_model(model: nn.Module, checkpoint: Checkpoint) -> None:
-    """Put only the model's own tensors back.
-
-    Raises:
-        CheckpointError: If the checkpoint has other parameters; the text says which.
-    """
+    """Put only the model's own tensors back."""
     saved = {name[6:]: value for name, value in checkpoint.tensors.items() if name.startswith("model.")}
     wanted = model.state_dict()
     if differing := sorted(set(saved) ^ set(wanted)) or [n for n in wanted if wanted[n].shape != saved[n].shape]:

@@ -36,11 +36,7 @@ class Method(Protocol):
 
 
 def method_of(stage: Stage) -> Method:
-    """The method of a stage.
-
-    Raises:
-        TypeError: If its module offers something else; the catalog refuses such a module by name.
-    """
+    """The method of a stage."""
     if not isinstance(stage.method, Method):
         raise TypeError(f"{type(stage.method).__name__} is not a method: it lacks network, batches or backward")
     return stage.method

@@ -70,11 +70,7 @@ class CerberusSpec:
         return build(self._parts(_heads_of(tasks, 3 if self.contour else 2), tissue_px), seed)
 
     def extend(self, network: "Network", tasks: Mapping[str, Task], seed: int) -> "Cerberus":
-        """A copy of the network that also has what these tasks need; heads that fit stay as they are.
-
-        Raises:
-            DataError: If tasks of tissue differ in their classes.
-        """
+        """A copy of the network that also has what these tasks need; heads that fit stay as they are."""
         from histoseg.models.cerberus.network import STRIDE_PX, as_cerberus, with_heads
 
         before = as_cerberus(network)
@@ -108,21 +104,13 @@ class CerberusSpec:
         )
 
     def starting_weights(self, store: Store) -> "Mapping[str, Tensor]":
-        """The weights that training starts from; none mean random numbers.
-
-        Raises:
-            StorageError: If they are neither in the store nor, for ImageNet's, to be downloaded.
-        """
+        """The weights that training starts from; none mean random numbers."""
         from histoseg.models.cerberus.starting import find_weights
 
         return find_weights(self.weights, self.encoder, store) if self.weights else {}
 
     def target(self, instance_map: InstanceMap, structure: str, mpp: float = MPP) -> Target:
-        """What the decoder of a structure learns from a patch at `mpp` microns per pixel.
-
-        Raises:
-            ValueError: If the structure is not made of objects.
-        """
+        """What the decoder of a structure learns from a patch at `mpp` microns per pixel."""
         return instance_target(instance_map, structure, self.contour, mpp)
 
     def predict(

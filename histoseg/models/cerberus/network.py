@@ -207,11 +207,7 @@ def with_type_decoder(network: Cerberus, structure: str, num_classes: int, seed:
 
 
 def as_cerberus(network: Network) -> Cerberus:
-    """The network, if it is a Cerberus.
-
-    Raises:
-        TypeError: If it is another one.
-    """
+    """The network, if it is a Cerberus."""
     if not isinstance(network, Cerberus):
         raise TypeError(f"{type(network).__name__} is not a Cerberus; give the settings and the network of one model")
     return network

@@ -86,9 +86,6 @@ def probabilities(
     """Each decoder's probabilities at each pixel; those of tissue for each square, or None without a head for tissue.
 
     What lies outside of the image is mirrored.
-
-    Raises:
-        DataError: If a decoder produces NaN or infinite values.
     """
     parts = network.parts
     maps = {name: np.empty((parts.decoders[name], *image.shape[:2]), np.float32) for name in decoders}

@@ -38,11 +38,7 @@ LAYERS = {0: "conv", 1: "bn"}  # Of each block; ReLU, the third, has no tensors.
 
 
 def import_published(path: Path) -> Model:
-    """The model in a checkpoint of Cerberus' authors, with the names of its classes.
-
-    Raises:
-        CheckpointError: If `read_published` refuses the file.
-    """
+    """The model in a checkpoint of Cerberus' authors, with the names of its classes."""
     network = read_published(path)
     decoders = network.parts.decoders
     named = {*decoders, *([TISSUE] if network.parts.tissue else [])}

@@ -40,9 +40,6 @@ def put_weights(path: Path, store: Store) -> str:
     Args:
         path: A folder of a model of ours, or a ResNet in torchvision's format.
         store: Where to put them.
-
-    Raises:
-        CheckpointError: If the file is neither.
     """
     tensors = load_model(path).network.state_dict() if path.is_dir() else as_encoder(read_foreign(path), str(path))
     body = save({name: value.contiguous() for name, value in tensors.items()})
@@ -52,11 +49,7 @@ def put_weights(path: Path, store: Store) -> str:
 
 
 def as_encoder(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-    """Weights in torchvision's format under our names, without the classifier.
-
-    Raises:
-        CheckpointError: If they are not of a ResNet.
-    """
+    """Weights in torchvision's format under our names, without the classifier."""
     if "layer1.0.conv1.weight" not in tensors:
         raise CheckpointError(f"{where} has no layer1.0.conv1.weight; expected a ResNet in torchvision's format")
     return {f"encoder.{name}": value for name, value in tensors.items() if not name.startswith("fc.")}

@@ -97,11 +97,7 @@ def with_new_heads(model: UNet, num_classes: Mapping[str, int], seed: int) -> UN
 
 
 def as_unet(network: Network) -> UNet:
-    """The network, if it is a U-Net.
-
-    Raises:
-        TypeError: If it is another one.
-    """
+    """The network, if it is a U-Net."""
     if not isinstance(network, UNet):
         raise TypeError(f"{type(network).__name__} is not a U-Net; give the settings and the network of one model")
     return network
