@@ -1,7 +1,7 @@
 """The values that travel between layers. They hold NumPy arrays; only models and methods know torch."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
@@ -24,7 +24,6 @@ IGNORE = 255  # The label of pixels that neither loss nor metric may count.
 MAP_IT = "map it in `read`, or correct the mask"
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]+")  # WebDataset splits names at the first dot, so keys have none.
 
-Curve = list[dict[str, int | float]]  # Points of a learning curve: a step or epoch, and what was measured there.
 Image = UInt8[np.ndarray, "H W 3"]
 SemanticMap = UInt8[np.ndarray, "H W"]
 InstanceMap = Int32[np.ndarray, "H W"]
@@ -142,6 +141,19 @@ class Patches:
     semantic_maps: UInt8[np.ndarray, "B H W"]
     tasks: tuple[str, ...]
     keys: tuple[str, ...]
+
+    def parts(self, size: int) -> "Iterator[Patches]":
+        """Consecutive parts of at most `size` patches, for what would not fit into memory at once; 0 means all."""
+        whole = len(self.tasks)
+        step = size or max(1, whole)
+        for start in range(0, whole, step):
+            chosen = slice(start, start + step)
+            yield Patches(
+                images=self.images[chosen],
+                semantic_maps=self.semantic_maps[chosen],
+                tasks=self.tasks[chosen],
+                keys=self.keys[chosen],
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

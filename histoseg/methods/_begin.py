@@ -1,6 +1,7 @@
-"""Where a stage begins, for methods that train all of a network."""
+"""What methods that train a whole network have in common."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from histoseg.runs.config import Run
@@ -11,13 +12,17 @@ if TYPE_CHECKING:
     from histoseg.models.network import Network
 
 
-def begin(run: Run, tasks: Mapping[str, Task], before: "Network | None", seed: int) -> "Network":
-    """A new network for some tasks, or a copy of the one of the stage before with what these tasks need."""
-    from histoseg.models.spec import network_of
+@dataclass(frozen=True, kw_only=True)
+class WholeNetwork:
+    """A method that trains all of a network."""
 
-    if before is None:
-        return network_of(run).build(tasks, seed, run.data.tissue_px)
-    return network_of(run).extend(before, tasks, seed)
+    def network(self, run: Run, tasks: Mapping[str, Task], before: "Network | None", seed: int) -> "Network":
+        """A new network for some tasks, or a copy of the one of the stage before with what these tasks need."""
+        from histoseg.models.spec import network_of
+
+        if before is None:
+            return network_of(run).build(tasks, seed, run.data.tissue_px)
+        return network_of(run).extend(before, tasks, seed)
 
 
 def num_steps(dataset: MetaDataset, num_patches: int) -> int:

@@ -1,13 +1,11 @@
 """The meta-gradient of an episode, as derived at the top of `maml.py`."""
 
 from contextlib import nullcontext
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from histoseg.methods._parts import parts
 from histoseg.models.losses import cross_entropy_per_image
 from histoseg.models.tensors import device_of, to_tensors
 from histoseg.models.unet.network import UNet, names_for, statistics_kept
@@ -16,43 +14,27 @@ from histoseg.types import Episode, Patches
 Weights = dict[str, Tensor]
 
 
-@runtime_checkable
-class Adaptation(Protocol):
-    """How weights are adapted within an episode: the fields of `Maml` that the meta-gradient depends on."""
-
-    @property
-    def inner_lr(self) -> float: ...
-
-    @property
-    def inner_steps(self) -> int: ...
-
-    @property
-    def first_order(self) -> bool: ...
-
-    @property
-    def micro_batch(self) -> int: ...
-
-
-def meta_gradient(model: UNet, episode: Episode, method: Adaptation) -> tuple[float, Weights]:
-    """The query loss after adaptation, and its gradient by the weights before it."""
+def meta_gradient(
+    model: UNet, episode: Episode, *, inner_lr: float, inner_steps: int, first_order: bool, micro_batch: int
+) -> tuple[float, Weights]:
+    """The query loss after adaptation, and its gradient by the weights before it; arguments are fields of `Maml`."""
     used = set(names_for(model, [episode.task]))
     weights = {name: leaf(p) for name, p in model.named_parameters() if name in used}
     path: list[tuple[Weights, Weights]] = []
-    size = method.micro_batch
-    for step in range(method.inner_steps):
+    for step in range(inner_steps):
         # Running statistics come from support images at the shared weights, and from nothing else.
         with statistics_kept(model) if step else nullcontext():
-            keep_graph = not (method.first_order or size)
             support = model, weights, episode.support, episode.task
-            _, slopes = _mean_gradient(*support, size=size, keep_graph=keep_graph)
+            keep_graph = not (first_order or micro_batch)
+            _, slopes = _mean_gradient(*support, size=micro_batch, keep_graph=keep_graph)
         path.append((weights, slopes))
-        weights = {name: leaf(weights[name] - method.inner_lr * slopes[name]) for name in weights}
+        weights = {name: leaf(weights[name] - inner_lr * slopes[name]) for name in weights}
     with statistics_kept(model):
-        loss, gradient = _mean_gradient(model, weights, episode.query, episode.task, size=size)
-        if not method.first_order:
+        loss, gradient = _mean_gradient(model, weights, episode.query, episode.task, size=micro_batch)
+        if not first_order:
             for before, slopes in reversed(path):
-                curved = _hessian_product(model, before, slopes, gradient, episode, size=size)
-                gradient = {name: gradient[name] - method.inner_lr * curved[name] for name in gradient}
+                curved = _hessian_product(model, before, slopes, gradient, episode, size=micro_batch)
+                gradient = {name: gradient[name] - inner_lr * curved[name] for name in gradient}
     return loss, gradient
 
 
@@ -72,7 +54,7 @@ def _mean_gradient(
 ) -> tuple[float, Weights]:
     """The mean loss over patches at some weights, and its gradient, a micro-batch of `size` at a time."""
     value, total = 0.0, Weights()
-    for part in parts(patches, size):
+    for part in patches.parts(size):
         loss = mean_loss(model, weights, part, task) * (len(part.tasks) / len(patches.tasks))
         slopes = _gradient(loss, weights, create_graph=keep_graph)
         value += float(loss.detach())
@@ -87,7 +69,7 @@ def _hessian_product(
     if not size:
         return _product(slopes, weights, vector)
     total = {name: torch.zeros_like(value) for name, value in weights.items()}
-    for part in parts(episode.support, size):
+    for part in episode.support.parts(size):
         loss = mean_loss(model, weights, part, episode.task) * (len(part.tasks) / len(episode.support.tasks))
         curved = _product(_gradient(loss, weights, create_graph=True), weights, vector)
         total = {name: total[name] + curved[name] for name in total}

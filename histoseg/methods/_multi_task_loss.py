@@ -1,6 +1,6 @@
 """The loss of a step of Cerberus (Eq. 1) and its gradient: each decoder on the patches of its structure."""
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -14,25 +14,13 @@ from histoseg.structures import TISSUE
 from histoseg.types import MixedBatch
 
 
-@runtime_checkable
-class Weighting(Protocol):
-    """How the losses of structures are combined: the fields of `MultiTask` that the gradient depends on."""
-
-    @property
-    def loss_weights(self) -> tuple[tuple[str, float], ...]: ...
-
-    @property
-    def masked(self) -> bool: ...
-
-
-def backward(model: Cerberus, batch: MixedBatch, method: Weighting) -> float:
-    """Add this rank's share of the gradient; return its share of the loss."""
-    weights = dict(method.loss_weights)
+def backward(model: Cerberus, batch: MixedBatch, weights: Mapping[str, float], masked: bool) -> float:
+    """Add this rank's share of the gradient; return its share of the loss. The rest are fields of `MultiTask`."""
     features = model.encode(to_device(batch.images, device_of(model)))
     total = features[0].new_zeros((), dtype=torch.float32)
     parts = _by_structure(features, batch)
     for structure, count in batch.counts.items():
-        if method.masked and structure != TISSUE:
+        if masked and structure != TISSUE:
             logits = model.decode(features, structure)[batch.owned(structure)]
         else:
             logits = _logits(model, parts[structure], batch, structure)

@@ -11,25 +11,24 @@ images at a time, since S and Q are means over images: the same gradient in a fr
 leaves the second term out.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from histoseg.errors import ConfigError
 from histoseg.loaders.episodes import EpisodeSampler, episode_loader, pool_of
-from histoseg.methods._begin import begin, num_steps
+from histoseg.methods._begin import WholeNetwork, num_steps
 from histoseg.runs.config import Run
 from histoseg.shards.reader import MetaDataset
-from histoseg.types import Episode, MetaBatch, Place, Task
+from histoseg.types import Episode, MetaBatch, Place
 
 if TYPE_CHECKING:
     from histoseg.methods._meta_gradient import Weights
-    from histoseg.models.network import Network
     from histoseg.models.unet.network import UNet
 
 
 @dataclass(frozen=True, kw_only=True)
-class Maml:
+class Maml(WholeNetwork):
     """Model-agnostic meta-learning; the defaults are those of MetaHistoSeg, Sec. 3.1.
 
     Attributes:
@@ -58,10 +57,6 @@ class Maml:
             raise ConfigError(f"method.inner_lr = {self.inner_lr}: must be above 0")
         if self.micro_batch < 0:
             raise ConfigError(f"method.micro_batch = {self.micro_batch}: must be 0 (all images) or more")
-
-    def network(self, run: Run, tasks: Mapping[str, Task], before: "Network | None", seed: int) -> "Network":
-        """A network with a head for each task."""
-        return begin(run, tasks, before, seed)
 
     def steps_per_epoch(self, dataset: MetaDataset) -> int:
         """Steps that show as many patches as there are samples."""
@@ -99,7 +94,14 @@ class Maml:
         """The query loss after adaptation, and its gradient by the weights before it."""
         from histoseg.methods._meta_gradient import meta_gradient
 
-        return meta_gradient(model, episode, self)
+        return meta_gradient(
+            model,
+            episode,
+            inner_lr=self.inner_lr,
+            inner_steps=self.inner_steps,
+            first_order=self.first_order,
+            micro_batch=self.micro_batch,
+        )
 
 
 METHOD = Maml

@@ -5,25 +5,24 @@ the step, on any rank, it is not run and nothing of it changes. The published co
 and masks the loss, so that its decoders' batch statistics see other structures' images too: `masked` does the same.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from histoseg.errors import ConfigError
 from histoseg.loaders.mixed import MixedSampler, mixed_loader, pools_of
-from histoseg.methods._begin import begin, num_steps
+from histoseg.methods._begin import WholeNetwork, num_steps
 from histoseg.runs.config import Run
 from histoseg.shards.reader import MetaDataset
 from histoseg.structures import TISSUE
-from histoseg.types import MixedBatch, Place, Task
+from histoseg.types import MixedBatch, Place
 
 if TYPE_CHECKING:
     from histoseg.models.cerberus.network import Cerberus
-    from histoseg.models.network import Network
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultiTask:
+class MultiTask(WholeNetwork):
     """Multi-task training; with sources of a single structure, single-task training.
 
     Attributes:
@@ -43,10 +42,6 @@ class MultiTask:
             raise ConfigError(f"method.batch = {self.batch}: must be 1 or more")
         if bad := [pair for pair in self.loss_weights if not pair[1] > 0]:
             raise ConfigError(f"method.loss_weights = {bad}: must be above 0")
-
-    def network(self, run: Run, tasks: Mapping[str, Task], before: "Network | None", seed: int) -> "Network":
-        """A network with a decoder for each structure that the tasks teach."""
-        return begin(run, tasks, before, seed)
 
     def steps_per_epoch(self, dataset: MetaDataset) -> int:
         """Steps that show as many patches as there are samples."""
@@ -70,7 +65,7 @@ class MultiTask:
         """
         from histoseg.methods._multi_task_loss import backward
 
-        return backward(model, batch, self)
+        return backward(model, batch, dict(self.loss_weights), self.masked)
 
 
 METHOD = MultiTask

@@ -4,20 +4,18 @@ MetaHistoSeg, Sec. 2.2 and 3.1. The published code sums the tasks' mean losses; 
 image weighs the same, so a step means the same on any number of ranks.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from histoseg.errors import ConfigError
 from histoseg.loaders.batches import BatchSampler, batch_loader
-from histoseg.methods._begin import begin
-from histoseg.methods._parts import parts
+from histoseg.methods._begin import WholeNetwork
 from histoseg.runs.config import Run
 from histoseg.shards.reader import MetaDataset
-from histoseg.types import Batch, Patches, Place, Task
+from histoseg.types import Batch, Patches, Place
 
 if TYPE_CHECKING:
-    from histoseg.models.network import Network
     from histoseg.models.unet.network import UNet
 
 # What a forward of the U-Net keeps for its backward, in bytes for each pixel and channel of the first level, and how
@@ -28,7 +26,7 @@ KEPT_BYTES_AT_ONCE = 12 * 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transfer:
+class Transfer(WholeNetwork):
     """Instance transfer learning.
 
     Attributes:
@@ -40,10 +38,6 @@ class Transfer:
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise ConfigError(f"method.batch = {self.batch}: must be 1 or more")
-
-    def network(self, run: Run, tasks: Mapping[str, Task], before: "Network | None", seed: int) -> "Network":
-        """A network with a head for each task: a new one, or the body of the one before with fresh heads."""
-        return begin(run, tasks, before, seed)
 
     def steps_per_epoch(self, dataset: MetaDataset) -> int:
         """Steps that show the mixed pool of all sources once."""
@@ -59,22 +53,16 @@ class Transfer:
         return batch_loader(dataset, run.data, sampler, place=place, first_step=first_step)
 
     def backward(self, model: "UNet", batch: Batch) -> float:
-        """Add this rank's share of the gradient of the mean loss over images; return its share of that loss."""
-        return backward_batch(model, batch)
+        """Add this rank's share of the gradient of the mean loss over images; return its share of that loss.
+
+        Each image goes through the body and its own task's head only, as many at a time as `num_at_once` allows: all
+        where statistics of a batch tie its images.
+        """
+        size = num_at_once(model.width, batch.patches.images.shape[1]) if model.norm == "group" else 0
+        return sum((_backward_part(model, part, batch.global_size) for part in batch.patches.parts(size)), 0.0)
 
 
 METHOD = Transfer
-
-
-def backward_batch(model: "UNet", batch: Batch) -> float:
-    """Each image through the body and its own task's head only, as many at a time as `num_at_once` allows."""
-    return sum((_backward_part(model, part, batch.global_size) for part in _parts(model, batch)), 0.0)
-
-
-def _parts(model: "UNet", batch: Batch) -> Iterator[Patches]:
-    """The batch in parts whose gradients add up to its own: whole where statistics of a batch tie its images."""
-    side_px = batch.patches.images.shape[1]
-    return parts(batch.patches, num_at_once(model.width, side_px) if model.norm == "group" else 0)
 
 
 def num_at_once(width: int, side_px: int) -> int:
