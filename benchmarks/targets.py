@@ -14,7 +14,7 @@ import numpy as np
 from _timing import Finding, compare, interleaved, one_thread, print_times, table
 from scipy import ndimage
 
-from histoseg.models.cerberus.targets import instance_target, split_pieces
+from histoseg.models.cerberus.targets import instance_target
 from histoseg.structures import structure_of_objects
 
 SIDE_PX, NUM_ROUNDS = 448, 9
@@ -58,21 +58,13 @@ def weights_by_object(inner: np.ndarray, element_px: int) -> np.ndarray:
     return 1 + np.where(inner, 0, 10 * np.exp(-((lowest / element_px) ** 2) / 2))
 
 
-def pieces_by_object(instance_map: np.ndarray) -> np.ndarray:
-    pieces = np.zeros_like(instance_map)
-    for label in np.unique(instance_map)[1:]:
-        found, _ = ndimage.label(instance_map == label)
-        pieces[found > 0] = found[found > 0] + pieces.max()
-    return pieces
-
-
 def ours(instance_map: np.ndarray, structure: str) -> tuple[np.ndarray, np.ndarray]:
     target = instance_target(instance_map, structure, contour=True)
     return target.classes, target.weights
 
 
 def run() -> list[Finding]:
-    """Many nuclei and few glands, then the splitting of pieces alone."""
+    """Many nuclei and few glands."""
     rng, findings = np.random.default_rng(0), []
     structures: tuple[tuple[str, int], ...] = (("nuclei", 16), ("gland", 3))
     for structure, num_rows in structures:
@@ -86,19 +78,7 @@ def run() -> list[Finding]:
         np.testing.assert_array_equal(classes, true_classes)
         np.testing.assert_allclose(weights, true_weights, rtol=1e-5)
         findings += timed(part, calls)
-    instance_map = draw_map(rng, 16)
-    pieces = {
-        "histoseg": partial(split_pieces, instance_map),
-        "object by object": partial(pieces_by_object, instance_map),
-    }
-    one, other = (call() for call in pieces.values())
-    if (
-        not len(np.unique(one))
-        == len(np.unique(other))
-        == len(np.unique(np.stack([one, other]).reshape(2, -1), axis=1).T)
-    ):
-        raise SystemExit("the pieces are not the same")
-    return findings + timed(f"pieces of 256 objects, {SIDE_PX}²", pieces)
+    return findings
 
 
 def timed(part: str, calls: Mapping[str, Callable[[], object]]) -> list[Finding]:

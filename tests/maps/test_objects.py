@@ -1,4 +1,3 @@
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -26,15 +25,14 @@ def maps_with_types(draw):
 
 
 def found_by_definition(instance_map, type_map):
-    """Object by object on the whole map: box, centroid, area, class, share, and OpenCV's first contour."""
+    """Object by object on the whole map: box, centroid, area, class and its share."""
     for label in np.unique(instance_map[instance_map > 0]):
         mask = instance_map == label
         rows, columns = np.nonzero(mask)
         box = (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
         votes = [int((type_map[mask] == i).sum()) for i in range(4)]
         winner = votes.index(max(votes[1:]), 1) if any(votes[1:]) else 0
-        contour = cv2.findContours(mask.astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[0][0][:, 0]
-        yield label, box, (columns.mean(), rows.mean()), mask.sum(), winner, votes[winner] / mask.sum(), contour
+        yield label, box, (columns.mean(), rows.mean()), mask.sum(), winner, votes[winner] / mask.sum()
 
 
 def test_objects_of_a_map_by_hand():
@@ -46,62 +44,49 @@ def test_objects_of_a_map_by_hand():
         ]
     )
     type_map = uint8([[0, 0, 0, 0, 0], [0, 0, 2, 1, 0], [3, 0, 0, 0, 0]])
-    found = objects.find_objects(instance_map, type_map, 4)
+    found = objects.find_objects(instance_map)
+    classes, shares = vote_types(instance_map, type_map, 4)
     assert len(found) == 2
     assert found.ids.tolist() == [4, 9]
     assert found.boxes.tolist() == [[2, 0, 3, 5], [0, 1, 2, 4]]
     assert found.centroids.tolist() == [[2.0, 2.0], [2.0, 0.5]]
     assert found.areas.tolist() == [2, 6]
     # Object 4 has a pixel of class 3 and one of background; 9 has one of class 1, one of class 2, four of background.
-    assert found.classes.tolist() == [3, 1]
-    assert found.probabilities == pytest.approx([1 / 2, 1 / 6])
-    assert found.contours[0].tolist() == [[0, 2], [0, 3], [5, 3], [5, 2]]  # Two lone pixels: the box.
-    assert sorted(found.contours[1].tolist()) == [[1, 0], [1, 1], [3, 0], [3, 1]]
+    assert classes.tolist() == [3, 1]
+    assert shares == pytest.approx([1 / 2, 1 / 6])
 
 
 @settings(deadline=None, max_examples=200)
 @given(maps=maps_with_types())
 def test_objects_equal_those_found_one_by_one(maps):
-    found = find_objects(*maps, 4)
+    found = find_objects(maps[0])
+    classes, shares = vote_types(*maps, 4)
     expected = list(found_by_definition(*maps))
     assert found.ids.tolist() == [label for label, *_ in expected]
-    for i, (_, box, centroid, area, winner, share, contour) in enumerate(expected):
+    for i, (_, box, centroid, area, winner, share) in enumerate(expected):
         assert tuple(found.boxes[i]) == box
         assert found.centroids[i] == pytest.approx(centroid)
-        assert (found.areas[i], found.classes[i]) == (area, winner)
-        assert found.probabilities[i] == pytest.approx(share)
-        top, left, bottom, right = box
-        corners = [[left, top], [left, bottom], [right, bottom], [right, top]]
-        assert found.contours[i].tolist() == (contour.tolist() if len(contour) >= 3 else corners)
-    classes, shares = vote_types(*maps, 4)
-    np.testing.assert_array_equal(classes, found.classes)
-    np.testing.assert_array_equal(shares, found.probabilities)
+        assert (found.areas[i], classes[i]) == (area, winner)
+        assert shares[i] == pytest.approx(share)
 
 
-def test_every_object_is_kept_and_has_a_contour_with_an_area():
+def test_every_object_is_kept():
     # Pixel, line and pair of corners: the published code drops all three.
     instance_map = int32([[1, 0, 2, 2, 2], [0, 0, 0, 0, 0], [3, 0, 0, 0, 0], [0, 3, 0, 0, 0]])
     found = objects.find_objects(instance_map)
     assert found.ids.tolist() == [1, 2, 3]
-    assert [cv2.contourArea(contour) for contour in found.contours] == [1, 3, 4]
+    assert found.areas.tolist() == [1, 3, 2]
 
 
 def test_a_map_without_background_keeps_its_first_object():
     assert objects.find_objects(int32([[1, 1], [2, 2]])).ids.tolist() == [1, 2]
 
 
-def test_without_types_no_class_is_known():
-    found = objects.find_objects(int32([[1, 1], [2, 2]]))
-    assert found.classes.tolist() == [0, 0]
-    assert found.probabilities.tolist() == [0, 0]
-
-
 @pytest.mark.parametrize("shape", [(0, 5), (4, 5)])
 def test_objects_of_an_empty_map(shape):
-    found = objects.find_objects(np.zeros(shape, np.int32), np.zeros(shape, np.uint8), 4)
+    found = objects.find_objects(np.zeros(shape, np.int32))
     assert len(found) == 0
     assert found.boxes.shape == (0, 4)
-    assert found.contours == ()
     assert objects.renumber(np.zeros(shape, np.int32)).shape == shape
 
 
@@ -134,12 +119,12 @@ def test_renaming_objects_changes_only_their_order():
     instance_map = np.kron(rng.integers(0, 6, (8, 8), dtype=np.int32), np.ones((4, 4), np.int32))
     type_map = rng.integers(0, 4, instance_map.shape, dtype=np.uint8)
     order = rng.permutation(5)
-    before = objects.find_objects(instance_map, type_map, 4)
-    after = objects.find_objects(int32([0, *(order + 1)])[instance_map], type_map, 4)
-    for name in ("boxes", "centroids", "areas", "classes", "probabilities"):
+    renamed = int32([0, *(order + 1)])[instance_map]
+    before, after = objects.find_objects(instance_map), objects.find_objects(renamed)
+    for name in ("boxes", "centroids", "areas"):
         np.testing.assert_array_equal(getattr(after, name)[order], getattr(before, name))
-    for i in range(5):
-        np.testing.assert_array_equal(after.contours[order[i]], before.contours[i])
+    for new, old in zip(vote_types(renamed, type_map, 4), vote_types(instance_map, type_map, 4), strict=True):
+        np.testing.assert_array_equal(new[order], old)
 
 
 def test_bad_ids_and_types_are_refused():
@@ -148,7 +133,7 @@ def test_bad_ids_and_types_are_refused():
     with pytest.raises(ValueError, match="type_map holds 4; types are 0 to 3"):
         objects.vote_types(int32([[0, 1]]), uint8([[0, 4]]), 4)
     with pytest.raises(ValueError, match="num_types = 0"):
-        objects.find_objects(int32([[0, 1]]), uint8([[0, 0]]), 0)
+        objects.vote_types(int32([[0, 1]]), uint8([[0, 0]]), 0)
 
 
 def test_another_shape_or_dtype_is_refused():

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from histoseg.models.cerberus.network import Cerberus, CerberusParts
-    from histoseg.models.network import Network
     from histoseg.models.prediction import Prediction
     from histoseg.models.spec import Heads
 
@@ -69,20 +68,20 @@ class CerberusSpec:
 
         return build(self._parts(_heads_of(tasks, 3 if self.contour else 2), tissue_px), seed)
 
-    def extend(self, network: "Network", tasks: Mapping[str, Task], seed: int) -> "Cerberus":
+    def extend(self, network: "Cerberus", tasks: Mapping[str, Task], seed: int) -> "Cerberus":
         """A copy of the network that also has what these tasks need; heads that fit stay as they are."""
-        from histoseg.models.cerberus.network import STRIDE_PX, as_cerberus, with_heads
+        from histoseg.models.cerberus.network import with_heads
 
-        before = as_cerberus(network)
-        heads = {**self.heads(before).num_classes, **_heads_of(tasks, 3 if self.contour else 2)}
-        return with_heads(before, self._parts(heads, before.parts.tissue_cells * STRIDE_PX), seed)
+        before = self.heads(network)
+        heads = {**before.num_classes, **_heads_of(tasks, 3 if self.contour else 2)}
+        return with_heads(network, self._parts(heads, before.tissue_px), seed)
 
-    def heads(self, network: "Network") -> "Heads":
+    def heads(self, network: "Cerberus") -> "Heads":
         """How many classes each decoder predicts, and the head for tissue if there is one."""
-        from histoseg.models.cerberus.network import STRIDE_PX, as_cerberus
+        from histoseg.models.cerberus.network import STRIDE_PX
         from histoseg.models.spec import Heads
 
-        parts = as_cerberus(network).parts
+        parts = network.parts
         tissue = {TISSUE: parts.tissue} if parts.tissue else {}
         return Heads(num_classes={**parts.decoders, **tissue}, tissue_px=parts.tissue_cells * STRIDE_PX)
 
@@ -114,7 +113,7 @@ class CerberusSpec:
         return instance_target(instance_map, structure, self.contour, mpp)
 
     def predict(
-        self, network: "Network", image: Image, windows: Windows, *, heads: Collection[str] = (), mpp: float = MPP
+        self, network: "Cerberus", image: Image, windows: Windows, *, heads: Collection[str] = (), mpp: float = MPP
     ) -> "Prediction":
         """The objects and the tissue in a whole image, see `histoseg.models.cerberus.predict`.
 
@@ -122,19 +121,17 @@ class CerberusSpec:
             ConfigError: If windows overlap.
             DataError: If a decoder produces NaN or infinite values.
         """
-        from histoseg.models.cerberus.network import as_cerberus
         from histoseg.models.cerberus.predict import predict
 
         if not isinstance(windows, MarginWindows):
             raise ConfigError(f"windows = {windows}: must have a margin for Cerberus, as MarginWindows(margin_px=152)")
-        return predict(as_cerberus(network), image, windows, heads, mpp)
+        return predict(network, image, windows, heads, mpp)
 
-    def classify(self, network: "Network", patches: UInt8[np.ndarray, "B H W 3"]) -> Float64[np.ndarray, "B K"]:
+    def classify(self, network: "Cerberus", patches: UInt8[np.ndarray, "B H W 3"]) -> Float64[np.ndarray, "B K"]:
         """The probability of each class of tissue for each patch."""
-        from histoseg.models.cerberus.network import as_cerberus
         from histoseg.models.cerberus.predict import classify
 
-        return classify(as_cerberus(network), patches)
+        return classify(network, patches)
 
 
 def _heads_of(tasks: Mapping[str, Task], num_classes: int) -> dict[str, int]:

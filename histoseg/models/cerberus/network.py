@@ -206,13 +206,6 @@ def with_type_decoder(network: Cerberus, structure: str, num_classes: int, seed:
     return wider
 
 
-def as_cerberus(network: Network) -> Cerberus:
-    """The network, if it is a Cerberus."""
-    if not isinstance(network, Cerberus):
-        raise TypeError(f"{type(network).__name__} is not a Cerberus; give the settings and the network of one model")
-    return network
-
-
 def _draw_weights(module: nn.Module) -> None:
     """He et al. 2015, by fan-out, as in the published code."""
     if isinstance(module, nn.Conv2d):

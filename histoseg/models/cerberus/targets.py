@@ -25,8 +25,8 @@ CONTOUR = 2  # The class of the pixels about an object's border.
 def instance_target(instance_map: InstanceMap, structure: str, contour: bool, mpp: float = MPP) -> Target:
     """Classes and weights of one patch of a structure, at `mpp` microns per pixel.
 
-    Pieces of an object need no separate ids here (see `split_pieces`): an element is connected, so no piece erodes
-    differently because of another, and weights know pieces only.
+    Pieces of an object need no separate ids here: an element is connected, so no piece erodes differently because of
+    another, and weights know pieces only.
 
     Raises:
         ValueError: If the structure is not made of objects.
@@ -42,8 +42,7 @@ def inner_map(instance_map: InstanceMap, element_px: int) -> UInt8[np.ndarray, "
 
     What lies outside the map erodes nothing.
     """
-    lowest, highest = _neighbourhood(instance_map, element_px)
-    return _inner(lowest, highest)
+    return _inner(*_neighbourhood(instance_map, element_px))
 
 
 def contour_map(instance_map: InstanceMap, element_px: int) -> UInt8[np.ndarray, "H W"]:
@@ -125,19 +124,3 @@ def _note_distances(is_outside: np.ndarray, nearest: np.ndarray, second: np.ndar
     distances = cv2.distanceTransform(is_outside.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     np.minimum(second, np.maximum(nearest, distances), out=second)
     np.minimum(nearest, distances, out=nearest)
-
-
-def split_pieces(instance_map: InstanceMap) -> InstanceMap:
-    """A map in which every connected piece has a separate id, from 1 in the order of their first pixels.
-
-    A patch whose border was filled by reflection shows some objects twice. Pieces connect by edges, not by corners.
-    """
-    height, width = instance_map.shape
-    # On a grid of pixels and the links between them, touching objects are apart, and OpenCV can label them.
-    is_object = instance_map > 0
-    grid = np.zeros((2 * height - 1, 2 * width - 1), np.uint8)
-    grid[::2, ::2] = is_object
-    grid[::2, 1::2] = is_object[:, 1:] & (instance_map[:, 1:] == instance_map[:, :-1])
-    grid[1::2, ::2] = is_object[1:] & (instance_map[1:] == instance_map[:-1])
-    _, pieces = cv2.connectedComponents(grid, connectivity=4, ltype=cv2.CV_32S)
-    return np.ascontiguousarray(pieces[::2, ::2])

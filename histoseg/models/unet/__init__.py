@@ -16,7 +16,6 @@ from histoseg.types import Image, Task
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from histoseg.models.network import Network
     from histoseg.models.spec import Heads
     from histoseg.models.unet.network import UNet
 
@@ -39,19 +38,17 @@ class UNetSpec:
 
         return build(self.width, self.norm, {name: task.num_classes for name, task in tasks.items()}, seed)
 
-    def extend(self, network: "Network", tasks: Mapping[str, Task], seed: int) -> "UNet":
+    def extend(self, network: "UNet", tasks: Mapping[str, Task], seed: int) -> "UNet":
         """A copy of the network's body with a fresh head for each task."""
-        from histoseg.models.unet.network import as_unet, with_new_heads
+        from histoseg.models.unet.network import with_new_heads
 
-        return with_new_heads(as_unet(network), {name: task.num_classes for name, task in tasks.items()}, seed)
+        return with_new_heads(network, {name: task.num_classes for name, task in tasks.items()}, seed)
 
-    def heads(self, network: "Network") -> "Heads":
+    def heads(self, network: "UNet") -> "Heads":
         """How many classes the head of each task predicts."""
         from histoseg.models.spec import Heads
-        from histoseg.models.unet.network import as_unet
 
-        unet = as_unet(network)
-        return Heads(num_classes={task: unet.num_classes(task) for task in unet.heads})
+        return Heads(num_classes={task: network.num_classes(task) for task in network.heads})
 
     def rebuild(self, heads: "Heads") -> "UNet":
         """A network with such heads, whose weights are still to be loaded."""
@@ -65,7 +62,7 @@ class UNetSpec:
 
     def predict(
         self,
-        network: "Network",
+        network: "UNet",
         image: Image,
         windows: Windows,
         *,
@@ -73,12 +70,10 @@ class UNetSpec:
         mpp: float = 0.0,  # noqa: ARG002  # every network's
     ) -> Prediction:
         """The class of each pixel for each task, see `histoseg.models.unet.predict`."""
-        from histoseg.models.unet.network import as_unet
         from histoseg.models.unet.predict import predict
 
-        unet = as_unet(network)
-        tasks = [task for task in unet.heads if not heads or task in heads]
-        return Prediction(semantic_maps={task: predict(unet, task, image, windows) for task in tasks})
+        tasks = [task for task in network.heads if not heads or task in heads]
+        return Prediction(semantic_maps={task: predict(network, task, image, windows) for task in tasks})
 
 
 SPEC = UNetSpec

@@ -96,13 +96,6 @@ def with_new_heads(model: UNet, num_classes: Mapping[str, int], seed: int) -> UN
     return fresh
 
 
-def as_unet(network: Network) -> UNet:
-    """The network, if it is a U-Net."""
-    if not isinstance(network, UNet):
-        raise TypeError(f"{type(network).__name__} is not a U-Net; give the settings and the network of one model")
-    return network
-
-
 def names_for(model: nn.Module, tasks: Iterable[str]) -> list[str]:
     """The parameters that some tasks use: the body's and those tasks' heads."""
     heads = tuple(f"heads.{task}." for task in tasks)

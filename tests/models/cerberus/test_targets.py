@@ -8,7 +8,6 @@ from jaxtyping import TypeCheckError
 from scipy import ndimage
 
 from histoseg.models.cerberus import targets
-from histoseg.models.cerberus.targets import split_pieces
 from histoseg.structures import structures
 
 STRUCTURES = ("gland", "lumen", "nuclei")
@@ -78,13 +77,6 @@ def pieces_by_object(instance_map):
         pieces[found > 0] = found[found > 0] + count
         count += num_found
     return pieces
-
-
-def same_partition(one, other):
-    """Whether two maps differ in nothing but the names of objects."""
-    pairs = np.unique(np.stack([one.ravel(), other.ravel()]), axis=1)
-    is_one_to_one = len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
-    return is_one_to_one and np.array_equal(one > 0, other > 0)
 
 
 def test_the_elements_are_those_of_the_published_code():
@@ -220,25 +212,9 @@ def test_renaming_objects_changes_no_target(instance_map, names, structure):
 def test_splitting_pieces_changes_no_target(instance_map, structure):
     for contour in (False, True):
         one = targets.instance_target(instance_map, structure, contour)
-        other = targets.instance_target(targets.split_pieces(instance_map), structure, contour)
+        other = targets.instance_target(pieces_by_object(instance_map), structure, contour)
         np.testing.assert_array_equal(one.classes, other.classes)
         np.testing.assert_array_equal(one.weights, other.weights)
-
-
-def test_pieces_by_hand():
-    # Object 4 is in three pieces, as corners do not connect; 7 and 4 touch and stay apart.
-    instance_map = int32([[4, 7, 4], [4, 7, 0], [0, 4, 0]])
-    assert targets.split_pieces(instance_map).tolist() == [[1, 2, 3], [1, 2, 0], [0, 4, 0]]
-
-
-@settings(deadline=None)
-@given(instance_map=MAPS)
-def test_pieces_equal_those_found_object_by_object(instance_map):
-    pieces = split_pieces(instance_map)
-    assert same_partition(pieces, pieces_by_object(instance_map))
-    ids, firsts = np.unique(pieces[pieces > 0], return_index=True)
-    assert ids.tolist() == list(range(1, len(ids) + 1))
-    assert (np.diff(firsts) > 0).all()
 
 
 def test_an_unknown_structure_is_refused():
@@ -248,9 +224,8 @@ def test_an_unknown_structure_is_refused():
 
 @pytest.mark.parametrize("wrong", [np.zeros((4, 4), np.int64), np.zeros((4, 4, 1), np.int32)])
 def test_another_dtype_or_rank_is_refused(wrong):
-    for make in (lambda: targets.split_pieces(wrong), lambda: targets.instance_target(wrong, "lumen", contour=True)):
-        with pytest.raises(TypeCheckError):
-            make()
+    with pytest.raises(TypeCheckError):
+        targets.instance_target(wrong, "lumen", contour=True)
     with pytest.raises(TypeCheckError):
         targets.weight_map(wrong, 3)
 
