@@ -3,7 +3,7 @@
 The published code always creates the same permutation, so meta-training sees the same 16 images of each source.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
@@ -17,8 +17,6 @@ from histoseg.seeds import stream
 from histoseg.shards.reader import MetaDataset
 from histoseg.types import Episode, MetaBatch, Place
 
-# The distribution over tasks: a table of weights, or a function from the outer step to such a table.
-TaskWeights = Mapping[str, float] | Callable[[int], Mapping[str, float]]
 DRAWS = 32  # How often patients are dealt again before support and query are separated by image only.
 
 
@@ -52,7 +50,7 @@ class EpisodeSampler:
     """
 
     pools: Mapping[str, TaskPool]
-    weights: TaskWeights
+    weights: Mapping[str, float]
     support: int
     query: int
     episodes: int
@@ -65,17 +63,12 @@ class EpisodeSampler:
                     f"{task} has {len(pool.rows)} samples, but an episode needs {self.support} + {self.query}; "
                     "lower method.support and method.query or leave the source out"
                 )
-        self._probabilities(0)
-
-    @cached_property
-    def tasks(self) -> tuple[str, ...]:
-        """The tasks, in the order in which their probabilities are given."""
-        return tuple(self.pools)
+        _ = self._probabilities
 
     def plan(self, step: int, episode: int) -> EpisodePlan:
         """One episode: its task by the distribution, then support and query, of different patients where possible."""
         rng = stream(self.seed, step, episode)
-        task = self.tasks[int(rng.choice(len(self.tasks), p=self._probabilities(step)))]
+        task = list(self.pools)[int(rng.choice(len(self.pools), p=self._probabilities))]
         pool = self.pools[task]
         support, query = self._deal(pool, rng)
         seeds = rng.integers(2**32, size=self.support + self.query)
@@ -90,13 +83,13 @@ class EpisodeSampler:
         for step in count(first_step):
             yield [self.plan(step, episode) for episode in range(place.rank, self.episodes, place.world_size)]
 
-    def _probabilities(self, step: int) -> np.ndarray:
-        weights = self.weights(step) if callable(self.weights) else self.weights
-        if unknown := set(weights) - set(self.tasks):
-            raise ConfigError(f"weight for {', '.join(sorted(unknown))}; the tasks are {', '.join(self.tasks)}")
-        values = np.array([weights.get(task, 0.0) if weights else 1.0 for task in self.tasks])
+    @cached_property
+    def _probabilities(self) -> np.ndarray:
+        if unknown := set(self.weights) - set(self.pools):
+            raise ConfigError(f"weight for {', '.join(sorted(unknown))}; the tasks are {', '.join(self.pools)}")
+        values = np.array([self.weights.get(task, 0.0) if self.weights else 1.0 for task in self.pools])
         if values.min() < 0 or values.sum() <= 0:
-            raise ConfigError(f"task weights {dict(weights)} must be 0 or more, and one above 0")
+            raise ConfigError(f"task weights {dict(self.weights)} must be 0 or more, and one above 0")
         return np.asarray(values / values.sum())
 
     def _deal(self, pool: TaskPool, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -5,15 +5,13 @@ The published code takes tasks in turn; the paper draws them, and so do we.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import count
-from threading import local
 
-import cv2
 import numpy as np
 
 from histoseg.errors import DataError
-from histoseg.loaders.prefetch import PatchPlan, prefetch
+from histoseg.loaders.prefetch import Cutter, PatchPlan, prefetch, stacked
 from histoseg.runs.config import Data, Run
 from histoseg.seeds import stream
 from histoseg.shards.reader import MetaDataset
@@ -42,18 +40,10 @@ class Pool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StructurePlan:
-    """The patches of one structure in a rank's share of a step, before any pixel is read."""
-
-    structure: str
-    patches: tuple[PatchPlan, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class StepPlan:
-    """A rank's share of a step; `counts` is of all ranks."""
+    """A rank's patches of a step by structure, before any pixel is read; `counts` is of all ranks."""
 
-    parts: tuple[StructurePlan, ...]
+    patches: Mapping[str, list[PatchPlan]]
     counts: Mapping[str, int]
 
 
@@ -95,8 +85,7 @@ class MixedSampler:
         patches: dict[str, list[PatchPlan]] = {structure: [] for structure in dict.fromkeys(structures)}
         for i in range(place.rank, self.batch, place.world_size):
             patches[structures[i]].append(self._draw(structures[i], step, i))
-        parts = (StructurePlan(structure=name, patches=tuple(plans)) for name, plans in patches.items())
-        return StepPlan(parts=tuple(parts), counts={name: structures.count(name) for name in patches})
+        return StepPlan(patches=patches, counts={name: structures.count(name) for name in patches})
 
     def _draw(self, structure: str, step: int, i: int) -> PatchPlan:
         rng, pool = stream(self.seed, 1, step, i), self.pools[structure]
@@ -137,35 +126,27 @@ def _pool(dataset: MetaDataset, names: list[str], data: Data) -> Pool:
     return Pool(sources=tuple(names), owner=owner, rows=np.concatenate(rows), share=np.concatenate(shares))
 
 
-class _Cutter:
-    """Cuts and augments patches and makes their targets; each thread has its own augmentations."""
+class _MixedCutter(Cutter):
+    """Cuts patches and makes their targets."""
 
     def __init__(self, dataset: MetaDataset, data: Data, teach: TargetOf) -> None:
-        from histoseg.loaders.augment import Augment  # albumentations is not in the small install.
-
-        cv2.setNumThreads(1)  # The threads of the loader are the parallelism.
-        self._dataset = dataset
-        self._data = data
+        super().__init__(dataset, data)
         self._teach = teach
-        self._new_augment = partial(Augment, data)
-        self._local = local()
 
     def cut(self, plan: StepPlan) -> MixedBatch:
         """A rank's share of a step."""
-        if not hasattr(self._local, "large"):
-            self._local.large, self._local.whole = self._new_augment(), self._new_augment(whole=True)
-        plans = [(part.structure, patch) for part in plan.parts for patch in part.patches]
+        plans = [(structure, patch) for structure, patches in plan.patches.items() for patch in patches]
         cut = [self._tissue(patch) if name == TISSUE else self._objects(patch, name) for name, patch in plans]
         is_tissue = TISSUE in plan.counts
         side = self._data.tissue_px if is_tissue else self._data.patch_px
         size = (1, 1) if is_tissue else (side, side)
         return MixedBatch(
-            images=np.stack([image for image, _, _ in cut]) if cut else np.empty((0, side, side, 3), np.uint8),
-            classes=np.stack([target.classes for _, target, _ in cut]) if cut else np.empty((0, *size), np.uint8),
-            weights=np.stack([target.weights for _, target, _ in cut]) if cut else np.empty((0, *size), np.float32),
-            types=np.stack([types for _, _, types in cut]) if cut else np.empty((0, *size), np.uint8),
+            images=stacked([image for image, _, _ in cut], (side, side, 3)),
+            classes=stacked([target.classes for _, target, _ in cut], size),
+            weights=stacked([target.weights for _, target, _ in cut], size, np.float32),
+            types=stacked([types for _, _, types in cut], size),
             structures=tuple(name for name, _ in plans),
-            keys=tuple(self._dataset.sources[patch.source].samples.key[patch.row] for _, patch in plans),
+            keys=self.keys([patch for _, patch in plans]),
             seeds=tuple(patch.seed for _, patch in plans),
             counts=plan.counts,
         )
@@ -173,14 +154,14 @@ class _Cutter:
     def _objects(self, plan: PatchPlan, structure: str) -> tuple[np.ndarray, Target, np.ndarray]:
         image, semantic_map = self._dataset.read(plan.source, plan.row)
         instance_map = self._dataset.read_instances(plan.source, plan.row)
-        patch, (types, instances) = self._local.large(image, [semantic_map, instance_map], plan.seed)
+        patch, (types, instances) = self.augment(image, [semantic_map, instance_map], plan.seed)
         target = self._teach(instances.astype(np.int32), structure, self._data.mpp)
         target.weights[types == IGNORE] = 0
         return patch, target, types.astype(np.uint8)  # albumentations stacks maps, so they come back as the widest.
 
     def _tissue(self, plan: PatchPlan) -> tuple[np.ndarray, Target, np.ndarray]:
         image, _ = self._dataset.read(plan.source, plan.row)
-        patch, _ = self._local.whole(image, [], plan.seed)
+        patch, _ = self.augment(image, [], plan.seed, whole=True)
         owner = np.full((1, 1), self._dataset.patch_class(plan.source, plan.row), np.uint8)
         return patch, Target(classes=owner, weights=np.ones((1, 1), np.float32)), owner
 
@@ -190,4 +171,4 @@ def mixed_loader(
 ) -> Iterator[MixedBatch]:
     """This rank's share of each step, without end; the run's network says what its decoders learn."""
     teach: TargetOf = run.network.target  # type: ignore[attr-defined]  # networks that separate objects have it
-    return prefetch(sampler.steps(first_step, place), _Cutter(dataset, run.data, teach).cut)
+    return prefetch(sampler.steps(first_step, place), _MixedCutter(dataset, run.data, teach).cut)

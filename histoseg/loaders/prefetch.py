@@ -16,10 +16,11 @@ import numpy as np
 from histoseg.machine import available_cpus
 from histoseg.runs.config import Data
 from histoseg.shards.reader import MetaDataset
-from histoseg.types import Patches
+from histoseg.types import Image, Patches
 
 STEPS_AHEAD = 3
 MOST_THREADS = 16  # Each holds a step: at the scale `paper` 64 patches of 768 px, 0.15 GB, so 3 GB in all.
+Drawn = tuple[np.ndarray, tuple[np.ndarray, ...]]  # A patch and its maps
 Plan = TypeVar("Plan")
 Made = TypeVar("Made")
 
@@ -33,8 +34,8 @@ class PatchPlan:
     seed: int
 
 
-class PatchCutter:
-    """Cuts and augments patches from a meta-dataset; each thread has an augmentation of its own."""
+class Cutter:
+    """Cuts and augments patches from a meta-dataset; each thread has augmentations of its own."""
 
     def __init__(self, dataset: MetaDataset, data: Data) -> None:
         from histoseg.loaders.augment import Augment  # albumentations is not in the small install.
@@ -45,24 +46,41 @@ class PatchCutter:
         self._new_augment = partial(Augment, data)
         self._local = local()
 
+    def augment(self, image: Image, maps: Sequence[np.ndarray], seed: int, *, whole: bool = False) -> Drawn:
+        """A patch of an image and of its maps; `whole` where the image has one class."""
+        if not hasattr(self._local, "augments"):
+            self._local.augments = {is_whole: self._new_augment(whole=is_whole) for is_whole in (False, True)}
+        drawn: Drawn = self._local.augments[whole](image, maps, seed)
+        return drawn
+
+    def keys(self, plans: Sequence[PatchPlan]) -> tuple[str, ...]:
+        """The stored samples that patches are cut from."""
+        return tuple(self._dataset.sources[plan.source].samples.key[plan.row] for plan in plans)
+
+
+class PatchCutter(Cutter):
+    """Cuts patches with their semantic maps."""
+
     def cut(self, plans: Sequence[PatchPlan]) -> Patches:
         """The patches of some plans, in order."""
-        if not hasattr(self._local, "augment"):
-            self._local.augment = self._new_augment()
         drawn = [self._cut(plan) for plan in plans]
         size = self._data.patch_px
-        keys = (self._dataset.sources[plan.source].samples.key[plan.row] for plan in plans)
         return Patches(
-            images=np.stack([image for image, _ in drawn]) if drawn else np.empty((0, size, size, 3), np.uint8),
-            semantic_maps=np.stack([label for _, label in drawn]) if drawn else np.empty((0, size, size), np.uint8),
+            images=stacked([image for image, _ in drawn], (size, size, 3)),
+            semantic_maps=stacked([label for _, label in drawn], (size, size)),
             tasks=tuple(plan.source for plan in plans),
-            keys=tuple(keys),
+            keys=self.keys(plans),
         )
 
     def _cut(self, plan: PatchPlan) -> tuple[np.ndarray, np.ndarray]:
         image, semantic_map = self._dataset.read(plan.source, plan.row)
-        patch, (label,) = self._local.augment(image, [semantic_map], plan.seed)
+        patch, (label,) = self.augment(image, [semantic_map], plan.seed)
         return patch, label
+
+
+def stacked(arrays: Sequence[np.ndarray], shape: tuple[int, ...], dtype: type = np.uint8) -> np.ndarray:
+    """Arrays of that shape and type as one array; also of none."""
+    return np.stack(arrays) if arrays else np.empty((0, *shape), dtype)
 
 
 def prefetch(

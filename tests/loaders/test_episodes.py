@@ -85,12 +85,6 @@ def test_tasks_follow_the_given_table():
     assert chisquare([counts["a"], counts["b"]], [500, 1500]).pvalue > 0.001
 
 
-def test_tasks_follow_a_function_of_the_step():
-    pools = {name: make_pool("pqrs") for name in "ab"}
-    draw = sampler(pools, weights=lambda step: {"a": 1.0} if step < 10 else {"b": 1.0})
-    assert [draw.plan(step, 0).task for step in (0, 9, 10, 50)] == ["a", "a", "b", "b"]
-
-
 def test_too_few_images_are_refused_with_the_counts():
     with pytest.raises(DataError, match=r"a has 3 samples, but an episode needs 2 \+ 2"):
         sampler({"a": make_pool("pqr")})

@@ -62,13 +62,13 @@ def test_tissue_alone_is_always_drawn():
 def test_samples_are_drawn_by_their_share():
     """Of nuclei the third sample has twice the area of the others: a half and two quarters of the draws."""
     only = sampler(pools={"nuclei": POOLS["nuclei"]})
-    rows = Counter(p.row for step in range(500) for part in only.plan(step, Place()).parts for p in part.patches)
+    rows = Counter(p.row for step in range(500) for part in only.plan(step, Place()).patches.values() for p in part)
     assert chisquare([rows[0], rows[1], rows[2]], [1125, 1125, 2250]).pvalue > 0.001
 
 
 def test_every_sample_is_reached():
     plans = [sampler().plan(step, Place()) for step in range(300)]
-    drawn = {(p.source, p.row) for plan in plans for part in plan.parts for p in part.patches}
+    drawn = {(p.source, p.row) for plan in plans for part in plan.patches.values() for p in part}
     assert drawn == {(own.sources[0], int(row)) for own in POOLS.values() for row in own.rows}
 
 
@@ -84,9 +84,9 @@ def test_ranks_share_a_step_with_the_same_mix(world_size):
         whole = sampler().plan(step, Place())
         shares = [sampler().plan(step, Place(rank=rank, world_size=world_size)) for rank in range(world_size)]
         assert all(share.counts == whole.counts for share in shares)
-        for i, part in enumerate(whole.parts):
-            parts = [share.parts[i].patches for share in shares]
-            assert sorted(p.seed for share in parts for p in share) == sorted(p.seed for p in part.patches)
+        for structure, patches in whole.patches.items():
+            parts = [share.patches[structure] for share in shares]
+            assert sorted(p.seed for share in parts for p in share) == sorted(p.seed for p in patches)
             lengths = [len(share) for share in parts]
             assert max(lengths) - min(lengths) <= 1  # As many of each structure on every rank, to within one.
 
