@@ -20,6 +20,8 @@ from histoseg.machine import git_commit, versions
 from histoseg.runs.follow import JobState, Notices, OutageError, Pace, Show, follow
 from histoseg.runs.job import entrypoint, job_name
 from histoseg.runs.request import Request, without_password
+from histoseg.store.keys import results_folder
+from histoseg.store.objects import Store, connect
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
@@ -58,6 +60,16 @@ class RayJobs:
         """
         known = request.for_cluster("")
         return replace(known, name=job_name(known, shipped_code() if self.ship else versions()["histoseg"]))
+
+    def dry_run(self, request: Request, command: str) -> str:
+        """What would be submitted, as JSON."""
+        return json.dumps(self.manifest(request, command), indent=2)
+
+    def results(self, request: Request | None, name: str) -> tuple[Store, str]:
+        """The store in which a job leaves its results, and their folder there; Ray forgets both."""
+        if request is None:
+            raise ClusterError(f"name the experiment of job {name}, for the folder of its results: EXP=table1")
+        return connect(request.store), results_folder(request.experiment, name)
 
     def manifest(self, request: Request, command: str) -> dict[str, Any]:
         """What is submitted for a request that `addressed` completed."""

@@ -1,10 +1,8 @@
 """What can be done about a job on a cluster: run it, ask for its state, fetch its table, end it."""
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -75,36 +73,11 @@ def _act(service: JobService, typed: Request | None, target: Target) -> str:
 @contextmanager
 def _service(target: Target) -> Iterator[JobService]:
     if target.ray_address:
-        yield _OnRay(RayJobs(address=target.ray_address, ship=target.ship))
+        yield RayJobs(address=target.ray_address, ship=target.ship)
         return
     role = f"{fullname(target.release)}-researcher"
     with closing(Cluster.connect(target.cluster, target.namespace, role)) as cluster:
         yield _OnKubernetes(cluster, target)
-
-
-@dataclass(frozen=True)
-class _OnRay:
-    ray: RayJobs
-
-    def addressed(self, request: Request) -> Request:
-        return self.ray.addressed(request)
-
-    def dry_run(self, request: Request, command: str) -> str:
-        return json.dumps(self.ray.manifest(request, command), indent=2)
-
-    def submit(self, request: Request, command: str, show: Show) -> None:
-        self.ray.submit(request, command, show)
-
-    def status(self, name: str) -> str:
-        return self.ray.status(name)
-
-    def cancel(self, name: str) -> str:
-        return self.ray.cancel(name)
-
-    def results(self, request: Request | None, name: str) -> tuple[Store, str]:
-        if request is None:  # Ray forgets where a job leaves its results.
-            raise ClusterError(f"name the experiment of job {name}, for the folder of its results: EXP=table1")
-        return connect(request.store), results_folder(request.experiment, name)
 
 
 class _OnKubernetes:

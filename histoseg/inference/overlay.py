@@ -1,7 +1,7 @@
 """The picture that a person checks first: the image with outlines, frames around squares of tissue, and a legend."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -37,12 +37,7 @@ class LegendEntry:
     width_px: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class LegendGroup:
-    """Entries with a title."""
-
-    title: str
-    entries: Sequence[LegendEntry]
+Legend = list[tuple[str, list[LegendEntry]]]  # Entries below their titles
 
 
 def draw_overlay(
@@ -106,12 +101,10 @@ def _tint(picture: Image, semantic_map: SemanticMap) -> None:
         picture[here] = np.round((1 - TINT) * picture[here] + TINT * np.array(to_rgb(class_colour(kind) or "")))
 
 
-def _legend(
-    predicted: PredictedImage, objects: Sequence[DetectedObject], colours: Mapping[Kind, str]
-) -> list[LegendGroup]:
+def _legend(predicted: PredictedImage, objects: Sequence[DetectedObject], colours: Mapping[Kind, str]) -> Legend:
     """What each colour means and how often it occurs, by structure and by task."""
     counts = Counter((found.structure, found.class_name) for found in objects)
-    groups = []
+    groups: Legend = []
     for name in predicted.prediction.instance_maps:
         row, has_classes = structure(name), bool(predicted.class_names(name))
         without = "no class" if has_classes else row.singular
@@ -120,14 +113,14 @@ def _legend(
             for kind, colour in colours.items()
             if kind[0] == name and (kind[1] or counts[kind] or not has_classes)
         ]
-        groups.append(LegendGroup(title=row.plural, entries=entries))
+        groups.append((row.plural, entries))
     return [*groups, *_tissue_legend(predicted), *_semantic_legend(predicted)]
 
 
-def _tissue_legend(predicted: PredictedImage) -> Iterator[LegendGroup]:
+def _tissue_legend(predicted: PredictedImage) -> Legend:
     tissue = predicted.visible_tissue()
     if tissue is None:
-        return
+        return []
     counts = np.bincount(tissue.argmax(axis=0).ravel(), minlength=len(tissue))
     names = predicted.classes[TISSUE]
     entries = [
@@ -135,11 +128,13 @@ def _tissue_legend(predicted: PredictedImage) -> Iterator[LegendGroup]:
         for kind in range(1, len(tissue))
         if counts[kind]
     ]
-    without = LegendEntry(colour="", text=f"without frame: {names[0]} {counts[0]}", width_px=0)
-    yield LegendGroup(title=f"{structure(TISSUE).plural} (squares)", entries=entries + ([without] if counts[0] else []))
+    if counts[0]:
+        entries.append(LegendEntry(colour="", text=f"without frame: {names[0]} {counts[0]}", width_px=0))
+    return [(f"{structure(TISSUE).plural} (squares)", entries)]
 
 
-def _semantic_legend(predicted: PredictedImage) -> Iterator[LegendGroup]:
+def _semantic_legend(predicted: PredictedImage) -> Legend:
+    groups: Legend = []
     for task, semantic_map in predicted.prediction.semantic_maps.items():
         names = predicted.classes[task]
         percent = 100 * np.bincount(semantic_map.ravel(), minlength=len(names)) / semantic_map.size
@@ -147,20 +142,21 @@ def _semantic_legend(predicted: PredictedImage) -> Iterator[LegendGroup]:
             LegendEntry(colour=class_colour(kind) or "", text=f"{name} {percent[kind]:.0f} %", width_px=4)
             for kind, name in enumerate(names)
         ]
-        yield LegendGroup(title=task, entries=entries)
+        groups.append((task, entries))
+    return groups
 
 
-def _draw_legend(groups: Sequence[LegendGroup], width: int) -> Image:
+def _draw_legend(groups: Legend, width: int) -> Image:
     """A white strip with a paragraph for each group."""
     size = max(14, min(width // 80, 48))  # Large images are looked at from further away.
     font = ImageFont.load_default(size)
     indent, line, gap = 9 * size, round(1.6 * size), size
     places: list[tuple[int, int, LegendEntry]] = []
     titles, y = [], gap // 2
-    for group in groups:
+    for title, entries in groups:
         x = indent
-        titles.append((y, group.title))
-        for entry in group.entries:
+        titles.append((y, title))
+        for entry in entries:
             taken = 2 * gap + round(font.getlength(entry.text)) + gap
             if x + taken > width and x > indent:
                 x, y = indent, y + line

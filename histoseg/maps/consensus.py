@@ -4,15 +4,16 @@ Both give a pixel the same label wherever the raters vote the same, so each work
 (a few hundred for six raters of a core of 26 million pixels) and looks the pixels up at the end.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64, UInt8, UInt32
+from jaxtyping import Float64, Int64, UInt8, UInt32
 
 from histoseg.types import IGNORE, SemanticMap
 
-RaterMaps = Sequence[UInt8[np.ndarray, "_ _"]]  # Of one size, which `_check` sees to with a clearer message.
+RaterMaps = Sequence[UInt8[np.ndarray, "_ _"]]  # Of one size, which `_decide` sees to with a clearer message.
 Votes = Int64[np.ndarray, "P R"]  # P distinct patterns, each the labels that R raters gave.
+Counts = Int64[np.ndarray, " P"]  # How many pixels have each pattern.
 Codes = UInt32[np.ndarray, "H W"]  # Which pattern each pixel has.
 
 # ITK stops once no confusion entry moves by more: its 1e-5 is held as a 32-bit float, which we repeat.
@@ -33,22 +34,16 @@ def staple(maps: RaterMaps, num_classes: int) -> SemanticMap:
     Raises:
         ValueError: If no map is given, the maps differ in size, or a label is not below `num_classes`.
     """
-    _check(maps, num_classes)
-    codes, votes, counts = _count_patterns(maps, num_classes)
-    seen = counts > 0
-    posterior = _fit(votes[seen], counts[seen], num_classes)
-    return _spread(codes, seen, _winner(posterior))
+    return _decide(maps, num_classes, _fit)
 
 
 def majority(maps: RaterMaps, num_classes: int) -> SemanticMap:
     """The label that most raters gave; IGNORE where two labels have as many votes."""
-    _check(maps, num_classes)
-    codes, votes, counts = _count_patterns(maps, num_classes)
-    seen = counts > 0
-    return _spread(codes, seen, _winner(_tally(votes[seen], num_classes)))
+    return _decide(maps, num_classes, lambda votes, _, num_classes: _tally(votes, num_classes))
 
 
-def _check(maps: RaterMaps, num_classes: int) -> None:
+def _decide(maps: RaterMaps, num_classes: int, weigh: Callable[[Votes, Counts, int], np.ndarray]) -> SemanticMap:
+    """The labels of largest weight, where `weigh` gives each pattern's weight for each label."""
     if not maps:
         raise ValueError("no maps given: a consensus needs at least one")
     if len(sizes := {rater_map.shape for rater_map in maps}) > 1:
@@ -57,6 +52,12 @@ def _check(maps: RaterMaps, num_classes: int) -> None:
         raise ValueError(f"num_classes is {num_classes}; it must be within 1 and {IGNORE}")
     if (highest := max(int(rater_map.max(initial=0)) for rater_map in maps)) >= num_classes:
         raise ValueError(f"a map has label {highest}; labels must be below num_classes = {num_classes}")
+    codes, votes, counts = _count_patterns(maps, num_classes)
+    seen = counts > 0
+    table = np.full(len(seen), IGNORE, np.uint8)
+    table[seen] = _winner(weigh(votes[seen], counts[seen], num_classes))
+    decided: SemanticMap = table[codes]
+    return decided
 
 
 def _count_patterns(maps: RaterMaps, num_classes: int) -> tuple[Codes, Votes, Int64[np.ndarray, " P"]]:
@@ -165,11 +166,3 @@ def _winner(weights: Float64[np.ndarray, "P C"]) -> UInt8[np.ndarray, " P"]:
     highest = weights.max(axis=1, keepdims=True)
     decided = ((weights == highest).sum(axis=1) == 1) & (highest[:, 0] > 0)
     return np.where(decided, weights.argmax(axis=1), IGNORE).astype(np.uint8)
-
-
-def _spread(codes: Codes, seen: Bool[np.ndarray, " P"], labels: UInt8[np.ndarray, " S"]) -> SemanticMap:
-    """Each pixel's label: that of its pattern."""
-    table = np.full(len(seen), IGNORE, np.uint8)
-    table[seen] = labels
-    spread: SemanticMap = table[codes]
-    return spread

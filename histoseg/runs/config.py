@@ -85,25 +85,6 @@ class Data:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Windows:
-    """How Cerberus sees a whole image: squares of `window_px`, of which a margin of `margin_px` only gives context.
-
-    The published margin is 152 pixels, the published window 448: it gives 144 pixels and computes each 9.7 times. A
-    window of 1024 gives 720 and computes each twice, with the same result.
-    """
-
-    window_px: int = 1024
-    margin_px: int = 152
-
-    def __post_init__(self) -> None:
-        inner = self.window_px - 2 * self.margin_px
-        require(self.margin_px >= 0 and self.margin_px % 8 == 0, "windows.margin_px", self.margin_px, "0, 8, 16, ...")
-        require(
-            inner > 0 and inner % 16 == 0, "windows.window_px", self.window_px, "twice the margin and a multiple of 16"
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
 class Select:
     """Which stored samples are trained or scored on.
 

@@ -45,23 +45,8 @@ SAY_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Objects:
-    """Whole images by squares of `window_px`, of which a margin of `margin_px` only gives context.
-
-    The published margin is 152 pixels, the published window 448: it predicts 144 pixels and computes each 9.7 times. A
-    window of 1024 predicts 720 and computes each twice, with the same result.
-    """
-
-    window_px: int = 1024
-    margin_px: int = 152
-
-    def __post_init__(self) -> None:
-        _ = self.windows  # Refuses sizes that cannot be.
-
-    @property
-    def windows(self) -> MarginWindows:
-        """The same for the functions that predict."""
-        return MarginWindows(window_px=self.window_px, margin_px=self.margin_px)
+class Objects(MarginWindows):
+    """Scores of objects and tissue; its fields are the windows by which whole images are predicted."""
 
     def validate(self, network: "Network", run: Run, dataset: MetaDataset, select: Select, process: "Process") -> float:
         """Mean over structures of the mean PQ over images."""
@@ -147,7 +132,7 @@ class Objects:
         is_typed, num_types = types
         if sample.instance_map is None:
             raise DataError(f"{sample.key} has no instance map; prepare its source again")
-        found = network_of(run).predict(network, sample.image, self.windows, heads=[structure], mpp=run.data.mpp)
+        found = network_of(run).predict(network, sample.image, self, heads=[structure], mpp=run.data.mpp)
         # What was not annotated can be neither right nor wrong, and belongs to no object of the truth.
         is_known, true = sample.semantic_map != IGNORE, sample.instance_map
         predicted = found.instance_maps[structure] * is_known
@@ -193,7 +178,7 @@ class Objects:
                 continue
             shown[structure] = shown.get(structure, 0) + 1
             sample = dataset.whole_image(source, rows)
-            predicted = spec.predict(network, sample.image, self.windows, heads=[structure], mpp=run.data.mpp)
+            predicted = spec.predict(network, sample.image, self, heads=[structure], mpp=run.data.mpp)
             found = predicted.instance_maps[structure]
             truth = np.zeros_like(found) if sample.instance_map is None else sample.instance_map
             score = count_panoptic(truth, found * (sample.semantic_map != IGNORE)).pq

@@ -34,19 +34,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pixels:
-    """Whole images by overlapping windows of `window_px`; each step moves by `1 - overlap` of a window.
+class Pixels(OverlapWindows):
+    """Scores of pixels; its other fields are the windows by which whole images are predicted.
 
     Attributes:
         bootstrap: How many resamples of the images the 95 % interval is made of; 0 means none.
     """
 
-    window_px: int = 768
-    overlap: float = 0.25
     bootstrap: int = 1000
 
     def __post_init__(self) -> None:
-        OverlapWindows(window_px=self.window_px, overlap=self.overlap)  # Refuses impossible sizes.
+        super().__post_init__()
         require(self.bootstrap >= 0, "evaluator.bootstrap", self.bootstrap, "0 (no interval) or more")
 
     def validate(self, network: "Network", run: Run, dataset: MetaDataset, select: Select, process: "Process") -> float:
@@ -98,14 +96,13 @@ class Pixels:
         """Each image with its predicted map and its confusion matrix, int64 (C, C), rows true."""
         from histoseg.models.spec import network_of
 
-        spec, windows = network_of(run), OverlapWindows(window_px=self.window_px, overlap=self.overlap)
+        spec = network_of(run)
         num_classes = spec.heads(network).num_classes[source]
         for sample in samples:
-            predicted = spec.predict(network, sample.image, windows, heads=[source]).semantic_maps[source]
+            predicted = spec.predict(network, sample.image, self, heads=[source]).semantic_maps[source]
             yield sample, predicted, confusion(sample.semantic_map, predicted, num_classes)
 
     def _panels(self, network: "Network", run: Run, dataset: MetaDataset, pictures: Pictures) -> list[Panel]:
-
         source = _only(run.score)
         first = islice(dataset.whole_images(source, run.score.splits[0]), PANELS)
         found = self._predicted(network, run, source, first)
@@ -127,7 +124,6 @@ def _panel(
     counts: np.ndarray,
     pictures: Pictures,
 ) -> Panel:
-
     shown = {"image": sample.image, "truth": paint(sample.semantic_map), "prediction": paint(predicted)}
     keys = pictures.put(sample.key, shown)
     legend = legend_of(classes, sample.semantic_map)
