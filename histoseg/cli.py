@@ -354,7 +354,6 @@ def _what_to_prepare(experiment: str, scale: str, patch_px: int | None) -> tuple
 
 
 def _plan(request: Request, store: Store) -> Plan:
-
     return make_plan(request.experiment, store, request.scale, request.seeds, request.sets)
 
 

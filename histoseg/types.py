@@ -158,12 +158,7 @@ class Patches:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """This rank's share of one optimiser step.
-
-    Attributes:
-        patches: What this rank computes on.
-        global_size: How many patches the step has over all ranks.
-    """
+    """This rank's share of one optimiser step, which has `global_size` patches over all ranks."""
 
     patches: Patches
     global_size: int
@@ -229,12 +224,7 @@ class Episode:
 
 @dataclass(frozen=True, kw_only=True)
 class MetaBatch:
-    """This rank's episodes of one outer step.
-
-    Attributes:
-        episodes: What this rank computes on.
-        global_size: How many episodes the step has over all ranks.
-    """
+    """This rank's episodes of one outer step, which has `global_size` episodes over all ranks."""
 
     episodes: tuple[Episode, ...]
     global_size: int
@@ -250,9 +240,7 @@ class StepBatch(Protocol):
     """This rank's share of a step of any method."""
 
     @property
-    def keys(self) -> tuple[str, ...]:
-        """The stored samples that the patches were cut from."""
-        ...
+    def keys(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,12 +30,8 @@ ConnectRay = Callable[[], AbstractContextManager[None]]  # Starts or finds a Ray
 def complete(plan: Plan, store: Store, request: Request, home: Path, connect_ray: ConnectRay) -> HistosegError | None:
     """Run what has no record yet; returns an error instead of raising it, so that finished cells are still reported.
 
-    Args:
-        plan: The cells.
-        store: Where shards are read and records are written.
-        request: What was asked for.
-        home: An absolute folder, of the same path on every node, for copies of shards and Ray's own notes.
-        connect_ray: Is entered if a cell has no record.
+    `home` is an absolute folder, of the same path on every node, for copies of shards and Ray's own notes;
+    `connect_ray` is entered if a cell has no record.
     """
     wanted = {record_key(plan.experiment, cell) for cell in plan.cells}
     recorded = _recorded(store, wanted)

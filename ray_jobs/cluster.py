@@ -48,13 +48,7 @@ _END_WITH_OWNER = 'cat >/dev/null; sleep 5; kill -9 "$@" 2>/dev/null'
 
 @dataclass(frozen=True, kw_only=True)
 class LocalRay:
-    """A running Ray.
-
-    Attributes:
-        dashboard_url: The dashboard's address; it asks for the token.
-        token_path: The file that holds the token.
-        logs: The folder of Ray's own logs.
-    """
+    """A running Ray: its dashboard, the file with the token that it asks for, and the folder of Ray's own logs."""
 
     dashboard_url: str
     token_path: Path

@@ -47,13 +47,8 @@ class Finished:
 def run(request: Request, store: Store, raw: Path | None, out: Path, home: Path, connect_ray: ConnectRay) -> Finished:
     """Prepare shards, complete every cell that has no record, and build the report from the records.
 
-    Args:
-        request: What is asked for.
-        store: Where shards, models and records lie.
-        raw: The folder of raw data sets; None means that the store has the shards.
-        out: The folder below which the report is written.
-        home: An absolute folder, of the same path on every node, for copies of shards and Ray's own notes.
-        connect_ray: Starts or finds a Ray, if there is anything to do for it.
+    `raw` is the folder of raw data sets, or None if the store has the shards; the report is written below `out`; `home`
+    and `connect_ray` are as `complete` takes them.
 
     Raises:
         HistosegError: With one line that says what is wrong; what was finished stays finished.

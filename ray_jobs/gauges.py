@@ -40,9 +40,7 @@ class SetGauges(Protocol):
 def gauges(texts: Mapping[str, str], keys: Sequence[str] = ()) -> Iterator[SetGauges]:
     """Gauges that keep their values while this lasts; yields what sets all of them.
 
-    Args:
-        texts: What each gauge means, by its name.
-        keys: The names of its labels.
+    `texts` says what each gauge means, by its name; `keys` are the names of their labels.
     """
     from ray.util.metrics import Gauge
 

@@ -19,7 +19,7 @@ from ray_jobs.train import Group, train
 
 if TYPE_CHECKING:
     from ray.train import ScalingConfig
-    from ray.tune import Callback, Result
+    from ray.tune import Callback
     from ray.tune.experiment import Trial
 
 logger = logging.getLogger("histoseg.grid")
@@ -105,7 +105,8 @@ def _tune(
         results = tune.Tuner(trainable, param_space=space, tune_config=tune_config, run_config=run_config).fit()
     except (OSError, tune.TuneError) as error:  # Of Ray's notes, or of what Tune asks of Ray
         raise TrainingError(f"Ray could not run the groups: {first_line(error)}; submit again") from error
-    return [_outcome(results[i]) for i in range(len(groups))]
+    trials = [results[i] for i in range(len(groups))]
+    return [first_line(trial.error) if trial.error else _reported(trial.metrics) for trial in trials]
 
 
 def _failure_callback(groups: Sequence[Group], show: SetGauges) -> "Callback":
@@ -153,13 +154,6 @@ def num_concurrent(resources: Mapping[str, float], workers: Workers) -> int:
         have = ", ".join(f"{resources.get(name, 0):g} {name}" for name in needs)
         raise ConfigError(f"one run needs {need}, but Ray has {have}; use fewer workers per run or a larger cluster")
     return min(counts.values())
-
-
-def _outcome(trial: "Result") -> str:
-    """A finished trial's error, or ""."""
-    if trial.error:
-        return first_line(trial.error)
-    return _reported(trial.metrics)
 
 
 def _reported(metrics: Mapping[str, Any] | None) -> str:

@@ -130,12 +130,7 @@ def results_url(request: Request) -> str:
 
 
 def fetch(store: Store, source: str, out: Path) -> Path:
-    """Copy the results of a job below `out`; returns the page's path.
-
-    Args:
-        store: The job's store.
-        source: The job's folder there, results/<experiment>/<job>.
-        out: The experiment gets a folder of its own below it.
+    """Copy the results of a job, which lie in results/<experiment>/<job>, to `out`/<experiment>; returns the page.
 
     Raises:
         ClusterError: If there is nothing yet, or not all.

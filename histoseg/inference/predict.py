@@ -37,16 +37,11 @@ SUMMARY = "summary.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a person may choose.
+    """What a person may choose."""
 
-    Attributes:
-        mpp: Microns per pixel of the images; None takes what each file says.
-        overwrite: Whether images whose results exist are predicted again.
-    """
-
-    mpp: float | None = None
+    mpp: float | None = None  # Microns per pixel of the images; None takes what each file says.
     windows: Windows = field(default_factory=MarginWindows)
-    overwrite: bool = False
+    overwrite: bool = False  # Whether images whose results exist are predicted again
 
     def __post_init__(self) -> None:
         low, high = CREDIBLE_MPP
@@ -142,7 +137,7 @@ def summarise(predicted: PredictedImage, objects: Sequence[DetectedObject], mode
         "size_px": [predicted.image_px[1], predicted.image_px[0]],
         "mpp": predicted.mpp,
         "model": {"sha256": model.sha256, "origin": model.origin, "mpp": model.mpp},
-        "histoseg": _version(),
+        "histoseg": versions()["histoseg"],
         "counts": {name: _counts(predicted, name, objects) for name in predicted.prediction.instance_maps},
         "tissue": None if grid is None else grid["shares"],
         "pixels": {
@@ -183,7 +178,7 @@ def _digest_inputs(path: Path, model: Model, options: Options) -> str:
         body = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-    about = [model.sha256, model.mpp, dict(model.classes), asdict(options.windows), options.mpp, _version()]
+    about = [model.sha256, model.mpp, dict(model.classes), asdict(options.windows), options.mpp, versions()["histoseg"]]
     return digest([hashlib.sha256(body).hexdigest(), *about])
 
 
@@ -225,7 +220,3 @@ def _read_summary(store: Store, folder: str) -> _Summary:
 
 def _json(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-
-
-def _version() -> str:
-    return versions()["histoseg"]

@@ -4,13 +4,9 @@ from torch import nn
 
 
 class Network(nn.Module):
-    """A network that can be trained.
+    """A network that can be trained."""
 
-    Attributes:
-        bf16: Whether it computes in bfloat16 where that is safe.
-    """
-
-    bf16: bool
+    bf16: bool = False  # Whether it computes in bfloat16 where that is safe
 
     def compile_parts(self) -> None:
         """Compile what is called in every step."""

@@ -37,14 +37,7 @@ logger = logging.getLogger(__name__)
 def complete(runs: Sequence[Run], store: Store, cache: Path, process: Process) -> list[str]:
     """Record every run of a group that shares its first stage; what is recorded already is left alone.
 
-    Args:
-        runs: Runs whose first stages are equal.
-        store: Where shards are read and results are written.
-        cache: A folder for verified copies of shards.
-        process: This process among those that train together.
-
-    Returns:
-        The store keys of the runs' records.
+    `cache` is a folder for verified copies of shards. Returns the store keys of the runs' records.
 
     Raises:
         DataError: If a source was not prepared, or its shards are damaged.

@@ -106,12 +106,7 @@ class FollowedJob(Protocol):
 def follow(job: FollowedJob, command: str, show: Show, pace: Pace, sleep: Callable[[float], None] = time.sleep) -> None:
     """Show a job's log, and what changes about it, until it has succeeded.
 
-    Args:
-        job: It must have been submitted.
-        command: Follows it again; with CANCEL=1 behind it, ends it.
-        show: Gets each line.
-        pace: How often to look and how long to wait.
-        sleep: Waits so many seconds.
+    The job must have been submitted. `command` follows it again, and with CANCEL=1 behind it ends it.
 
     Raises:
         ClusterError: If the job fails or disappears, or cannot be seen for too long.

@@ -15,11 +15,8 @@ DRIVER = "ray_jobs.driver"  # The module that a cluster runs: `python -m ray_job
 def job_name(request: Request, code: str) -> str:
     """The job's name, valid for Kubernetes: the experiment and a hash of all that the result depends on.
 
-    Only fields that differ from their defaults are hashed, so a new field with a default changes no name.
-
-    Args:
-        request: As the cluster gets it.
-        code: What runs it, such as an image's digest: other code is another job.
+    Only fields that differ from their defaults are hashed, so a new field with a default changes no name. `code` is
+    what runs it, such as an image's digest: other code is another job.
     """
     asked = result_fields(request)
     stem = re.sub(r"[^a-z0-9]+", "-", request.experiment.lower()).strip("-")

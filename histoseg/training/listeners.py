@@ -50,21 +50,18 @@ class Listener(Protocol):
         """Take a status; called every ten seconds, and at a training's last step."""
 
     def close(self) -> None:
-        """Finish: there are no more statuses."""
+        """Finish: there are no more statuses. Most have nothing left to do."""
 
 
-class LogLine:
+class LogLine(Listener):
     """Logs each status as one line."""
 
     def on_status(self, status: Status) -> None:
         """Log a status."""
         logger.info("%s", status.line())
 
-    def close(self) -> None:
-        """Do nothing: every line is written already."""
 
-
-class MetricsFile:
+class MetricsFile(Listener):
     """Keeps the statuses of one training as the lines of `metrics.jsonl` below its folder in the store.
 
     The training puts them beside each checkpoint, so that a step that is taken again after a restart has one line.
@@ -85,6 +82,3 @@ class MetricsFile:
     def put(self) -> None:
         """Write all lines so far into the store."""
         self._store.put(self._key, "".join(f"{line}\n" for line in self._lines).encode())
-
-    def close(self) -> None:
-        """Do nothing: a training puts the lines with its last checkpoint."""

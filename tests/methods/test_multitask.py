@@ -174,7 +174,7 @@ def test_an_epoch_shows_as_many_patches_as_there_are_samples(fold_dataset):
 def test_a_network_has_a_decoder_for_what_the_tasks_teach(fold_dataset, tiny_fold_run):
     tasks = {source: index.task for source, index in fold_dataset.sources.items()}
     first = MultiTask().network(tiny_fold_run, tasks, None, 0)
-    assert (set(first.decoders), first.spec.tissue) == ({"gland", "lumen", "nuclei"}, 9)
+    assert (set(first.decoders), first.parts.tissue) == ({"gland", "lumen", "nuclei"}, 9)
     later = MultiTask().network(tiny_fold_run, tasks, first, 1)
     assert later is not first
     assert all(torch.equal(value, first.state_dict()[name]) for name, value in later.state_dict().items())

@@ -48,7 +48,6 @@ class Cerberus(Network):
     def __init__(self, parts: CerberusParts) -> None:
         super().__init__()
         self.parts = parts
-        self.bf16 = False
         self.trains_only = ""
         self.encoder = build_encoder(parts.encoder, parts.width)
         *skips, bottom = self.encoder.widths
@@ -71,10 +70,7 @@ class Cerberus(Network):
     def classify(self, features: list[Tensor], kept: Bool[Tensor, "B F"] | None = None) -> Float[Tensor, "B K I J"]:
         """Logits of the class of tissue, one for each whole square of `tissue_cells` cells.
 
-        Args:
-            features: What `encode` gave.
-            kept: The features that dropout leaves, drawn with the batch so that any number of ranks draws the same;
-                None leaves all.
+        `kept` are the features that dropout leaves, drawn with the batch so that any number of ranks draws the same.
         """
         if self.tissue is None:
             raise ValueError("this network has no head for tissue")

@@ -30,11 +30,7 @@ def separate(
     Where grown objects overlap, the later one covers the earlier, as in the published code. Unlike there, objects near
     the map's border grow as others do, and the id of an object that vanishes goes to the next one.
 
-    Args:
-        probabilities: Those of background and inner; with contours, of background, inner and contour.
-        structure: A structure of objects.
-        contour: Whether there are contours.
-        mpp: Microns per pixel of the map.
+    Probabilities are those of background, inner and, with contours, contour, at `mpp` microns per pixel.
 
     Raises:
         ValueError: If the structure is not made of objects, or there are more or fewer channels.

@@ -30,14 +30,7 @@ def predict(
     """The objects of some structures, as far as the network has decoders for them, and the tissue.
 
     Where the network also finds what a structure lies within, as glands for lumina, objects outside of it are dropped,
-    as in the published code.
-
-    Args:
-        network: Not in training.
-        image: At the resolution that the network was trained at.
-        windows: How the image is divided.
-        chosen: Names of structures; empty means all.
-        mpp: Microns per pixel of the image.
+    as in the published code. Arguments are those of `NetworkSpec.predict`.
     """
     rows = [row for row in structures().values() if row.name in network.decoders]
     wanted = [row for row in rows if not chosen or row.name in chosen]

@@ -35,11 +35,9 @@ def find_weights(name: str, encoder: str, store: Store) -> dict[str, Tensor]:
 
 
 def put_weights(path: Path, store: Store) -> str:
-    """Put weights to start from into a store; returns their name, which stands for their bytes.
+    """Put a model's folder, or a ResNet in torchvision's format, into a store as weights to start from.
 
-    Args:
-        path: A folder of a model of ours, or a ResNet in torchvision's format.
-        store: Where to put them.
+    Returns the name of the weights, which stands for their bytes.
     """
     tensors = load_model(path).network.state_dict() if path.is_dir() else as_encoder(read_foreign(path), str(path))
     body = save({name: value.contiguous() for name, value in tensors.items()})

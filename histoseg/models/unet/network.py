@@ -25,7 +25,6 @@ class UNet(Network):
     def __init__(self, width: int, norm: str, num_classes: Mapping[str, int]) -> None:
         super().__init__()
         self.width, self.norm = width, norm
-        self.bf16 = False
         widths = [width * 2**level for level in range(LEVELS + 1)]
         self.down = nn.ModuleList(_block(before, after, norm) for before, after in pairwise([3, *widths]))
         self.up = nn.ModuleList(nn.ConvTranspose2d(after, before, 2, stride=2) for before, after in pairwise(widths))
