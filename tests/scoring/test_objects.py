@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.maps.windows import MarginWindows
 from histoseg.methods.multitask import MultiTask
 from histoseg.methods.subtyping import Subtyping
-from histoseg.models import otsu
 from histoseg.models.prediction import Prediction
 from histoseg.records.schema import Counts, ScoredImage
 from histoseg.runs.config import Data, Optim, Run, Select, Stage
@@ -161,7 +159,7 @@ def otsu_threshold(monkeypatch):
         assert mpp == 0.5
         return np.array(SEEN[int(image[0, 0, 0])][2], np.int32)
 
-    monkeypatch.setattr(otsu, "otsu_objects", found)
+    monkeypatch.setattr(objects, "otsu_objects", found)
 
 
 @pytest.fixture
@@ -360,7 +358,7 @@ def test_a_structure_without_any_object_is_left_out_of_the_mean(validate, monkey
 
 def test_images_are_seen_by_the_evaluators_windows(score, run):
     score(replace(run, score=Select(sources=("glands",), splits=("external",))))
-    windows = MarginWindows(window_px=64, margin_px=16)
+    windows = Objects(window_px=64, margin_px=16)
     assert run.network.asked == [("gland", windows, 0.5)] * 2  # To count, and for the pictures
 
 
@@ -498,5 +496,4 @@ def test_windows_that_cannot_be_are_refused(values, path):
 
 def test_defaults_that_results_depend_on():
     """The margin of the published code, and the window of docs/protocols-cerberus.md, which gives the same result."""
-    assert Objects().windows == MarginWindows(window_px=1024, margin_px=152)
-    assert Objects(window_px=64, margin_px=16).windows == MarginWindows(window_px=64, margin_px=16)
+    assert (Objects().window_px, Objects().margin_px) == (1024, 152)
