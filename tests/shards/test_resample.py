@@ -34,9 +34,52 @@ def test_a_map_grows_by_repeating_its_labels():
     assert sample.image.shape == (80, 80, 3)
 
 
-@pytest.mark.parametrize(("before", "side"), [(0.495, 40), (0.5, 40), (0.51, 40), (0.475, 38), (0.62, 50)])
+def test_each_label_is_that_of_the_pixel_in_which_the_new_ones_centre_lies():
+    # Five pixels become three; their centres lie at 5/6, 15/6 and 25/6, in the pixels 0, 2 and 4.
+    numbers = np.arange(25).reshape(5, 5)
+    image = np.zeros((5, 5, 3), np.uint8)
+    sample = Sample(
+        key="k",
+        patient="p",
+        image=image,
+        semantic_map=numbers.astype(np.uint8),
+        mpp=0.6,
+        instance_map=numbers.astype(np.int32),
+    )
+    resampled = resample(sample, 1.0)
+    assert resampled.semantic_map.tolist() == resampled.instance_map.tolist() == [[0, 2, 4], [10, 12, 14], [20, 22, 24]]
+
+
+def test_an_image_that_shrinks_is_averaged():
+    image = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
+    plain = Sample(key="k", patient="p", image=image, semantic_map=image[..., 0], mpp=0.25)
+    means = image.reshape(4, 2, 3, 2, 3).mean(axis=(1, 3))
+    assert resample(plain, 0.5).image == pytest.approx(means, abs=0.5)  # Rounded to whole numbers.
+
+
+def test_an_image_that_grows_is_interpolated():
+    # A slope of 10 a pixel becomes one of 5, half a pixel's share before and after each old centre: 5 x - 2.5.
+    image = np.tile((10 * np.arange(20, dtype=np.uint8))[:, None], (20, 1, 3))
+    plain = Sample(key="k", patient="p", image=image, semantic_map=image[..., 0], mpp=1.0)
+    grown = resample(plain, 0.5).image
+    inside = np.arange(4, 36)  # Four pixels from the border, where nothing is made up.
+    assert grown[10, inside, 0] == pytest.approx(5 * inside - 2.5, abs=0.5)
+
+
+def test_a_pixel_remains_of_the_smallest_image():
+    dot = Sample(
+        key="k", patient="p", image=np.full((1, 9, 3), 7, np.uint8), semantic_map=np.ones((1, 9), np.uint8), mpp=0.1
+    )
+    assert resample(dot, 1.0).image.tolist() == [[[7, 7, 7]]]
+    assert resample(dot, 1.0).semantic_map.tolist() == [[1]]
+
+
+@pytest.mark.parametrize(
+    ("before", "side"), [(0.495, 40), (0.5, 40), (0.51, 40), (0.513, 41), (0.487, 39), (0.475, 38), (0.62, 50)]
+)
 def test_near_enough_stays_as_it_is(before, side):
-    """Kather5K's 0.495 counts as 0.5; DigestPath's 0.475 (5 % off) and GlaS' 0.62 do not: 40 * 0.475 / 0.5 = 38."""
+    """Kather5K's 0.495 counts as 0.5, and so does what is 2.5 % off. 0.487 and 0.513 are 2.6 % off, DigestPath's 0.475
+    and GlaS' 0.62 more: 40 * 0.475 / 0.5 = 38."""
     sample = resample(draw(mpp=before), 0.5)
     assert sample.image.shape[0] == side
     assert sample.mpp == (before if side == 40 else 0.5)
