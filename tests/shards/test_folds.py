@@ -141,10 +141,11 @@ def test_what_is_dealt_makes_up_for_what_is_fixed():
     assert Counter(fold_of(folds, "a", entry) for entry in entries["a"]) == dict.fromkeys(FOLDS, 3)
 
 
-def test_the_patient_with_most_images_is_dealt_first():
-    # One of four images and eight of one: four in each fold. If the small ones came first, they would be 3, 3 and 2.
-    entries = {"a": [*(make_entry(f"x{i}", "p") for i in range(4)), *(make_entry(f"i{i}") for i in range(8))]}
-    folds = assign_folds(entries, [])
+def test_patients_with_most_images_are_dealt_first_with_all_that_they_are_linked_to():
+    # Two linked patients of two images each, and eight of one: four in each fold. If the eight came first, folds would
+    # have 3, 3 and 2 of them, and 6 with the others.
+    entries = {"a": [make_entry(f"x{i}", f"p{i % 2}") for i in range(4)] + [make_entry(f"i{i}") for i in range(8)]}
+    folds = assign_folds(entries, [picture("a/x0", "a/x1")])
     assert Counter(fold_of(folds, "a", entry) for entry in entries["a"]) == dict.fromkeys(FOLDS, 4)
 
 

@@ -35,26 +35,28 @@ def test_a_map_grows_by_repeating_its_labels():
 
 
 def test_each_label_is_that_of_the_pixel_in_which_the_new_ones_centre_lies():
-    # Five pixels become three; their centres lie at 5/6, 15/6 and 25/6, in the pixels 0, 2 and 4.
-    numbers = np.arange(25).reshape(5, 5)
-    image = np.zeros((5, 5, 3), np.uint8)
+    # 13 pixels become 7; the first centre lies at 13/14 = 0.93, in pixel 0, and the others 13/7 = 1.86 apart.
+    numbers = np.arange(169).reshape(13, 13)
+    image = np.zeros((13, 13, 3), np.uint8)
     sample = Sample(
         key="k",
         patient="p",
         image=image,
         semantic_map=numbers.astype(np.uint8),
-        mpp=0.6,
+        mpp=0.7,
         instance_map=numbers.astype(np.int32),
     )
-    resampled = resample(sample, 1.0)
-    assert resampled.semantic_map.tolist() == resampled.instance_map.tolist() == [[0, 2, 4], [10, 12, 14], [20, 22, 24]]
+    resampled = resample(sample, 1.3)
+    expected = 13 * np.arange(0, 13, 2)[:, None] + np.arange(0, 13, 2)
+    np.testing.assert_array_equal(resampled.semantic_map, expected)
+    np.testing.assert_array_equal(resampled.instance_map, expected)
 
 
 def test_an_image_that_shrinks_is_averaged():
-    image = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
     plain = Sample(key="k", patient="p", image=image, semantic_map=image[..., 0], mpp=0.25)
-    means = image.reshape(4, 2, 3, 2, 3).mean(axis=(1, 3))
-    assert resample(plain, 0.5).image == pytest.approx(means, abs=0.5)  # Rounded to whole numbers.
+    means = image.reshape(2, 4, 3, 4, 3).mean(axis=(1, 3))  # Each new pixel has 4 x 4 old ones.
+    assert resample(plain, 1.0).image == pytest.approx(means, abs=0.5)  # Rounded to whole numbers.
 
 
 def test_an_image_that_grows_is_interpolated():
