@@ -65,6 +65,29 @@ def test_samples_are_drawn_by_their_share():
     assert chisquare([rows[0], rows[1], rows[2]], [1125, 1125, 2250]).pvalue > 0.001
 
 
+@pytest.mark.parametrize("mixed", [True, False])
+def test_a_step_equals_its_definition(mixed):
+    """Restated with NumPy alone: another release must draw the same patches for the same seed.
+
+    SeedSequence [seed, 0, step] draws the super task and the structures, [seed, 1, step, i] the sample of patch i.
+    """
+    draw = sampler(mixed=mixed, seed=7)
+    for step in range(20):
+        rng = np.random.default_rng(np.random.SeedSequence([7, 0, step]))
+        choices = ["tissue"] if rng.random() < 0.3 else ["gland", "lumen", "nuclei"]
+        numbers = rng.integers(len(choices), size=9) if mixed else np.repeat(rng.integers(len(choices)), 9)
+        structures = [choices[i] for i in sorted(numbers)]
+        assert draw.structures(step) == structures
+        plan = draw.plan(step, Place())
+        assert plan.counts == Counter(structures)
+        patches = [patch for part in plan.parts for patch in part.patches]
+        for i, (structure, patch) in enumerate(zip(structures, patches, strict=True)):
+            rng = np.random.default_rng(np.random.SeedSequence([7, 1, step, i]))
+            (source,), share = POOLS[structure].sources, POOLS[structure].share
+            row = int((rng.random() >= np.cumsum(share) / share.sum()).sum())
+            assert (patch.source, patch.row, patch.seed) == (source, row, rng.integers(2**32))
+
+
 def test_every_sample_is_reached():
     plans = [sampler().plan(step, Place()) for step in range(300)]
     drawn = {(p.source, p.row) for plan in plans for part in plan.parts for p in part.patches}
