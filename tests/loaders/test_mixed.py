@@ -1,15 +1,18 @@
 """Task sampling of Cerberus: what the paper draws, drawn with the stated probabilities, alike on every rank."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 
+import cv2
 import numpy as np
 import pytest
 from scipy.stats import chisquare
 
 from histoseg.errors import DataError
 from histoseg.loaders.mixed import MixedSampler, Pool, mixed_loader, pools_of
-from histoseg.types import Place
+from histoseg.shards.reader import MetaDataset
+from histoseg.types import IGNORE, Place
 
 
 def pool(name, shares):
@@ -72,7 +75,7 @@ def test_a_step_equals_its_definition(mixed):
     SeedSequence [seed, 0, step] draws the super task and the structures, [seed, 1, step, i] the sample of patch i.
     """
     draw = sampler(mixed=mixed, seed=7)
-    for step in range(20):
+    for step in range(200):
         rng = np.random.default_rng(np.random.SeedSequence([7, 0, step]))
         choices = ["tissue"] if rng.random() < 0.3 else ["gland", "lumen", "nuclei"]
         numbers = rng.integers(len(choices), size=9) if mixed else np.repeat(rng.integers(len(choices)), 9)
@@ -133,6 +136,70 @@ def test_batches_hold_what_was_planned(fold_dataset, fold_data):
         seen |= set(np.unique(batch.classes).tolist()) if side == 64 else set()
         assert (batch.weights > 0).all()
     assert seen == {0, 1, 2}  # background, inner, contour
+
+
+def test_samples_count_by_the_patches_that_they_hold(fold_dataset, fold_data):
+    """Their area in patches, where a side that is shorter counts as one: the paper draws among patches."""
+    data = replace(fold_data, patch_px=144, tissue_px=96)  # Demo images have sides of 136 to 160 pixels.
+    sides = set()
+    for structure, own in pools_of(fold_dataset, data).items():
+        patch_px = 96 if structure == "tissue" else 144
+        for owner, row, share in zip(own.owner, own.rows, own.share, strict=True):
+            samples = fold_dataset.sources[own.sources[owner]].samples
+            height, width = samples.height[row] / patch_px, samples.width[row] / patch_px
+            assert share == pytest.approx(max(1, height) * max(1, width))
+            sides |= {height < 1, width < 1}
+    assert sides == {True, False}
+
+
+def test_a_rank_without_patches_has_arrays_of_the_same_size(fold_dataset, fold_data):
+    draw = MixedSampler(pools=pools_of(fold_dataset, fold_data), batch=1, mixed=True, seed=0)
+    loader = mixed_loader(fold_dataset, fold_data, draw, contour=True, place=Place(rank=1, world_size=2))
+    seen = set()
+    for batch in islice(loader, 12):
+        is_tissue = "tissue" in batch.counts
+        side, map_side = (48, 1) if is_tissue else (64, 64)
+        assert batch.images.shape == (0, side, side, 3)
+        assert {array.shape for array in (batch.classes, batch.weights, batch.types)} == {(0, map_side, map_side)}
+        assert batch.keys == batch.seeds == ()
+        seen.add(is_tissue)
+    assert seen == {True, False}
+
+
+def test_what_is_not_labelled_has_no_weight(fold_dataset, fold_data, monkeypatch):
+    read = MetaDataset.read
+
+    def half_labelled(dataset, source, row):
+        image, semantic_map = read(dataset, source, row)
+        return image, np.where(np.arange(image.shape[1]) % 64 < 32, IGNORE, semantic_map).astype(np.uint8)
+
+    monkeypatch.setattr(MetaDataset, "read", half_labelled)
+    pools = {name: own for name, own in pools_of(fold_dataset, fold_data).items() if name != "tissue"}
+    draw = MixedSampler(pools=pools, batch=6, mixed=True, seed=0)
+    batch = next(mixed_loader(fold_dataset, fold_data, draw, contour=False, place=Place()))
+    np.testing.assert_array_equal(batch.weights == 0, batch.types == IGNORE)
+    assert 0.2 < (batch.weights == 0).mean() < 0.8
+    assert batch.weights[batch.weights > 0].min() >= 1
+    assert set(np.unique(batch.classes)) == {0, 1}  # Background and inner, without contours.
+
+
+def test_a_tissue_patch_has_the_class_of_its_image(fold_dataset, fold_data):
+    draw = MixedSampler(pools={"tissue": pools_of(fold_dataset, fold_data)["tissue"]}, batch=20, mixed=True, seed=0)
+    (part,) = draw.plan(0, Place()).parts
+    batch = next(mixed_loader(fold_dataset, fold_data, draw, contour=False, place=Place()))  # Which begins with step 0.
+    classes = [fold_dataset.patch_class(patch.source, patch.row) for patch in part.patches]
+    assert len(set(classes)) > 1
+    for found in (batch.classes, batch.types):
+        assert found.tolist() == [[[label]] for label in classes]
+    assert (batch.weights == 1).all()
+
+
+def test_opencv_leaves_the_cores_to_the_threads_of_the_loader(fold_dataset, fold_data):
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(4)
+    mixed_loader(fold_dataset, fold_data, sampler(), contour=False, place=Place())
+    assert cv2.getNumThreads() == 1
+    cv2.setNumThreads(before)
 
 
 def test_only_the_training_fold_is_drawn(fold_dataset, fold_data):
