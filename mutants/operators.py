@@ -1,12 +1,13 @@
 """Every mutant of a file: one small change each, by mutmut's operators and three of ours.
 
-Types, imports, decorators, docstrings and the words of error messages stay as they are: tests should not depend on
-them (of an error they match the class and the values in it). Of mutmut's operators those are left out that put None in
-a value's place or drop an argument by position: most such mutants crash by themselves, and would only raise the
-percentage.
+Types, imports, decorators, docstrings and the words of messages stay as they are: tests should not depend on them (of
+a message they match the values in it), unless words are what a module is for. Of mutmut's operators those are left out
+that put None in a value's place or drop an argument by position: most such mutants crash by themselves, and would only
+raise the percentage.
 """
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from mutmut.mutation import mutators
 SWAPPED = {"min": "max", "max": "min", "minimum": "maximum", "maximum": "minimum", "any": "all", "all": "any"}
 NUDGE = 1.1  # A fraction such as a threshold moves by a tenth, which one more would not do.
 MODULE_LEVEL = "<module>"
+STRINGS = (cst.SimpleString, cst.FormattedStringText)
+SENTENCE = re.compile("[a-z]+ [a-z]+")  # Two words are one.
 Operator = Callable[..., Iterable[cst.CSTNode]]
 
 
@@ -46,10 +49,13 @@ class Mutant:
         return self.function, self.was, self.becomes, self.nth
 
 
-def mutants_of(source: str) -> list[Mutant]:
-    """Every mutant that is Python and differs from the source and from the others, in the order of the file."""
+def mutants_of(source: str, *, words: bool = False) -> list[Mutant]:
+    """Every mutant that is Python and differs from the source and from the others, in the order of the file.
+
+    With `words`, what is written in sentences is changed, too.
+    """
     wrapper = MetadataWrapper(cst.parse_module(source))
-    collector = _Collector()
+    collector = _Collector(words)
     wrapper.visit(collector)
     replaced = _replacer(wrapper)
     known, counts = {source}, Counter[tuple[str, str, str]]()
@@ -142,8 +148,9 @@ OPERATORS: Sequence[tuple[type, Operator]] = (
 class _Collector(cst.CSTVisitor):
     """Collects (function, node, changed node) for every change to be made."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: bool) -> None:
         super().__init__()
+        self._words = words
         self.changes: list[tuple[str, cst.CSTNode, cst.CSTNode]] = []
         self._scopes: list[cst.FunctionDef | cst.ClassDef] = []
         self._raises = 0
@@ -153,7 +160,7 @@ class _Collector(cst.CSTVisitor):
             return False
         if isinstance(node, cst.Raise):
             self._raises += 1
-        if not (self._raises and isinstance(node, (cst.BaseString, cst.FormattedStringText))):
+        if not (isinstance(node, STRINGS) and (self._raises or (SENTENCE.search(node.value) and not self._words))):
             for kind, operator in OPERATORS:
                 if isinstance(node, kind):
                     self.changes += [(self._function(), node, changed) for changed in operator(node)]

@@ -43,6 +43,33 @@ def test_a_step_is_a_pure_function_of_seed_and_number():
     assert list(islice(sampler(seed=1).steps(9), 3)) != later
 
 
+def test_steps_equal_their_definition():
+    """Restated with NumPy alone: another release must draw the same patches for the same seed.
+
+    SeedSequence [seed, 0, epoch] truncates and mixes the sources, [seed, 1, step, i] augments patch i of a step. Of 15
+    patches an epoch has, step 3 takes the last three of epoch 0 and the first of epoch 1.
+    """
+    pool = []
+    for epoch in (0, 1):
+        rng = np.random.default_rng(np.random.SeedSequence([7, 0, epoch]))
+        drawn = [(name, int(row)) for name, rows in ROWS.items() for row in rng.choice(rows, 5, replace=False)]
+        pool += [drawn[i] for i in rng.permutation(15)]
+    for first_step in (0, 3, 4):
+        for step, plans in enumerate(islice(sampler(seed=7).steps(first_step), 2), start=first_step):
+            assert [(plan.source, plan.row) for plan in plans] == pool[4 * step : 4 * step + 4]
+            for i, plan in enumerate(plans):
+                rng = np.random.default_rng(np.random.SeedSequence([7, 1, step, i]))
+                assert plan.seed == rng.integers(2**32)
+
+
+def test_a_loader_begins_with_step_0(dataset):
+    draw = BatchSampler(rows={name: index.rows() for name, index in dataset.sources.items()}, batch=4, seed=0)
+    loader = batch_loader(dataset, Data(patch_px=32), draw, place=Place())
+    planned = next(draw.steps(0))
+    assert next(loader).patches.keys == tuple(dataset.sources[plan.source].samples.key[plan.row] for plan in planned)
+    loader.close()
+
+
 @pytest.mark.parametrize("world_size", [1, 2, 3, 8])
 def test_ranks_together_have_the_batches_of_one_rank(dataset, world_size):
     rows = {name: index.rows() for name, index in dataset.sources.items()}

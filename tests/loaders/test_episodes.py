@@ -36,6 +36,26 @@ def test_an_episode_is_a_pure_function_of_seed_step_and_number():
     assert sampler(pools).plan(7, 2) != sampler(pools, seed=1).plan(7, 2)
 
 
+def test_an_episode_equals_its_definition():
+    """Restated with NumPy alone: another release must draw the same episodes for the same seed.
+
+    One of two tasks is drawn, then support and query. One patient has one image and the other five, so neither side can
+    be filled from different patients; after 32 attempts images are dealt, of six one half to each side.
+    """
+    pools = {name: make_pool("pqqqqq") for name in "ab"}
+    rng = np.random.default_rng(np.random.SeedSequence([5, 7, 2]))
+    task = "ab"[rng.choice(2, p=[0.5, 0.5])]
+    for _ in range(32):
+        rng.permutation(2)
+    ours = np.sort(rng.permutation(6)[:3])
+    drawn = [*rng.choice(ours, 2, replace=False), *rng.choice(np.setdiff1d(np.arange(6), ours), 2, replace=False)]
+    seeds = rng.integers(2**32, size=4)
+    plan = sampler(pools, seed=5).plan(7, 2)
+    found = [(p.source, p.row, p.seed) for p in (*plan.support, *plan.query)]
+    assert found == [(task, 100 + row, seed) for row, seed in zip(drawn, seeds, strict=True)]
+    assert (plan.task, len(plan.support), len(plan.query)) == (task, 2, 2)
+
+
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4, 5])
 def test_ranks_together_have_the_steps_of_one_rank(world_size):
     pools = {"a": make_pool("ppqqrr"), "b": make_pool("stuvwx")}
@@ -52,6 +72,20 @@ def test_support_and_query_have_no_patient_in_common():
     pool = make_pool("aaaaabbbbbcccddde")
     for step in range(300):
         plan = sampler({"a": pool}).plan(step, 0)
+        owners = [{int(pool.patient[row - 100]) for row in rows(part)} for part in (plan.support, plan.query)]
+        assert not owners[0] & owners[1]
+
+
+@pytest.mark.parametrize(
+    ("support", "query", "patients"),
+    [(2, 6, "ppqqrrss"), (6, 2, "ppqqrrss"), (1, 9, 5 * "pqr"), (9, 1, 5 * "pqr")],
+)
+def test_patients_are_divided_as_images_are(support, query, patients):
+    """Each side just fills: of four patients one or three, and of three at least one for the side of a single image."""
+    pool = make_pool(patients)
+    for step in range(50):
+        plan = sampler({"a": pool}, support=support, query=query).plan(step, 0)
+        assert (len(rows(plan.support)), len(rows(plan.query))) == (support, query)  # No image twice.
         owners = [{int(pool.patient[row - 100]) for row in rows(part)} for part in (plan.support, plan.query)]
         assert not owners[0] & owners[1]
 
@@ -90,10 +124,26 @@ def test_too_few_images_are_refused_with_the_counts():
         sampler({"a": make_pool("pqr")})
 
 
-@pytest.mark.parametrize("weights", [{"nope": 1.0}, {"a": -1.0}, {"a": 0.0}])
-def test_weights_that_cannot_be_are_refused(weights):
-    with pytest.raises(ConfigError):
-        sampler({"a": make_pool("pqrs")}, weights=weights)
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"nope": 1.0}, "weight for nope; the tasks are a, b"),
+        ({"a": -0.5, "b": 3.0}, "-0.5"),
+        ({"a": 0.0}, "0.0"),
+    ],
+)
+def test_weights_that_cannot_be_are_refused(weights, message):
+    pools = {name: make_pool("pqrs") for name in "ab"}
+    for given in (weights, lambda step: weights):
+        with pytest.raises(ConfigError, match=message):
+            sampler(pools, weights=given)
+
+
+def test_weights_of_a_later_step_are_refused_there():
+    draw = sampler({"a": make_pool("pqrs")}, weights=lambda step: {"a": 1.0} if step == 0 else {"nope": 1.0})
+    assert draw.plan(0, 0).task == "a"
+    with pytest.raises(ConfigError, match="weight for nope"):
+        draw.plan(1, 0)
 
 
 def test_loaded_episodes_are_those_of_the_plan(dataset):
@@ -108,5 +158,24 @@ def test_loaded_episodes_are_those_of_the_plan(dataset):
             keys = dataset.sources[plan.task].samples.key
             assert episode.task == plan.task
             assert episode.support.keys == tuple(keys[p.row] for p in plan.support)
+            assert episode.query.keys == tuple(keys[p.row] for p in plan.query)
             assert episode.query.images.shape == (2, 32, 32, 3)
     loader.close()
+
+
+def test_a_loader_begins_with_step_0(dataset):
+    draw = sampler({name: pool_of(dataset, name) for name in dataset.sources})
+    loader = episode_loader(dataset, Data(patch_px=32), draw, place=Place())
+    assert [episode.task for episode in next(loader).episodes] == [draw.plan(0, number).task for number in range(4)]
+    loader.close()
+
+
+def test_a_pool_has_the_training_rows_and_whose_they_are(dataset):
+    for source, index in dataset.sources.items():
+        pool, chosen = pool_of(dataset, source), dataset.training_rows(source).tolist()
+        assert pool.rows.tolist() == chosen
+        for numbers, names in ((pool.image, index.samples.image), (pool.patient, index.samples.patient)):
+            assert len(set(zip(numbers.tolist(), [names[row] for row in chosen], strict=True))) == len(
+                set(numbers.tolist())
+            )
+            assert set(numbers.tolist()) == set(range(len({names[row] for row in chosen})))

@@ -4,13 +4,15 @@ from collections import Counter
 from dataclasses import replace
 from itertools import islice
 
+import cv2
 import numpy as np
 import pytest
 from scipy.stats import chisquare
 
 from histoseg.errors import DataError
 from histoseg.loaders.mixed import MixedSampler, Pool, mixed_loader, pools_of
-from histoseg.types import Place
+from histoseg.shards.reader import MetaDataset
+from histoseg.types import IGNORE, Place
 
 
 def pool(name, shares):
@@ -28,6 +30,10 @@ POOLS = {
 
 def sampler(**changes):
     return MixedSampler(**({"pools": POOLS, "batch": 9, "mixed": True, "seed": 0} | changes))
+
+
+def with_contours(run):
+    return replace(run, network=replace(run.network, contour=True))
 
 
 def test_super_tasks_have_seven_and_three_of_ten():
@@ -64,6 +70,29 @@ def test_samples_are_drawn_by_their_share():
     only = sampler(pools={"nuclei": POOLS["nuclei"]})
     rows = Counter(p.row for step in range(500) for part in only.plan(step, Place()).patches.values() for p in part)
     assert chisquare([rows[0], rows[1], rows[2]], [1125, 1125, 2250]).pvalue > 0.001
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+def test_a_step_equals_its_definition(mixed):
+    """Restated with NumPy alone: another release must draw the same patches for the same seed.
+
+    SeedSequence [seed, 0, step] draws the super task and the structures, [seed, 1, step, i] the sample of patch i.
+    """
+    draw = sampler(mixed=mixed, seed=7)
+    for step in range(200):
+        rng = np.random.default_rng(np.random.SeedSequence([7, 0, step]))
+        choices = ["tissue"] if rng.random() < 0.3 else ["gland", "lumen", "nuclei"]
+        numbers = rng.integers(len(choices), size=9) if mixed else np.repeat(rng.integers(len(choices)), 9)
+        structures = [choices[i] for i in sorted(numbers)]
+        assert draw.structures(step) == structures
+        plan = draw.plan(step, Place())
+        assert plan.counts == Counter(structures)
+        patches = [patch for part in plan.parts for patch in part.patches]
+        for i, (structure, patch) in enumerate(zip(structures, patches, strict=True)):
+            rng = np.random.default_rng(np.random.SeedSequence([7, 1, step, i]))
+            (source,), share = POOLS[structure].sources, POOLS[structure].share
+            row = int((rng.random() >= np.cumsum(share) / share.sum()).sum())
+            assert (patch.source, patch.row, patch.seed) == (source, row, rng.integers(2**32))
 
 
 def test_every_sample_is_reached():
@@ -120,6 +149,70 @@ def test_without_contours_decoders_learn_two_classes(fold_dataset, tiny_fold_run
     seen = [np.unique(batch.classes).tolist() for batch in drawn if "tissue" not in batch.counts]
     assert seen
     assert all(classes == [0, 1] for classes in seen)
+
+
+def test_samples_count_by_the_patches_that_they_hold(fold_dataset, fold_data):
+    """Their area in patches, where a side that is shorter counts as one: the paper draws among patches."""
+    data = replace(fold_data, patch_px=144, tissue_px=96)  # Demo images have sides of 136 to 160 pixels.
+    sides = set()
+    for structure, own in pools_of(fold_dataset, data).items():
+        patch_px = 96 if structure == "tissue" else 144
+        for owner, row, share in zip(own.owner, own.rows, own.share, strict=True):
+            samples = fold_dataset.sources[own.sources[owner]].samples
+            height, width = samples.height[row] / patch_px, samples.width[row] / patch_px
+            assert share == pytest.approx(max(1, height) * max(1, width))
+            sides |= {height < 1, width < 1}
+    assert sides == {True, False}
+
+
+def test_a_rank_without_patches_has_arrays_of_the_same_size(fold_dataset, fold_data, tiny_fold_run):
+    draw = MixedSampler(pools=pools_of(fold_dataset, fold_data), batch=1, mixed=True, seed=0)
+    loader = mixed_loader(fold_dataset, with_contours(tiny_fold_run), draw, place=Place(rank=1, world_size=2))
+    seen = set()
+    for batch in islice(loader, 12):
+        is_tissue = "tissue" in batch.counts
+        side, map_side = (48, 1) if is_tissue else (64, 64)
+        assert batch.images.shape == (0, side, side, 3)
+        assert {array.shape for array in (batch.classes, batch.weights, batch.types)} == {(0, map_side, map_side)}
+        assert batch.keys == batch.seeds == ()
+        seen.add(is_tissue)
+    assert seen == {True, False}
+
+
+def test_what_is_not_labelled_has_no_weight(fold_dataset, fold_data, monkeypatch, tiny_fold_run):
+    read = MetaDataset.read
+
+    def half_labelled(dataset, source, row):
+        image, semantic_map = read(dataset, source, row)
+        return image, np.where(np.arange(image.shape[1]) % 64 < 32, IGNORE, semantic_map).astype(np.uint8)
+
+    monkeypatch.setattr(MetaDataset, "read", half_labelled)
+    pools = {name: own for name, own in pools_of(fold_dataset, fold_data).items() if name != "tissue"}
+    draw = MixedSampler(pools=pools, batch=6, mixed=True, seed=0)
+    batch = next(mixed_loader(fold_dataset, tiny_fold_run, draw, place=Place()))
+    np.testing.assert_array_equal(batch.weights == 0, batch.types == IGNORE)
+    assert 0.2 < (batch.weights == 0).mean() < 0.8
+    assert batch.weights[batch.weights > 0].min() >= 1
+    assert set(np.unique(batch.classes)) == {0, 1}  # Background and inner, without contours.
+
+
+def test_a_tissue_patch_has_the_class_of_its_image(fold_dataset, fold_data, tiny_fold_run):
+    draw = MixedSampler(pools={"tissue": pools_of(fold_dataset, fold_data)["tissue"]}, batch=20, mixed=True, seed=0)
+    (part,) = draw.plan(0, Place()).parts
+    batch = next(mixed_loader(fold_dataset, tiny_fold_run, draw, place=Place()))  # Which begins with step 0.
+    classes = [fold_dataset.patch_class(patch.source, patch.row) for patch in part.patches]
+    assert len(set(classes)) > 1
+    for found in (batch.classes, batch.types):
+        assert found.tolist() == [[[label]] for label in classes]
+    assert (batch.weights == 1).all()
+
+
+def test_opencv_leaves_the_cores_to_the_threads_of_the_loader(fold_dataset, fold_data, tiny_fold_run):
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(4)
+    mixed_loader(fold_dataset, tiny_fold_run, sampler(), place=Place())
+    assert cv2.getNumThreads() == 1
+    cv2.setNumThreads(before)
 
 
 def test_only_the_training_fold_is_drawn(fold_dataset, fold_data):

@@ -78,7 +78,10 @@ def test_jobs_can_be_asked_about_without_naming_an_experiment():
         ("EXP=smoke RAY_ADDRESS=http://h:8265 SHIP=1 CANCEL=1", "--ray-address http://h:8265 --ship --cancel"),
         ("JOB=smoke-1 CLUSTER=lab CANCEL=1", "--cluster lab --job smoke-1 --cancel"),
         ("EXP=smoke CLUSTER=lab RELEASE=b RESULTS=1", "--cluster lab --release b --results"),
-        ("EXP=smoke SHOTS=5 SET=optim.lr=1 DATA=/d STORE=s3://b", "--data /d --set optim.lr=1 refine.select.shots=5 --store"),
+        (
+            "EXP=smoke SHOTS=5 SET=optim.lr=1 DATA=/d STORE=s3://b",
+            "--data /d --set optim.lr=1 refine.select.shots=5 --store",
+        ),
         ("EXP=smoke LISTEN=tensorboard STORE=s3://b", "--listen tensorboard --store"),
     ],
 )

@@ -1,3 +1,4 @@
+import hashlib
 import math
 import random
 from collections import Counter
@@ -117,6 +118,62 @@ def test_folds_are_not_dealt_in_the_order_of_names():
     assert len({tuple(list(folds.values())[i : i + 3]) for i in range(0, 30, 3)}) > 1
 
 
+def sha256(name):
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def test_equal_patients_are_dealt_by_hash():
+    """Restated: in the order of their first images' hashes, three at a time, each to the free fold of least hash.
+
+    Another order would move patients whose folds were not kept.
+    """
+    entries = {"a": [make_entry(f"i{i:02}", f"TCGA-A1-{i:04}") for i in range(30)]}
+    folds = assign_folds(entries, [])
+    dealt = sorted(entries["a"], key=lambda entry: sha256(f"a/{entry.key}"))
+    for start in range(0, 30, 3):
+        free = set(FOLDS)
+        for entry in dealt[start : start + 3]:
+            assert fold_of(folds, "a", entry) == min(free, key=lambda fold: sha256(f"a/{entry.key} {fold}"))
+            free.remove(fold_of(folds, "a", entry))
+
+
+def test_what_is_dealt_makes_up_for_what_is_fixed():
+    # Three of nine images are in fold1 already, so the other folds get three each.
+    entries = {"a": [*(make_entry(f"x{i}", "p", "fold1") for i in range(3)), *(make_entry(f"i{i}") for i in range(6))]}
+    folds = assign_folds(entries, [])
+    assert Counter(fold_of(folds, "a", entry) for entry in entries["a"]) == dict.fromkeys(FOLDS, 3)
+
+
+def test_patients_with_most_images_are_dealt_first_with_all_that_they_are_linked_to():
+    # Two linked patients of two images each, and eight of one: four in each fold. If the eight came first, folds would
+    # have 3, 3 and 2 of them, and 6 with the others.
+    entries = {"a": [make_entry(f"x{i}", f"p{i % 2}") for i in range(4)] + [make_entry(f"i{i}") for i in range(8)]}
+    folds = assign_folds(entries, [picture("a/x0", "a/x1")])
+    assert Counter(fold_of(folds, "a", entry) for entry in entries["a"]) == dict.fromkeys(FOLDS, 4)
+
+
+def deal_one_of_each(images):
+    """The fold of an image of source a that shows the same tissue as one of b, given what folds have of a and b."""
+    entries = {"a": [make_entry("new")], "b": [make_entry("new")]}
+    for fold, counts in images.items():
+        for source, count in zip("ab", counts, strict=True):
+            entries[source] += [make_entry(f"{fold}_{i}", fold=fold) for i in range(count)]
+    return assign_folds(entries, [picture("a/new", "b/new")])["a/new"]
+
+
+def test_a_fold_with_nothing_of_a_source_comes_first():
+    # fold1 has most of b, and would be the dearest: 3/6² against 5/11² + 1/6².
+    assert deal_one_of_each({"fold1": (0, 3), "fold2": (5, 1), "fold3": (5, 1)}) == "fold1"
+
+
+@pytest.mark.parametrize(("lead", "expected"), [(3, "fold1"), (6, "fold2")])
+def test_of_two_sources_shares_are_balanced_by_their_squares(lead, expected):
+    # With the new ones there are 24 images of a and 12 of b. fold1 leads fold2 by 3 or 6 of a, and lacks 1 of b:
+    # 3/24² is less than 1/12², and 6/24² is more. (By shares alone 3/24 > 1/12; by their cubes 6/24³ < 1/12³.)
+    rest = 24 - 1 - (lead + 1) - 1
+    assert deal_one_of_each({"fold1": (lead + 1, 1), "fold2": (1, 2), "fold3": (rest, 8)}) == expected
+
+
 def test_a_published_fold_goes_to_all_that_is_linked():
     entries = {
         "a": [make_entry("one", "p1", "fold2"), make_entry("two", "p1"), make_entry("three", "p2")],
@@ -175,10 +232,33 @@ def test_a_patient_in_two_published_folds_is_refused():
         assign_folds(entries, [])
 
 
-def test_a_new_link_between_folds_of_before_is_refused():
-    entries = {"a": [make_entry("one")], "b": [make_entry("two")]}
+def test_a_person_in_two_published_folds_is_refused():
+    entries = {"a": [make_entry("one", "TCGA-A1-B2C3", "fold1")], "b": [make_entry("two", "TCGA-A1-B2C3", "fold3")]}
+    with pytest.raises(
+        DataError, match="a/TCGA-A1-B2C3 and TCGA-A1-B2C3 by patient; TCGA-A1-B2C3 and b/TCGA-A1-B2C3 by"
+    ):
+        assign_folds(entries, [])
+
+
+def test_of_several_contradictions_the_closest_two_are_named():
+    # one (fold1) - two (fold1) - near (fold2), and two - middle - far (fold3): only two and near are one step apart.
+    entries = {
+        "a": [make_entry("one", fold="fold1"), make_entry("two", fold="fold1"), make_entry("middle")],
+        "b": [make_entry("far", fold="fold3"), make_entry("near", fold="fold2")],
+    }
+    links = [("a/one", "a/two"), ("a/two", "b/near"), ("a/two", "a/middle"), ("a/middle", "b/far")]
+    with pytest.raises(
+        DataError, match=r"^a/two \(fold1, published\) and b/near \(fold2, published\) .*: a/two and b/near by"
+    ):
+        assign_folds(entries, [picture(*pair) for pair in links])
+
+
+@pytest.mark.parametrize("published", [None, "fold2"])
+def test_a_new_link_between_folds_of_before_is_refused(published):
+    entries = {"a": [make_entry("one")], "b": [make_entry("two", fold=published)]}
+    kept = {"a/one": "fold1"} if published else {"a/one": "fold1", "b/two": "fold2"}
     with pytest.raises(DataError, match=r"delete folds/assignments\.json and prepare all"):
-        assign_folds(entries, [picture("a/one", "b/two")], {"a/one": "fold1", "b/two": "fold2"})
+        assign_folds(entries, [picture("a/one", "b/two")], kept)
 
 
 def test_a_fold_that_is_none_is_refused():
@@ -205,32 +285,51 @@ def test_a_patient_put_elsewhere_is_found(drawn, number):
 @pytest.mark.parametrize(
     ("entries", "same", "line"),
     [
-        ({"a": [make_entry("x")], "b": [make_entry("y")]}, [picture("a/x", "b/y")], "tissue by picture"),
-        ({"a": [make_entry("x")], "b": [make_entry("y", same_as=["a/x"])]}, [], "tissue by name, a/x"),
-        ({s: [make_entry(s, same_as=["c/z"])] for s in "ab"}, [], "tissue by name, c/z"),
-        ({s: [make_entry(s, "TCGA-A1-B2C3")] for s in "ab"}, [], "patient, TCGA-A1-B2C3"),
+        (
+            {"a": [make_entry("x")], "b": [make_entry("y")]},
+            [picture("a/x", "b/y")],
+            "a/x (fold1) and b/y (fold2) are the same tissue by picture, a/x and b/y",
+        ),
+        (
+            {"a": [make_entry("x")], "b": [make_entry("y", same_as=["a/x"])]},
+            [],
+            "a/x (fold1) and b/y (fold2) are the same tissue by name, a/x",
+        ),
+        (
+            {s: [make_entry("x", same_as=["c/z"])] for s in "ab"},
+            [],
+            "a/x (fold1) and b/x (fold2) are the same tissue by name, c/z",
+        ),
+        (
+            {s: [make_entry("x", "TCGA-A1-B2C3")] for s in "ab"},
+            [],
+            "a/x (fold1) and b/x (fold2) are the same patient, TCGA-A1-B2C3",
+        ),
         ({"a": [make_entry("x", fold="fold3")], "b": [make_entry("y")]}, [], "a/x is in fold1 but published in fold3"),
     ],
 )
 def test_every_kind_of_leak_is_told(entries, same, line):
     folds = {f"a/{entries['a'][0].patient}": "fold1", f"b/{entries['b'][0].patient}": "fold2"}
     (leak,) = find_leaks(folds, entries, same)
-    assert line in leak
-    assert "is in no fold" in " ".join(find_leaks({}, entries, same))
+    assert leak == line
+    assert "a/x is in no fold" in " ".join(find_leaks({}, entries, same))
 
 
 def test_a_fold_without_a_class_is_told():
     counts = {
         "glas": {"fold1": [5, 2], "fold2": [5, 0], "fold3": [0, 0]},
-        "tiny": {"fold1": [1, 1], "fold2": [1, 1]},
+        "tiny": {"fold2": [0, 1], "fold3": [1, 1]},
         "outside": {EXTERNAL: [0, 3]},
     }
     classes = dict.fromkeys(counts, ("background", "gland"))
     assert find_missing_classes(counts, classes) == [
         "glas: fold2 has nothing of class gland",
         "glas: fold3 has nothing of class background, gland",
-        "tiny: fold3 has no image",
+        "tiny: fold1 has no image",
+        "tiny: fold2 has nothing of class background",
     ]
+    with pytest.raises(ValueError, match="zip"):
+        find_missing_classes({"glas": {"fold1": [5, 2]}}, {"glas": ("background",)})
 
 
 def test_many_links_between_large_sources():

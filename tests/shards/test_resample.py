@@ -34,9 +34,54 @@ def test_a_map_grows_by_repeating_its_labels():
     assert sample.image.shape == (80, 80, 3)
 
 
-@pytest.mark.parametrize(("before", "side"), [(0.495, 40), (0.5, 40), (0.51, 40), (0.475, 38), (0.62, 50)])
+def test_each_label_is_that_of_the_pixel_in_which_the_new_ones_centre_lies():
+    # 13 pixels become 7; the first centre lies at 13/14 = 0.93, in pixel 0, and the others 13/7 = 1.86 apart.
+    numbers = np.arange(169).reshape(13, 13)
+    image = np.zeros((13, 13, 3), np.uint8)
+    sample = Sample(
+        key="k",
+        patient="p",
+        image=image,
+        semantic_map=numbers.astype(np.uint8),
+        mpp=0.7,
+        instance_map=numbers.astype(np.int32),
+    )
+    resampled = resample(sample, 1.3)
+    expected = 13 * np.arange(0, 13, 2)[:, None] + np.arange(0, 13, 2)
+    np.testing.assert_array_equal(resampled.semantic_map, expected)
+    np.testing.assert_array_equal(resampled.instance_map, expected)
+
+
+def test_an_image_that_shrinks_is_averaged():
+    image = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+    plain = Sample(key="k", patient="p", image=image, semantic_map=image[..., 0], mpp=0.25)
+    means = image.reshape(2, 4, 3, 4, 3).mean(axis=(1, 3))  # Each new pixel has 4 x 4 old ones.
+    assert resample(plain, 1.0).image == pytest.approx(means, abs=0.5)  # Rounded to whole numbers.
+
+
+def test_an_image_that_grows_is_interpolated():
+    # A slope of 10 a pixel becomes one of 5, half a pixel's share before and after each old centre: 5 x - 2.5.
+    image = np.tile((10 * np.arange(20, dtype=np.uint8))[:, None], (20, 1, 3))
+    plain = Sample(key="k", patient="p", image=image, semantic_map=image[..., 0], mpp=1.0)
+    grown = resample(plain, 0.5).image
+    inside = np.arange(4, 36)  # Four pixels from the border, where nothing is made up.
+    assert grown[10, inside, 0] == pytest.approx(5 * inside - 2.5, abs=0.5)
+
+
+def test_a_pixel_remains_of_the_smallest_image():
+    dot = Sample(
+        key="k", patient="p", image=np.full((1, 9, 3), 7, np.uint8), semantic_map=np.ones((1, 9), np.uint8), mpp=0.1
+    )
+    assert resample(dot, 1.0).image.tolist() == [[[7, 7, 7]]]
+    assert resample(dot, 1.0).semantic_map.tolist() == [[1]]
+
+
+@pytest.mark.parametrize(
+    ("before", "side"), [(0.495, 40), (0.5, 40), (0.51, 40), (0.513, 41), (0.487, 39), (0.475, 38), (0.62, 50)]
+)
 def test_near_enough_stays_as_it_is(before, side):
-    """Kather5K's 0.495 counts as 0.5; DigestPath's 0.475 (5 % off) and GlaS' 0.62 do not: 40 * 0.475 / 0.5 = 38."""
+    """Kather5K's 0.495 counts as 0.5, and so does what is 2.5 % off. 0.487 and 0.513 are 2.6 % off, DigestPath's 0.475
+    and GlaS' 0.62 more: 40 * 0.475 / 0.5 = 38."""
     sample = resample(draw(mpp=before), 0.5)
     assert sample.image.shape[0] == side
     assert sample.mpp == (before if side == 40 else 0.5)

@@ -18,6 +18,22 @@ def test_without_rotation_and_scaling_a_tile_is_a_patch():
     assert smallest_tile_px(Data(patch_px=64, scale=(1.0, 1.2), rotate_deg=0.0)) == 64
 
 
+@pytest.mark.parametrize("rotate_deg", [45.0, 90.0, 180.0])
+def test_a_patch_turned_by_45_degrees_or_more_needs_its_diagonal(rotate_deg):
+    assert smallest_tile_px(Data(patch_px=10_000, scale=(1.0, 1.0), rotate_deg=rotate_deg)) == 14_143  # 10,000 √2
+
+
+def test_a_sheared_patch_needs_its_lean_as_well():
+    # 1008 (1 + tan 5°) = 1096.19
+    assert smallest_tile_px(Data(patch_px=1008, scale=(1.0, 1.0), rotate_deg=0.0, shear_deg=5.0)) == 1097
+
+
+def test_tiles_by_hand():
+    # 5 // 3 = 1 row of 5 pixels, and 7 // 3 = 2 columns of 4 and 3.
+    assert list(tile_boxes(5, 7, 3)) == [(0, 0, 5, 4), (0, 4, 5, 3)]
+    assert list(tile_boxes(7, 2, 3)) == [(0, 0, 4, 2), (4, 0, 3, 2)]
+
+
 def test_gleason_images_become_sixteen_tiles():
     # 5120 // 1176 = 4 along each side, 1280 pixels each
     boxes = list(tile_boxes(5120, 5120, 1176))
