@@ -1,5 +1,7 @@
 """What every network has in common, as the training loop and the scorers know it."""
 
+from typing import TypeVar
+
 from torch import nn
 
 
@@ -15,3 +17,14 @@ class Network(nn.Module):
     def interpret_parts(self) -> None:
         """Back to plain calls: whole images come in many sizes, and each would be compiled again."""
         raise NotImplementedError
+
+
+Kind = TypeVar("Kind", bound=Network)
+
+
+def require_kind(network: Network, kind: type[Kind]) -> Kind:
+    """The network; a TypeError if it is of another kind than the settings that are asked about it."""
+    if not isinstance(network, kind):
+        found = type(network).__name__
+        raise TypeError(f"{found} is not a {kind.__name__}; give the settings and the network of one model")
+    return network

@@ -87,7 +87,7 @@ def test_a_step_equals_its_definition(mixed):
         assert draw.structures(step) == structures
         plan = draw.plan(step, Place())
         assert plan.counts == Counter(structures)
-        patches = [patch for part in plan.parts for patch in part.patches]
+        patches = [patch for part in plan.patches.values() for patch in part]
         for i, (structure, patch) in enumerate(zip(structures, patches, strict=True)):
             rng = np.random.default_rng(np.random.SeedSequence([7, 1, step, i]))
             (source,), share = POOLS[structure].sources, POOLS[structure].share
@@ -198,9 +198,9 @@ def test_what_is_not_labelled_has_no_weight(fold_dataset, fold_data, monkeypatch
 
 def test_a_tissue_patch_has_the_class_of_its_image(fold_dataset, fold_data, tiny_fold_run):
     draw = MixedSampler(pools={"tissue": pools_of(fold_dataset, fold_data)["tissue"]}, batch=20, mixed=True, seed=0)
-    (part,) = draw.plan(0, Place()).parts
+    (patches,) = draw.plan(0, Place()).patches.values()
     batch = next(mixed_loader(fold_dataset, tiny_fold_run, draw, place=Place()))  # Which begins with step 0.
-    classes = [fold_dataset.patch_class(patch.source, patch.row) for patch in part.patches]
+    classes = [fold_dataset.patch_class(patch.source, patch.row) for patch in patches]
     assert len(set(classes)) > 1
     for found in (batch.classes, batch.types):
         assert found.tolist() == [[[label]] for label in classes]

@@ -35,8 +35,8 @@ from tests.stages import with_stage
         (Optim, "optim.epochs", -1),
         (Optim, "optim.patience", -1),
         (Optim, "optim.drop_at", -1),
-        (Pixels, "evaluator.window_px", 50),
-        (Pixels, "evaluator.overlap", 1.0),
+        (Pixels, "windows.window_px", 50),
+        (Pixels, "windows.overlap", 1.0),
         (Pixels, "evaluator.bootstrap", -1),
     ],
 )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from histoseg.models.cerberus.network import Cerberus, CerberusParts
+    from histoseg.models.network import Network
     from histoseg.models.prediction import Prediction
     from histoseg.models.spec import Heads
 
@@ -76,12 +77,13 @@ class CerberusSpec:
         heads = {**before.num_classes, **_heads_of(tasks, 3 if self.contour else 2)}
         return with_heads(network, self._parts(heads, before.tissue_px), seed)
 
-    def heads(self, network: "Cerberus") -> "Heads":
+    def heads(self, network: "Network") -> "Heads":
         """How many classes each decoder predicts, and the head for tissue if there is one."""
-        from histoseg.models.cerberus.network import STRIDE_PX
+        from histoseg.models.cerberus.network import STRIDE_PX, Cerberus
+        from histoseg.models.network import require_kind
         from histoseg.models.spec import Heads
 
-        parts = network.parts
+        parts = require_kind(network, Cerberus).parts
         tissue = {TISSUE: parts.tissue} if parts.tissue else {}
         return Heads(num_classes={**parts.decoders, **tissue}, tissue_px=parts.tissue_cells * STRIDE_PX)
 

@@ -16,6 +16,7 @@ from histoseg.types import Image, Task
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from histoseg.models.network import Network
     from histoseg.models.spec import Heads
     from histoseg.models.unet.network import UNet
 
@@ -44,11 +45,14 @@ class UNetSpec:
 
         return with_new_heads(network, {name: task.num_classes for name, task in tasks.items()}, seed)
 
-    def heads(self, network: "UNet") -> "Heads":
+    def heads(self, network: "Network") -> "Heads":
         """How many classes the head of each task predicts."""
+        from histoseg.models.network import require_kind
         from histoseg.models.spec import Heads
+        from histoseg.models.unet.network import UNet
 
-        return Heads(num_classes={task: network.num_classes(task) for task in network.heads})
+        unet = require_kind(network, UNet)
+        return Heads(num_classes={task: unet.num_classes(task) for task in unet.heads})
 
     def rebuild(self, heads: "Heads") -> "UNet":
         """A network with such heads, whose weights are still to be loaded."""
