@@ -27,17 +27,11 @@ RESERVED = ("objects", "overlay", "summary")  # `histoseg predict` writes files 
 
 @dataclass(frozen=True, kw_only=True)
 class Growth:
-    """Objects are connected pixels that are probably inside of one, dilated by what erosion took from them.
+    """Objects are connected pixels that are probably inside of one, dilated by what erosion took from them."""
 
-    Attributes:
-        threshold: Pixels whose probability is above it count.
-        min_px: Pieces of fewer pixels are dropped.
-        element_px: Size of the ellipse by which the others are dilated.
-    """
-
-    threshold: float = 0.5
-    min_px: int = 150
-    element_px: int = 3
+    threshold: float = 0.5  # Pixels whose probability is above it count
+    min_px: int = 150  # Pieces of fewer pixels are dropped
+    element_px: int = 3  # Size of the ellipse by which the others are dilated
 
     def scaled(self, factor: float) -> "Growth":
         """The same where lengths have so many times as many pixels."""
@@ -46,21 +40,13 @@ class Growth:
 
 @dataclass(frozen=True, kw_only=True)
 class Flood:
-    """Objects are the basins of a watershed of the inner probability, which starts from markers.
+    """Objects are the basins of a watershed of the inner probability, which starts from markers."""
 
-    Attributes:
-        mask_threshold: Pixels whose inner and contour probabilities add up to more are flooded,
-        mask_element_px: eroded by an ellipse of this size,
-        mask_min_px: as far as they form pieces of as many pixels.
-        marker_threshold: Markers are pixels with a higher inner probability,
-        marker_min_px: as far as they form pieces of as many pixels.
-    """
-
-    mask_threshold: float = 0.5
-    mask_element_px: int = 3
-    mask_min_px: int = 8
-    marker_threshold: float = 0.5
-    marker_min_px: int = 4
+    mask_threshold: float = 0.5  # Pixels whose inner and contour probabilities add up to more are flooded,
+    mask_element_px: int = 3  # eroded by an ellipse of this size,
+    mask_min_px: int = 8  # as far as they form pieces of as many pixels
+    marker_threshold: float = 0.5  # Markers are pixels with a higher inner probability,
+    marker_min_px: int = 4  # as far as they form pieces of as many pixels
 
     def scaled(self, factor: float) -> "Flood":
         """The same where lengths have so many times as many pixels."""

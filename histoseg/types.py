@@ -128,19 +128,12 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Patches:
-    """Training patches of one or several tasks.
+    """Training patches of one or several tasks."""
 
-    Attributes:
-        images: RGB as stored, not normalised.
-        semantic_maps: Class ids, with IGNORE where nothing is known.
-        tasks: The task that owns each patch.
-        keys: Where each patch was cut from.
-    """
-
-    images: UInt8[np.ndarray, "B H W 3"]
-    semantic_maps: UInt8[np.ndarray, "B H W"]
-    tasks: tuple[str, ...]
-    keys: tuple[str, ...]
+    images: UInt8[np.ndarray, "B H W 3"]  # RGB as stored, not normalised
+    semantic_maps: UInt8[np.ndarray, "B H W"]  # Class ids, with IGNORE where nothing is known
+    tasks: tuple[str, ...]  # The task that owns each patch
+    keys: tuple[str, ...]  # Where each patch was cut from
 
     def parts(self, size: int) -> "Iterator[Patches]":
         """Consecutive parts of at most `size` patches, for what would not fit into memory at once; 0 means all."""
@@ -171,15 +164,10 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What to predict for one structure in one patch.
+    """What to predict for one structure in one patch."""
 
-    Attributes:
-        classes: 0 background, 1 inside an object; with contours, 2 around an object's border.
-        weights: What each pixel's loss is multiplied by, at least 1.
-    """
-
-    classes: UInt8[np.ndarray, "H W"]
-    weights: Float32[np.ndarray, "H W"]
+    classes: UInt8[np.ndarray, "H W"]  # 0 background, 1 inside an object; with contours, 2 around an object's border
+    weights: Float32[np.ndarray, "H W"]  # What each pixel's loss is multiplied by, at least 1
 
 
 @dataclass(frozen=True, kw_only=True)

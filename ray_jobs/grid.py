@@ -30,17 +30,12 @@ DRIVER = {"CPU": 0, "node:__internal_head__": 0.001}
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """The Ray workers of each run.
-
-    Attributes:
-        cpus: CPUs of each worker.
-        max_failures: How often a run is started again after a worker was lost.
-    """
+    """The Ray workers of each run."""
 
     num_workers: int = 1
     use_gpu: bool = False
-    cpus: int = 1
-    max_failures: int = 3
+    cpus: int = 1  # CPUs of each worker
+    max_failures: int = 3  # How often a run is started again after a worker was lost
 
     @property
     def resources(self) -> dict[str, float]:

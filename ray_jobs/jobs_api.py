@@ -37,15 +37,10 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, kw_only=True)
 class RayJobs:
-    """The jobs of a Ray.
+    """The jobs of a Ray."""
 
-    Attributes:
-        address: The dashboard's URL.
-        ship: Whether jobs bring this code along.
-    """
-
-    address: str
-    ship: bool = False
+    address: str  # The dashboard's URL
+    ship: bool = False  # Whether jobs bring this code along
     pace: Pace = PACE
 
     @property

@@ -55,17 +55,11 @@ sys.exit(server.wait())
 
 @dataclass(frozen=True, kw_only=True)
 class LocalStore:
-    """A running server.
+    """A running server."""
 
-    Attributes:
-        url: What `histoseg.store.objects.connect` takes.
-        environment: The variables by which any S3 client finds the server.
-        pid: The process group the server runs in.
-    """
-
-    url: str
-    environment: Mapping[str, str]
-    pid: int
+    url: str  # What `histoseg.store.objects.connect` takes
+    environment: Mapping[str, str]  # The variables by which any S3 client finds the server
+    pid: int  # The process group the server runs in
 
 
 @contextmanager

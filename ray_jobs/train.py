@@ -34,23 +34,14 @@ COMPLETE = "histoseg.pipeline.complete.complete"
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Runs that share one pretraining, as they travel to a worker.
+    """Runs that share one pretraining, as they travel to a worker."""
 
-    Attributes:
-        id: The pretraining's id; also the name of the Ray Train run.
-        runs: A JSON list of what `histoseg.runs.names.to_json` gives.
-        request: What was asked for; its store is where shards are read and records are written.
-        cache: An absolute folder on each worker's machine for downloaded shards.
-        attempt: The number of the lease under which the group is worked on; 0 means that it is not leased.
-        complete: The dotted path of the function that does the work.
-    """
-
-    id: str
-    runs: str
-    request: Request
-    cache: str
-    attempt: int = 0
-    complete: str = COMPLETE
+    id: str  # The pretraining's id; also the name of the Ray Train run
+    runs: str  # A JSON list of what `histoseg.runs.names.to_json` gives
+    request: Request  # What was asked for; its store is where shards are read and records are written
+    cache: str  # An absolute folder on each worker's machine for downloaded shards
+    attempt: int = 0  # The number of the lease under which the group is worked on; 0 means that it is not leased
+    complete: str = COMPLETE  # The dotted path of the function that does the work
 
     @property
     def short_id(self) -> str:

@@ -22,22 +22,14 @@ LabelMap = TypeVar("LabelMap", Int32[np.ndarray, "_ _"], UInt8[np.ndarray, "_ _"
 
 @dataclass(frozen=True, kw_only=True)
 class PredictedImage:
-    """A prediction and the image that it is of.
+    """A prediction and the image that it is of."""
 
-    Attributes:
-        name: The image's file name without its ending.
-        classes: Class names, see `histoseg.models.weights.Model`.
-        image_px: Height and width of the image as the file has it.
-        seen_px: Height and width at which the network saw it.
-        mpp: Microns per pixel of the image as the file has it.
-    """
-
-    name: str
+    name: str  # The image's file name without its ending
     prediction: Prediction
-    classes: Mapping[str, tuple[str, ...]]
-    image_px: tuple[int, int]
-    seen_px: tuple[int, int]
-    mpp: float
+    classes: Mapping[str, tuple[str, ...]]  # Class names, see `histoseg.models.weights.Model`
+    image_px: tuple[int, int]  # Height and width of the image as the file has it
+    seen_px: tuple[int, int]  # Height and width at which the network saw it
+    mpp: float  # Microns per pixel of the image as the file has it
 
     @property
     def scale(self) -> Float64[np.ndarray, " 2"]:
@@ -68,24 +60,16 @@ class PredictedImage:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectedObject:
-    """One object in the image's own pixels.
-
-    Attributes:
-        id: Its number in the instance map.
-        class_name: Empty without a class.
-        class_probability: The share of its pixels that have this class; None without a class.
-        box: Left, top, right, bottom.
-        ring: The outline of its largest piece, which never crosses itself; holes are left out.
-    """
+    """One object in the image's own pixels."""
 
     structure: str
-    id: int
-    class_name: str
-    class_probability: float | None
+    id: int  # Its number in the instance map
+    class_name: str  # Empty without a class
+    class_probability: float | None  # The share of its pixels that have this class; None without a class
     area_um2: float
     centroid: tuple[float, float]
-    box: tuple[float, float, float, float]
-    ring: Ring
+    box: tuple[float, float, float, float]  # Left, top, right, bottom
+    ring: Ring  # The outline of its largest piece, which never crosses itself; holes are left out
 
 
 def list_objects(image: PredictedImage) -> list[DetectedObject]:

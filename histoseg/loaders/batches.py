@@ -21,15 +21,10 @@ ALONE = Place()
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSampler:
-    """Which samples step t has: a pure function of (seed, t).
+    """Which samples step t has: a pure function of (seed, t)."""
 
-    Attributes:
-        rows: The samples of each source that may be drawn.
-        batch: Patches in one step over all ranks.
-    """
-
-    rows: Mapping[str, np.ndarray]
-    batch: int
+    rows: Mapping[str, np.ndarray]  # The samples of each source that may be drawn
+    batch: int  # Patches in one step over all ranks
     seed: int
 
     def __post_init__(self) -> None:

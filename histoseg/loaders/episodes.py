@@ -40,20 +40,13 @@ class TaskPool:
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeSampler:
-    """Which samples episode e of step t has: a pure function of (seed, t, e).
+    """Which samples episode e of step t has: a pure function of (seed, t, e)."""
 
-    Attributes:
-        pools: The samples of each task that may be drawn.
-        weights: The distribution over tasks; uniform if empty.
-        support: Images to adapt on in an episode (K); `query`: images to score on (Q).
-        episodes: Episodes in one outer step over all ranks.
-    """
-
-    pools: Mapping[str, TaskPool]
-    weights: Mapping[str, float]
-    support: int
+    pools: Mapping[str, TaskPool]  # The samples of each task that may be drawn
+    weights: Mapping[str, float]  # The distribution over tasks; uniform if empty
+    support: int  # Images to adapt on in an episode (K); `query`: images to score on (Q)
     query: int
-    episodes: int
+    episodes: int  # Episodes in one outer step over all ranks
     seed: int
 
     def __post_init__(self) -> None:

@@ -24,19 +24,12 @@ TargetOf = Callable[[InstanceMap, str, float], Target]
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """All stored samples that a structure is annotated in, whichever source they are from.
+    """All stored samples that a structure is annotated in, whichever source they are from."""
 
-    Attributes:
-        sources: Names of sources.
-        owner: Which of them each sample is from, int64.
-        rows: Its row there, int64.
-        share: How likely it is drawn: in proportion to its area, since the paper draws among patches.
-    """
-
-    sources: tuple[str, ...]
-    owner: np.ndarray
-    rows: np.ndarray
-    share: np.ndarray
+    sources: tuple[str, ...]  # Names of sources
+    owner: np.ndarray  # Which of them each sample is from, int64
+    rows: np.ndarray  # Its row there, int64
+    share: np.ndarray  # How likely it is drawn: in proportion to its area, since the paper draws among patches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,17 +42,11 @@ class StepPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class MixedSampler:
-    """Which patches step t has: a pure function of (seed, t).
+    """Which patches step t has: a pure function of (seed, t)."""
 
-    Attributes:
-        pools: The samples of each structure.
-        batch: Patches in one step over all ranks.
-        mixed: Whether each patch of a step draws its structure (p = 1/T), or all have the same one.
-    """
-
-    pools: Mapping[str, Pool]
-    batch: int
-    mixed: bool
+    pools: Mapping[str, Pool]  # The samples of each structure
+    batch: int  # Patches in one step over all ranks
+    mixed: bool  # Whether each patch of a step draws its structure (p = 1/T), or all have the same one
     seed: int
 
     def __post_init__(self) -> None:

@@ -12,19 +12,12 @@ from histoseg.types import InstanceMap, SemanticMap
 
 @dataclass(frozen=True, kw_only=True)
 class Objects:
-    """All objects of one map, a row each, in ascending order of their ids.
+    """All objects of one map, a row each, in ascending order of their ids."""
 
-    Attributes:
-        ids: What the map calls them.
-        boxes: Top, left, bottom, right; the last two are the first row and column beyond.
-        centroids: Mean of the pixels' positions, as x, y.
-        areas: In pixels.
-    """
-
-    ids: Int32[np.ndarray, " N"]
-    boxes: Int32[np.ndarray, "N 4"]
-    centroids: Float64[np.ndarray, "N 2"]
-    areas: Int64[np.ndarray, " N"]
+    ids: Int32[np.ndarray, " N"]  # What the map calls them
+    boxes: Int32[np.ndarray, "N 4"]  # Top, left, bottom, right; the last two are the first row and column beyond
+    centroids: Float64[np.ndarray, "N 2"]  # Mean of the pixels' positions, as x, y
+    areas: Int64[np.ndarray, " N"]  # In pixels
 
     def __len__(self) -> int:
         return len(self.ids)

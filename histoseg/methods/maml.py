@@ -29,25 +29,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Maml(WholeNetwork):
-    """Model-agnostic meta-learning; the defaults are those of MetaHistoSeg, Sec. 3.1.
+    """Model-agnostic meta-learning; the defaults are those of MetaHistoSeg, Sec. 3.1."""
 
-    Attributes:
-        support: Images to adapt on in an episode; `query`: images to score on.
-        episodes: Episodes in one outer step over all ranks.
-        inner_lr: Step size of the adaptation; `inner_steps`: how many steps it has.
-        first_order: Leave out second derivatives (Finn et al. 2017, Sec. 5.2).
-        micro_batch: Images whose second derivatives are held in memory at a time; 0 means all.
-        task_weights: The distribution over tasks, as (task, weight); uniform if empty.
-    """
-
-    support: int = 8
+    support: int = 8  # Images to adapt on in an episode; `query`: images to score on
     query: int = 8
-    episodes: int = 4
-    inner_lr: float = 0.01
+    episodes: int = 4  # Episodes in one outer step over all ranks
+    inner_lr: float = 0.01  # Step size of the adaptation; `inner_steps`: how many steps it has
     inner_steps: int = 1
-    first_order: bool = False
-    micro_batch: int = 0
-    task_weights: tuple[tuple[str, float], ...] = ()
+    first_order: bool = False  # Leave out second derivatives (Finn et al. 2017, Sec. 5.2).
+    micro_batch: int = 0  # Images whose second derivatives are held in memory at a time; 0 means all
+    task_weights: tuple[tuple[str, float], ...] = ()  # The distribution over tasks, as (task, weight); uniform if empty
 
     def __post_init__(self) -> None:
         for name in ("support", "query", "episodes", "inner_steps"):

@@ -37,19 +37,15 @@ class NetworkSpec(Settings, Protocol):
 
     def build(self, tasks: Mapping[str, Task], seed: int, tissue_px: int) -> Network:
         """A new network with heads for some tasks."""
-        ...
 
     def extend(self, network: Network, tasks: Mapping[str, Task], seed: int) -> Network:
         """A copy of a trained network with the heads that other tasks need."""
-        ...
 
     def heads(self, network: Network) -> Heads:
         """The heads of a network of these settings."""
-        ...
 
     def rebuild(self, heads: Heads) -> Network:
         """A network with such heads, whose weights are still to be loaded."""
-        ...
 
     def starting_weights(self, store: Store) -> Mapping[str, Tensor]:
         """The weights that training starts from, by the name of the tensor; none mean random numbers.
@@ -57,7 +53,6 @@ class NetworkSpec(Settings, Protocol):
         Raises:
             StorageError: If they are neither in the store nor to be downloaded.
         """
-        ...
 
     def predict(
         self, network: Network, image: Image, windows: Windows, *, heads: Collection[str] = (), mpp: float = 0.0
@@ -71,7 +66,6 @@ class NetworkSpec(Settings, Protocol):
             heads: Names of the structures or tasks to predict; empty means all.
             mpp: Microns per pixel of the image; 0 if unknown.
         """
-        ...
 
 
 def network_of(run: Run) -> NetworkSpec:
@@ -87,7 +81,6 @@ class ClassifierSpec(Protocol):
 
     def classify(self, network: Network, patches: UInt8[np.ndarray, "B H W 3"]) -> Float64[np.ndarray, "B K"]:
         """The probability of each class for each patch."""
-        ...
 
 
 def classifier_of(run: Run) -> ClassifierSpec:

@@ -16,7 +16,6 @@ import torch
 from histoseg.distributed import sum_over_ranks
 from histoseg.errors import DataError
 from histoseg.machine import git_commit, versions
-from histoseg.models.network import Network
 from histoseg.pipeline.stage import evaluator_of, train_stage
 from histoseg.records.schema import Record, StageRecord
 from histoseg.records.write import put_record
@@ -83,17 +82,13 @@ def _complete_run(run: Run, first: Trained, dataset: MetaDataset, store: Store, 
     for number in range(1, len(run.stages)):
         stages.append(train_stage(run, number, stages[-1].model, dataset, store, process))
     begin = time.monotonic()
-    scored = _score(run, stages[-1].model, dataset, store, process)
+    folder = panels_folder(run.experiment, run_name(run, dataset.checksums))
+    pictures = Pictures(store=store, folder=folder, leads=process.leads)
+    scored = evaluator_of(run).score(stages[-1].model.eval(), run, dataset, process, pictures)
     if process.leads:
         record = _record(run, stages, scored, dataset, process, time.monotonic() - begin)
         if put_record(record, store):
             logger.info("run %s recorded: %s", record.name, scored.headline)
-
-
-def _score(run: Run, network: Network, dataset: MetaDataset, store: Store, process: Process) -> Scores:
-    folder = panels_folder(run.experiment, run_name(run, dataset.checksums))
-    pictures = Pictures(store=store, folder=folder, leads=process.leads)
-    return evaluator_of(run).score(network.eval(), run, dataset, process, pictures)
 
 
 def _record(

@@ -21,17 +21,12 @@ TOO_FEW = "too few structures are prepared"
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The runs of an experiment that the prepared sources allow.
-
-    Attributes:
-        sources: The prepared sources it reads.
-        absent: Sources the experiment knows that are not prepared.
-    """
+    """The runs of an experiment that the prepared sources allow."""
 
     experiment: str
     runs: tuple[Run, ...]
-    sources: Mapping[str, SourceIndex]
-    absent: tuple[str, ...]
+    sources: Mapping[str, SourceIndex]  # The prepared sources it reads
+    absent: tuple[str, ...]  # Sources the experiment knows that are not prepared
 
     @property
     def checksums(self) -> dict[str, str]:

@@ -67,7 +67,8 @@ def train_stage(
     if before is None:
         start_from(network, network_of(run).starting_weights(store), run.address)
     if process.leads:
-        store.put(f"{stage_folder(name)}/run.json", _describe(run, dataset))
+        about = {"run": to_json(run), "checksums": dataset.checksums, "git_commit": git_commit()}
+        store.put(f"{stage_folder(name)}/run.json", json.dumps({**about, "versions": versions()}).encode())
     training = Training(
         label=label_of(run, number),
         run=run,
@@ -102,12 +103,6 @@ def evaluator_of(run: Run) -> Evaluator:
     if not isinstance(run.evaluator, Evaluator):
         raise TypeError(f"{type(run.evaluator).__name__} is not an evaluator: it lacks validate or score")
     return run.evaluator
-
-
-def _describe(run: Run, dataset: MetaDataset) -> bytes:
-    """What a stage is made from and by which code."""
-    about = {"run": to_json(run), "checksums": dataset.checksums, "git_commit": git_commit(), "versions": versions()}
-    return json.dumps(about).encode()
 
 
 def _is_finished(name: str, store: Store, process: Process) -> bool:

@@ -17,19 +17,12 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Option:
-    """How a field is typed.
+    """How a field is typed."""
 
-    Attributes:
-        variable: The field's name for `make submit`; empty if people do not type it.
-        help: What it means.
-        word: The option, without its dashes; empty means the field's name.
-        changes_result: Whether a job with another value has another result, and so another name.
-    """
-
-    variable: str
-    help: str
-    word: str = ""
-    changes_result: bool = True
+    variable: str  # The field's name for `make submit`; empty if people do not type it
+    help: str  # What it means
+    word: str = ""  # The option, without its dashes; empty means the field's name
+    changes_result: bool = True  # Whether a job with another value has another result, and so another name
 
 
 class Parser(argparse.ArgumentParser):

@@ -86,16 +86,11 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Select:
-    """Which stored samples are trained or scored on.
-
-    Attributes:
-        splits: Splits or folds; none named means all of them.
-        shots: How many whole images of each source; 0 means all.
-    """
+    """Which stored samples are trained or scored on."""
 
     sources: tuple[str, ...]
-    splits: tuple[Split, ...] = ()
-    shots: int = 0
+    splits: tuple[Split, ...] = ()  # Splits or folds; none named means all of them
+    shots: int = 0  # How many whole images of each source; 0 means all
 
     def __post_init__(self) -> None:
         require(bool(self.sources), "select.sources", self.sources, "at least one source")
@@ -104,20 +99,13 @@ class Select:
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
-    """Adam; the defaults are the outer optimiser of pretraining (MetaHistoSeg, Sec. 3.1).
-
-    Attributes:
-        steps: Steps in all; 0 with `epochs`.
-        epochs: Passes over the samples, instead of a number of steps.
-        patience: Epochs without a better validation score after which training ends; 0 means never.
-        drop_at: The step after which the learning rate is a tenth; 0 means never.
-    """
+    """Adam; the defaults are the outer optimiser of pretraining (MetaHistoSeg, Sec. 3.1)."""
 
     lr: float = 1e-4
-    steps: int = 300_000
-    epochs: int = 0
-    patience: int = 0
-    drop_at: int = 0
+    steps: int = 300_000  # Steps in all; 0 with `epochs`
+    epochs: int = 0  # Passes over the samples, instead of a number of steps
+    patience: int = 0  # Epochs without a better validation score after which training ends; 0 means never
+    drop_at: int = 0  # The step after which the learning rate is a tenth; 0 means never
     precision: Precision = "fp32"
     compile: bool = False
 

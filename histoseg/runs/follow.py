@@ -35,20 +35,13 @@ class Pace:
 
 @dataclass(frozen=True, kw_only=True)
 class JobState:
-    """The state of a job.
+    """The state of a job."""
 
-    Attributes:
-        text: For people, in a few words.
-        is_over: Whether nothing more will happen.
-        pending: Why it does not run yet, as far as is known.
-        pending_kind: The same for the same reason, also where its words change from look to look.
-    """
-
-    text: str
-    is_over: bool = False
+    text: str  # For people, in a few words
+    is_over: bool = False  # Whether nothing more will happen
     has_succeeded: bool = False
-    pending: str = ""
-    pending_kind: str = ""
+    pending: str = ""  # Why it does not run yet, as far as is known
+    pending_kind: str = ""  # The same for the same reason, also where its words change from look to look
 
 
 class OutageError(ClusterError):

@@ -14,14 +14,10 @@ from histoseg.training.process import Process
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """The scores of one network, as fields of a `histoseg.records.schema.Record`.
-
-    Attributes:
-        headline: The most important ones in a few words, for the log.
-    """
+    """The scores of one network, as fields of a `histoseg.records.schema.Record`."""
 
     scores: Mapping[str, float]
-    headline: str
+    headline: str  # The most important ones in a few words, for the log
     per_class: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     images: tuple[ScoredImage, ...] = ()
@@ -34,8 +30,6 @@ class Evaluator(Protocol):
 
     def validate(self, network: Network, run: Run, dataset: MetaDataset, select: Select, process: Process) -> float:
         """One score by which an epoch is chosen, higher is better, the same on every rank; nan if undefined."""
-        ...
 
     def score(self, network: Network, run: Run, dataset: MetaDataset, process: Process, pictures: Pictures) -> Scores:
         """All that is recorded. Each rank predicts its share of the images, and every rank gets all scores."""
-        ...

@@ -35,13 +35,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Pixels(OverlapWindows):
-    """Scores of pixels; its other fields are the windows by which whole images are predicted.
+    """Scores of pixels; its other fields are the windows by which whole images are predicted."""
 
-    Attributes:
-        bootstrap: How many resamples of the images the 95 % interval is made of; 0 means none.
-    """
-
-    bootstrap: int = 1000
+    bootstrap: int = 1000  # How many resamples of the images the 95 % interval is made of; 0 means none
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from pydantic import JsonValue
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
@@ -31,7 +31,7 @@ class Checkpoint:
 
     step: int
     tensors: Mapping[str, Tensor]
-    state: Mapping[str, JsonValue]
+    state: Mapping[str, Any]
 
 
 class Checkpoints:

@@ -51,6 +51,7 @@ class Listener(Protocol):
 
     def close(self) -> None:
         """Finish: there are no more statuses. Most have nothing left to do."""
+        return
 
 
 class LogLine(Listener):

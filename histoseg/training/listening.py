@@ -22,21 +22,13 @@ CLOSE_S = 10.0  # How long the end of a training waits for a listener
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingContext:
-    """What a listener may say about the trainings of its process.
+    """What a listener may say about the trainings of its process."""
 
-    Attributes:
-        id: The name that they share; their folder in the store is below runs/<id>.
-        experiment: The experiment they belong to.
-        config: The first run that they serve, as its record has it.
-        store: The store of their checkpoints.
-        home: An absolute folder of this machine for local files.
-    """
-
-    id: str
-    experiment: str
-    config: Mapping[str, object]
-    store: Store
-    home: Path
+    id: str  # The name that they share; their folder in the store is below runs/<id>
+    experiment: str  # The experiment they belong to
+    config: Mapping[str, object]  # The first run that they serve, as its record has it
+    store: Store  # The store of their checkpoints
+    home: Path  # An absolute folder of this machine for local files
 
 
 def require_listeners(words: Sequence[str]) -> None:

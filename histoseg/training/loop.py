@@ -53,15 +53,11 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A trained network, its learning curve, and the wall time over all attempts.
-
-    Attributes:
-        best_step: The step whose weights the network has.
-    """
+    """A trained network, its learning curve, and the wall time over all attempts."""
 
     model: Network
     curve: tuple[Point, ...]
-    best_step: int
+    best_step: int  # The step whose weights the network has
     seconds: float
 
 
@@ -132,7 +128,9 @@ def train(model: Network, training: Training, checkpoints: Checkpoints, process:
     use_device(model, training.stage, process)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=optim.lr)
     state = _resume(model, optimizer, checkpoints)
-    account, schedule = state.account, _schedule(training, method)
+    epoch_steps = method.steps_per_epoch(training.dataset) if optim.epochs else 0
+    steps = optim.steps or optim.epochs * epoch_steps
+    account, schedule = state.account, _Schedule(steps=steps, epoch_steps=epoch_steps, patience=optim.patience)
     if optim.compile:
         model.compile_parts()
     batches = _batches(training, method, process, state.step)
@@ -141,7 +139,9 @@ def train(model: Network, training: Training, checkpoints: Checkpoints, process:
         for step in range(state.step + 1, schedule.steps + 1):
             if schedule.is_over(step, account.best_step):
                 break
-            batch, waited_s = _timed_next(batches)
+            begin = time.monotonic()
+            batch = next(batches)
+            waited_s = time.monotonic() - begin
             optimizer.param_groups[0]["lr"] = optim.lr_at(step)
             loss = take_step(model, optimizer, method, batch, f"{training.label} step {step}")
             account.pending.append(loss)
@@ -166,12 +166,6 @@ def _validate(model: Network, training: Training) -> float:
     score = training.validate(model.eval())
     model.train()
     return score
-
-
-def _schedule(training: Training, method: Method) -> _Schedule:
-    optim = training.stage.optim
-    epoch_steps = method.steps_per_epoch(training.dataset) if optim.epochs else 0
-    return _Schedule(steps=optim.steps or optim.epochs * epoch_steps, epoch_steps=epoch_steps, patience=optim.patience)
 
 
 class _Watch:
@@ -279,8 +273,3 @@ def _resume(model: Network, optimizer: torch.optim.Optimizer, checkpoints: Check
     curve = [Point.model_validate(point) for point in kept.pop("curve")]
     best = {name[5:]: value for name, value in found.tensors.items() if name.startswith("best.")}
     return _State(model=model, optimizer=optimizer, account=_Account(best=best, curve=curve, **kept), step=found.step)
-
-
-def _timed_next(batches: Iterator[StepBatch]) -> tuple[StepBatch, float]:
-    begin = time.monotonic()
-    return next(batches), time.monotonic() - begin

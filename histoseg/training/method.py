@@ -15,24 +15,20 @@ class Method(Protocol):
 
     def network(self, run: Run, tasks: Mapping[str, Task], before: Network | None, seed: int) -> Network:
         """The network that a stage trains: a new one, or what the method makes of the one of the stage before."""
-        ...
 
     def batches(
         self, dataset: MetaDataset, run: Run, *, seed: int, place: Place, first_step: int
     ) -> Iterator[StepBatch]:
         """The steps this rank computes on, from `first_step` on and without end."""
-        ...
 
     def steps_per_epoch(self, dataset: MetaDataset) -> int:
         """How many steps show as many patches as there are samples."""
-        ...
 
     def backward(self, model: Network, batch: StepBatch) -> float:
         """Add this rank's share of the step's gradient to `.grad`; return its share of the loss.
 
         Summed over ranks, both are those of the whole step.
         """
-        ...
 
 
 def method_of(stage: Stage) -> Method:

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from histoseg.errors import ConfigError
-from histoseg.maps.windows import OverlapWindows
 from histoseg.methods.transfer import Transfer
 from histoseg.metrics.iou import bootstrap_interval
 from histoseg.models.unet import UNetSpec
@@ -212,7 +211,7 @@ def asked(monkeypatch):
 
 def test_windows_are_those_of_the_evaluator(score, run, asked):
     score(replace(run, evaluator=Pixels(window_px=32, overlap=0.5, bootstrap=0)))
-    windows = OverlapWindows(window_px=32, overlap=0.5)
+    windows = Pixels(window_px=32, overlap=0.5, bootstrap=0)
     images = [("labset", windows, (2, 4)), ("labset", windows, (3, 2))]
     assert asked == images * 2  # To count, and for the pictures
 

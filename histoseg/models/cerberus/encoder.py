@@ -5,7 +5,6 @@ published Cerberus; torchvision's has 2. Its `fc` layer, which nothing would use
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
 
@@ -18,37 +17,25 @@ from histoseg.models.norm import SyncedBatchNorm
 LEVELS = 5
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """How a ResNet is built: blocks in each of its four layers, and whether they have a bottleneck."""
-
-    blocks: tuple[int, int, int, int]
-    bottleneck: bool = False
-
-
-SHAPES: dict[str, Shape] = {  # He et al. 2016, Table 1
-    "resnet18": Shape(blocks=(2, 2, 2, 2)),
-    "resnet34": Shape(blocks=(3, 4, 6, 3)),
-    "resnet50": Shape(blocks=(3, 4, 6, 3), bottleneck=True),
-}
+# He et al. 2016, Table 1: blocks in each of four layers, and by how much a bottleneck widens what it computes in.
+SHAPES = {"resnet18": ((2, 2, 2, 2), 1), "resnet34": ((3, 4, 6, 3), 1), "resnet50": ((3, 4, 6, 3), 4)}
 
 
 def build_encoder(encoder: str, width: int) -> "ResNet | PlainEncoder":
     """The encoder of that name; its `widths` are the channels at each size, largest size first."""
-    return PlainEncoder(width) if encoder == "unet" else ResNet(SHAPES[encoder], width)
+    return PlainEncoder(width) if encoder == "unet" else ResNet(*SHAPES[encoder], width)
 
 
 class ResNet(nn.Module):
     """A residual network without its classifier."""
 
-    def __init__(self, shape: Shape, width: int) -> None:
+    def __init__(self, blocks: Sequence[int], growth: int, width: int) -> None:
         super().__init__()
-        growth = 4 if shape.bottleneck else 1
         self.widths = (width, *(width * growth * 2**level for level in range(4)))
         self.conv1 = nn.Conv2d(3, width, 7, stride=1, padding=3, bias=False)
         self.bn1 = SyncedBatchNorm(width)
         before = width
-        for level, count in enumerate(shape.blocks):
+        for level, count in enumerate(blocks):
             inner, after = width * 2**level, self.widths[level + 1]
             layers = [_Residual(before, inner, after, stride=1 if level == 0 else 2)]
             layers += [_Residual(after, inner, after, stride=1) for _ in range(count - 1)]
