@@ -33,10 +33,8 @@ def differentiable_sum(tensor: Tensor) -> Tensor:
 class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:  # noqa: ARG004  # torch's signature
-        """The sum."""
         return sum_over_ranks(tensor.clone())
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ARG004  # torch's signature
-        """The gradients of all ranks' losses, summed."""
         return sum_over_ranks(gradients[0].clone())

@@ -90,10 +90,8 @@ class TrainingGauges:
         self._show = self._open.enter_context(gauges(STATUS, ("run", "method", "label")))
 
     def on_status(self, status: Status) -> None:
-        """Show a status."""
         values = (status.step, status.steps, status.loss, status.images_per_s, status.loader_wait)
         self._show(*values, label=status.label, **self._labels)
 
     def close(self) -> None:
-        """Show nothing any more."""
         self._open.close()

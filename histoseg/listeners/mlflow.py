@@ -50,7 +50,6 @@ class MLflow:
         self._runs: dict[str, str] = {}  # Ids by label
 
     def on_status(self, status: Status) -> None:
-        """Log a status."""
         from mlflow.entities import Metric
 
         now_ms = int(time.time() * 1000)

@@ -46,7 +46,6 @@ class TensorBoard:
         logger.info("TensorBoard: event files in %s%s", self._folder, copies)
 
     def on_status(self, status: Status) -> None:
-        """Write a status."""
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.proto.summary_pb2 import Summary
 
@@ -57,7 +56,6 @@ class TensorBoard:
         self._copy(status.label)
 
     def close(self) -> None:
-        """Close the files."""
         for writer in self._writers.values():
             writer.close()
 

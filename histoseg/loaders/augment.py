@@ -53,7 +53,6 @@ class AffineCrop(A.DualTransform):
         return {"matrix": np.column_stack([linear, offset])}
 
     def apply(self, img: np.ndarray, matrix: np.ndarray, **_: object) -> np.ndarray:
-        """The image's patch, interpolated bilinearly."""
         return self._warp(img, matrix, cv2.INTER_LINEAR)
 
     def apply_to_mask(self, mask: np.ndarray, matrix: np.ndarray, **_: object) -> np.ndarray:

@@ -50,13 +50,11 @@ class Maml(WholeNetwork):
             raise ConfigError(f"method.micro_batch = {self.micro_batch}: must be 0 (all images) or more")
 
     def steps_per_epoch(self, dataset: MetaDataset) -> int:
-        """Steps that show as many patches as there are samples."""
         return num_steps(dataset, self.episodes * (self.support + self.query))
 
     def batches(
         self, dataset: MetaDataset, run: Run, *, seed: int, place: Place, first_step: int
     ) -> Iterator[MetaBatch]:
-        """This rank's episodes of each outer step."""
         sampler = EpisodeSampler(
             pools={source: pool_of(dataset, source) for source in dataset.sources},
             weights=dict(self.task_weights),

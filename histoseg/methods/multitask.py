@@ -44,13 +44,11 @@ class MultiTask(WholeNetwork):
             raise ConfigError(f"method.loss_weights = {bad}: must be above 0")
 
     def steps_per_epoch(self, dataset: MetaDataset) -> int:
-        """Steps that show as many patches as there are samples."""
         return num_steps(dataset, self.batch)
 
     def batches(
         self, dataset: MetaDataset, run: Run, *, seed: int, place: Place, first_step: int
     ) -> Iterator[MixedBatch]:
-        """This rank's share of each step."""
         pools = pools_of(dataset, run.data)
         if TISSUE in pools and self.batch < 2:
             raise ConfigError("method.batch = 1: must be 2 or more with tissue, since one patch has no variance")

@@ -48,18 +48,15 @@ class Subtyping:
         return with_type_decoder(before, structure, len(classes), seed)
 
     def steps_per_epoch(self, dataset: MetaDataset) -> int:
-        """Steps that show as many patches as there are samples."""
         return num_steps(dataset, self.batch)
 
     def batches(
         self, dataset: MetaDataset, run: Run, *, seed: int, place: Place, first_step: int
     ) -> Iterator[MixedBatch]:
-        """This rank's share of each step."""
         sampler = MixedSampler(pools=pools_of(dataset, run.data), batch=self.batch, mixed=False, seed=seed)
         return mixed_loader(dataset, run, sampler, place=place, first_step=first_step)
 
     def backward(self, model: "Cerberus", batch: MixedBatch) -> float:
-        """Add this rank's share of the gradient; return its share of the loss."""
         import torch
 
         from histoseg.distributed import world_size

@@ -48,7 +48,6 @@ class Transfer(WholeNetwork):
         return BatchSampler(rows=rows, batch=self.batch, seed=seed)
 
     def batches(self, dataset: MetaDataset, run: Run, *, seed: int, place: Place, first_step: int) -> Iterator[Batch]:
-        """This rank's share of each step."""
         sampler = self._sampler(dataset, seed)
         return batch_loader(dataset, run.data, sampler, place=place, first_step=first_step)
 

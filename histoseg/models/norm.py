@@ -59,7 +59,6 @@ class _SumWithSquares(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        """The sums."""
         ctx.save_for_backward(x)
         wide = x.double()
         return torch.cat([wide.sum((0, 2, 3)), (wide * wide).sum((0, 2, 3))])

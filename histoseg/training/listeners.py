@@ -58,7 +58,6 @@ class LogLine(Listener):
     """Logs each status as one line."""
 
     def on_status(self, status: Status) -> None:
-        """Log a status."""
         logger.info("%s", status.line())
 
 

@@ -85,7 +85,6 @@ class _InThread:
         self._thread.start()
 
     def on_status(self, status: Status) -> None:
-        """Leave a status to the thread."""
         self._queue.put(status)
 
     def close(self) -> None:

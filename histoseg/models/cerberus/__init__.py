@@ -88,7 +88,6 @@ class CerberusSpec:
         return Heads(num_classes={**parts.decoders, **tissue}, tissue_px=parts.tissue_cells * STRIDE_PX)
 
     def rebuild(self, heads: "Heads") -> "Cerberus":
-        """A network with such heads, whose weights are still to be loaded."""
         from histoseg.models.cerberus.network import build
 
         return build(self._parts(heads.num_classes, heads.tissue_px), 0)
@@ -105,7 +104,6 @@ class CerberusSpec:
         )
 
     def starting_weights(self, store: Store) -> "Mapping[str, Tensor]":
-        """The weights that training starts from; none mean random numbers."""
         from histoseg.models.cerberus.starting import find_weights
 
         return find_weights(self.weights, self.encoder, store) if self.weights else {}
@@ -130,7 +128,6 @@ class CerberusSpec:
         return predict(network, image, windows, heads, mpp)
 
     def classify(self, network: "Cerberus", patches: UInt8[np.ndarray, "B H W 3"]) -> Float64[np.ndarray, "B K"]:
-        """The probability of each class of tissue for each patch."""
         from histoseg.models.cerberus.predict import classify
 
         return classify(network, patches)

@@ -114,7 +114,6 @@ class Cerberus(Network):
             vars(decoder).update(forward=torch.compile(decoder.forward, dynamic=True))
 
     def interpret_parts(self) -> None:
-        """Back to plain calls: whole images come in many sizes, and each would be compiled again."""
         vars(self).pop("encode", None)
         for decoder in self.decoders.values():
             vars(decoder).pop("forward", None)

@@ -55,7 +55,6 @@ class UNetSpec:
         return Heads(num_classes={task: unet.num_classes(task) for task in unet.heads})
 
     def rebuild(self, heads: "Heads") -> "UNet":
-        """A network with such heads, whose weights are still to be loaded."""
         from histoseg.models.unet.network import build
 
         return build(self.width, self.norm, heads.num_classes, 0)

@@ -49,11 +49,9 @@ class UNet(Network):
             return self._features(normalise(images)).float()
 
     def compile_parts(self) -> None:
-        """Compile what is called in every step."""
         vars(self).update(features=torch.compile(self.features))
 
     def interpret_parts(self) -> None:
-        """Back to plain calls."""
         vars(self).pop("features", None)
 
     def _features(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F H W"]:
