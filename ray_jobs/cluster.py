@@ -97,11 +97,7 @@ def local_ray(folder: Path, num_cpus: int | None = None) -> Iterator[LocalRay]:
 
 @contextmanager
 def existing_ray() -> Iterator[None]:
-    """A connection to the Ray of this machine, for a job that runs on its head.
-
-    Raises:
-        ClusterError: If there is no Ray, or it refuses the connection.
-    """
+    """A connection to the Ray of this machine, for a job that runs on its head."""
     settings = {name: os.environ.setdefault(name, value) for name, value in SETTINGS.items()}
     import ray
 

@@ -100,13 +100,6 @@ def require_weights(plan: Plan, store: Store) -> None:
         network.starting_weights(store)
 
 
-def fresh(folder: Path) -> Path:
-    """The folder, made or emptied."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
-
-
 def put_results(folder: Path, store: Store, target: str) -> str:
     """Copy a report's files into the store, the page last; returns the page's URL."""
     paths = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.name == "index.html")
@@ -122,7 +115,10 @@ def drive(request: Request) -> str:
     raw = _raw(request)
     here = replace(request, data=PREPARED)  # For the command on the page: the data lies in this very store by now.
     # Jobs on one head share its folder. `out` stays relative, for the page names it to those who fetch the results.
-    with chdir(fresh(HOME / "reports" / request.name)):
+    folder = HOME / "reports" / request.name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with chdir(folder):
         done = run(here, store, raw, Path("results"), home, existing_ray)
         page = put_results(done.report.page.parent, store, results_folder(request.experiment, request.name))
     print(done.report.table)

@@ -15,11 +15,7 @@ MICRONS_PER_INCH = 25400
 
 
 def find_mpp(path: Path, given: float | None) -> float:
-    """Microns per pixel of an image, as given or as its file says.
-
-    Raises:
-        DataError: If neither is known, or the two differ by more than 5 %.
-    """
+    """Microns per pixel of an image, as given or as its file says."""
     stored = stored_mpp(path)
     if given is None and stored is None:
         raise DataError(f"{path}: the file does not say how large a pixel is; give --mpp, its microns per pixel")

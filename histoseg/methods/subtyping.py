@@ -34,11 +34,7 @@ class Subtyping:
             raise ConfigError(f"subtyping.batch = {self.batch}: must be 1 or more")
 
     def network(self, run: Run, tasks: Mapping[str, Task], before: "Network | None", seed: int) -> "Network":  # noqa: ARG002  # every method's
-        """A copy of the network with a decoder for classes, which alone is trained.
-
-        Raises:
-            DataError: If the tasks do not have the same classes of one structure's objects.
-        """
+        """A copy of the network with a decoder for classes, which alone is trained."""
         from histoseg.models.cerberus.network import Cerberus, with_type_decoder
 
         kinds = {(task.structure, task.classes) for task in tasks.values()}

@@ -148,11 +148,7 @@ def _part(name: str) -> str:
 
 
 def read_foreign(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file that torch saved, under "desc" if the file has it.
-
-    Raises:
-        CheckpointError: If there is no such file, or it holds anything but tensors.
-    """
+    """The tensors of a file that torch saved, under "desc" if the file has it."""
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     try:
@@ -170,11 +166,7 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
 def take_over(
     network: Network, tensors: Mapping[str, Tensor], where: str, name_there: Callable[[str], str] = str
 ) -> None:
-    """Fill a network; `name_there` gives the name by which the file knows one of our tensors.
-
-    Raises:
-        CheckpointError: If names or shapes differ; a few are named.
-    """
+    """Fill a network; `name_there` gives the name by which the file knows one of our tensors."""
     state = network.state_dict()
     own = {name_there(name): value for name, value in state.items()}
     # Older files do not count batches; the count changes nothing.

@@ -52,11 +52,7 @@ def complete(runs: Sequence[Run], store: Store, cache: Path, process: Process) -
 
 
 def open_dataset(runs: Sequence[Run], store: Store, cache: Path) -> MetaDataset:
-    """Every source that some runs read, which store their patches alike.
-
-    Raises:
-        DataError: If a source was not prepared, or in tiles too small for the augmentation.
-    """
+    """Every source that some runs read, which store their patches alike."""
     names = dict.fromkeys(source for run in runs for source in run.sources)
     data = runs[0].data
     dataset = MetaDataset.open(store, names, data.layout, cache)

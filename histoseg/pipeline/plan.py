@@ -65,11 +65,7 @@ def available(sources: Mapping[str, SourceIndex]) -> dict[str, Available]:
 
 
 def load_experiment(name: str, scale: str) -> Any:
-    """The module of an experiment.
-
-    Raises:
-        ConfigError: If there is no such experiment or it has no such scale; the text lists the choices.
-    """
+    """The module of an experiment."""
     module = catalog.load("histoseg.experiments", name)
     if scale not in module.SCALES:
         raise ConfigError(f"{name} has no scale {scale!r}; choose from {', '.join(module.SCALES)}")
@@ -89,11 +85,7 @@ def data_of(name: str, scale: str, sets: Sequence[str]) -> Data:
 
 
 def make_plan(name: str, store: Store, scale: str, seeds: int, sets: Sequence[str]) -> Plan:
-    """The runs of an experiment on the sources prepared in a store.
-
-    Raises:
-        ConfigError: If a name or assignment cannot be, or no run is left.
-    """
+    """The runs of an experiment on the sources prepared in a store."""
     module = load_experiment(name, scale)
     layout = data_of(name, scale, sets).layout
     present = [source for source in module.SOURCES if store.size(index_key(source, layout)) is not None]

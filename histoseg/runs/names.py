@@ -34,7 +34,8 @@ def stage_name(run: Run, number: int, checksums: Mapping[str, str]) -> str:
     """
     stage = run.stages[number]
     before = stage_name(run, number - 1, checksums) if number else ""
-    how = {name: value for name, value in _identity(stage).items() if name != "label"}
+    how = {**non_default(stage), "method": _named(stage.method)}
+    del how["label"]
     if stage.keep == "best val":  # The evaluator gives the score by which an epoch is chosen.
         how["evaluator"] = _named(run.evaluator)
     read = {source: checksums[source] for source in stage.select.sources}
@@ -46,10 +47,6 @@ def run_name(run: Run, checksums: Mapping[str, str]) -> str:
     place = [run.experiment, run.scale, run.row, run.column, run.part, run.division]
     scored = [non_default(run.score), _named(run.evaluator), {name: checksums[name] for name in run.score.sources}]
     return digest([FORMAT, stage_name(run, len(run.stages) - 1, checksums), place, scored])
-
-
-def _identity(stage: Stage) -> dict[str, object]:
-    return {**non_default(stage), "method": _named(stage.method)}
 
 
 def _named(settings: Settings) -> dict[str, object]:
@@ -126,11 +123,7 @@ def _read(name: str, value: Any, hint: Any, path: str) -> object:
 
 
 def convert(value: object, hint: Any, path: str) -> object:
-    """A plain value as the annotated type.
-
-    Raises:
-        ConfigError: If it is not; the text names the field, its value and what is expected.
-    """
+    """A plain value as the annotated type."""
     try:
         return TypeAdapter(hint).validate_json(json.dumps(value), strict=True)
     except (ValidationError, TypeError) as error:

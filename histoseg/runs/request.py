@@ -84,9 +84,6 @@ class Request:
         """The same for a cluster, whose pods use `store` unless the request names one.
 
         Demo data goes below a prefix of its own, so that it never mixes with real data.
-
-        Raises:
-            ConfigError: If it cannot run on a cluster; the text says what to change.
         """
         if self.imagenet is not None or self.start is not None:
             raise ConfigError(

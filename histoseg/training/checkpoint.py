@@ -46,8 +46,8 @@ class Checkpoints:
         """Write a checkpoint, then delete those too old to keep."""
         body = save({name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()})
         record = {**checkpoint.state, "step": checkpoint.step, "sha256": hashlib.sha256(body).hexdigest()}
-        self.store.put(self._tensors_key(checkpoint.step), body)
-        self.store.put(self._state_key(checkpoint.step), json.dumps(record).encode())
+        self.store.put(self._key(checkpoint.step, "safetensors"), body)
+        self.store.put(self._key(checkpoint.step, "json"), json.dumps(record).encode())
         self._delete(self.steps()[: -self.keep])
 
     def clear(self) -> None:
@@ -56,8 +56,8 @@ class Checkpoints:
 
     def _delete(self, steps: list[int]) -> None:
         for step in steps:
-            self.store.delete(self._state_key(step))
-            self.store.delete(self._tensors_key(step))
+            for kind in ("json", "safetensors"):
+                self.store.delete(self._key(step, kind))
 
     def steps(self) -> list[int]:
         """The steps of the whole checkpoints, ascending."""
@@ -79,17 +79,15 @@ class Checkpoints:
         Raises:
             CheckpointError: If its tensors are not those that were saved.
         """
-        record = json.loads(self.store.get(self._state_key(step)))
-        body = self.store.get(self._tensors_key(step))
+        record = json.loads(self.store.get(self._key(step, "json")))
+        key = self._key(step, "safetensors")
+        body = self.store.get(key)
         if hashlib.sha256(body).hexdigest() != record.pop("sha256"):
-            raise CheckpointError(f"{self.store.url}/{self._tensors_key(step)} is damaged; delete it to train again")
+            raise CheckpointError(f"{self.store.url}/{key} is damaged; delete it to train again")
         return Checkpoint(step=record.pop("step"), tensors=load(body), state=record)
 
-    def _tensors_key(self, step: int) -> str:
-        return f"{self.folder}/step-{step:08d}.safetensors"
-
-    def _state_key(self, step: int) -> str:
-        return f"{self.folder}/step-{step:08d}.json"
+    def _key(self, step: int, kind: str) -> str:
+        return f"{self.folder}/step-{step:08d}.{kind}"
 
 
 class Saving:
@@ -155,11 +153,7 @@ def tensors_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, 
 
 
 def restore(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Checkpoint) -> None:
-    """Restore a model and its optimiser to the state that `tensors_of` saved.
-
-    Raises:
-        CheckpointError: If the checkpoint has other parameters; the text says which.
-    """
+    """Restore a model and its optimiser to the state that `tensors_of` saved."""
     restore_model(model, checkpoint)
     for name, parameter in model.named_parameters():
         parts = [key for key in checkpoint.tensors if key.startswith("adam.") and key.split(".", 2)[2] == name]

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -32,11 +33,7 @@ class TrainingContext:
 
 
 def require_listeners(words: Sequence[str]) -> None:
-    """Refuse listeners that cannot work, before anything is spent; each word is a name, perhaps with `=argument`.
-
-    Raises:
-        ConfigError: If a name is unknown (the text lists the choices), or its module refuses the argument.
-    """
+    """Refuse listeners that cannot work, before anything is spent; each word is a name, perhaps with `=argument`."""
     for name, argument in map(_parsed, words):
         if name not in (choices := catalog.names(GROUP)):
             raise ConfigError(f"no {name!r} in listeners; choose from {', '.join(choices)}")
@@ -52,7 +49,7 @@ def require_listeners(words: Sequence[str]) -> None:
 @contextmanager
 def listening(words: Sequence[str], context: TrainingContext) -> Iterator[list[Listener]]:
     """The listeners of a request, closed at the end; what goes wrong with one is a warning."""
-    listeners = [_InThread(word, _maker(*_parsed(word), context)) for word in words]
+    listeners = [_InThread(word, partial(_make, *_parsed(word), context)) for word in words]
     try:
         yield list(listeners)
     finally:
@@ -65,12 +62,9 @@ def _parsed(word: str) -> tuple[str, str]:
     return name, argument
 
 
-def _maker(name: str, argument: str, context: TrainingContext) -> Callable[[], Listener]:
-    def make() -> Listener:
-        made: Listener = catalog.load(GROUP, name).listen(argument, context)
-        return made
-
-    return make
+def _make(name: str, argument: str, context: TrainingContext) -> Listener:
+    made: Listener = catalog.load(GROUP, name).listen(argument, context)
+    return made
 
 
 class _InThread:

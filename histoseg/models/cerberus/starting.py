@@ -22,11 +22,7 @@ IMAGENET: Mapping[str, str] = {
 
 
 def find_weights(name: str, encoder: str, store: Store) -> dict[str, Tensor]:
-    """The weights of that name, where "imagenet" stands for those of an encoder.
-
-    Raises:
-        StorageError: If they are neither in the store nor, for ImageNet's, to be downloaded.
-    """
+    """The weights of that name, where "imagenet" stands for those of an encoder."""
     if name == "imagenet":
         return _imagenet(encoder, store)
     if store.size(weights_key(name)) is None:
