@@ -20,6 +20,18 @@ from histoseg.errors import ConfigError
 
 GROUP = "histoseg.structures"
 TISSUE = "tissue"
+# Those of the published Cerberus; the paper has no list.
+TISSUE_CLASSES = (
+    "background",
+    "abnormal_epithelium",
+    "normal_epithelium",
+    "inflammatory",
+    "muscle",
+    "stroma",
+    "debris",
+    "mucous",
+    "adipose",
+)
 MPP = 0.5  # Graham et al. 2023 (Cerberus): all is trained and predicted at 0.5 microns per pixel.
 LEAST_ELEMENT_PX = 3  # A smaller element erodes nothing.
 RESERVED = ("objects", "overlay", "summary")  # `histoseg predict` writes files of these names beside <structure>.png.

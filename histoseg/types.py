@@ -158,7 +158,6 @@ class Batch:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The stored samples that the patches were cut from."""
         return self.patches.keys
 
 
@@ -219,7 +218,6 @@ class MetaBatch:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The stored samples that the patches were cut from."""
         return tuple(key for one in self.episodes for key in (*one.support.keys, *one.query.keys))
 
 
@@ -228,7 +226,8 @@ class StepBatch(Protocol):
     """This rank's share of a step of any method."""
 
     @property
-    def keys(self) -> tuple[str, ...]: ...
+    def keys(self) -> tuple[str, ...]:
+        """The stored samples that the patches were cut from."""
 
 
 @dataclass(frozen=True, kw_only=True)

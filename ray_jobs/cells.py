@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from threading import Event, Thread
 
 from histoseg.errors import HistosegError, TrainingError
 from histoseg.pipeline.plan import Plan
@@ -18,7 +17,7 @@ from histoseg.runs.request import Request
 from histoseg.store.keys import record_key
 from histoseg.store.objects import Store
 from ray_jobs import grid
-from ray_jobs.gauges import CELLS, SetGauges, gauges
+from ray_jobs.gauges import CELLS, gauges, repeated
 from ray_jobs.train import Group
 
 logger = logging.getLogger("histoseg.cells")
@@ -89,29 +88,21 @@ def _eta(done: int, left: int, elapsed_s: float) -> str:
 @contextmanager
 def _counting(store: Store, wanted: set[str], first: int) -> Iterator[None]:
     """Log now and then how many cells are recorded, `first` at the beginning, while this lasts."""
-    done = Event()
+    begin, last = time.monotonic(), first
 
-    def count(show: SetGauges) -> None:
-        begin, last = time.monotonic(), first
-        while True:
-            show(len(wanted), last)
-            if done.wait(COUNT_EVERY_S):
-                return
-            try:
-                found = len(_recorded(store, wanted))
-            except HistosegError as error:
-                logger.warning("cells: cannot be counted: %s", error)
-                continue
-            if found > last:
-                eta = _eta(found - first, len(wanted) - found, time.monotonic() - begin)
-                logger.info("cells: %d of %d recorded%s", found, len(wanted), eta)
-            last = found
-
-    with gauges(CELLS) as show:
-        thread = Thread(target=count, args=(show,), daemon=True)
-        thread.start()
+    def count() -> None:
+        nonlocal last
         try:
-            yield
-        finally:
-            done.set()
-            thread.join()
+            found = len(_recorded(store, wanted))
+        except HistosegError as error:
+            logger.warning("cells: cannot be counted: %s", error)
+            return
+        if found > last:
+            eta = _eta(found - first, len(wanted) - found, time.monotonic() - begin)
+            logger.info("cells: %d of %d recorded%s", found, len(wanted), eta)
+        last = found
+        show(len(wanted), last)
+
+    with gauges(CELLS) as show, repeated(count, COUNT_EVERY_S):
+        show(len(wanted), first)
+        yield

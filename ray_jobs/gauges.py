@@ -5,7 +5,7 @@ So that a slow step, a long evaluation or a training that hangs can be seen, eve
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from threading import Event, Thread
 from typing import Protocol
@@ -46,7 +46,6 @@ def gauges(texts: Mapping[str, str], keys: Sequence[str] = ()) -> Iterator[SetGa
 
     made = [Gauge(name, text, tuple(keys)) for name, text in texts.items()]
     latest: tuple[tuple[float, ...], dict[str, str]] = ((), {})
-    over = Event()
 
     def export() -> None:
         values, labels = latest
@@ -58,14 +57,23 @@ def gauges(texts: Mapping[str, str], keys: Sequence[str] = ()) -> Iterator[SetGa
         latest = values, labels
         export()
 
-    def export_again() -> None:
-        while not over.wait(AGAIN_EVERY_S):
-            export()
+    with repeated(export, AGAIN_EVERY_S):
+        yield set_all
 
-    thread = Thread(target=export_again, daemon=True)
+
+@contextmanager
+def repeated(action: Callable[[], None], every_s: float) -> Iterator[None]:
+    """Have a thread do something again and again while this lasts, for the first time after `every_s`."""
+    over = Event()
+
+    def run() -> None:
+        while not over.wait(every_s):
+            action()
+
+    thread = Thread(target=run, daemon=True)
     thread.start()
     try:
-        yield set_all
+        yield
     finally:
         over.set()
         thread.join()

@@ -2,6 +2,7 @@
 
 from typing import TypeVar
 
+import torch
 from torch import nn
 
 
@@ -17,6 +18,13 @@ class Network(nn.Module):
     def interpret_parts(self) -> None:
         """Back to plain calls: whole images come in many sizes, and each would be compiled again."""
         raise NotImplementedError
+
+
+def innermost_channels(network: Network) -> None:
+    """Lay out convolutions as they are fastest, on CPU and GPU alike: with the channels innermost."""
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 Kind = TypeVar("Kind", bound=Network)

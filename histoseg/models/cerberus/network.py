@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from histoseg.models.cerberus.encoder import build_encoder, conv_block
-from histoseg.models.network import Network
+from histoseg.models.network import Network, innermost_channels
 from histoseg.models.norm import SyncedBatchNorm
 
 DROPOUT = 0.3  # Sec. 3.1, between the fully connected layers of patch classification
@@ -176,9 +176,7 @@ def build(parts: CerberusParts, seed: int) -> Cerberus:
             for inner, module in part.named_children() if name == "decoders" else [("", part)]:
                 torch.manual_seed(zlib.crc32(f"{name}.{inner}".encode(), seed))  # torch keeps 32 bits only
                 module.apply(_draw_weights)
-    for parameter in model.parameters():  # Convolutions are fastest with the channels innermost.
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    innermost_channels(model)
     return model
 
 

@@ -11,7 +11,7 @@ from histoseg.errors import CheckpointError
 from histoseg.models.cerberus import CerberusSpec
 from histoseg.models.cerberus.network import Cerberus, CerberusParts, build
 from histoseg.models.weights import Model, read_foreign, take_over
-from histoseg.structures import MPP, TISSUE
+from histoseg.structures import MPP, TISSUE, TISSUE_CLASSES
 
 logger = logging.getLogger(__name__)
 
@@ -20,17 +20,7 @@ DECODERS = ("gland", "lumen", "nuclei", "nuclei_type", "gland_type")  # Those th
 PUBLISHED_CLASSES: Mapping[str, tuple[str, ...]] = {
     "nuclei_type": ("background", "neutrophil", "epithelial", "lymphocyte", "plasma", "eosinophil", "connective"),
     "gland_type": ("background", "gland", "surface_epithelium"),
-    "tissue": (
-        "background",
-        "abnormal_epithelium",
-        "normal_epithelium",
-        "inflammatory",
-        "muscle",
-        "stroma",
-        "debris",
-        "mucous",
-        "adipose",
-    ),
+    "tissue": TISSUE_CLASSES,
 }
 TISSUE_OUTPUT = "decoder_head.Patch-Class.conv2.bias"
 UNUSED = ("backbone.fc.weight", "backbone.fc.bias")

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from histoseg.models.network import Network
+from histoseg.models.network import Network, innermost_channels
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision's constants; the published code normalises with them.
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -78,10 +78,7 @@ def build(width: int, norm: str, num_classes: Mapping[str, int], seed: int) -> U
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = UNet(width, norm, num_classes)
-    # Convolutions are fastest with the channels innermost, on CPU and GPU alike.
-    for parameter in model.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    innermost_channels(model)
     return model
 
 
