@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from histoseg.errors import ClusterError
-from ray_jobs.environment import exported
-from ray_jobs.local_store import LOCALHOST
+from ray_jobs.local_store import LOCALHOST, exported
 
 OBJECT_STORE_BYTES = 256 * 2**20  # Only configurations and log lines pass through Ray; images never do.
 SOCKET_FOLDER_CHARS = 40  # Ray adds about 65 below its folder, and a Unix socket's path has at most 107.

@@ -49,9 +49,6 @@ def run(request: Request, store: Store, raw: Path | None, out: Path, home: Path,
 
     `raw` is the folder of raw data sets, or None if the store has the shards; the report is written below `out`; `home`
     and `connect_ray` are as `complete` takes them.
-
-    Raises:
-        HistosegError: With one line that says what is wrong; what was finished stays finished.
     """
     from histoseg.report.write import write_report
 

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from histoseg.errors import ConfigError, HistosegError, StorageError
-from ray_jobs.environment import exported
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -81,6 +80,21 @@ def local_store(folder: Path, bucket: str = "histoseg") -> Iterator[LocalStore]:
         _wait_for_bucket(bucket, environment, server, folder)
         stack.enter_context(exported(environment))
         yield LocalStore(url=f"s3://{bucket}", environment=environment, pid=server.pid)
+
+
+@contextmanager
+def exported(environment: Mapping[str, str]) -> Iterator[None]:
+    """Set variables in `os.environ`, and restore what was there before afterwards."""
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _environment(port: int, key: str, secret: str) -> dict[str, str]:

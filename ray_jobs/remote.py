@@ -130,12 +130,7 @@ def results_url(request: Request) -> str:
 
 
 def fetch(store: Store, source: str, out: Path) -> Path:
-    """Copy the results of a job, which lie in results/<experiment>/<job>, to `out`/<experiment>; returns the page.
-
-    Raises:
-        ClusterError: If there is nothing yet, or not all.
-        StorageError: If the store cannot be read from here.
-    """
+    """Copy the results of a job, which lie in results/<experiment>/<job>, to `out`/<experiment>; returns the page."""
     _, experiment, name = source.split("/")
     keys, page = store.list(f"{source}/"), f"{source}/index.html"
     if not keys:

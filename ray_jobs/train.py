@@ -50,10 +50,9 @@ class Group:
 
 
 def train(group: Group) -> str:
-    """Complete a group within a Ray Train worker.
+    """Complete a group within a Ray Train worker; returns the error that only a person can correct, or "".
 
-    Returns:
-        The error that only a person can correct, or "". It is returned, since Ray would try again what is raised.
+    It is returned, since Ray would try again what is raised.
     """
     process = _process(group)
     log_worker(logging.INFO if process.leads else logging.ERROR)

@@ -67,9 +67,7 @@ class AffineCrop(A.DualTransform):
 class Augment:
     """Draws training patches. Not safe for several threads at once: each needs its own.
 
-    Args:
-        data: The ranges of all random changes.
-        whole: Whether images have one class each: patches then have `data.tissue_px` and are rotated by quarter turns.
+    With `whole`, images have one class each: patches then have `data.tissue_px` and are rotated by quarter turns.
     """
 
     def __init__(self, data: Data, *, whole: bool = False) -> None:

@@ -88,13 +88,8 @@ def prefetch(
 ) -> Iterator[Made]:
     """The result of `make` for each plan, in order; some steps are always made ahead.
 
-    The threads end when the iterator is closed or forgotten.
-
-    Args:
-        plans: What to make; read in the thread that reads the results.
-        make: Called by several threads at once.
-        threads: How many; 0 means `num_threads()`.
-        ahead: Steps that are ready or queued, besides those that threads are making.
+    `make` is called by several threads at once, 0 of which mean `num_threads()`; `ahead` results are ready or queued
+    besides those that they are making. The threads end when the iterator is closed or forgotten.
     """
     threads = threads or num_threads()
     pending: deque[Future[Made]] = deque()

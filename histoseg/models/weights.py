@@ -22,6 +22,7 @@ from histoseg.errors import CheckpointError
 from histoseg.models.network import Network
 from histoseg.models.spec import Heads, NetworkSpec
 from histoseg.runs import catalog
+from histoseg.runs.config import public_name
 from histoseg.store.objects import FileStore, Store
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def save_model(model: Model, store: Store, folder: str) -> None:
     heads = model.spec.heads(model.network)
     about = {
         "format": FORMAT,
-        "network": {"name": _public_name(model.spec), **asdict(model.spec)},
+        "network": {"name": public_name(model.spec), **asdict(model.spec)},
         "heads": dict(heads.num_classes),
         "tissue_px": heads.tissue_px,
         "classes": {name: list(names) for name, names in model.classes.items()},
@@ -67,11 +68,6 @@ def save_model(model: Model, store: Store, folder: str) -> None:
     prefix = f"{folder}/" if folder else ""
     store.put(f"{prefix}model.safetensors", body)
     store.put(f"{prefix}model.json", json.dumps(about, indent=1).encode())
-
-
-def _public_name(spec: NetworkSpec) -> str:
-    """The name of the folder that a network's settings lie in."""
-    return type(spec).__module__.rpartition(".")[2]
 
 
 def load_model(folder: Path) -> Model:
@@ -124,11 +120,7 @@ def _from_format_1(about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def start_from(network: Network, given: Mapping[str, Tensor], name: str) -> None:
-    """Begin with given weights, as far as they are of parts that the network has; none leave it as it is.
-
-    Raises:
-        CheckpointError: If they lack a tensor of the encoder, or a shape of a shared part differs.
-    """
+    """Begin with given weights, as far as they are of parts that the network has; none leave it as it is."""
     if not given:
         return
     own = network.state_dict()

@@ -37,10 +37,6 @@ def complete(runs: Sequence[Run], store: Store, cache: Path, process: Process) -
     """Record every run of a group that shares its first stage; what is recorded already is left alone.
 
     `cache` is a folder for verified copies of shards. Returns the store keys of the runs' records.
-
-    Raises:
-        DataError: If a source was not prepared, or its shards are damaged.
-        TrainingError: If a loss is NaN or infinite.
     """
     dataset = open_dataset(runs, store, cache)
     by_key = {record_key(run.experiment, run_name(run, dataset.checksums)): run for run in runs}

@@ -24,11 +24,7 @@ class Settings(Protocol):
 
 
 def require(claim: bool, path: str, value: object, rule: str) -> None:
-    """Refuse a value that breaks a rule.
-
-    Raises:
-        ConfigError: Unless the claim is true; the text names the field, its value and the rule.
-    """
+    """Refuse a value that breaks a rule by a ConfigError that names the field, the value and the rule."""
     if not claim:
         raise ConfigError(f"{path} = {value!r}: must be {rule}")
 

@@ -137,9 +137,6 @@ def override(run: Run, assignment: str) -> Run:
 
     A path that begins with the label of a stage changes that stage: "refine.optim.lr". One that begins with a field of
     a stage changes the first stage. The fields that tell a run from others cannot be changed.
-
-    Raises:
-        ConfigError: If there is no such field, or it cannot have that value.
     """
     path, names, value = parse_assignment(assignment)
     if names[0] in OF_RUN:

@@ -98,40 +98,27 @@ class Pixels(OverlapWindows):
             predicted = spec.predict(network, sample.image, self, heads=[source]).semantic_maps[source]
             yield sample, predicted, confusion(sample.semantic_map, predicted, num_classes)
 
-    def _panels(self, network: "Network", run: Run, dataset: MetaDataset, pictures: Pictures) -> list[Panel]:
+    def _panels(self, network: "Network", run: Run, dataset: MetaDataset, pictures: Pictures) -> Iterator[Panel]:
         source = _only(run.score)
         first = islice(dataset.whole_images(source, run.score.splits[0]), PANELS)
-        found = self._predicted(network, run, source, first)
-        classes = dataset.sources[source].task.classes
-        return [_panel(source, classes, sample, predicted, counts, pictures) for sample, predicted, counts in found]
+        for sample, predicted, counts in self._predicted(network, run, source, first):
+            shown = {"image": sample.image, "truth": paint(sample.semantic_map), "prediction": paint(predicted)}
+            keys = pictures.put(sample.key, shown)
+            yield Panel(
+                source=source,
+                key=sample.key,
+                score=miou_present(counts[None]),
+                legend=legend_of(dataset.sources[source].task.classes, sample.semantic_map),
+                image=keys["image"],
+                truth=keys["truth"],
+                prediction=keys["prediction"],
+            )
 
 
 def _only(select: Select) -> str:
     """The one source that is scored."""
     require(len(select.sources) == len(select.splits) == 1, "score", select, "one source and one split")
     return select.sources[0]
-
-
-def _panel(
-    source: str,
-    classes: tuple[str, ...],
-    sample: Sample,
-    predicted: SemanticMap,
-    counts: np.ndarray,
-    pictures: Pictures,
-) -> Panel:
-    shown = {"image": sample.image, "truth": paint(sample.semantic_map), "prediction": paint(predicted)}
-    keys = pictures.put(sample.key, shown)
-    legend = legend_of(classes, sample.semantic_map)
-    return Panel(
-        source=source,
-        key=sample.key,
-        score=miou_present(counts[None]),
-        legend=legend,
-        image=keys["image"],
-        truth=keys["truth"],
-        prediction=keys["prediction"],
-    )
 
 
 def _scored_images(dataset: MetaDataset, select: Select, confusions: np.ndarray) -> list[ScoredImage]:

@@ -9,10 +9,12 @@ import numpy as np
 
 from histoseg.errors import ConfigError, DataError
 from histoseg.sources import _files
-from histoseg.structures import TISSUE_CLASSES as CLASSES
+from histoseg.structures import TISSUE_CLASSES
 from histoseg.types import Entry, Sample, Task
 
 logger = logging.getLogger(__name__)
+
+CLASSES = TISSUE_CLASSES
 
 # The harmonisation is OUR INFERENCE: Graham et al. 2023 train on three sets with nine classes together, but only a
 # figure shows which folder became which class; the published code has no table. Debris of Kather 5K includes mucus.

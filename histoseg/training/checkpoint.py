@@ -74,11 +74,7 @@ class Checkpoints:
         return None
 
     def load(self, step: int) -> Checkpoint:
-        """One checkpoint.
-
-        Raises:
-            CheckpointError: If its tensors are not those that were saved.
-        """
+        """One checkpoint."""
         record = json.loads(self.store.get(self._key(step, "json")))
         key = self._key(step, "safetensors")
         body = self.store.get(key)

@@ -19,10 +19,9 @@ from histoseg.runs.config import Run, Stage
 from histoseg.shards.reader import MetaDataset
 from histoseg.training.checkpoint import Checkpoint, Checkpoints, Saving, newest_on_all_ranks, restore, tensors_of
 from histoseg.training.gradients import average_statistics, largest_gradient, sum_gradients
-from histoseg.training.listeners import MetricsFile
+from histoseg.training.listeners import MetricsFile, Progress
 from histoseg.training.method import Method, method_of
 from histoseg.training.process import Process, use_precision
-from histoseg.training.progress import Progress
 from histoseg.types import StepBatch
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from histoseg.pipeline.stage import train_stage
 from histoseg.runs.config import Select
 from histoseg.scoring.pixels import Pixels
 from histoseg.store.objects import connect
-from histoseg.training import loop, progress
+from histoseg.training import listeners, loop
 from histoseg.training.checkpoint import Checkpoints
 from histoseg.training.process import Process
 from tests.stages import network_of, training_of, with_stage
@@ -141,7 +141,7 @@ def by_weights(model):
 @pytest.mark.parametrize("patience", [0, 1])
 def test_a_resumed_training_ends_as_an_uninterrupted_one(dataset, few, store, monkeypatch, place, patience):
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
-    monkeypatch.setattr(progress, "LOG_EVERY_S", 0.0)
+    monkeypatch.setattr(listeners, "LOG_EVERY_S", 0.0)
     run = with_stage(few, 1, optim={"epochs": 4, "patience": patience})
     whole = refine(run, dataset, connect(f"{store.url}/whole"), by_weights)
     steps = epoch_steps(run, dataset)

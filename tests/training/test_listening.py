@@ -10,9 +10,8 @@ import pytest
 from histoseg.errors import ConfigError
 from histoseg.store.objects import connect
 from histoseg.training import listening as module
-from histoseg.training.listeners import LogLine, MetricsFile, Status
+from histoseg.training.listeners import LogLine, MetricsFile, Progress, Status
 from histoseg.training.listening import TrainingContext, listening, require_listeners
-from histoseg.training.progress import Progress
 from tests.lab import write_lab
 
 # Writes what it hears below the context's home.

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from histoseg.store.objects import connect
-from histoseg.training import loop, progress
+from histoseg.training import listeners, loop
 from histoseg.training.checkpoint import Checkpoints
 from tests.stages import train_first, with_stage
 
@@ -14,7 +14,7 @@ from tests.stages import train_first, with_stage
 def eager(monkeypatch):
     """Save and speak at every step."""
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
-    monkeypatch.setattr(progress, "LOG_EVERY_S", 0.0)
+    monkeypatch.setattr(listeners, "LOG_EVERY_S", 0.0)
 
 
 def told(store):

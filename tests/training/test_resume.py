@@ -19,7 +19,7 @@ from histoseg.records.schema import Record
 from histoseg.runs.names import stage_name
 from histoseg.scoring.pixels import Pixels
 from histoseg.store.objects import connect
-from histoseg.training import loop, progress
+from histoseg.training import listeners, loop
 from histoseg.training.checkpoint import Checkpoint, Checkpoints, restore, tensors_of
 from histoseg.training.process import Process
 from tests.stages import train_first, with_stage
@@ -38,7 +38,7 @@ def store(tmp_path):
 def eager(monkeypatch):
     """Save and speak at every step."""
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
-    monkeypatch.setattr(progress, "LOG_EVERY_S", 0.0)
+    monkeypatch.setattr(listeners, "LOG_EVERY_S", 0.0)
 
 
 def stop_at(step, label="pretrain"):

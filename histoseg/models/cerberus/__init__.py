@@ -60,11 +60,7 @@ class CerberusSpec:
         require(named, "network.weights", self.weights, "empty, imagenet, or the 16 digits of weights in the store")
 
     def build(self, tasks: Mapping[str, Task], seed: int, tissue_px: int) -> "Cerberus":
-        """A new network with a decoder for each structure that the tasks teach, and a head for tissue if one does.
-
-        Raises:
-            DataError: If tasks of tissue differ in their classes.
-        """
+        """A new network with a decoder for each structure that the tasks teach, and a head for tissue if one does."""
         from histoseg.models.cerberus.network import build
 
         return build(self._parts(_heads_of(tasks, 3 if self.contour else 2), tissue_px), seed)

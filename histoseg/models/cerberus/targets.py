@@ -27,9 +27,6 @@ def instance_target(instance_map: InstanceMap, structure: str, contour: bool, mp
 
     Pieces of an object need no separate ids here: an element is connected, so no piece erodes differently because of
     another, and weights know pieces only.
-
-    Raises:
-        ValueError: If the structure is not made of objects.
     """
     element_px = structure_of_objects(structure).separation.at(mpp).element_px
     inner = inner_map(instance_map, element_px)
@@ -83,9 +80,7 @@ def weight_map(inner: UInt8[np.ndarray, "H W"], element_px: int) -> Float32[np.n
     d1 and d2 are the distances to the nearest and second nearest eroded object. As in the published code they are
     known only in an object's box and REACH_PX around it, eroded objects themselves weigh 1, sigma is the element's
     size (so (d1 + d2)² is divided by 2 sigma², as in the paper), and the term for the frequency of classes is missing.
-
-    Returns:
-        1 everywhere if there are fewer than two objects.
+    With fewer than two objects it is 1 everywhere.
     """
     num_labels, labels = cv2.connectedComponents(inner, connectivity=4, ltype=cv2.CV_32S)
     if num_labels <= 2:  # One is the background.
