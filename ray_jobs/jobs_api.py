@@ -57,7 +57,6 @@ class RayJobs:
         return replace(known, name=job_name(known, shipped_code() if self.ship else versions()["histoseg"]))
 
     def dry_run(self, request: Request, command: str) -> str:
-        """What would be submitted, as JSON."""
         return json.dumps(self.manifest(request, command), indent=2)
 
     def results(self, request: Request | None, name: str) -> tuple[Store, str]:
@@ -88,7 +87,6 @@ class RayJobs:
         follow(_FollowedJob(self, client, name), command, show, self.pace)
 
     def status(self, name: str) -> str:
-        """One line about the state of a job."""
         if (info := self.find(self._client(), name)) is None:
             return f"{name}: not submitted to {self.public_address}"
         since = time.strftime("%H:%M:%S", time.localtime((info.start_time or 0) / 1000))

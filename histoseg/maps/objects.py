@@ -19,9 +19,6 @@ class Objects:
     centroids: Float64[np.ndarray, "N 2"]  # Mean of the pixels' positions, as x, y
     areas: Int64[np.ndarray, " N"]  # In pixels
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
 
 def find_objects(instance_map: InstanceMap) -> Objects:
     """Every object of the map, also one of a single pixel, which the published code leaves out."""

@@ -73,11 +73,7 @@ def load_experiment(name: str, scale: str) -> Any:
 
 
 def data_of(name: str, scale: str, sets: Sequence[str]) -> Data:
-    """How an experiment stores images, which must be known before any shard is written.
-
-    Raises:
-        ConfigError: If a name or an assignment cannot be, whatever sources are prepared.
-    """
+    """How an experiment stores images, which must be known before any shard is written."""
     module = load_experiment(name, scale)
     tasks = {source: catalog.load("histoseg.sources", source).TASK for source in module.SOURCES}
     runs: list[Run] = module.runs(scale, 1, {source: assumed(task) for source, task in tasks.items()})

@@ -50,10 +50,6 @@ def train_stage(
     """The trained network of a stage, counted from 0, which all runs that agree up to it share.
 
     `before` is the network of the stage before, None for the first.
-
-    Raises:
-        TrainingError: If a loss or gradient is NaN or infinite; the last checkpoint stays as it was.
-        CheckpointError: If a finished stage is damaged.
     """
     stage, name = run.stages[number], stage_name(run, number, dataset.checksums)
     part = dataset.select(stage.select, run.seed)

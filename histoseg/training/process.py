@@ -18,11 +18,6 @@ def use_precision(precision: Precision) -> None:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "bf16"
 
 
-def _never() -> bool:
-    """For machines that are not taken away."""
-    return False
-
-
 @dataclass(frozen=True, kw_only=True)
 class Process:
     """The rank of this process, what it computes on, and what hears how far it is.
@@ -38,7 +33,7 @@ class Process:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     attempt: int = 0
     listeners: tuple[Listener, ...] = (LogLine(),)
-    is_reclaimed: Callable[[], bool] = _never
+    is_reclaimed: Callable[[], bool] = lambda: False
 
     @property
     def leads(self) -> bool:

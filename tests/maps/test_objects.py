@@ -46,7 +46,7 @@ def test_objects_of_a_map_by_hand():
     type_map = uint8([[0, 0, 0, 0, 0], [0, 0, 2, 1, 0], [3, 0, 0, 0, 0]])
     found = objects.find_objects(instance_map)
     classes, shares = vote_types(instance_map, type_map, 4)
-    assert len(found) == 2
+    assert len(found.ids) == 2
     assert found.ids.tolist() == [4, 9]
     assert found.boxes.tolist() == [[2, 0, 3, 5], [0, 1, 2, 4]]
     assert found.centroids.tolist() == [[2.0, 2.0], [2.0, 0.5]]
@@ -85,7 +85,7 @@ def test_a_map_without_background_keeps_its_first_object():
 @pytest.mark.parametrize("shape", [(0, 5), (4, 5)])
 def test_objects_of_an_empty_map(shape):
     found = objects.find_objects(np.zeros(shape, np.int32))
-    assert len(found) == 0
+    assert len(found.ids) == 0
     assert found.boxes.shape == (0, 4)
     assert objects.renumber(np.zeros(shape, np.int32)).shape == shape
 

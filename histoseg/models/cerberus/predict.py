@@ -84,7 +84,9 @@ def probabilities(
     maps = {name: np.empty((parts.decoders[name], *image.shape[:2]), np.float32) for name in decoders}
     side_px = parts.tissue_cells * STRIDE_PX
     every = windows.over(image, side_px if parts.tissue else STRIDE_PX)
-    squares = np.empty((parts.tissue, *_count_squares(every[-1], side_px)), np.float32)
+    last = every[-1]  # The squares of tissue in the last row or column may reach beyond the image.
+    counts = (last.top + last.height) // side_px, (last.left + last.width) // side_px
+    squares = np.empty((parts.tissue, *counts), np.float32)
     for seen, pixels in read_windows(image, every, max(1, PIXELS_AT_ONCE // every[0].num_seen)):
         features = network.encode(torch.from_numpy(pixels).to(device_of(network)))
         for name, whole in maps.items():
@@ -92,11 +94,6 @@ def probabilities(
         if parts.tissue:
             _put_squares(squares, _classify(network, features, seen[0]), seen, side_px)
     return maps, squares if parts.tissue else None
-
-
-def _count_squares(last: Window, side_px: int) -> tuple[int, int]:
-    """Rows and columns of squares of tissue; the last may reach beyond the image."""
-    return (last.top + last.height) // side_px, (last.left + last.width) // side_px
 
 
 def _decode(network: Cerberus, features: list[Tensor], name: str, window: Window) -> Float32[np.ndarray, "B C H W"]:

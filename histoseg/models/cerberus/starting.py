@@ -72,7 +72,7 @@ def put_imagenet(tensors: Mapping[str, Tensor], encoder: str, store: Store) -> N
 
 
 def import_imagenet(path: Path, store: Store) -> str:
-    """Put a file in torchvision's format into a store as ImageNet's weights; returns the encoder that they belong to."""
+    """Put a file of torchvision's into a store as ImageNet's weights; returns the encoder that they belong to."""
     found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
     for encoder, url in IMAGENET.items():
         if found.startswith(url.rpartition("-")[2].removesuffix(".pth")) and found:
