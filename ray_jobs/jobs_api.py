@@ -76,7 +76,6 @@ class RayJobs:
         }
 
     def submit(self, request: Request, command: str, show: Show) -> None:
-        """Submit a job, or attach to the existing one, and follow it to its end."""
         manifest, name = self.manifest(request, command), request.name
         client = self._client()
         state = self._create(client, manifest, show)

@@ -59,7 +59,6 @@ class MLflow:
         self._client.log_batch(self._runs[status.label], metrics=metrics)
 
     def close(self) -> None:
-        """Mark all runs as finished."""
         for run in self._runs.values():
             self._client.set_terminated(run)
 
