@@ -17,19 +17,13 @@ from histoseg.types import Image
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """A part of an image that a network predicts.
-
-    Attributes:
-        top, left: Where it begins, in pixels of the image.
-        height, width: Its size; it may reach beyond the image.
-        margin_px: How much further the network sees on each side.
-    """
+    """A part of an image that a network predicts, in pixels of the image; it may reach beyond it."""
 
     top: int
     left: int
     height: int
     width: int
-    margin_px: int = 0
+    margin_px: int = 0  # How much further the network sees on each side
 
     @property
     def place(self) -> tuple[slice, slice]:

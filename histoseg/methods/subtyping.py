@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 class Subtyping:
     """Training of a decoder for the classes of one structure's objects by masked cross-entropy and Dice.
 
-    Attributes:
-        batch: Patches in one step over all ranks.
+    A step has `batch` patches over all ranks.
     """
 
     batch: int = 27  # As in multi-task training; Sec. 3.3.2 gives none.

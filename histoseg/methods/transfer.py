@@ -27,11 +27,7 @@ KEPT_BYTES_AT_ONCE = 12 * 2**30
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer(WholeNetwork):
-    """Instance transfer learning.
-
-    Attributes:
-        batch: Patches in one step over all ranks.
-    """
+    """Instance transfer learning; a step has `batch` patches over all ranks."""
 
     batch: int = 64  # Sec. 3.1: "maximum batch size as 4 episodes with each consisting of 16 image samples"
 

@@ -34,20 +34,14 @@ CURVE_POINTS = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What a stage trains, and with what.
+    """What a stage trains, and with what."""
 
-    Attributes:
-        label: What is trained, for people.
-        seed: Names the random streams of the batches.
-        validate: Scores the network after each epoch; None where the last weights are kept.
-    """
-
-    label: str
+    label: str  # For people
     run: Run
     stage: Stage
     dataset: MetaDataset
-    seed: int
-    validate: Callable[[Network], float] | None = None
+    seed: int  # Names the random streams of the batches
+    validate: Callable[[Network], float] | None = None  # Scores each epoch; None where the last weights are kept
 
 
 @dataclass(frozen=True, kw_only=True)
