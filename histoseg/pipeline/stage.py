@@ -57,7 +57,10 @@ def train_stage(
     # A later stage draws its numbers by what it trains on: equal seeds would give heads of equal first weights.
     seed = number_of(f"{' '.join(stage.select.sources)} {run.seed}") if number else run.seed
     network = method_of(stage).network(run, tasks, before, seed)
+    checkpoints = Checkpoints(store, stage_folder(name))
     if _is_finished(name, store, process):
+        if process.leads:
+            checkpoints.clear()  # A process that was killed may have left some.
         use_device(network, stage, process)
         return _load(network, name, store)
     if before is None:
@@ -73,7 +76,6 @@ def train_stage(
         seed=seed,
         validate=_validation(run, number, dataset, process) if stage.keep == "best val" else None,
     )
-    checkpoints = Checkpoints(store, stage_folder(name))
     trained = train(network, training, checkpoints, process)
     if process.leads:
         _save(trained, run, number, dataset, store)

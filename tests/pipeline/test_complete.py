@@ -292,6 +292,7 @@ def test_a_run_killed_after_any_write_and_repeated_has_the_same_record(kind, tmp
         assert complete([run], store, cache, Process()) == [key]
         assert without_times(json.loads(store.get(key))) == record, undisturbed.written[writes]
         assert weights(store) == models, undisturbed.written[writes]
+        assert not [name for name in store.list("runs/") if "/step-" in name], undisturbed.written[writes]
 
 
 def weights(store):

@@ -111,6 +111,22 @@ def test_a_finished_stage_leaves_its_network_and_no_checkpoint(tasks, stages_of,
     assert all(torch.equal(kept[name], value) for name, value in pretrained.model.state_dict().items())
 
 
+def test_checkpoints_that_a_killed_process_left_are_deleted(tasks, stages_of, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
+    run = leave_one_out_run()
+    whole = MortalStore(tasks.root)
+    stages_of(run, whole, count=1)
+    done = tasks.list("runs/")
+    for key in done:
+        tasks.delete(key)
+    marked = next(i for i, key in enumerate(whole.written) if key.endswith("stage.json"))
+    with pytest.raises(Killed):
+        stages_of(run, MortalStore(tasks.root, writes=marked + 1), count=1)
+    assert set(tasks.list("runs/")) > set(done)
+    stages_of(run, tasks, count=1)
+    assert tasks.list("runs/") == done
+
+
 DAMAGES = {
     "half a mark": ("stage.json", lambda body: body[: len(body) // 2]),
     "a mark of another version": ("stage.json", lambda body: body.replace(b'"best_step"', b'"last_step"')),

@@ -10,7 +10,7 @@ from histoseg.types import Place
 
 def on_two_ranks(monkeypatch, work):
     """What `work` gives on each of two ranks, for which it is called with a process."""
-    barrier, shared = threading.Barrier(2, timeout=60), {}
+    barrier, shared = threading.Barrier(2, timeout=20), {}
 
     def sum_over_ranks(tensor):
         shared[threading.get_ident()] = tensor.clone()
