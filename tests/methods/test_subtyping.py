@@ -41,7 +41,7 @@ def draw_batch(size=3, side=32):
 
 def test_the_network_is_a_copy_with_a_decoder_for_the_classes(before, tiny_fold_run):
     wider = Subtyping().network(tiny_fold_run, tasks("lizard"), before, 1)
-    assert wider.spec.decoders == {"gland": 2, "nuclei": 2, "nuclei_type": 7}  # Lizard has six classes of nuclei.
+    assert wider.parts.decoders == {"gland": 2, "nuclei": 2, "nuclei_type": 7}  # Lizard has six classes of nuclei.
     assert wider.trains_only == "nuclei_type"
     for name, value in before.state_dict().items():
         assert torch.equal(wider.state_dict()[name], value)
