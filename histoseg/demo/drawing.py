@@ -169,11 +169,6 @@ def add_tissue(canvas: Canvas, region: Mask, *, haematoxylin: float, eosin: floa
     canvas.eosin[region] = (eosin * (1 + 0.12 * grain)).clip(0)
 
 
-def add_gland(canvas: Canvas, curve: Polygon, cell: Cell, rng: np.random.Generator, lumen: float = 0.5) -> Mask:
-    """Draw a gland within its outline; returns its pixels, lumen included."""
-    return draw_gland(canvas, curve, cell, rng, lumen).whole
-
-
 def draw_gland(canvas: Canvas, curve: Polygon, cell: Cell, rng: np.random.Generator, lumen: float = 0.5) -> Gland:
     """Draw a gland within its outline: nuclei along the edge, cytoplasm, and a pale lumen of that relative radius."""
     centre = curve.mean(axis=0)

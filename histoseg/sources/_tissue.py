@@ -89,13 +89,7 @@ class Tile:
 
 
 def find(root: Path, layout: Layout, *, complex_stroma: str = "leave-out") -> list[Tile]:
-    """All tiles of a data set, no pixel read; ambiguous ones are left out and counted, or become stroma.
-
-    Raises:
-        ConfigError: If `complex_stroma` is neither "leave-out" nor "stroma".
-        MissingSourceError: If there is not a single class folder.
-        DataError: If a class folder is missing or empty.
-    """
+    """All tiles of a data set, no pixel read; ambiguous ones are left out and counted, or become stroma."""
     if complex_stroma not in COMPLEX_CHOICES:
         raise ConfigError(f"no complex_stroma {complex_stroma!r}; choose from {', '.join(COMPLEX_CHOICES)}")
     folders = _files.scan(root)
@@ -143,11 +137,7 @@ def make_entry(tile: Tile, key: str, patient: str | None = None) -> Entry:
 
 
 def read(entry: Entry, task: Task) -> Sample:
-    """One tile; every pixel has its class.
-
-    Raises:
-        DataError: If the file is damaged.
-    """
+    """One tile; every pixel has its class."""
     image = _files.read_image(entry.files["image"])
     semantic_map = np.full(image.shape[:2], entry.options["class_id"], np.uint8)
     return _files.make_sample(entry, image, semantic_map, num_classes=task.num_classes, mpp=task.mpp)

@@ -31,11 +31,6 @@ def entries(root: Path, *, division: str = "2", complex_stroma: str = "leave-out
         root: The folder that holds the data set, or one above it.
         division: Whether the tiles are read from Fold2 ("2") or Fold1 ("1"), which hold the same.
         complex_stroma: Whether tiles of complex stroma are left out and counted ("leave-out"), or are "stroma".
-
-    Raises:
-        ConfigError: If an option has another value.
-        MissingSourceError: If there is not a single class folder.
-        DataError: If a class folder is missing or empty.
     """
     if division not in DIVISIONS:
         raise ConfigError(f"no division {division!r} for {TASK.name}; choose from {', '.join(DIVISIONS)}")
@@ -60,9 +55,5 @@ def _name(tile: _tissue.Tile) -> str:
 
 
 def read(entry: Entry) -> Sample:
-    """One tile; every pixel has its class.
-
-    Raises:
-        DataError: If the file is damaged.
-    """
+    """One tile; every pixel has its class."""
     return _tissue.read(entry, TASK)

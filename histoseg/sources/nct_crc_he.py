@@ -31,11 +31,6 @@ def entries(root: Path, *, part: str = "all") -> list[Entry]:
     Args:
         root: The folder that holds the data set, or one above it.
         part: "100k", "7k", or "all" for the parts that are there.
-
-    Raises:
-        ConfigError: If `part` has another value.
-        MissingSourceError: If there is not a single class folder of the part.
-        DataError: If a class folder is missing or empty, or the 100K are there twice, normalised and not.
     """
     if part not in CHOICES:
         raise ConfigError(f"no part {part!r} for {TASK.name}; choose from {', '.join(CHOICES)}")
@@ -68,9 +63,5 @@ def _entry(tile: _tissue.Tile) -> Entry:
 
 
 def read(entry: Entry) -> Sample:
-    """One tile; every pixel has its class.
-
-    Raises:
-        DataError: If the file is damaged.
-    """
+    """One tile; every pixel has its class."""
     return _tissue.read(entry, TASK)
