@@ -24,15 +24,7 @@ DEMO_MARK = ".histoseg-demo"  # Marks folders of made-up raw files, so that tabl
 def write_demo_data(folder: Path, seed: int = 0, sources: Collection[str] = ()) -> None:
     """Draw every source that has a `write_demo`; those drawn already are kept.
 
-    Args:
-        folder: Where to write; every source makes its own folder below.
-        seed: Another seed draws other images.
-        sources: The sources to draw; all if empty.
-
-    Raises:
-        DataError: If the folder holds other files: made-up images are never mixed with real ones, nor with those of
-            another seed.
-        StorageError: If the folder cannot be written.
+    Another seed draws other images. Made-up images are never mixed with real ones, nor with those of another seed.
     """
     try:
         _require_own(folder, seed)

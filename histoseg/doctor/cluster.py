@@ -48,10 +48,7 @@ SUBMITTING = (
 def cluster_checks(context: str, namespace: str, release: str) -> Generator[Check, None, Settings | None]:
     """Every check of a release, as it is made; returns its settings, None if they could not be read.
 
-    Args:
-        context: Of the kubeconfig.
-        namespace: Empty means the context's.
-        release: Of the chart.
+    An empty namespace means that of the context.
     """
     try:
         cluster = replace(Cluster.connect(context, namespace), patience_s=PATIENCE_S)

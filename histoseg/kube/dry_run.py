@@ -11,15 +11,7 @@ from histoseg.kube.objects import Object
 
 
 def require_accepted(cluster: Cluster, job: Object) -> bool:
-    """Refuse a job that the API server would refuse; returns whether its pods were checked as well.
-
-    Args:
-        cluster: With the job's namespace.
-        job: A complete RayJob.
-
-    Raises:
-        RefusedError: With what the server says of the first object that it refuses.
-    """
+    """Refuse a RayJob that the API server would refuse; returns whether its pods were checked as well."""
     cluster.try_rayjob(job)
     return all(cluster.try_pod(_pod(job, pods)) for pods in job_pods(job))
 

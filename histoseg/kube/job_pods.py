@@ -13,8 +13,6 @@ class JobPods:
     Attributes:
         group: "head", "submitter", or the name of a worker group.
         count: How many there may be at a time.
-        is_worker: Whether they are of a worker group.
-        template: Their metadata and spec.
     """
 
     group: str

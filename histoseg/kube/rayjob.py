@@ -26,26 +26,13 @@ WORKERS = "the chart's workerGroups"
 
 
 def addressed(request: Request, settings: Settings) -> Request:
-    """The request as a release gets it: with the release's store unless it names one, and the job's name.
-
-    Raises:
-        ConfigError: If it cannot run on a cluster, or its name would be refused.
-    """
+    """The request as a release gets it: with the release's store unless it names one, and the job's name."""
     known = request.for_cluster(settings.store.url)
     return replace(known, name=job_name(known, settings.image))
 
 
 def manifest(request: Request, settings: Settings, command: str) -> Object:
-    """The RayJob to create.
-
-    Args:
-        request: As `addressed` returns it.
-        settings: Of the release that will run it.
-        command: What was typed, noted for everyone who finds the job in the cluster.
-
-    Raises:
-        ClusterError: If the release's pods cannot hold one run of it, or do not see its raw data.
-    """
+    """The RayJob to create, with the command that was typed, for everyone who finds it in the cluster."""
     have = capacity(settings.template)
     _require_fit(request, have)
     _require_raw_data(request, settings)
@@ -127,15 +114,7 @@ def _lower(resources: Object) -> dict[str, Any]:
 
 
 def quantity(text: object, where: str) -> float:
-    """A number as Kubernetes writes it: 4, "4", "500m", "16Gi", "1e3".
-
-    Args:
-        text: As it was found.
-        where: It was found, for the error.
-
-    Raises:
-        ClusterError: If it is not a quantity.
-    """
+    """A number as Kubernetes writes it: 4, "4", "500m", "16Gi", "1e3"."""
     found = QUANTITY.fullmatch(str(text).strip().strip("\"'"))
     if found is None:
         raise ClusterError(f"{text!r} in {where} is not a valid Kubernetes quantity, e.g. 4, 500m or 16Gi")

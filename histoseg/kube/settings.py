@@ -101,9 +101,6 @@ class Settings:
             release: Of the chart.
             strict: Whether to refuse a release of another minor version, because no job can be made for it here;
                 otherwise it is only a warning, enough to look at existing jobs or end them.
-
-        Raises:
-            ClusterError: If there is no such release, or its version does not fit the one installed here.
         """
         name = f"{fullname(release)}-settings"
         data = cluster.config_map(name)
@@ -117,14 +114,7 @@ class Settings:
 
     @classmethod
     def parse(cls, data: Mapping[str, str], where: str, name: str, *, strict: bool = True) -> "Settings":
-        """The settings in a ConfigMap's data.
-
-        Args:
-            data: With settings.yaml and rayjob.yaml.
-            where: The ConfigMap, for errors.
-            name: The prefix of the names of the release's objects.
-            strict: Whether to refuse another minor version.
-        """
+        """The settings in a ConfigMap's data."""
         template = _mapping(data, "rayjob.yaml", where)
         found = {**_mapping(data, "settings.yaml", where), "fullname": name, "template": template}
         try:
@@ -148,11 +138,7 @@ def _mapping(data: Mapping[str, str], key: str, where: str) -> Object:
 
 
 def _require_version(app_version: str, where: str, *, strict: bool) -> None:
-    """If strict, refuse another major or minor version; warn of any other difference.
-
-    Raises:
-        ClusterError: If a job might not understand its submitter.
-    """
+    """If strict, refuse another major or minor version; warn of any other difference."""
     here = version(CHART)
     if app_version == here:
         return

@@ -25,11 +25,7 @@ PlotsOfStages = dict[str, dict[tuple[str, str], StageRecord]]  # By title of a p
 
 
 def draw_losses(table: Table) -> bytes | None:
-    """The loss of every training without a validation score: each as recorded (faint) and as its running mean.
-
-    Returns:
-        The figure, or None if no record has such a curve.
-    """
+    """The loss of trainings without a validation score, as recorded (faint) and as running mean; None without any."""
     plots = loss_plots(table)
     if not plots:
         return None
@@ -93,11 +89,7 @@ def _draw_loss(axis: Axes, stage: StageRecord, colour: str) -> None:
 
 
 def draw_validation(table: Table) -> bytes | None:
-    """The validation score over the steps of each run, and the step whose weights were kept: rows by groups of columns.
-
-    Returns:
-        The figure, or None if no record has such a curve.
-    """
+    """The validation score over the steps of each run and the step that was kept, rows by groups; None without any."""
     spec = table.spec
     watched = [record for record in table.records if any(map(has_scores, record.stages))]
     if not watched:

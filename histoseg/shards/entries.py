@@ -55,11 +55,7 @@ def _is_text(value: object) -> bool:
 
 
 def stamps(entry: Entry, raw: Path) -> tuple[Stamp, ...]:
-    """Role, path below the folder, size and time of each of an entry's raw files: they change when a file does.
-
-    Raises:
-        DataError: If a file does not exist.
-    """
+    """Role, path below the folder, size and time of each of an entry's raw files: they change when a file does."""
     try:
         stats = {role: (path, path.stat()) for role, path in sorted(entry.files.items())}
     except OSError as error:  # A link without a target, for example

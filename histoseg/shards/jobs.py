@@ -76,11 +76,7 @@ def _encode_part(part: ShardPart) -> bytes:
 
 
 def _read(source: Source, entry: Entry, job: ShardJob) -> Sample:
-    """One sample as it is stored.
-
-    Raises:
-        DataError: If the sample does not fit its task, or is too small.
-    """
+    """One sample as it is stored."""
     sample = checked(source.TASK, entry, source.read(entry))
     sample = resample(sample, job.mpp) if job.mpp else sample
     if min(sample.image.shape[:2]) < job.least_px:

@@ -41,7 +41,6 @@ class Recipe:
 
     Attributes:
         data: How patches will be cut from them: large images become tiles that are big enough.
-        options: The reader's options, for example how raters are consolidated.
         rewrite: Whether to write shards that are there already.
         folds: The fold of each of the source's patients, where `data.folds` asks for folds.
         unbound: Sources whose published folds are not kept.
@@ -61,13 +60,7 @@ def shard_pool() -> ProcessPoolExecutor:
 
 
 def write_shards(source: str, raw: Path, store: Store, recipe: Recipe, pool: Executor) -> SourceIndex:
-    """Write a source's shards and index; return the index as it now stands in the store.
-
-    Raises:
-        MissingSourceError: If the folder does not hold the source.
-        DataError: If its raw files are not as its authors publish them.
-        ConfigError: If there is no such source or option.
-    """
+    """Write a source's shards and index; return the index as it now stands in the store."""
     task, layout = catalog.load_source(source).TASK, recipe.data.layout
     jobs = _plan(source, find_entries(source, raw, recipe.options), raw, recipe)
     parts = _write_all(jobs, store, recipe.rewrite, pool)

@@ -232,14 +232,13 @@ def read_xml(path: Path, repair: Callable[[bytes], bytes] = lambda text: text) -
 
 def make_sample(
     entry: Entry,
+    task: Task,
     image: Image,
     semantic_map: UInt8[np.ndarray, "_ _"],
-    *,
-    num_classes: int,
-    mpp: float,
     instance_map: Int32[np.ndarray, "_ _"] | None = None,
+    mpp: float = 0.0,
 ) -> Sample:
-    """The sample, after checking sizes and class ids."""
+    """The sample, after checking sizes and class ids; it has the task's resolution unless another is given."""
     annotation = entry.files.get("annotation", entry.files["image"])
     for labels in (semantic_map, instance_map):
         if labels is not None and image.shape[:2] != labels.shape:
@@ -247,11 +246,16 @@ def make_sample(
                 f"{annotation}: {_size(labels)} px, but its image {entry.files['image'].name} has {_size(image)} px;"
                 " fetch both again"
             )
-    wrong = (semantic_map >= num_classes) & (semantic_map != IGNORE)
+    wrong = (semantic_map >= task.num_classes) & (semantic_map != IGNORE)
     if wrong.any():
-        raise DataError(f"{annotation}: class id {semantic_map[wrong].max()}; {say_labels(num_classes)}")
+        raise DataError(f"{annotation}: class id {semantic_map[wrong].max()}; {say_labels(task.num_classes)}")
     return Sample(
-        key=entry.key, patient=entry.patient, image=image, semantic_map=semantic_map, mpp=mpp, instance_map=instance_map
+        key=entry.key,
+        patient=entry.patient,
+        image=image,
+        semantic_map=semantic_map,
+        mpp=mpp or task.mpp,
+        instance_map=instance_map,
     )
 
 
@@ -259,10 +263,7 @@ def read_numbered(entry: Entry, task: Task) -> Sample:
     """An image whose annotation numbers its objects; all have class 1."""
     image = read_image(entry.files["image"])
     instance_map = read_labels(entry.files["annotation"]).astype(np.int32)
-    semantic_map = (instance_map != 0).astype(np.uint8)
-    return make_sample(
-        entry, image, semantic_map, num_classes=task.num_classes, mpp=task.mpp, instance_map=instance_map
-    )
+    return make_sample(entry, task, image, (instance_map != 0).astype(np.uint8), instance_map)
 
 
 def _size(pixels: np.ndarray) -> str:

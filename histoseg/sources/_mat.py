@@ -105,6 +105,4 @@ def read_sample(entry: Entry, task: Task, mpp: float, *, has_classes: bool = Tru
     """An image with the objects of its label file, as `read_objects` reads it."""
     image = _files.read_image(entry.files["image"])
     instance_map, semantic_map = read_objects(entry.files["annotation"], task.num_classes, has_classes=has_classes)
-    return _files.make_sample(
-        entry, image, semantic_map, num_classes=task.num_classes, mpp=mpp, instance_map=instance_map
-    )
+    return _files.make_sample(entry, task, image, semantic_map, instance_map, mpp)

@@ -57,7 +57,7 @@ def read(entry: Entry) -> Sample:
     points = _points(_files.read_xml(path, close_image), path)
     height, width = image.shape[:2]
     semantic_map = draw_discs(points, (height, width))
-    return _files.make_sample(entry, image, semantic_map, num_classes=TASK.num_classes, mpp=TASK.mpp)
+    return _files.make_sample(entry, TASK, image, semantic_map)
 
 
 def close_image(text: bytes) -> bytes:

@@ -33,11 +33,9 @@ MERGED = np.array([0, 1, 2, 3, 3, 4, 4, 4], np.uint8)
 def entries(root: Path, *, types: str = "auto") -> list[Entry]:
     """The images of both official parts, pairs checked, no pixel read. Names state no patient: each image is its own.
 
-    Args:
-        root: The folder that holds the data set, or one above it.
-        types: Whether the files have the seven published types or the four merged ones. Type 4 is malignant epithelium
-            in the first and spindle-shaped in the second, so one file may fit both: "auto" reads the whole folder as
-            merged if no nucleus in it has a type above 4. Use "published" for a selection without such nuclei.
+    types: Whether the files have the seven published types or the four merged ones. Type 4 is malignant epithelium
+        in the first and spindle-shaped in the second, so one file may fit both: "auto" reads the whole folder as
+        merged if no nucleus in it has a type above 4. Use "published" for a selection without such nuclei.
     """
     if types not in TYPES:
         raise ConfigError(f"no types {types!r} for {TASK.name}; choose from {', '.join(TYPES)}")
@@ -82,9 +80,7 @@ def read(entry: Entry) -> Sample:
     content = _load(path, "inst_map", "type_map")
     semantic_map = _to_classes(content["type_map"], entry.options["types"], path)
     instance_map = _mat.to_instance_map(content["inst_map"], path)
-    sample = _files.make_sample(
-        entry, image, semantic_map, num_classes=TASK.num_classes, mpp=TASK.mpp, instance_map=instance_map
-    )
+    sample = _files.make_sample(entry, TASK, image, semantic_map, instance_map)
     if differing := int(((instance_map > 0) != (semantic_map > 0)).sum()):
         logger.info("%s: %s pixels have a nucleus but no type, or a type but no nucleus", path, differing)
     return sample

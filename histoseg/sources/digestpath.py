@@ -66,4 +66,4 @@ def read(entry: Entry) -> Sample:
         semantic_map = (_files.read_labels(entry.files["annotation"]) > THRESHOLD).astype(np.uint8)
     else:
         semantic_map = np.zeros(image.shape[:2], np.uint8)
-    return _files.make_sample(entry, image, semantic_map, num_classes=TASK.num_classes, mpp=TASK.mpp)
+    return _files.make_sample(entry, TASK, image, semantic_map)

@@ -35,10 +35,8 @@ BENIGN = 1  # Ids above 5 are slips for benign (Foucart's corrections of this da
 def entries(root: Path, *, consensus: str = "staple") -> list[Entry]:
     """The training cores with their maps, pairs checked, no pixel read.
 
-    Args:
-        root: The folder that holds the data set, or one above it.
-        consensus: How several raters' maps become one: STAPLE, the majority, or one rater alone; cores without a map
-            of that rater are left out and counted.
+    consensus: How several raters' maps become one: STAPLE, the majority, or one rater alone; cores without a map
+        of that rater are left out and counted.
     """
     if consensus not in CONSENSUS:
         raise ConfigError(f"no consensus {consensus!r} for {TASK.name}; choose from {', '.join(CONSENSUS)}")
@@ -98,7 +96,7 @@ def read(entry: Entry) -> Sample:
     image = _files.read_image(entry.files["image"])
     maps = [_read_map(path, image) for rater, path in entry.files.items() if rater in RATERS]
     semantic_map = _unite(maps, entry.options["consensus"])
-    return _files.make_sample(entry, image, semantic_map, num_classes=TASK.num_classes, mpp=TASK.mpp)
+    return _files.make_sample(entry, TASK, image, semantic_map)
 
 
 def _read_map(path: Path, image: Image) -> SemanticMap:

@@ -64,14 +64,8 @@ def read(entry: Entry) -> Sample:
     root = _files.read_xml(entry.files["annotation"])
     height, width = image.shape[:2]
     instance_map = number_regions(_polygons(root, entry.files["annotation"]), (height, width))
-    return _files.make_sample(
-        entry,
-        image,
-        (instance_map > 0).astype(np.uint8),
-        num_classes=TASK.num_classes,
-        mpp=_mpp(root, entry.files["annotation"]),
-        instance_map=instance_map,
-    )
+    semantic_map, mpp = (instance_map > 0).astype(np.uint8), _mpp(root, entry.files["annotation"])
+    return _files.make_sample(entry, TASK, image, semantic_map, instance_map, mpp)
 
 
 def _mpp(root: Element, path: Path) -> float:

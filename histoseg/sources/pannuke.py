@@ -29,10 +29,8 @@ CONVERT = "np.save(path, np.load(path, allow_pickle=True).astype(str)), if you t
 def entries(root: Path, *, tissue: str = "all", overlaps: str = "refuse") -> list[Entry]:
     """The images of all folds, arrays paired and counted, no pixel read. No file states patients: each is its own.
 
-    Args:
-        root: The folder that holds the data set, or one above it.
-        tissue: "all", or one that `types.npy` names, such as "Colon".
-        overlaps: For a pixel in nuclei of two types: "refuse" the image, or "ignore" the pixel.
+    tissue: "all", or one that `types.npy` names, such as "Colon".
+    overlaps: For a pixel in nuclei of two types: "refuse" the image, or "ignore" the pixel.
     """
     if overlaps not in OVERLAPS:
         raise ConfigError(f"no overlaps {overlaps!r} for {TASK.name}; choose from {', '.join(OVERLAPS)}")
@@ -122,9 +120,7 @@ def read(entry: Entry) -> Sample:
     where = f"{entry.files['annotation']}: image {number}"
     channels = np.array(_open(entry.files["annotation"])[number, :, :, :NUM_NUCLEI_CHANNELS])
     instance_map, semantic_map = merge_channels(channels, where, overlaps=entry.options["overlaps"])
-    return _files.make_sample(
-        entry, image, semantic_map, num_classes=TASK.num_classes, mpp=TASK.mpp, instance_map=instance_map
-    )
+    return _files.make_sample(entry, TASK, image, semantic_map, instance_map)
 
 
 def _to_image(pixels: np.ndarray, where: str) -> Image:

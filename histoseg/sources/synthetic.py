@@ -32,4 +32,4 @@ def read(entry: Entry) -> Sample:
     """One image and its class ids."""
     image = _files.read_image(entry.files["image"])
     semantic_map = _files.read_labels(entry.files["annotation"])
-    return _files.make_sample(entry, image, semantic_map, num_classes=TASK.num_classes, mpp=TASK.mpp)
+    return _files.make_sample(entry, TASK, image, semantic_map)
