@@ -78,16 +78,6 @@ class Match:
     pairs: Int64[np.ndarray, "M 2"]
     ious: Float64[np.ndarray, " M"]
 
-    def counts(self) -> PanopticCounts:
-        """The counts over all objects, their classes ignored."""
-        num_pairs = len(self.pairs)
-        return PanopticCounts(
-            tp=num_pairs,
-            fp=len(self.pred_ids) - num_pairs,
-            fn=len(self.true_ids) - num_pairs,
-            sum_iou=float(self.ious.sum()),
-        )
-
 
 def match(true: InstanceMap, pred: InstanceMap) -> Match:
     """The pairs of a true and a predicted object whose IoU exceeds 0.5."""
@@ -103,8 +93,11 @@ def match(true: InstanceMap, pred: InstanceMap) -> Match:
 
 
 def count_panoptic(true: InstanceMap, pred: InstanceMap) -> PanopticCounts:
-    """The counts of one image, classes apart."""
-    return match(true, pred).counts()
+    """The counts of one image over all objects, their classes ignored."""
+    found = match(true, pred)
+    tp = len(found.pairs)
+    fp, fn = len(found.pred_ids) - tp, len(found.true_ids) - tp
+    return PanopticCounts(tp=tp, fp=fp, fn=fn, sum_iou=float(found.ious.sum()))
 
 
 def count_panoptic_by_class(

@@ -151,10 +151,9 @@ def _class_listings(table: Table) -> Iterator[Listing]:
             title, columns = spec.place_of(record)
             places.setdefault(columns if row else title, []).append(record)
         scores = {place: [_class_mean(group, name, key) for key in classes] for place, group in places.items()}
+        caption = f"{spec.class_scores[name]} of each class, mean over {spec.replicates}"
         yield Listing(
-            caption=": ".join(
-                filter(None, (row, f"{spec.class_scores[name]} of each class, mean over {spec.replicates}"))
-            ),
+            caption=f"{row}: {caption}" if row else caption,
             heads=("Column" if row else spec.row_name, *classes),
             kinds=("head", *("number",) * len(classes)),
             rows=[(place, *map(format_score, means)) for place, means in scores.items()],

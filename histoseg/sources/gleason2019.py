@@ -4,7 +4,6 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -56,10 +55,6 @@ def _holds_training_images(folder: Path) -> bool:
     return "train" in _files.plain(folder.name)
 
 
-def _belongs_to(rater: str, folder: Path) -> bool:
-    return _rater(folder) == rater
-
-
 def _rater(folder: Path) -> str | None:
     """The rater whose maps lie in a folder: `Maps3_T`, also nested in a folder of the same name, is of rater3."""
     number = re.fullmatch(r"maps([1-6])t?", _files.plain(folder.name))
@@ -70,10 +65,8 @@ def _maps(folders: _files.Folders) -> dict[str, dict[str, Path]]:
     """The maps of each core, by rater, in the order of the raters."""
     found: dict[str, dict[str, Path]] = defaultdict(dict)
     for rater in RATERS:
-        holds_maps = partial(_belongs_to, rater)
-        for core, path in _files.by_name(
-            folders, MAP, holds_maps, lambda path: path.stem.partition("_classimg")[0]
-        ).items():
+        own = {folder: files for folder, files in folders.items() if _rater(folder) == rater}
+        for core, path in _files.by_name(own, MAP, name=lambda path: path.stem.partition("_classimg")[0]).items():
             found[core][rater] = path
     return found
 

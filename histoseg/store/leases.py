@@ -157,21 +157,8 @@ class FencedStore:
         self.inner = inner
         self.lease = lease
         self.url = inner.url
-
-    def get(self, key: str) -> bytes:
-        return self.inner.get(key)
-
-    def get_range(self, key: str, offset: int, num_bytes: int) -> bytes:
-        return self.inner.get_range(key, offset, num_bytes)
-
-    def download(self, key: str, path: Path) -> None:
-        self.inner.download(key, path)
-
-    def size(self, key: str) -> int | None:
-        return self.inner.size(key)
-
-    def list(self, prefix: str = "") -> list[str]:
-        return self.inner.list(prefix)
+        self.get, self.get_range, self.download = inner.get, inner.get_range, inner.download
+        self.size, self.list = inner.size, inner.list
 
     def put(self, key: str, body: bytes | Path) -> None:
         self._require_lease(key)
