@@ -9,6 +9,8 @@ import numpy as np
 import scipy.io
 from PIL import Image as PillowImage
 
+from histoseg.types import InstanceMap, SemanticMap
+
 Compression = Literal["tiff_lzw", "packbits"]
 
 
@@ -33,6 +35,14 @@ def write_mat(path: Path, content: Mapping[str, np.ndarray]) -> None:
     heading = b"MATLAB 5.0 MAT-file, made up by histoseg".ljust(116)  # SciPy's own states the time of day.
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(heading + buffer.getvalue()[116:])
+
+
+def write_objects(path: Path, instance_map: InstanceMap, semantic_map: SemanticMap, rng: np.random.Generator) -> None:
+    """Write objects and their classes in the layout of Lizard, in a random order: no source promises one."""
+    numbers, first = np.unique(instance_map, return_index=True)
+    order = rng.permutation(np.flatnonzero(numbers))
+    classes = semantic_map.ravel()[first][order].astype(np.uint8)
+    write_mat(path, {"inst_map": instance_map, "id": numbers[order][:, None], "class": classes[:, None]})
 
 
 def write_table(path: Path, rows: Sequence[str]) -> None:

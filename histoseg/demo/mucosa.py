@@ -87,7 +87,8 @@ def write_lizard(root: Path, rng: np.random.Generator) -> None:
         drawn = draw_mucosa(rng, has_surface=i % 4 == 3, malignant=i % 2 == 1)
         archive = "Lizard_Images1" if name.startswith("c") else "Lizard_Images2"
         files.write_image(root / "Lizard" / archive / f"{name}.png", drawn.image)
-        _write_objects(labels / "Labels" / f"{name}.mat", drawn.nuclei, rng)
+        maps = drawn.nuclei.instance_map, drawn.nuclei.semantic_map
+        files.write_objects(labels / "Labels" / f"{name}.mat", *maps, rng)
         rows.append(f"{name},{name.partition('_')[0]},{i % 3 + 1}")
     files.write_table(labels / "info.csv", rows)
 
@@ -101,7 +102,7 @@ def _write_native(root: Path, rng: np.random.Generator, structure: str) -> None:
         drawn = draw_mucosa(rng, has_surface=i % 3 == 2, malignant=i % 2 == 1)
         objects = {"gland": drawn.glands, "lumen": drawn.lumina, "nuclei": drawn.nuclei}[structure]
         files.write_image(folder / "Images" / f"{name}.png", drawn.image)
-        _write_objects(folder / "Labels" / f"{name}.mat", objects, rng)
+        files.write_objects(folder / "Labels" / f"{name}.mat", objects.instance_map, objects.semantic_map, rng)
         fold = i // 3 + 1 if i < 9 else "external"
         rows.append(f"{name},{fold},case{i + 1},{'' if i % 2 else _cerberus_native.MPP}")
     files.write_table(folder / _cerberus_native.TABLE, rows)
@@ -110,15 +111,6 @@ def _write_native(root: Path, rng: np.random.Generator, structure: str) -> None:
 write_cerberus_gland = partial(_write_native, structure="gland")
 write_cerberus_lumen = partial(_write_native, structure="lumen")
 write_cerberus_nuclei = partial(_write_native, structure="nuclei")
-
-
-def _write_objects(path: Path, objects: Objects, rng: np.random.Generator) -> None:
-    """Write objects and their classes in the layout of Lizard, in a random order: no source promises one."""
-    numbers, first = np.unique(objects.instance_map, return_index=True)
-    order = rng.permutation(np.flatnonzero(numbers))
-    classes = objects.semantic_map.ravel()[first][order]
-    content = {"inst_map": objects.instance_map, "id": numbers[order][:, None], "class": classes[:, None]}
-    files.write_mat(path, content)
 
 
 def draw_mucosa(rng: np.random.Generator, *, has_surface: bool = False, malignant: bool = False) -> Mucosa:

@@ -10,7 +10,7 @@ from histoseg.doctor.capacity import gpu_check, quota_checks
 from histoseg.doctor.check import Check
 from histoseg.errors import ClusterError
 from histoseg.kube.api import Cluster
-from histoseg.kube.dry_run import require_accepted
+from histoseg.kube.job_pods import require_accepted
 from histoseg.kube.refusals import ADMIN, INSTALL
 from histoseg.kube.settings import Crd, Settings, fullname
 from histoseg.machine import versions

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from histoseg.errors import ClusterError
-from histoseg.kube.gpus import is_gpu_for_kuberay
 from histoseg.kube.objects import Object
 from histoseg.kube.settings import Settings
 from histoseg.runs.job import entrypoint, job_name
@@ -23,6 +22,7 @@ QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:[eE]([+-]?\d+)|([numkMGTPE]
 DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60}
 WORKERS = "the chart's workerGroups"
+MIG = re.compile(r"nvidia\.com/mig-[0-9]+g\.[0-9]+gb")  # A part of a GPU: nvidia.com/mig-2g.10gb
 
 
 def addressed(request: Request, settings: Settings) -> Request:
@@ -85,6 +85,16 @@ def _require_raw_data(request: Request, settings: Settings) -> None:
         raise ClusterError(
             f"DATA={request.data} is not what the pods see: {seen}, or leave DATA out to use the store's"
         )
+
+
+def is_gpu(resource: str) -> bool:
+    """Whether a pod's limit of this name counts GPUs; the chart asks for no other device."""
+    return "/" in resource  # Such as nvidia.com/gpu; cpu and memory have no slash
+
+
+def is_gpu_for_kuberay(resource: str) -> bool:
+    """Whether KubeRay passes such a limit on to Ray by itself, where num-gpus is not given (IsGPUResourceKey)."""
+    return resource.endswith("gpu") or MIG.fullmatch(resource) is not None
 
 
 def num_pods(group: Object, autoscaling: bool) -> int:

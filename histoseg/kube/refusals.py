@@ -54,7 +54,6 @@ class ApiRequest:
         verb: As RBAC names it: get, list, create, delete.
         resource: The plural, with its subresource: rayjobs, pods/log.
         group: "" for Kubernetes' core.
-        name: Of the object; empty for a list.
         role: The Role that would allow it.
         plugin: The command by which the kubeconfig logs in; empty if it has none.
     """

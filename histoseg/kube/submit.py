@@ -7,8 +7,8 @@ import yaml
 
 from histoseg.errors import ClusterError
 from histoseg.kube.api import Cluster
-from histoseg.kube.dry_run import require_accepted
 from histoseg.kube.follow import FollowedRayJob
+from histoseg.kube.job_pods import require_accepted
 from histoseg.kube.jobs import require_ours
 from histoseg.kube.objects import Object
 from histoseg.kube.rayjob import COMMAND, RESULTS, images, manifest

@@ -50,11 +50,7 @@ def ask(
 
 
 def parse(request: ApiRequest, body: bytes) -> Object:
-    """The object in an answer's body.
-
-    Raises:
-        RefusedError: If it is not a JSON object, as when a proxy or a login page answers in place of the server.
-    """
+    """The object in an answer's body; refuses what a proxy or a login page answers in place of the server."""
     try:
         found = json.loads(body)
     except ValueError:

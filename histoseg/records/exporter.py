@@ -97,10 +97,8 @@ class Reading:
 class Records(Collector):
     """A store's records, read again from time to time, as metrics for each request of Prometheus.
 
-    Args:
-        store: The store that holds the records.
-        fresh_s: The greatest age of a reading; after that the store counts as down, even if a reading still waits.
-        hung_s: The longest time without an object and without the end of a reading.
+    When a reading is older than `fresh_s`, the store counts as down, even if a reading still waits. Without an object
+    or the end of a reading for `hung_s`, the process counts as hung.
     """
 
     def __init__(self, store: Store, fresh_s: float, hung_s: float = HUNG_S) -> None:

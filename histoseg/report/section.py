@@ -40,7 +40,6 @@ class Grid:
     Attributes:
         corner: The heading of the rows' titles.
         groups: Titles of groups that stand side by side, with the number of columns of each; empty for a single group.
-        heads: The title of each column.
     """
 
     title: str

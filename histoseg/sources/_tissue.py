@@ -65,7 +65,6 @@ class Layout:
     """Where the tiles of a data set lie on disk.
 
     Attributes:
-        title: The data set's name in messages.
         folders: The class of each class folder; all of them must be there.
         is_set: Whether a folder holds class folders of this data set.
         wanted: What to look for, for the message where the data set is missing.

@@ -54,11 +54,8 @@ class _LeaseObject(BaseModel):
 def leased(store: Store, name: str, owner: str, ttl_s: float = TTL_S) -> Iterator[Lease]:
     """Hold the lease of a name within the context, after waiting for another holder if there is one.
 
-    Args:
-        store: The store that all attempts share; its timeouts must be short, or a slow answer costs the lease.
-        name: The lease's name.
-        owner: The attempt's name. An owner takes over its own lease at once.
-        ttl_s: Seconds without a beat after which a holder counts as gone.
+    All attempts share the store; its timeouts must be short, or a slow answer costs the lease. An owner takes over its
+    own lease at once, and that of a holder without a beat for `ttl_s` seconds.
 
     Raises:
         LeaseError: If the store refuses, or fails for `PATIENCE_S`: trying again would not help.
