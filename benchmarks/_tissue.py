@@ -20,7 +20,8 @@ def draw_tissue(rng: np.random.Generator, side_px: int = SIDE_PX) -> tuple[Image
     semantic_map = np.zeros(size, np.uint8)
     for centre, radius in drawing.pack(size, (50.0, 110.0), 12, rng, gap=1.15):
         curve = drawing.outline(centre, radius, rng)
-        semantic_map[drawing.add_gland(canvas, curve, drawing.Cell(radius_px=6.0, length=1.6), rng)] = 1
+        gland = drawing.draw_gland(canvas, curve, drawing.Cell(radius_px=6.0, length=1.6), rng)
+        semantic_map[gland.whole] = 1
     return drawing.render(canvas, drawing.draw_stain(rng), rng), semantic_map
 
 

@@ -33,7 +33,7 @@ def _draw(stain: drawing.Stain, rng: np.random.Generator, *, has_lesion: bool) -
     for spot, reach in drawing.pack(size, (17.0, 27.0), 110, rng, gap=1.1):
         if not lesion[drawing.pixel(spot, size)]:
             curve = drawing.outline(spot, reach, rng, 0.05)
-            drawing.add_gland(canvas, curve, drawing.Cell(radius_px=2.1, dark=0.85), rng, lumen=0.5)
+            drawing.draw_gland(canvas, curve, drawing.Cell(radius_px=2.1, dark=0.85), rng, lumen=0.5)
     _add_lesion(canvas, lesion, rng)
     return drawing.render(canvas, stain, rng), lesion
 
@@ -44,4 +44,4 @@ def _add_lesion(canvas: drawing.Canvas, lesion: np.ndarray, rng: np.random.Gener
     drawing.add_nuclei(canvas, drawing.scatter(drawing.shrink(lesion, 4), 8.0, rng), cell, rng)
     for spot in drawing.scatter(drawing.shrink(lesion, 22), 44.0, rng):
         curve = drawing.outline(spot, float(rng.uniform(12, 19)), rng, wobble=0.22)
-        drawing.add_gland(canvas, curve, cell, rng, lumen=float(rng.uniform(0.25, 0.5)))
+        drawing.draw_gland(canvas, curve, cell, rng, lumen=float(rng.uniform(0.25, 0.5)))

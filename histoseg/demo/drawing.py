@@ -18,13 +18,7 @@ Polygon = Int32[np.ndarray, "V 2"]  # Vertices as x, y.
 Point = Float[np.ndarray, "2"]  # A position as x, y.
 Points = Float[np.ndarray, "P 2"]
 Mask = Bool[np.ndarray, "H W"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stain:
-    """The dyes in one patient's section: an optical density per dye (row) and colour."""
-
-    density: Float32[np.ndarray, "2 3"]
+Stain = Float32[np.ndarray, "2 3"]  # The dyes in one patient's section: an optical density per dye (row) and colour.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +62,7 @@ def draw_stain(rng: np.random.Generator) -> Stain:
     dyes = np.array([HAEMATOXYLIN, EOSIN])
     tint = rng.normal(0, 0.035, (2, 3))
     strength = rng.uniform(0.8, 1.2, (2, 1))
-    return Stain(density=((dyes + tint).clip(0.02) * strength).astype(np.float32))
+    return np.asarray((dyes + tint).clip(0.02) * strength, np.float32)
 
 
 def noise(size: tuple[int, int], grain_px: float, rng: np.random.Generator) -> Dye:
@@ -169,11 +163,6 @@ def add_tissue(canvas: Canvas, region: Mask, *, haematoxylin: float, eosin: floa
     canvas.eosin[region] = (eosin * (1 + 0.12 * grain)).clip(0)
 
 
-def add_gland(canvas: Canvas, curve: Polygon, cell: Cell, rng: np.random.Generator, lumen: float = 0.5) -> Mask:
-    """Draw a gland within its outline; returns its pixels, lumen included."""
-    return draw_gland(canvas, curve, cell, rng, lumen).whole
-
-
 def draw_gland(canvas: Canvas, curve: Polygon, cell: Cell, rng: np.random.Generator, lumen: float = 0.5) -> Gland:
     """Draw a gland within its outline: nuclei along the edge, cytoplasm, and a pale lumen of that relative radius."""
     centre = curve.mean(axis=0)
@@ -218,7 +207,7 @@ def render(canvas: Canvas, stain: Stain, rng: np.random.Generator) -> Image:
         [cv2.GaussianBlur(canvas.haematoxylin * texture, (0, 0), 0.8), cv2.GaussianBlur(canvas.eosin, (0, 0), 0.8)],
         axis=-1,
     )
-    light = 246 * np.exp(-dyes @ stain.density) + rng.normal(0, 2.5, (*canvas.size, 3))
+    light = 246 * np.exp(-dyes @ stain) + rng.normal(0, 2.5, (*canvas.size, 3))
     image: Image = light.clip(0, 255).round().astype(np.uint8)
     return image
 

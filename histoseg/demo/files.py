@@ -1,7 +1,7 @@
 """Raw files in the formats of the published data sets: images and MATLAB label files. Equal pixels give equal bytes."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -17,13 +17,9 @@ Compression = Literal["tiff_lzw", "packbits"]
 def write_image(
     path: Path, pixels: np.ndarray, *, quality: int | None = None, compression: Compression | None = None
 ) -> None:
-    """Write an RGB image or a label map; the file name's ending is the format.
+    """Write an RGB image or a label map of bytes; the file name's ending is the format, and its folder is made.
 
-    Args:
-        path: The file; its folder is made.
-        pixels: uint8, height x width or height x width x 3.
-        quality: Of a JPEG, up to 95; Pillow's default if None.
-        compression: Of a TIFF; none if None.
+    `quality` is that of a JPEG (Pillow's default if None), `compression` that of a TIFF.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"quality": quality, "compression": compression}
@@ -45,8 +41,10 @@ def write_objects(path: Path, instance_map: InstanceMap, semantic_map: SemanticM
     """Write objects and their classes in the layout of Lizard, in a random order: no source promises one."""
     numbers, first = np.unique(instance_map, return_index=True)
     order = rng.permutation(np.flatnonzero(numbers))
-    classes = semantic_map.ravel()[first]
-    write_mat(
-        path,
-        {"inst_map": instance_map, "id": numbers[order][:, None], "class": classes[order][:, None].astype(np.uint8)},
-    )
+    classes = semantic_map.ravel()[first][order].astype(np.uint8)
+    write_mat(path, {"inst_map": instance_map, "id": numbers[order][:, None], "class": classes[:, None]})
+
+
+def write_table(path: Path, rows: Sequence[str]) -> None:
+    """Write the lines of a CSV table into a folder that exists."""
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")

@@ -6,12 +6,10 @@ import numpy as np
 
 from histoseg.demo import drawing, files
 
-FOLDER = "Warwick QU Dataset (Released 2016_07_08)"
-
 
 def write_demo(root: Path, rng: np.random.Generator) -> None:
     """Write fourteen small made-up images of eight patients in the published layout."""
-    folder = root / "GlaS" / FOLDER
+    folder = root / "GlaS" / "Warwick QU Dataset (Released 2016_07_08)"
     stains = [drawing.draw_stain(rng) for _ in range(8)]
     names = [f"train_{i}" for i in range(1, 9)] + [f"testA_{i}" for i in range(1, 5)] + ["testB_1", "testB_2"]
     rows = ["name,patient ID, grade (GlaS), grade (Sirinukunwattana et al. 2015)"]
@@ -21,7 +19,7 @@ def write_demo(root: Path, rng: np.random.Generator) -> None:
         files.write_image(folder / f"{name}.bmp", image)
         files.write_image(folder / f"{name}_anno.bmp", instance_map)
         rows.append(f"{name},{i % 8 + 1}, {'malignant, poorly differentiated' if malignant else 'benign, healthy'}")
-    (folder / "Grade.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    files.write_table(folder / "Grade.csv", rows)
 
 
 def _draw(stain: drawing.Stain, rng: np.random.Generator, *, malignant: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -35,5 +33,5 @@ def _draw(stain: drawing.Stain, rng: np.random.Generator, *, malignant: bool) ->
     for number, (centre, radius) in enumerate(drawing.pack(size, radii, 9, rng, gap=1.12), start=1):
         curve = drawing.outline(centre, radius, rng, wobble=0.14 if malignant else 0.07)
         lumen = float(rng.uniform(0.12, 0.4) if malignant else rng.uniform(0.4, 0.6))
-        instance_map[drawing.add_gland(canvas, curve, cell, rng, lumen)] = number
+        instance_map[drawing.draw_gland(canvas, curve, cell, rng, lumen).whole] = number
     return drawing.render(canvas, stain, rng), instance_map

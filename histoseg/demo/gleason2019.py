@@ -64,7 +64,7 @@ def _add_glands(
     for centre, radius in drawing.pack(SIZE, radii_px, int(60_000 / radii_px[1] ** 2), rng, gap=1.15):
         if inside[drawing.pixel(centre, SIZE)]:
             curve = drawing.outline(centre, radius, rng, wobble=0.08)
-            drawing.add_gland(canvas, curve, cell, rng, float(rng.uniform(*lumina)))
+            drawing.draw_gland(canvas, curve, cell, rng, float(rng.uniform(*lumina)))
 
 
 def _add_grade4(canvas: drawing.Canvas, region: np.ndarray, rng: np.random.Generator) -> None:

@@ -1,11 +1,17 @@
-"""Made-up mucosa of the colon at 0.5 microns per pixel: glands, their lumina, and nuclei of six kinds."""
+"""Made-up mucosa of the colon at 0.5 microns per pixel: glands, their lumina, and nuclei of six kinds.
+
+It is written as CRAG, as Lizard, and as a lab's own data (`histoseg/sources/_cerberus_native.py`).
+"""
 
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
 
-from histoseg.demo import drawing
+from histoseg.demo import drawing, files
+from histoseg.sources import _cerberus_native
 from histoseg.types import Image, InstanceMap, SemanticMap
 
 GLAND, SURFACE = 1, 2
@@ -60,6 +66,51 @@ class Mucosa:
     glands: Objects
     lumina: Objects
     nuclei: Objects
+
+
+def write_crag(root: Path, rng: np.random.Generator) -> None:
+    """Write nine made-up training and three validation images in the published layout."""
+    for i in range(12):
+        part, name = ("train", f"train_{i + 1}") if i < 9 else ("valid", f"test_{i - 8}")
+        drawn = draw_mucosa(rng, malignant=i % 2 == 1)
+        folder = root / "CRAG" / part
+        files.write_image(folder / "Images" / f"{name}.png", drawn.image)
+        files.write_image(folder / "Annotation" / f"{name}.png", drawn.glands.instance_map.astype(np.uint8))
+
+
+def write_lizard(root: Path, rng: np.random.Generator) -> None:
+    """Write nine made-up images in three folds and two external ones in the published layout."""
+    names = ("consep_1", "consep_2", "crag_1", "crag_2", "dpath_1", "dpath_2", "glas_1", "glas_2", "pannuke_1")
+    labels = root / "Lizard" / "Lizard_Labels"
+    rows = ["Filename,Source,Split"]
+    for i, name in enumerate((*names, "tcga_1", "tcga_2")):
+        drawn = draw_mucosa(rng, has_surface=i % 4 == 3, malignant=i % 2 == 1)
+        archive = "Lizard_Images1" if name.startswith("c") else "Lizard_Images2"
+        files.write_image(root / "Lizard" / archive / f"{name}.png", drawn.image)
+        maps = drawn.nuclei.instance_map, drawn.nuclei.semantic_map
+        files.write_objects(labels / "Labels" / f"{name}.mat", *maps, rng)
+        rows.append(f"{name},{name.partition('_')[0]},{i % 3 + 1}")
+    files.write_table(labels / "info.csv", rows)
+
+
+def _write_native(root: Path, rng: np.random.Generator, structure: str) -> None:
+    """Write nine images of one structure in three folds and two external ones, each of another patient."""
+    folder = root / "Laboratory" / _cerberus_native.FOLDER / structure
+    rows = ["Filename,Split,Patient,MPP"]
+    for i in range(11):
+        name = f"{structure}_{i + 1:02}"
+        drawn = draw_mucosa(rng, has_surface=i % 3 == 2, malignant=i % 2 == 1)
+        objects = {"gland": drawn.glands, "lumen": drawn.lumina, "nuclei": drawn.nuclei}[structure]
+        files.write_image(folder / "Images" / f"{name}.png", drawn.image)
+        files.write_objects(folder / "Labels" / f"{name}.mat", objects.instance_map, objects.semantic_map, rng)
+        fold = i // 3 + 1 if i < 9 else "external"
+        rows.append(f"{name},{fold},case{i + 1},{'' if i % 2 else _cerberus_native.MPP}")
+    files.write_table(folder / _cerberus_native.TABLE, rows)
+
+
+write_cerberus_gland = partial(_write_native, structure="gland")
+write_cerberus_lumen = partial(_write_native, structure="lumen")
+write_cerberus_nuclei = partial(_write_native, structure="nuclei")
 
 
 def draw_mucosa(rng: np.random.Generator, *, has_surface: bool = False, malignant: bool = False) -> Mucosa:

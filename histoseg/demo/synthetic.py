@@ -27,7 +27,7 @@ def _draw(stain: drawing.Stain, rng: np.random.Generator) -> tuple[Image, Semant
     semantic_map = np.zeros(size, np.uint8)
     for centre, radius in drawing.pack(size, (20.0, 38.0), 7, rng, gap=1.15):
         curve = drawing.outline(centre, radius, rng, wobble=0.08)
-        semantic_map[drawing.add_gland(canvas, curve, drawing.Cell(radius_px=3.0, length=1.7), rng)] = 1
+        semantic_map[drawing.draw_gland(canvas, curve, drawing.Cell(radius_px=3.0, length=1.7), rng).whole] = 1
     centre = rng.uniform(0.2, 0.8, 2) * (size[1], size[0])
     tumour = drawing.fill(size, drawing.outline(centre, float(rng.uniform(40, 65)), rng, wobble=0.2))
     semantic_map[tumour] = 2

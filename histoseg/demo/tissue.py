@@ -1,4 +1,7 @@
-"""Made-up tiles of one tissue each, at about 0.5 microns per pixel, as different as real ones."""
+"""Made-up tiles of one tissue each, at about 0.5 microns per pixel, as different as real ones.
+
+They are written as Kather 5K, NCT-CRC-HE and CRC-TP.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,11 +22,37 @@ MUSCLE = drawing.Cell(radius_px=3.2, length=5.0, dark=0.85)
 FRAGMENT = drawing.Cell(radius_px=1.5, length=1.3, dark=1.1, spread=0.5)
 
 
-def write_tile(path: Path, folder: str, size_px: int, rng: np.random.Generator) -> None:
-    """Draw a tile of the tissue that a class folder of that name holds."""
+def write_kather5k(root: Path, rng: np.random.Generator) -> None:
+    """Write nine made-up tiles per class, one of each of nine slides, in the published layout."""
+    top = root / "Kather5K" / "Kather_texture_2016_image_tiles_5000"
+    for i, folder in enumerate(folder for folder in (*_tissue.KATHER5K, "03_COMPLEX") for _ in range(9)):
+        name = f"{0x1A11 + i:X}_CRC-Prim-HE-{i % 9 + 1:02}_{i:03}.tif_Row_{150 * i + 1}_Col_151.tif"
+        _write_tile(top / folder / name, 150, rng)
+
+
+def write_nct_crc_he(root: Path, rng: np.random.Generator) -> None:
+    """Write eight made-up tiles per class of the 100K and one of the 7K in the published layout."""
+    for folder in _tissue.NCT_CRC_HE:
+        for top, prefix, count in (("NCT-CRC-HE-100K", "", 8), ("CRC-VAL-HE-7K", "TCGA-", 1)):
+            for _ in range(count):
+                letters = "".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), 8))
+                _write_tile(root / "NCT-CRC-HE" / top / folder / f"{folder}-{prefix}{letters}.tif", 224, rng)
+
+
+def write_crc_tp(root: Path, rng: np.random.Generator) -> None:
+    """Write six made-up tiles per class for training and two for testing, as the published Fold2."""
+    for folder in (*_tissue.CRC_TP, "Complex Stroma"):
+        for half, numbers in (("Training", range(1, 7)), ("Testing", range(7, 9))):
+            for number in numbers:
+                top = root / "CRC-TP" / "Fold2" / half / folder
+                _write_tile(top / f"{folder.replace(' ', '')}_{number}.png", 150, rng)
+
+
+def _write_tile(path: Path, size_px: int, rng: np.random.Generator) -> None:
+    """Draw a tile of the tissue that its class folder holds."""
     complex_stroma = dict.fromkeys(_tissue.COMPLEX_STROMA, "complex_stroma")
     tissues = {**_tissue.KATHER5K, **_tissue.NCT_CRC_HE, **_tissue.CRC_TP, **complex_stroma}
-    files.write_image(path, draw_tissue(tissues[folder], size_px, rng))
+    files.write_image(path, draw_tissue(tissues[path.parent.name], size_px, rng))
 
 
 def draw_tissue(name: str, size_px: int, rng: np.random.Generator) -> Image:
@@ -123,7 +152,7 @@ def _normal_epithelium(size_px: int, rng: np.random.Generator) -> drawing.Canvas
     """Round glands side by side, with orderly nuclei and wide lumina."""
     canvas = _stroma(size_px, rng)
     for centre, radius in drawing.pack(canvas.size, (26.0, 38.0), 14, rng, gap=1.05):
-        drawing.add_gland(canvas, drawing.outline(centre, radius, rng, 0.05), REGULAR, rng, lumen=0.5)
+        drawing.draw_gland(canvas, drawing.outline(centre, radius, rng, 0.05), REGULAR, rng, lumen=0.5)
     return canvas
 
 

@@ -1,35 +1,30 @@
 """Made-up raw data sets in the layouts of the real ones, so that a demo takes the same path as real data."""
 
-import importlib
+import importlib.util
 import logging
-import pkgutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
 
-from histoseg import demo
 from histoseg.errors import DataError, StorageError
 from histoseg.runs import catalog
 from histoseg.seeds import number_of
 
 logger = logging.getLogger(__name__)
 
+# Sources with images of one kind are written by one module of this package; others by that of their own name.
+SHARED = {
+    **dict.fromkeys(("cerberus_gland", "cerberus_lumen", "cerberus_nuclei", "crag", "lizard"), "mucosa"),
+    **dict.fromkeys(("crc_tp", "kather5k", "nct_crc_he"), "tissue"),
+}
 DEMO_MARK = ".histoseg-demo"  # Marks folders of made-up raw files, so that tables can say that their images are drawn.
 
 
 def write_demo_data(folder: Path, seed: int = 0, sources: Collection[str] = ()) -> None:
     """Draw every source that has a `write_demo`; those drawn already are kept.
 
-    Args:
-        folder: Where to write; every source makes its own folder below.
-        seed: Another seed draws other images.
-        sources: The sources to draw; all if empty.
-
-    Raises:
-        DataError: If the folder holds other files: made-up images are never mixed with real ones, nor with those of
-            another seed.
-        StorageError: If the folder cannot be written.
+    Another seed draws other images. Made-up images are never mixed with real ones, nor with those of another seed.
     """
     try:
         _require_own(folder, seed)
@@ -41,11 +36,12 @@ def write_demo_data(folder: Path, seed: int = 0, sources: Collection[str] = ()) 
 
 
 def find_demo(source: str) -> Callable[[Path, np.random.Generator], None] | None:
-    """The `write_demo` of a source's own module or of `histoseg/demo/<source>.py`; None if there is neither."""
-    module = catalog.load("histoseg.sources", source)
-    if not hasattr(module, "write_demo") and source in {found.name for found in pkgutil.iter_modules(demo.__path__)}:
-        module = importlib.import_module(f"histoseg.demo.{source}")
-    return getattr(module, "write_demo", None)
+    """The `write_demo` of a source's own module, or what writes it in this package; None if there is neither."""
+    own = getattr(catalog.load("histoseg.sources", source), "write_demo", None)
+    name = f"histoseg.demo.{SHARED.get(source, source)}"
+    if own is not None or importlib.util.find_spec(name) is None:
+        return own
+    return getattr(importlib.import_module(name), f"write_{source}" if source in SHARED else "write_demo", None)
 
 
 def _require_own(folder: Path, seed: int) -> None:

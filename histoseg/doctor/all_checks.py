@@ -16,13 +16,10 @@ class DoctorOptions:
     """What to check; an empty text means nothing.
 
     Attributes:
-        store: A store's URL.
-        dashboard: The URL of a Ray dashboard.
+        store, dashboard: URLs of a store and of a Ray dashboard.
         cluster: A context of the kubeconfig.
         namespace: In that cluster; empty means the context's.
-        release: Of the chart, in that namespace.
         experiment: What is to run on the store or the cluster, at that scale.
-        machine: Whether to check this machine.
     """
 
     store: str = ""

@@ -4,10 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from histoseg.doctor.check import Check
-from histoseg.kube.gpus import is_gpu, is_gpu_for_kuberay
 from histoseg.kube.job_pods import JobPods, job_pods
 from histoseg.kube.objects import Amounts, Node, Object, ResourceQuota
-from histoseg.kube.rayjob import quantity
+from histoseg.kube.rayjob import is_gpu, is_gpu_for_kuberay, quantity
 
 ROUNDING = 1e-9  # 100m and twice 100m are a hair more than 300m, in floating point.
 

@@ -10,7 +10,7 @@ from histoseg.doctor.capacity import gpu_check, quota_checks
 from histoseg.doctor.check import Check
 from histoseg.errors import ClusterError
 from histoseg.kube.api import Cluster
-from histoseg.kube.dry_run import require_accepted
+from histoseg.kube.job_pods import require_accepted
 from histoseg.kube.refusals import ADMIN, INSTALL
 from histoseg.kube.settings import Crd, Settings, fullname
 from histoseg.machine import versions
@@ -48,10 +48,7 @@ SUBMITTING = (
 def cluster_checks(context: str, namespace: str, release: str) -> Generator[Check, None, Settings | None]:
     """Every check of a release, as it is made; returns its settings, None if they could not be read.
 
-    Args:
-        context: Of the kubeconfig.
-        namespace: Empty means the context's.
-        release: Of the chart.
+    An empty namespace means that of the context.
     """
     try:
         cluster = replace(Cluster.connect(context, namespace), patience_s=PATIENCE_S)

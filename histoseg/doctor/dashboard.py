@@ -15,12 +15,7 @@ NO_TOKEN = "not checked: RAY_AUTH_TOKEN is not set; its value is `auth_token` in
 
 
 def dashboard_checks(url: str, token: str) -> Iterator[Check]:
-    """Whether a Ray dashboard answers, refuses requests without a token, and accepts this one.
-
-    Args:
-        url: http://host:8265, or https.
-        token: Ray's; empty if it is not known here.
-    """
+    """Whether a Ray dashboard answers, refuses requests without a token, and accepts this one."""
     answers = "dashboard: answers"
     try:
         status = _health(url)

@@ -192,20 +192,11 @@ class FoldGrid:
         chosen = tuple(source for structure in structures for source in self.chosen(structure, sources))
         train, test = division
         method = MultiTask(batch=sizes.batch, mixed=row.mixed, loss_weights=sizes.loss_weights, masked=sizes.masked)
-        learn = Stage(label="train", method=method, select=Select(sources=chosen, splits=train), optim=sizes.optim)
-        typed = typed_sources(chosen, sources) if row.subtyping else ()
-        subtype = (
-            [
-                Stage(
-                    label="subtype",
-                    method=Subtyping(batch=sizes.batch),
-                    select=Select(sources=typed, splits=train),
-                    optim=sizes.subtype_optim,
-                )
-            ]
-            if typed
-            else []
-        )
+        stages = [Stage(label="train", method=method, select=Select(sources=chosen, splits=train), optim=sizes.optim)]
+        if row.subtyping and (typed := typed_sources(chosen, sources)):
+            select = Select(sources=typed, splits=train)
+            subtyping = Subtyping(batch=sizes.batch)
+            stages.append(Stage(label="subtype", method=subtyping, select=select, optim=sizes.subtype_optim))
         return Run(
             experiment=self.experiment,
             scale=scale,
@@ -220,7 +211,7 @@ class FoldGrid:
                 weights="imagenet" if row.imagenet and sizes.imagenet else "",
                 contour=row.contour,
             ),
-            stages=(learn, *subtype),
+            stages=tuple(stages),
             score=Select(sources=chosen, splits=(test, EXTERNAL)),
             evaluator=sizes.evaluator,
         )

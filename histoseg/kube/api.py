@@ -31,10 +31,8 @@ class Cluster:
     """A namespace of a cluster, as a context of the kubeconfig names it.
 
     Attributes:
-        client: The ApiClient of the `kubernetes` package.
         role: The Role that grants all rights needed here; named when one is missing.
         plugin: The command by which the kubeconfig logs in; empty if it has none.
-        sleep: Waits between two attempts.
     """
 
     client: Untyped = field(repr=False)
@@ -47,16 +45,7 @@ class Cluster:
 
     @classmethod
     def connect(cls, context: str, namespace: str = "", role: str = "histoseg-researcher") -> "Cluster":
-        """The cluster that kubectl would reach; nothing is sent yet.
-
-        Args:
-            context: Of the kubeconfig, which KUBECONFIG names as for kubectl.
-            namespace: Empty means the context's, or else "default".
-            role: The Role to name when a right is missing.
-
-        Raises:
-            ClusterError: If there is no such context, no kubeconfig, or no credentials.
-        """
+        """The cluster that kubectl would reach; nothing is sent yet. An empty namespace means the context's."""
         api_client, found = log_in(context)
         namespace = namespace or found.namespace or "default"
         return cls(client=api_client, context=context, namespace=namespace, role=role, plugin=found.plugin)
@@ -142,19 +131,11 @@ class Cluster:
         return self._create_rayjob(manifest, {})
 
     def try_rayjob(self, manifest: Object) -> None:
-        """Have the server check a RayJob as for its creation (schema, admission, quota), and create nothing.
-
-        Raises:
-            RefusedError: If the server would refuse it.
-        """
+        """Have the server check a RayJob as for its creation (schema, admission, quota), and create nothing."""
         self._create_rayjob(manifest, DRY_RUN)
 
     def try_pod(self, manifest: Object) -> bool:
-        """The same for a pod; False if the user may not create pods, so that nothing was checked.
-
-        Raises:
-            RefusedError: If the server would refuse it.
-        """
+        """The same for a pod; False if the user may not create pods, so that nothing was checked."""
         request = self._request("create", "pods", name=manifest["metadata"]["generateName"])
         api = self._core().create_namespaced_pod
         answer = self._answer(request, api, self.namespace, dict(manifest), field_validation="Strict", **DRY_RUN)

@@ -1,7 +1,13 @@
-"""The pods that a RayJob makes."""
+"""The pods that a RayJob makes, and having the API server check them before anything is created.
+
+With dryRun=All it checks an object as for its creation (schema, admission webhooks, Pod Security, quotas, missing
+accounts) and stores nothing. KubeRay makes a job's pods only after the RayJob is there, and reports a refused pod long
+after that; so the pods are checked here as well, if the user may create pods.
+"""
 
 from dataclasses import dataclass
 
+from histoseg.kube.api import Cluster
 from histoseg.kube.objects import Object, PodSpec, read
 from histoseg.kube.rayjob import num_pods
 
@@ -13,8 +19,6 @@ class JobPods:
     Attributes:
         group: "head", "submitter", or the name of a worker group.
         count: How many there may be at a time.
-        is_worker: Whether they are of a worker group.
-        template: Their metadata and spec.
     """
 
     group: str
@@ -60,3 +64,16 @@ def _with_autoscaler(head: Object, cluster: Object) -> Object:
     fields = {key: options[key] for key in ("resources", "securityContext", "volumeMounts") if key in options}
     added = {"name": "autoscaler", "image": containers[0].get("image"), **fields}
     return {**head, "spec": {**head["spec"], "containers": [*containers, added]}}
+
+
+def require_accepted(cluster: Cluster, job: Object) -> bool:
+    """Refuse a RayJob that the API server would refuse; returns whether its pods were checked as well."""
+    cluster.try_rayjob(job)
+    return all(cluster.try_pod(_pod(job, pods)) for pods in job_pods(job))
+
+
+def _pod(job: Object, pods: JobPods) -> Object:
+    """A pod of the job, before KubeRay adds its own environment and probes."""
+    metadata = {**(pods.template.get("metadata") or {}), "generateName": f"{job['metadata']['name']}-{pods.group}-"}
+    spec = {"restartPolicy": "Always", **pods.template["spec"]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}

@@ -8,11 +8,7 @@ from histoseg.kube.state import details, is_going, results_url, table
 
 
 def status(cluster: Cluster, name: str = "") -> str:
-    """The state of a job in a few lines; without a name, a table of all jobs of the namespace.
-
-    Raises:
-        ClusterError: If there is no such job.
-    """
+    """The state of a job in a few lines; without a name, a table of all jobs of the namespace."""
     if not name:
         jobs = cluster.rayjobs(JOB)
         return table(jobs) if jobs else f"no jobs in namespace {cluster.namespace!r} of {cluster.context!r}"
@@ -20,11 +16,7 @@ def status(cluster: Cluster, name: str = "") -> str:
 
 
 def results_of(cluster: Cluster, name: str) -> str:
-    """Where in the store the results of a job of this name lie, with any release or image.
-
-    Raises:
-        ClusterError: If there is no such job, or it was not made by histoseg.
-    """
+    """Where in the store the results of a job of this name lie, with any release or image."""
     found = _find(cluster, name, f"what it left lies in the release's store, at results/<experiment>/{name}")
     url = results_url(found)
     if not url:

@@ -22,12 +22,7 @@ from histoseg.kube.refusals import one_line
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """A context of the kubeconfig.
-
-    Attributes:
-        namespace: Empty if it names none.
-        plugin: The command that logs its user in; empty if there is none.
-    """
+    """A context of the kubeconfig: its namespace and the command that logs its user in, each empty if there is none."""
 
     namespace: str
     plugin: str
@@ -56,11 +51,7 @@ class KubeconfigFile(BaseModel):
 
 
 def log_in(context: str) -> tuple[Any, Context]:
-    """An ApiClient of the `kubernetes` package for a context, and the context; nothing is sent yet.
-
-    Raises:
-        ClusterError: If there is no such context, no kubeconfig, or no credentials.
-    """
+    """An ApiClient of the `kubernetes` package for a context, and the context; nothing is sent yet."""
     try:
         from kubernetes import client, config
     except ImportError as error:
@@ -94,11 +85,7 @@ def kubeconfig_paths() -> str:
 
 
 def find_context(paths: str, name: str) -> Context:
-    """A context of these files; of equal names the first counts, as for kubectl.
-
-    Raises:
-        ClusterError: If there is no context of this name, or no kubeconfig.
-    """
+    """A context of these files; of equal names the first counts, as for kubectl."""
     files = [file.expanduser() for file in map(Path, paths.split(os.pathsep)) if file.expanduser().is_file()]
     if not files:
         raise ClusterError(

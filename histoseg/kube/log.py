@@ -29,14 +29,7 @@ class PodLog:
         self._received_s = 0.0
 
     def new_lines(self, cluster: Cluster, pod: str, container: str, attempt: str) -> Iterator[str]:
-        """The pod's new lines as they come, until the container or the connection ends.
-
-        Args:
-            cluster: Where it runs.
-            pod: A submitter's name.
-            container: Of that pod.
-            attempt: What its pods have in common; another attempt is another Ray job, whose lines are all new.
-        """
+        """The pod's new lines until the container or the connection ends; those of another attempt are all new."""
         if (attempt, pod) != (self._attempt, self._pod):
             self._before = self._before | self._here if attempt == self._attempt else Counter()
             self._attempt, self._pod = attempt, pod

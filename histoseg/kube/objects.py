@@ -138,12 +138,7 @@ Model = TypeVar("Model")  # A KubeModel, or a dataclass of pydantic's
 
 
 def read(model: type[Model], data: object, where: str) -> Model:
-    """The fields of a model in an object, or in a file of the same kind.
-
-    Args:
-        model: What to read.
-        data: The object; null is the same as absent, as in Kubernetes.
-        where: The object's name, for the error.
+    """The fields of a model in an object, or in a file of the same kind; null is the same as absent, as in Kubernetes.
 
     Raises:
         ClusterError: If a field is missing or has the wrong type; its value is not quoted, because it may be secret.

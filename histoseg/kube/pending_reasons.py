@@ -17,7 +17,6 @@ class PendingReason:
 
     Attributes:
         kind: Stays the same while the same thing is in the way, even if the words of the text change.
-        text: What is in the way, and what to do.
     """
 
     kind: str

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from histoseg.errors import ClusterError
-from histoseg.kube.gpus import is_gpu_for_kuberay
 from histoseg.kube.objects import Object
 from histoseg.kube.settings import Settings
 from histoseg.runs.job import entrypoint, job_name
@@ -23,29 +22,17 @@ QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:[eE]([+-]?\d+)|([numkMGTPE]
 DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60}
 WORKERS = "the chart's workerGroups"
+MIG = re.compile(r"nvidia\.com/mig-[0-9]+g\.[0-9]+gb")  # A part of a GPU: nvidia.com/mig-2g.10gb
 
 
 def addressed(request: Request, settings: Settings) -> Request:
-    """The request as a release gets it: with the release's store unless it names one, and the job's name.
-
-    Raises:
-        ConfigError: If it cannot run on a cluster, or its name would be refused.
-    """
+    """The request as a release gets it: with the release's store unless it names one, and the job's name."""
     known = request.for_cluster(settings.store.url)
     return replace(known, name=job_name(known, settings.image))
 
 
 def manifest(request: Request, settings: Settings, command: str) -> Object:
-    """The RayJob to create.
-
-    Args:
-        request: As `addressed` returns it.
-        settings: Of the release that will run it.
-        command: What was typed, noted for everyone who finds the job in the cluster.
-
-    Raises:
-        ClusterError: If the release's pods cannot hold one run of it, or do not see its raw data.
-    """
+    """The RayJob to create, with the command that was typed, for everyone who finds it in the cluster."""
     have = capacity(settings.template)
     _require_fit(request, have)
     _require_raw_data(request, settings)
@@ -100,6 +87,16 @@ def _require_raw_data(request: Request, settings: Settings) -> None:
         )
 
 
+def is_gpu(resource: str) -> bool:
+    """Whether a pod's limit of this name counts GPUs; the chart asks for no other device."""
+    return "/" in resource  # Such as nvidia.com/gpu; cpu and memory have no slash
+
+
+def is_gpu_for_kuberay(resource: str) -> bool:
+    """Whether KubeRay passes such a limit on to Ray by itself, where num-gpus is not given (IsGPUResourceKey)."""
+    return resource.endswith("gpu") or MIG.fullmatch(resource) is not None
+
+
 def num_pods(group: Object, autoscaling: bool) -> int:
     """How many pods a group may have: up to its maximum with the autoscaler, else its replicas."""
     if group.get("suspend"):
@@ -127,15 +124,7 @@ def _lower(resources: Object) -> dict[str, Any]:
 
 
 def quantity(text: object, where: str) -> float:
-    """A number as Kubernetes writes it: 4, "4", "500m", "16Gi", "1e3".
-
-    Args:
-        text: As it was found.
-        where: It was found, for the error.
-
-    Raises:
-        ClusterError: If it is not a quantity.
-    """
+    """A number as Kubernetes writes it: 4, "4", "500m", "16Gi", "1e3"."""
     found = QUANTITY.fullmatch(str(text).strip().strip("\"'"))
     if found is None:
         raise ClusterError(f"{text!r} in {where} is not a valid Kubernetes quantity, e.g. 4, 500m or 16Gi")

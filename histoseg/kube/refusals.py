@@ -54,10 +54,6 @@ class ApiRequest:
         verb: As RBAC names it: get, list, create, delete.
         resource: The plural, with its subresource: rayjobs, pods/log.
         group: "" for Kubernetes' core.
-        name: Of the object; empty for a list.
-        namespace: Empty if the resource has none.
-        context: Of the kubeconfig.
-        server: The API server's URL.
         role: The Role that would allow it.
         plugin: The command by which the kubeconfig logs in; empty if it has none.
     """

@@ -36,7 +36,6 @@ class StoreSettings:
     """The object store as the pods see it.
 
     Attributes:
-        url: s3://bucket/prefix.
         endpoint: Empty means AWS.
         existing_secret: The Secret with its keys; empty means that the pods' service account may use the store.
         access_key_key, secret_key_key: The names of the keys in that Secret.
@@ -73,7 +72,6 @@ class Settings:
     """A release of the chart.
 
     Attributes:
-        fullname: The prefix of the names of its objects.
         app_version: The histoseg version that it was made for.
         image: The image of the jobs, with its tag or digest.
         raw_data: The folder in which the pods see raw data sets; empty means none.
@@ -96,14 +94,8 @@ class Settings:
     def read(cls, cluster: Cluster, release: str = RELEASE, *, strict: bool = True) -> "Settings":
         """The settings of a release in the cluster's namespace.
 
-        Args:
-            cluster: With that namespace.
-            release: Of the chart.
-            strict: Whether to refuse a release of another minor version, because no job can be made for it here;
-                otherwise it is only a warning, enough to look at existing jobs or end them.
-
-        Raises:
-            ClusterError: If there is no such release, or its version does not fit the one installed here.
+        If `strict`, a release of another minor version is refused, because no job can be made for it here; otherwise it
+        is only a warning, enough to look at existing jobs or end them.
         """
         name = f"{fullname(release)}-settings"
         data = cluster.config_map(name)
@@ -117,14 +109,7 @@ class Settings:
 
     @classmethod
     def parse(cls, data: Mapping[str, str], where: str, name: str, *, strict: bool = True) -> "Settings":
-        """The settings in a ConfigMap's data.
-
-        Args:
-            data: With settings.yaml and rayjob.yaml.
-            where: The ConfigMap, for errors.
-            name: The prefix of the names of the release's objects.
-            strict: Whether to refuse another minor version.
-        """
+        """The settings in a ConfigMap's data."""
         template = _mapping(data, "rayjob.yaml", where)
         found = {**_mapping(data, "settings.yaml", where), "fullname": name, "template": template}
         try:
@@ -148,11 +133,7 @@ def _mapping(data: Mapping[str, str], key: str, where: str) -> Object:
 
 
 def _require_version(app_version: str, where: str, *, strict: bool) -> None:
-    """If strict, refuse another major or minor version; warn of any other difference.
-
-    Raises:
-        ClusterError: If a job might not understand its submitter.
-    """
+    """If strict, refuse another major or minor version; warn of any other difference."""
     here = version(CHART)
     if app_version == here:
         return

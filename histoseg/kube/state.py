@@ -81,11 +81,7 @@ def is_going(found: Object) -> bool:
 
 
 def find_pending_reason(cluster: Cluster, found: Object) -> PendingReason | None:
-    """Why a job that has not ended does not run; None if nothing is known.
-
-    Raises:
-        RefusedError: If the right to look is missing.
-    """
+    """Why a job that has not ended does not run; None if nothing is known."""
     job = _read(found)
     if job.suspend:
         return _why_suspended(cluster, job)

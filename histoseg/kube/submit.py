@@ -7,8 +7,8 @@ import yaml
 
 from histoseg.errors import ClusterError
 from histoseg.kube.api import Cluster
-from histoseg.kube.dry_run import require_accepted
 from histoseg.kube.follow import FollowedRayJob
+from histoseg.kube.job_pods import require_accepted
 from histoseg.kube.jobs import require_ours
 from histoseg.kube.objects import Object
 from histoseg.kube.rayjob import COMMAND, RESULTS, images, manifest
@@ -21,11 +21,7 @@ from histoseg.runs.request import Request
 
 
 def dry_run(request: Request, settings: Settings, command: str) -> str:
-    """The RayJob that would be created, as YAML.
-
-    Raises:
-        ClusterError: If it could never run.
-    """
+    """The RayJob that would be created, as YAML."""
     text: str = yaml.safe_dump(manifest(request, settings, command), sort_keys=False, width=120)
     return text
 
@@ -35,16 +31,8 @@ def submit(
 ) -> str:
     """Create the job unless it exists, and follow it to its end; returns where in the store its results lie.
 
-    Args:
-        cluster: With the release's namespace.
-        request: As `histoseg.kube.rayjob.addressed` completes it.
-        settings: Of the release.
-        command: Does the same again; with STATUS=1 or CANCEL=1 behind it, looks or cancels.
-        show: Gets each line.
-        pace: For tests.
-
-    Raises:
-        ClusterError: If it cannot be created, or failed. What was finished lies in the store.
+    The request is as `histoseg.kube.rayjob.addressed` completes it. The command does the same again; with STATUS=1 or
+    CANCEL=1 behind it, it looks or cancels. What a job that failed has finished lies in the store.
     """
     pace = pace or Pace()
     made = manifest(request, settings, command)

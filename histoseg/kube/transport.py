@@ -22,12 +22,6 @@ def ask(
 ) -> Received | ErrorAnswer:
     """The result of `send`, or the server's answer if it is an error; a server that is busy or away is asked again.
 
-    Args:
-        request: What is sent, for errors.
-        send: Sends it.
-        patience_s: How long to repeat it.
-        sleep: Waits between two attempts.
-
     Raises:
         UnreachableError: If no usable answer came in that time.
         RefusedError: If the request cannot be written.
@@ -56,11 +50,7 @@ def ask(
 
 
 def parse(request: ApiRequest, body: bytes) -> Object:
-    """The object in an answer's body.
-
-    Raises:
-        RefusedError: If it is not a JSON object, as when a proxy or a login page answers in place of the server.
-    """
+    """The object in an answer's body; refuses what a proxy or a login page answers in place of the server."""
     try:
         found = json.loads(body)
     except ValueError:

@@ -1,6 +1,7 @@
 """Scores of predicted class probabilities, one class against the rest, and their means over classes.
 
-A class that no truth has cannot be scored: it is nan, and left out of the means.
+A class that no truth has cannot be scored: it is nan, and left out of the means. A true label that is not a class is a
+ValueError.
 """
 
 import numpy as np
@@ -12,8 +13,7 @@ def average_precision(is_true: Bool[np.ndarray, " N"], scores: Float64[np.ndarra
 
     Thresholds are the scores, from the highest down; equal scores pass together. Nothing is interpolated.
 
-    Returns:
-        A value in [0, 1]; nan if nothing is true.
+    It is nan if nothing is true.
     """
     if not is_true.any():
         return float("nan")
@@ -28,21 +28,13 @@ def average_precision(is_true: Bool[np.ndarray, " N"], scores: Float64[np.ndarra
 def average_precision_per_class(
     true: Int64[np.ndarray, " N"], probabilities: Float64[np.ndarray, "N C"]
 ) -> Float64[np.ndarray, " C"]:
-    """Average precision of each class against the rest; nan for a class that no truth has.
-
-    Raises:
-        ValueError: If a true label is not a class.
-    """
+    """Average precision of each class against the rest; nan for a class that no truth has."""
     _refuse_unknown_labels(true, probabilities.shape[1])
     return np.array([average_precision(true == i, scores) for i, scores in enumerate(probabilities.T)], np.float64)
 
 
 def mean_average_precision(true: Int64[np.ndarray, " N"], probabilities: Float64[np.ndarray, "N C"]) -> float:
-    """Mean of average precision over the classes that truth has (Cerberus, Sec. 4.2: mAP); nan without any.
-
-    Raises:
-        ValueError: If a true label is not a class.
-    """
+    """Mean of average precision over the classes that truth has (Cerberus, Sec. 4.2: mAP); nan without any."""
     return _mean_defined(average_precision_per_class(true, probabilities))
 
 
@@ -51,9 +43,6 @@ def f1_per_class(true: Int64[np.ndarray, " N"], probabilities: Float64[np.ndarra
 
     2 Pr Re / (Pr + Re), that is 2 TP / (2 TP + FP + FN). Cerberus, Eq. 9, lacks the factor 2, a misprint: a perfect
     prediction would score 0.5.
-
-    Raises:
-        ValueError: If a true label is not a class.
     """
     num_classes = probabilities.shape[1]
     _refuse_unknown_labels(true, num_classes)
@@ -65,11 +54,7 @@ def f1_per_class(true: Int64[np.ndarray, " N"], probabilities: Float64[np.ndarra
 
 
 def mean_f1(true: Int64[np.ndarray, " N"], probabilities: Float64[np.ndarray, "N C"]) -> float:
-    """Mean of F1 over the classes that truth has (Cerberus, Sec. 4.2: mF1); nan without any.
-
-    Raises:
-        ValueError: If a true label is not a class.
-    """
+    """Mean of F1 over the classes that truth has (Cerberus, Sec. 4.2: mF1); nan without any."""
     return _mean_defined(f1_per_class(true, probabilities))
 
 

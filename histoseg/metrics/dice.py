@@ -2,6 +2,7 @@
 
 Dice of a class is 2 |Y ∩ Ŷ| / (|Y| + |Ŷ|) (Graham et al. 2023, Cerberus, Eq. 5): in a confusion, twice the diagonal
 over row plus column. It cannot measure how well neighbouring objects are separated; `panoptic` can.
+A label that is not a class is a ValueError.
 """
 
 import numpy as np
@@ -11,25 +12,14 @@ FOREGROUND = 1  # The class that binary segmentation is about.
 
 
 def dice_pooled(confusions: Int64[np.ndarray, "N C C"], label: int = FOREGROUND) -> float:
-    """Dice of one class over the pixels of all images together.
-
-    Returns:
-        A value in [0, 1]; nan if neither truth nor prediction has the class.
-
-    Raises:
-        ValueError: If there is no such class.
-    """
+    """Dice of one class over the pixels of all images together; nan if neither truth nor prediction has the class."""
     return float(_dice(confusions.sum(axis=0), label))
 
 
 def dice_per_image_mean(confusions: Int64[np.ndarray, "N C C"], label: int = FOREGROUND) -> float:
     """Mean over images of one class's Dice in each; images in which nothing has the class are left out.
 
-    Returns:
-        A value in [0, 1]; nan if no image has the class in truth or prediction.
-
-    Raises:
-        ValueError: If there is no such class.
+    It is nan if no image has the class in truth or prediction.
     """
     scores = _dice(confusions, label)
     defined = scores[~np.isnan(scores)]

@@ -2,7 +2,8 @@
 
 The three differ by far more than methods do, so a score without its name means nothing. All come from a stack of
 confusions, one per image, rows true and columns predicted. The intersection of a class is on the diagonal; its union
-is its row plus its column minus the diagonal.
+is its row plus its column minus the diagonal. Maps of different shapes, labels that are not a class and settings out of
+range are a ValueError.
 """
 
 import cv2
@@ -21,9 +22,6 @@ def confusion(
     """How many pixels of each true class (row) were predicted as each class (column).
 
     Pixels whose truth is IGNORE are not counted.
-
-    Raises:
-        ValueError: If the maps differ in shape, or either holds a label that is not a class.
     """
     if true.shape != pred.shape:
         raise ValueError(f"truth is {true.shape} but prediction {pred.shape}; they must be of one shape")
@@ -68,8 +66,7 @@ def miou_pooled(confusions: Int64[np.ndarray, "N C C"]) -> float:
     The paper does not say what a class is worth that neither truth nor prediction has. Its IoU is 0/0, so we leave
     it out of the mean.
 
-    Returns:
-        A value in [0, 1]; nan if no pixel was counted.
+    It is nan if no pixel was counted.
     """
     return float(_mean_defined(iou_per_class(confusions)))
 
@@ -81,19 +78,14 @@ def miou_reference(confusions: Int64[np.ndarray, "N C C"]) -> float:
     image that shows two of four classes scores 0.5. That code knows no ignored pixels; we leave out an image in which
     all are.
 
-    Returns:
-        A value in [0, 1]; nan if no pixel was counted.
+    It is nan if no pixel was counted.
     """
     counted = _images_with_pixels(confusions)
     return float(_mean_defined(np.nan_to_num(_iou(counted), nan=0.0).mean(axis=-1)))
 
 
 def miou_present(confusions: Int64[np.ndarray, "N C C"]) -> float:
-    """Mean over images of the mean IoU over the classes that the image's truth shows.
-
-    Returns:
-        A value in [0, 1]; nan if no pixel was counted.
-    """
+    """Mean over images of the mean IoU over the classes that the image's truth shows; nan if no pixel was counted."""
     counted = _images_with_pixels(confusions)
     is_present = counted.sum(axis=-1) > 0
     per_image = _mean_defined(np.where(is_present, _iou(counted), np.nan))
@@ -101,11 +93,7 @@ def miou_present(confusions: Int64[np.ndarray, "N C C"]) -> float:
 
 
 def majority_miou(confusions: Int64[np.ndarray, "N C C"], majority_class: int) -> float:
-    """Pooled mIoU of a predictor that answers `majority_class` everywhere: what a score must beat to mean anything.
-
-    Raises:
-        ValueError: If there is no such class.
-    """
+    """Pooled mIoU of a predictor that answers `majority_class` everywhere: what a score must beat to mean anything."""
     if not 0 <= majority_class < confusions.shape[-1]:
         raise ValueError(f"majority_class = {majority_class}: must be within 0 and {confusions.shape[-1] - 1}")
     constant = np.zeros_like(confusions)
@@ -122,9 +110,6 @@ def bootstrap_interval(
 
     Returns:
         Low and high end; nan and nan if there are fewer than two images or no draws.
-
-    Raises:
-        ValueError: If `num_draws` is negative or `level` is not between 0 and 1.
     """
     if num_draws < 0 or not 0 < level < 1:
         raise ValueError(f"num_draws = {num_draws}, level = {level}: must be 0 or more, and between 0 and 1")

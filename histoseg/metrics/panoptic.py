@@ -5,6 +5,7 @@ read once: pixels that follow each other are mostly of the same pair of objects,
 cost grows with pixels, not with objects.
 
 Scores differ by how images and classes are averaged: `pq_per_image_mean`, `mpq` and `mpq_plus` say how.
+Maps of different shapes, negative ids, and classes that are too few, too many or unknown are a ValueError.
 """
 
 from collections.abc import Iterable, Sequence
@@ -77,23 +78,9 @@ class Match:
     pairs: Int64[np.ndarray, "M 2"]
     ious: Float64[np.ndarray, " M"]
 
-    def counts(self) -> PanopticCounts:
-        """The counts over all objects, their classes ignored."""
-        num_pairs = len(self.pairs)
-        return PanopticCounts(
-            tp=num_pairs,
-            fp=len(self.pred_ids) - num_pairs,
-            fn=len(self.true_ids) - num_pairs,
-            sum_iou=float(self.ious.sum()),
-        )
-
 
 def match(true: InstanceMap, pred: InstanceMap) -> Match:
-    """The pairs of a true and a predicted object whose IoU exceeds 0.5.
-
-    Raises:
-        ValueError: If the maps differ in shape, or an id is negative.
-    """
+    """The pairs of a true and a predicted object whose IoU exceeds 0.5."""
     overlaps = _overlaps(true, pred)
     ious = overlaps.shared / overlaps.union
     is_match = ious > MIN_IOU
@@ -106,12 +93,11 @@ def match(true: InstanceMap, pred: InstanceMap) -> Match:
 
 
 def count_panoptic(true: InstanceMap, pred: InstanceMap) -> PanopticCounts:
-    """The counts of one image, classes apart.
-
-    Raises:
-        ValueError: If the maps differ in shape, or an id is negative.
-    """
-    return match(true, pred).counts()
+    """The counts of one image over all objects, their classes ignored."""
+    found = match(true, pred)
+    tp = len(found.pairs)
+    fp, fn = len(found.pred_ids) - tp, len(found.true_ids) - tp
+    return PanopticCounts(tp=tp, fp=fp, fn=fn, sum_iou=float(found.ious.sum()))
 
 
 def count_panoptic_by_class(
@@ -126,9 +112,6 @@ def count_panoptic_by_class(
     Only objects of one class match, as if there were no others (Graham et al. 2023, Cerberus, Sec. 4.2). An object of
     class 0, the background, counts nowhere. Classes are those of objects in ascending order of ids, as
     `Objects.classes` and `vote_types` have them.
-
-    Raises:
-        ValueError: If the maps differ in shape, an id is negative, or classes are too few, too many or unknown.
     """
     found = match(true, pred)
     _refuse_classes("true_classes", true_classes, len(found.true_ids), num_classes)
@@ -163,8 +146,7 @@ def pq_per_image_mean(images: Iterable[PanopticCounts]) -> float:
 
     An image without objects in truth and prediction has no PQ and is left out; the paper does not say.
 
-    Returns:
-        A value in [0, 1]; nan if no image has a PQ.
+    It is nan if no image has a PQ.
     """
     return _mean_defined(counts.pq for counts in images)
 
@@ -203,11 +185,7 @@ def aji(true: InstanceMap, pred: InstanceMap) -> float:
     Each true object is paired with the predicted one of highest IoU, even if another has it too. Shared pixels of
     all pairs are divided by their unions and the areas of what is in no pair.
 
-    Returns:
-        A value in [0, 1]; nan if truth and prediction are both without objects.
-
-    Raises:
-        ValueError: If the maps differ in shape, or an id is negative.
+    It is nan if truth and prediction are both without objects.
     """
     overlaps = _overlaps(true, pred)
     ious = overlaps.shared / overlaps.union

@@ -37,14 +37,7 @@ class _Handler(MetricsHandler):
 def listening(metrics: CollectorRegistry, is_hung: Callable[[], bool], host: str, port: int) -> Iterator[int]:
     """Serve metrics in the background while the context lasts; yields the port, a free one for port 0.
 
-    Args:
-        metrics: What /metrics shows.
-        is_hung: Whether /healthz is to ask for a restart.
-        host: The address to listen on.
-        port: Its port.
-
-    Raises:
-        ConfigError: If the address is taken, or belongs to another machine.
+    `is_hung` says whether /healthz is to ask for a restart.
     """
     hangs = staticmethod(is_hung)
 

@@ -82,11 +82,9 @@ class Reading:
     """What is known of a store at a moment. A new reading replaces it as a whole.
 
     Attributes:
-        records: The records that could be read, by key.
-        faults: The error of each record that could not be read, by key.
+        records, faults: The records that could be read, and the errors of the others, by key.
         store_up: Whether the latest reading reached its end.
         at_s: Start of the latest complete reading on the monotonic clock; -inf before the first.
-        seconds: Duration of the latest reading.
     """
 
     records: Mapping[str, ExportedRecord] = field(default_factory=dict)
@@ -99,10 +97,8 @@ class Reading:
 class Records(Collector):
     """A store's records, read again from time to time, as metrics for each request of Prometheus.
 
-    Args:
-        store: The store that holds the records.
-        fresh_s: The greatest age of a reading; after that the store counts as down, even if a reading still waits.
-        hung_s: The longest time without an object and without the end of a reading.
+    When a reading is older than `fresh_s`, the store counts as down, even if a reading still waits. Without an object
+    or the end of a reading for `hung_s`, the process counts as hung.
     """
 
     def __init__(self, store: Store, fresh_s: float, hung_s: float = HUNG_S) -> None:
@@ -215,11 +211,7 @@ def _gauge(
 
 
 def serve(store: Store, host: str, port: int, every_s: float) -> NoReturn:
-    """Read and answer until SIGTERM, which ends the process with status 0.
-
-    Raises:
-        ConfigError: If the address is taken or not this machine's.
-    """
+    """Read and answer until SIGTERM, which ends the process with status 0."""
     signal.signal(signal.SIGTERM, _end)
     records = Records(store, fresh_s=every_s + PATIENCE_S, hung_s=every_s + HUNG_S)
     metrics = CollectorRegistry()

@@ -17,10 +17,6 @@ class _Format(BaseModel):
 def read_record(body: bytes, where: str) -> Record:
     """The record that an object holds.
 
-    Args:
-        body: The object's bytes.
-        where: Its address, for error messages.
-
     Raises:
         OldRecordError: If the record has another format.
         DataError: If the object is not a record, or a field of it is missing or wrong.
@@ -34,11 +30,7 @@ def read_record(body: bytes, where: str) -> Record:
 
 
 def refuse_old(body: bytes, where: str) -> None:
-    """Look at the first field of an object, and at nothing else.
-
-    Raises:
-        OldRecordError: If it is a record of another format.
-    """
+    """Look at the first field of an object, and at nothing else."""
     found = FIRST_FIELD.match(body)
     if found is not None and int(found[1]) != FORMAT:
         raise OldRecordError(f"{where}: record of format {int(found[1])}; evaluate the cell again")

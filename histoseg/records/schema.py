@@ -97,7 +97,7 @@ class ScoredImage(_Part):
     """One whole image against its truth.
 
     Attributes:
-        split: The split or fold the image belongs to.
+        split: The split, or the fold.
         structure: What was scored; empty for semantic classes.
         confusion: Pixels, rows true and columns predicted.
         objects: Counts of all objects, their classes ignored; None for semantic classes.
@@ -139,11 +139,9 @@ class Record(_Part):
     """One finished run.
 
     Attributes:
-        name: The run's unique name.
         row, column: Where the run stands in the experiment's table; a run without a column fills every column of its
             row that is the name of one of its scores.
         replicate: The name of this run among those of the same place: its seed, and its division of the folds if any.
-        run: The whole configuration as plain values.
         sources: Every source that was trained or scored on.
         origins: Whether each source is "raw" (real images) or "demo" (drawn by the program).
         scores: By name, for example "miou_pooled" or "test.gland.pq".

@@ -25,11 +25,8 @@ class Cell:
     """All replicates of one row and column.
 
     Attributes:
-        score: The name of the score that is shown.
         records: What is finished, by replicate.
         planned: The replicates that belong to the cell when all is finished.
-        paper: The published number, or None if there is none.
-        interval: The interval that the records hold, or None.
         reason: Why the cell has no mean; empty if it has one.
     """
 

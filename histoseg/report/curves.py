@@ -8,16 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from histoseg.records.schema import Record, StageRecord
-from histoseg.report.drawing import (
-    FAINT,
-    GREY,
-    INK,
-    add_line_legend,
-    colours_of,
-    lines_of_axes,
-    sizes_of,
-    to_png,
-)
+from histoseg.report import drawing
 from histoseg.report.table import Table, TableSpec
 
 NUM_COLUMNS = 4
@@ -25,25 +16,21 @@ PlotsOfStages = dict[str, dict[tuple[str, str], StageRecord]]  # By title of a p
 
 
 def draw_losses(table: Table) -> bytes | None:
-    """The loss of every training without a validation score: each as recorded (faint) and as its running mean.
-
-    Returns:
-        The figure, or None if no record has such a curve.
-    """
+    """The loss of trainings without a validation score, as recorded (faint) and as running mean; None without any."""
     plots = loss_plots(table)
     if not plots:
         return None
-    colours = colours_of(line for lines in plots.values() for line, _ in lines)
-    figure, axes = lines_of_axes(sizes_of(len(plots), NUM_COLUMNS), (2.9, 2.1))
+    colours = drawing.colours_of(line for lines in plots.values() for line, _ in lines)
+    figure, axes = drawing.lines_of_axes(drawing.sizes_of(len(plots), NUM_COLUMNS), (2.9, 2.1))
     for axis, (title, lines) in zip([axis for row in axes for axis in row], plots.items(), strict=True):
         for (line, _), stage in lines.items():
             _draw_loss(axis, stage, colours[line])
-        axis.set_title(title, loc="left", fontsize=9, color=INK)
-        axis.grid(color=FAINT, lw=0.6)
+        axis.set_title(title, loc="left", fontsize=9, color=drawing.INK)
+        axis.grid(color=drawing.FAINT, lw=0.6)
     figure.supxlabel("step", fontsize=9)
     figure.supylabel("training loss", fontsize=9)
-    add_line_legend(figure, colours)
-    return to_png(figure)
+    drawing.add_line_legend(figure, colours)
+    return drawing.to_png(figure)
 
 
 def loss_plots(table: Table) -> PlotsOfStages:
@@ -93,18 +80,14 @@ def _draw_loss(axis: Axes, stage: StageRecord, colour: str) -> None:
 
 
 def draw_validation(table: Table) -> bytes | None:
-    """The validation score over the steps of each run, and the step whose weights were kept: rows by groups of columns.
-
-    Returns:
-        The figure, or None if no record has such a curve.
-    """
+    """The validation score over the steps of each run and the step that was kept, rows by groups; None without any."""
     spec = table.spec
     watched = [record for record in table.records if any(map(has_scores, record.stages))]
     if not watched:
         return None
     groups = list(spec.groups) if any(record.column for record in watched) else [""]
-    colours = colours_of(_line(spec, record) for record in watched)
-    figure, axes = lines_of_axes([len(groups)] * len(spec.rows), (2.2, 1.55))
+    colours = drawing.colours_of(_line(spec, record) for record in watched)
+    figure, axes = drawing.lines_of_axes([len(groups)] * len(spec.rows), (2.2, 1.55))
     for row, line in zip(spec.rows, axes, strict=True):
         for group, axis in zip(groups, line, strict=True):
             axis.sharex(axes[0][0])
@@ -112,15 +95,17 @@ def draw_validation(table: Table) -> bytes | None:
             here = [one for one in watched if one.row == row and (not group or spec.group_of(one.column) == group)]
             _draw_runs(axis, spec, here, colours)
             if not here:
-                axis.text(0.5, 0.5, _why_empty(table, row, group), transform=axis.transAxes, ha="center", color=GREY)
+                axis.text(
+                    0.5, 0.5, _why_empty(table, row, group), transform=axis.transAxes, ha="center", color=drawing.GREY
+                )
             axis.label_outer()
         line[0].set_ylabel(spec.rows[row].replace(" (", "\n("), fontsize=8)
     for axis, group in zip(axes[0], groups, strict=True):
-        axis.set_title(group, fontsize=9, color=INK)
+        axis.set_title(group, fontsize=9, color=drawing.INK)
     figure.supxlabel("step", fontsize=9)
     figure.supylabel("validation score", fontsize=9)
-    add_line_legend(figure, colours)
-    return to_png(figure)
+    drawing.add_line_legend(figure, colours)
+    return drawing.to_png(figure)
 
 
 def _why_empty(table: Table, row: str, group: str) -> str:
@@ -138,4 +123,4 @@ def _draw_runs(axis: Axes, spec: TableSpec, records: Sequence[Record], colours: 
                 chosen = scores[stage.best_step]
                 axis.plot(stage.best_step, chosen, marker="o", ms=4, color=colour, mec="white", mew=0.6)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-    axis.grid(color=FAINT, lw=0.6)
+    axis.grid(color=drawing.FAINT, lw=0.6)

@@ -8,22 +8,8 @@ from itertools import zip_longest
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from histoseg.report import drawing
 from histoseg.report.cell import Cell, CellKey
-from histoseg.report.drawing import (
-    COLOURS,
-    FAINT,
-    GREY,
-    INK,
-    MARKERS,
-    add_line_legend,
-    colours_of,
-    draw_paper,
-    lay_out_rows,
-    lines_of_axes,
-    paper_handle,
-    sizes_of,
-    to_png,
-)
 from histoseg.report.table import Axis, Table
 
 DOT_SPACING = 0.28  # Between the dots of one line, which is 1 high
@@ -92,7 +78,7 @@ def _draw_dots(table: Table, columns: Sequence[str]) -> bytes:
     num_rows = max(len(plot.lines) for line in lines for plot in line)
     most = max(len(keys) for line in lines for plot in line for _, keys in plot.lines)
     size = (5.6, 0.75 + (0.3 if most == 1 else 0.25 * most) * num_rows)
-    figure, axes = lines_of_axes([len(line) for line in lines], size)
+    figure, axes = drawing.lines_of_axes([len(line) for line in lines], size)
     for plots, row in zip(lines, axes, strict=True):
         for axis, plot in zip(row, plots, strict=True):
             _draw_plot(axis, table, plot)
@@ -102,7 +88,7 @@ def _draw_dots(table: Table, columns: Sequence[str]) -> bytes:
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, fontsize=9)
     if table.spec.compared == "columns":  # Else the title of each plot names its score.
         figure.supxlabel(table.spec.score_title, fontsize=9)
-    return to_png(figure)
+    return drawing.to_png(figure)
 
 
 def _align(axes: Sequence[Axes]) -> None:
@@ -118,21 +104,21 @@ def _draw_plot(axis: Axes, table: Table, plot: DotPlot) -> None:
         for i, key in enumerate(keys):
             _draw_cell(axis, table, table.cells[key], y + DOT_SPACING * (i - (len(keys) - 1) / 2), i)
     if not math.isnan(baseline := table.baseline_of(plot.keys)):
-        axis.axvline(baseline, color=INK, ls=":", lw=1)
-    lay_out_rows(axis, [label for label, _ in plot.lines])
-    axis.set_title(plot.title, loc="left", fontsize=10, fontweight="bold", color=INK)
+        axis.axvline(baseline, color=drawing.INK, ls=":", lw=1)
+    drawing.lay_out_rows(axis, [label for label, _ in plot.lines])
+    axis.set_title(plot.title, loc="left", fontsize=10, fontweight="bold", color=drawing.INK)
 
 
 def _draw_cell(axis: Axes, table: Table, cell: Cell, height: float, number: int) -> None:
     """A cell's mean with its interval, each replicate and the published number; or why the mean is missing."""
     if cell.paper is not None:
-        draw_paper(axis, cell.paper[0], height)
+        drawing.draw_paper(axis, cell.paper[0], height)
     if cell.reason:
         if cell.paper is None:
             place = axis.get_yaxis_transform()  # x within the axes, y as the rows are numbered
-            axis.text(0.02, height, cell.reason, transform=place, fontsize=7, color=GREY, va="center")
+            axis.text(0.02, height, cell.reason, transform=place, fontsize=7, color=drawing.GREY, va="center")
         return
-    colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+    colour, marker = drawing.COLOURS[number % len(drawing.COLOURS)], drawing.MARKERS[number % len(drawing.MARKERS)]
     low, high = cell.ends
     if not math.isnan(low):
         axis.plot([low, high], [height, height], color=colour, lw=1.8, solid_capstyle="round", zorder=3)
@@ -148,42 +134,42 @@ def _handles(table: Table, plots: Sequence[DotPlot]) -> Iterator[Line2D]:
     spec, keys = table.spec, [key for plot in plots for key in plot.keys]
     titles = list(next(iter(spec.groups.values())).values()) if spec.compared == "columns" else ["mean"]
     for i, title in enumerate(titles):
-        colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+        colour, marker = drawing.COLOURS[i % len(drawing.COLOURS)], drawing.MARKERS[i % len(drawing.MARKERS)]
         lw = 0 if spec.interval is None else 1.8
         yield Line2D([], [], color=colour, marker=marker, mec="white", ms=8, lw=lw, label=title)
     if any(len(table.cells[key].values) > 1 for key in keys):
-        yield Line2D([], [], color="none", marker=".", mfc=GREY, mec="none", ms=7, label="one replicate")
+        yield Line2D([], [], color="none", marker=".", mfc=drawing.GREY, mec="none", ms=7, label="one replicate")
     if table.published(keys):
-        yield paper_handle()
+        yield drawing.paper_handle()
         if spec.paper.score is not None:
-            yield Line2D([], [], marker="|", color="none", mec=INK, ms=9, mew=1.5, label=spec.paper.score[1])
+            yield Line2D([], [], marker="|", color="none", mec=drawing.INK, ms=9, mew=1.5, label=spec.paper.score[1])
     if spec.baseline is not None and not all(math.isnan(table.baseline_of(plot.keys)) for plot in plots):
-        yield Line2D([], [], color=INK, ls=":", label=spec.baseline.title)
+        yield Line2D([], [], color=drawing.INK, ls=":", label=spec.baseline.title)
 
 
 def _draw_curves(table: Table, x_axis: Axis) -> bytes:
     """The means of each row over the numbers that columns stand for, with their spread; one plot for each group."""
     groups = table.spec.groups
-    figure, lines = lines_of_axes(sizes_of(len(groups), 2), (5.6, 3.6))
-    colours = colours_of(table.spec.rows)
+    figure, lines = drawing.lines_of_axes(drawing.sizes_of(len(groups), 2), (5.6, 3.6))
+    colours = drawing.colours_of(table.spec.rows)
     axes = [axis for line in lines for axis in line]
     for axis, (title, columns) in zip(axes, groups.items(), strict=True):
         for i, (row, colour) in enumerate(colours.items()):
             cells = [table.cells[row, column] for column in columns if (row, column) in table.cells]
-            _draw_curve(axis, x_axis, cells, colour, MARKERS[i % len(MARKERS)])
-        axis.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK)
+            _draw_curve(axis, x_axis, cells, colour, drawing.MARKERS[i % len(drawing.MARKERS)])
+        axis.set_title(title, loc="left", fontsize=10, fontweight="bold", color=drawing.INK)
         axis.set_xlabel(x_axis.title, fontsize=9)
         axis.set_xticks(sorted(x_axis.values[column] for column in columns))
-        axis.grid(color=FAINT, lw=0.7)
+        axis.grid(color=drawing.FAINT, lw=0.7)
     figure.supylabel(table.spec.score_title, fontsize=9)
-    add_line_legend(figure, {table.spec.rows[row]: colour for row, colour in colours.items()})
-    return to_png(figure)
+    drawing.add_line_legend(figure, {table.spec.rows[row]: colour for row, colour in colours.items()})
+    return drawing.to_png(figure)
 
 
 def _draw_curve(axis: Axes, x_axis: Axis, cells: Sequence[Cell], colour: str, marker: str) -> None:
     for cell in cells:
         if cell.paper is not None:
-            draw_paper(axis, x_axis.values[cell.column], cell.paper[0])
+            drawing.draw_paper(axis, x_axis.values[cell.column], cell.paper[0])
     points = sorted((x_axis.values[cell.column], cell.mean, cell.sd or 0.0) for cell in cells if not cell.reason)
     if points:
         xs, means, spreads = zip(*points, strict=True)

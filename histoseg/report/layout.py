@@ -80,7 +80,8 @@ def _records_of(spec: TableSpec, cell: Cell, records: Sequence[Record]) -> dict[
     """By replicate. A row may have a network for each structure: each fills the columns that it scores."""
     found: dict[str, Record] = {}
     for record in records:
-        if record.row != cell.row or not (record.column == cell.column or _fills(record, cell.column)):
+        fills = record.column == cell.column or (not record.column and cell.column in record.scores)
+        if record.row != cell.row or not fills:
             continue
         if (other := found.get(record.replicate)) is not None:
             place = f"{spec.title_of((cell.row, cell.column))}, {record.replicate}"
@@ -89,10 +90,6 @@ def _records_of(spec: TableSpec, cell: Cell, records: Sequence[Record]) -> dict[
             )
         found[record.replicate] = record
     return found
-
-
-def _fills(record: Record, column: str) -> bool:
-    return not record.column and column in record.scores
 
 
 def _reason(spec: TableSpec, cell: Cell, records: Sequence[Record], why_missing: WhyMissing) -> str:

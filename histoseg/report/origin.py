@@ -26,11 +26,9 @@ def say_origin(records: Sequence[Record]) -> str:
 
 def describe_origin(table: Table) -> Section:
     """What is common first, then every source and every run on demand."""
-    section = Section(name="provenance", heading="Where the numbers come from")
-    if not table.records:
-        return section
-    listings = (_shards(table.records), _runs(table))
-    return Section(name=section.name, heading=section.heading, facts=_facts(table.records), listings=listings)
+    facts = _facts(table.records) if table.records else ()
+    listings = (_shards(table.records), _runs(table)) if table.records else ()
+    return Section(name="provenance", heading="Where the numbers come from", facts=facts, listings=listings)
 
 
 def _facts(records: Sequence[Record]) -> list[tuple[str, str]]:

@@ -46,9 +46,7 @@ class Report:
 
     Attributes:
         stem: File name of table and figures, without extension.
-        command: What to run to get these results again.
         omissions: What was left out and why, one sentence each.
-        read: Gives the stored picture of a key.
         model: The folder that holds a network to predict with; empty if there is none.
     """
 
@@ -64,9 +62,6 @@ def write(folder: Path, report: Report) -> Path:
     """Write `<stem>.md`, `<stem>.csv`, `<stem>-<figure>.png` and `index.html`; return the path of the page.
 
     Each file appears only when it is whole, and the page last.
-
-    Raises:
-        DataError: If a stored picture cannot be decoded.
     """
     store, sections = FileStore(folder), to_sections(report)
     for picture in (picture for section in sections for picture in section.pictures):
@@ -156,10 +151,9 @@ def _class_listings(table: Table) -> Iterator[Listing]:
             title, columns = spec.place_of(record)
             places.setdefault(columns if row else title, []).append(record)
         scores = {place: [_class_mean(group, name, key) for key in classes] for place, group in places.items()}
+        caption = f"{spec.class_scores[name]} of each class, mean over {spec.replicates}"
         yield Listing(
-            caption=": ".join(
-                filter(None, (row, f"{spec.class_scores[name]} of each class, mean over {spec.replicates}"))
-            ),
+            caption=f"{row}: {caption}" if row else caption,
             heads=("Column" if row else spec.row_name, *classes),
             kinds=("head", *("number",) * len(classes)),
             rows=[(place, *map(format_score, means)) for place, means in scores.items()],

@@ -33,18 +33,7 @@ class Prediction:
 
 
 def draw_panels(table: Table, read: ReadBytes) -> bytes | None:
-    """For each row (structure, where rows are compared) one scored image: the image, its truth, what was predicted.
-
-    Args:
-        table: The table.
-        read: Gives the stored picture of a key.
-
-    Returns:
-        The figure, or None if no record has panels.
-
-    Raises:
-        DataError: If a stored picture cannot be decoded.
-    """
+    """One image, its truth and predictions for each row (each structure, if rows are compared); None without panels."""
     chosen = choose_panels(table)
     if not chosen:
         return None
@@ -118,11 +107,7 @@ def _with_score(prediction: Prediction) -> str:
 
 
 def decode_png(body: bytes, key: str) -> Picture:
-    """The picture in RGB.
-
-    Raises:
-        DataError: If the bytes are not an 8-bit RGB picture.
-    """
+    """The picture in RGB."""
     picture = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED) if body else None
     if picture is None or picture.dtype != np.uint8 or picture.ndim != 3:
         raise DataError(f"{key}: {len(body)} bytes are not an 8-bit RGB picture; evaluate the cell again")

@@ -12,7 +12,6 @@ class GridCell:
     Attributes:
         score: The mean, or what stands for it; empty for numbers that are only quoted.
         spread: The standard deviation, and how many replicates are finished if not all are.
-        reason: Why the cell has no mean.
         below: The interval and the published number, as far as there are any.
         has_result: Whether `score` is a mean of finished runs.
     """
@@ -41,7 +40,6 @@ class Grid:
     Attributes:
         corner: The heading of the rows' titles.
         groups: Titles of groups that stand side by side, with the number of columns of each; empty for a single group.
-        heads: The title of each column.
     """
 
     title: str
@@ -94,7 +92,6 @@ class Section:
 
     Attributes:
         name: What links to the section point to.
-        code: A command line.
     """
 
     name: str

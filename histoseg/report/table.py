@@ -30,8 +30,6 @@ class Paper:
     """Published numbers.
 
     Attributes:
-        citation: Where they are from.
-        numbers: By row and column.
         only: Rows that are only quoted: methods that are not part of this project.
         score: The score of our records that the numbers are to be compared with and what it is, if it is not the one
             that the table shows.
@@ -60,22 +58,15 @@ class TableSpec:
 
     Attributes:
         row_name: What a row is, as a heading.
-        groups: Titled groups of columns.
         compared: What a reader compares, the best in bold: the rows of a column, and each group of columns is a table
             of its own; or the columns of a group, and all groups are side by side.
         score: The score that a run with a column shows; a run without one fills the columns named like its scores.
         score_title: What the numbers are, for axes of figures.
-        replicates: What a mean is taken over.
         not_applicable: Cells that cannot be, printed as NA.
         notes: What a reader must know, one sentence each.
-        interval: The interval beside each mean.
-        baseline: What to compare with.
         class_scores: Titles of the scores of single classes that are printed.
         structure: The structure that a column scores; empty without structures.
-        x_axis: Numbers that columns stand for.
         keeps_model: Whether the network of the first run is put beside the page, ready to predict with.
-        sentences: What to say of the results.
-        sections: Further sections of the page.
     """
 
     title: str

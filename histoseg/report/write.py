@@ -65,12 +65,8 @@ def write_report(
 ) -> Written:
     """Build the report of a plan below `out`; cells without a record are shown with the reason.
 
-    Args:
-        plan: The runs that are wanted.
-        store: The store that holds their records.
-        out: The report gets a folder of its own below it, named like the experiment.
-        command: What to type to get it again.
-        omissions: What was left out and why, if the caller knows more than the store shows.
+    The report gets a folder named like the experiment. `omissions` say what was left out and why, if the caller knows
+    more than the store shows.
 
     Raises:
         DataError: If a record is damaged. One of an earlier format is left out and counted.
@@ -102,11 +98,7 @@ def _warnings(plan: PlannedExperiment) -> list[str]:
 
 
 def read_records(plan: PlannedExperiment, store: Store) -> tuple[list[Record], list[str]]:
-    """The records of the runs that are finished, and a sentence about those of another format if there are any.
-
-    Raises:
-        DataError: If a record is damaged.
-    """
+    """The records of the runs that are finished, and a sentence about those of another format if there are any."""
     wanted = {record_key(plan.experiment, name) for name in plan.cells}
     stored = [key for key in store.list(records_folder(plan.experiment)) if is_record_key(key)]
     records, old = [], []

@@ -17,13 +17,7 @@ def option_names(source: str) -> list[str]:
 
 
 def find_entries(source: str, raw: Path, options: Mapping[str, str]) -> list[Entry]:
-    """The source's entries below a folder, sorted by key, options and keys checked; no pixel is read.
-
-    Raises:
-        MissingSourceError: If the folder does not hold the source.
-        DataError: If its files are not as published, or keys are not unique names.
-        ConfigError: If the folder or an option does not exist.
-    """
+    """The source's entries below a folder, sorted by key, options and keys checked; no pixel is read."""
     choices = option_names(source)
     if unknown := set(options) - set(choices):
         raise ConfigError(
@@ -55,11 +49,7 @@ def _is_text(value: object) -> bool:
 
 
 def stamps(entry: Entry, raw: Path) -> tuple[Stamp, ...]:
-    """Role, path below the folder, size and time of each of an entry's raw files: they change when a file does.
-
-    Raises:
-        DataError: If a file does not exist.
-    """
+    """Role, path below the folder, size and time of each of an entry's raw files: they change when a file does."""
     try:
         stats = {role: (path, path.stat()) for role, path in sorted(entry.files.items())}
     except OSError as error:  # A link without a target, for example

@@ -64,11 +64,7 @@ class Fingerprint(BaseModel):
 
 
 def fingerprint(image: Image, mpp: float) -> Fingerprint:
-    """The fingerprint of an image at a resolution in microns per pixel.
-
-    Raises:
-        ValueError: If the resolution is not positive or the image is empty.
-    """
+    """The fingerprint of an image at a resolution in microns per pixel."""
     if mpp <= 0 or image.size == 0:
         raise ValueError(
             f"cannot make a fingerprint of an image of {image.shape[:2]} pixels at {mpp} microns per pixel"

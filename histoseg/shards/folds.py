@@ -108,9 +108,7 @@ def find_missing_classes(
 ) -> list[str]:
     """A line for each fold that lacks a class or all images of a source: it can be neither learnt nor scored there.
 
-    Args:
-        counts: Pixels or objects of each class, by source and fold. Sources with only external images are left out.
-        classes: The names of each source's classes.
+    Counts are of pixels or objects of each class. Sources with only external images are left out.
     """
     lines = []
     for source, by_fold in sorted(counts.items()):

@@ -29,13 +29,10 @@ class SourceIndex:
     """What the shards of one source hold.
 
     Attributes:
-        task: The source's task.
         origin: "demo" if this program drew the raw files, else "raw".
         layout: The name of the way in which these shards are stored (`Data.layout`).
         tile_px: Smallest side of a tile of a larger image.
         options: The reader's options, for example how raters were consolidated.
-        shards: The tars.
-        samples: What they hold.
         checksum: SHA-256 that stands for all that a run reads: every shard's bytes and split, and the structure.
     """
 

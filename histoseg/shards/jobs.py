@@ -67,20 +67,12 @@ def write_shard(job: ShardJob, store: Store) -> ShardPart:
         )
         store.put(shard_key(job.source, job.layout, shard.name), path)
     part = ShardPart(shard=shard, samples=columns)
-    store.put(job.part_key, _encode_part(part))
+    store.put(job.part_key, part.model_dump_json().encode())
     return part
 
 
-def _encode_part(part: ShardPart) -> bytes:
-    return part.model_dump_json().encode()
-
-
 def _read(source: Source, entry: Entry, job: ShardJob) -> Sample:
-    """One sample as it is stored.
-
-    Raises:
-        DataError: If the sample does not fit its task, or is too small.
-    """
+    """One sample as it is stored."""
     sample = checked(source.TASK, entry, source.read(entry))
     sample = resample(sample, job.mpp) if job.mpp else sample
     if min(sample.image.shape[:2]) < job.least_px:
@@ -98,7 +90,7 @@ def find_part(job: ShardJob, store: Store) -> ShardPart | None:
         return part
     part = _read_part(job, shard_part_key(job.source, job.layout, job.former_mark), store)
     if part:
-        store.put(job.part_key, _encode_part(part))
+        store.put(job.part_key, part.model_dump_json().encode())
     return part
 
 

@@ -22,7 +22,6 @@ class ShardContent:
         tile_px: Smallest side of a tile of a larger image.
         inputs: Key, patient and raw files of each entry.
         mpp: Microns per pixel to which images are resampled; 0 keeps them as published.
-        options: The reader's options.
     """
 
     task: Task

@@ -22,7 +22,7 @@ from histoseg.shards.entries import find_entries, option_names, stamps
 from histoseg.shards.fingerprint import Fingerprint, fingerprint
 from histoseg.shards.folds import assign_folds, find_leaks, find_missing_classes
 from histoseg.shards.index import SourceIndex
-from histoseg.shards.same_tissue import SameTissue, find_same_tissue
+from histoseg.shards.same_tissue import find_same_tissue
 from histoseg.shards.tar import checked
 from histoseg.shards.writer import Recipe, write_shards
 from histoseg.store.keys import FOLD_ASSIGNMENTS, fingerprints_key
@@ -49,7 +49,6 @@ class Prepared:
     """What the store holds after preparing.
 
     Attributes:
-        indexes: By source.
         omissions: Which sources were left out and why, a sentence each.
         faulty: Those whose files are there, but not as published.
     """
@@ -146,18 +145,17 @@ def divide(
 ) -> dict[str, Split]:
     """The fold of each patient, as "source/patient", checked and kept in the store.
 
-    Args:
-        entries: By source.
-        prints: The fingerprint of each image, as "source/key".
-        store: Holds the assignments.
-        unbound: Sources whose published folds are not kept, but for what is external.
-
-    Raises:
-        DataError: If published folds contradict each other, or the check finds tissue in two folds.
+    Images have fingerprints by "source/key". Published folds of `unbound` sources are not kept, but for external ones.
     """
     same = find_same_tissue(prints)
     for pair in same:
-        logger.info("%s and %s show the same tissue (%s, %.2f): they share a fold", *_plain(pair))
+        logger.info(
+            "%s and %s show the same tissue (%s, %.2f): they share a fold",
+            pair.first,
+            pair.second,
+            pair.how,
+            pair.score,
+        )
     is_first = store.size(FOLD_ASSIGNMENTS) is None
     kept = {} if is_first else _load(Assignments, FOLD_ASSIGNMENTS, store).root
     folds = assign_folds(entries, same, kept, unbound)
@@ -170,11 +168,7 @@ def divide(
 
 
 def _load(kind: type[Content], key: str, store: Store) -> Content:
-    """What an object holds as JSON.
-
-    Raises:
-        DataError: If the object is damaged.
-    """
+    """What an object holds as JSON."""
     try:
         return kind.model_validate_json(store.get(key))
     except ValidationError as error:
@@ -182,10 +176,6 @@ def _load(kind: type[Content], key: str, store: Store) -> Content:
         raise DataError(
             f"{store.url}/{key} is damaged ({reason}); restore it, or delete it and prepare again"
         ) from error
-
-
-def _plain(pair: SameTissue) -> tuple[str, str, str, float]:
-    return pair.first, pair.second, pair.how, pair.score
 
 
 def _fingerprints(

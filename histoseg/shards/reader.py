@@ -38,11 +38,7 @@ class MetaDataset:
 
     @classmethod
     def open(cls, store: Store, names: Iterable[str], layout: str, cache_folder: Path) -> "MetaDataset":
-        """The meta-dataset of some prepared sources; shards are fetched when first read.
-
-        Raises:
-            DataError: If a source was not prepared in this store.
-        """
+        """The meta-dataset of some prepared sources; shards are fetched when first read."""
         sources = {name: open_index(store, name, layout) for name in names}
         return cls(sources=sources, cache=ShardCache(store, cache_folder))
 
@@ -146,27 +142,20 @@ class ShardCache:
         self._locks: dict[str, Lock] = {}
 
     def open(self, index: SourceIndex, number: int) -> np.ndarray:
-        """All bytes of one of a source's shards, uint8, mapped but not yet read.
-
-        Raises:
-            DataError: If the stored bytes are not those that the index describes.
-        """
+        """All bytes of one of a source's shards, uint8, mapped but not yet read."""
         sha256 = index.shards[number].sha256
         if sha256 not in self._open:
             # A lock for each shard: one thread fetches it, while others fetch and read others.
             with self._locks.setdefault(sha256, Lock()):
                 if sha256 not in self._open:
-                    path = self._fetched(index, index.shards[number])
+                    try:
+                        path = self._fetch(index, index.shards[number])
+                    except OSError as error:
+                        what = f"cannot keep shards there ({error.strerror or error})"
+                        raise StorageError(f"{self.folder}: {what}; name another --cache") from error
                     # As a plain array: each slice of a memmap would be one too, at several times the cost.
                     self._open[sha256] = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
         return self._open[sha256]
-
-    def _fetched(self, index: SourceIndex, shard: Shard) -> Path:
-        try:
-            return self._fetch(index, shard)
-        except OSError as error:
-            reason = error.strerror or error
-            raise StorageError(f"{self.folder}: cannot keep shards there ({reason}); name another --cache") from error
 
     def _fetch(self, index: SourceIndex, shard: Shard) -> Path:
         path = self.folder / f"{shard.sha256}.tar"
@@ -182,11 +171,7 @@ class ShardCache:
 
 
 def check_shard(path: Path, shard: Shard, url: str, index: SourceIndex) -> None:
-    """Refuse a file that is not, byte for byte, the shard that was written to a store.
-
-    Raises:
-        DataError: If a byte differs; the file is removed.
-    """
+    """Refuse a file that is not, byte for byte, the shard that was written to a store."""
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != shard.sha256:

@@ -123,7 +123,6 @@ class _Anchors:
     """Windows with much detail, up to four of each image, that are searched for in others.
 
     Attributes:
-        rows: The windows, normalised.
         image: Position of the image among all images.
         top, left: Position in that image.
     """

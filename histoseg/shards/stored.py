@@ -40,10 +40,8 @@ class ShardColumns(Stored):
     Attributes:
         key: Stable unique name, and the name of the sample's members in the tar.
         image: The key of the whole image; equal to `key` unless the image was cut into tiles.
-        patient: The patient that the tissue is from.
         top, left: Position of the tile in the whole image, in pixels.
         height, width: Size of the sample in pixels.
-        mpp: Microns per pixel.
         image_offset, map_offset, instance_offset: Where the pixels of the image, the semantic map (1 byte each) and the
             instance map (2 bytes each, little-endian) begin in the tar, in bytes; -1 where there is no such map.
         class_pixels: Pixels of each class, without those labelled IGNORE.

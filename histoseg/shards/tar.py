@@ -115,11 +115,7 @@ def _add_member(tar: tarfile.TarFile, name: str, body: bytes) -> int:
 
 
 def checked(task: Task, entry: Entry, sample: Sample) -> Sample:
-    """The sample of an entry, after checking it against its task; its objects are numbered without gaps.
-
-    Raises:
-        DataError: If the sample does not fit; the text says which image, what was found and what to do.
-    """
+    """The sample of an entry, after checking it against its task; its objects are numbered without gaps."""
     where = f"{task.name}: {entry.key}"
     if (found := (sample.key, sample.patient)) != (entry.key, entry.patient):
         raise DataError(f"{where} was read with key and patient {found}; `read` must give those of the entry")

@@ -16,7 +16,6 @@ from histoseg.demo.write import DEMO_MARK
 from histoseg.machine import available_cpus
 from histoseg.runs import catalog
 from histoseg.runs.config import Data
-from histoseg.shards.doubts import find_doubts
 from histoseg.shards.entries import find_entries, stamps
 from histoseg.shards.index import SourceIndex, encode_index, open_index
 from histoseg.shards.jobs import ShardJob, find_part, write_shard
@@ -27,12 +26,14 @@ from histoseg.shards.tar import checked
 from histoseg.shards.tiles import smallest_tile_px
 from histoseg.store.keys import index_key, shard_folder, shard_key
 from histoseg.store.objects import Store
-from histoseg.types import EXTERNAL, FOLDS, SPLITS, Entry, Sample, Split
+from histoseg.types import EXTERNAL, FOLDS, IGNORE, SPLITS, Entry, Sample, Split
 
 logger = logging.getLogger(__name__)
 
 SHARD_BYTES = 256 * 2**20
 MIN_SHARDS = 8  # Per split, where there are images enough: the cores of a small machine then all have work.
+
+MANY_LEFT_OUT = 0.5  # Of all pixels: more is then left out than learnt from.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,6 @@ class Recipe:
 
     Attributes:
         data: How patches will be cut from them: large images become tiles that are big enough.
-        options: The reader's options, for example how raters are consolidated.
         rewrite: Whether to write shards that are there already.
         folds: The fold of each of the source's patients, where `data.folds` asks for folds.
         unbound: Sources whose published folds are not kept.
@@ -61,13 +61,7 @@ def shard_pool() -> ProcessPoolExecutor:
 
 
 def write_shards(source: str, raw: Path, store: Store, recipe: Recipe, pool: Executor) -> SourceIndex:
-    """Write a source's shards and index; return the index as it now stands in the store.
-
-    Raises:
-        MissingSourceError: If the folder does not hold the source.
-        DataError: If its raw files are not as its authors publish them.
-        ConfigError: If there is no such source or option.
-    """
+    """Write a source's shards and index; return the index as it now stands in the store."""
     task, layout = catalog.load_source(source).TASK, recipe.data.layout
     jobs = _plan(source, find_entries(source, raw, recipe.options), raw, recipe)
     parts = _write_all(jobs, store, recipe.rewrite, pool)
@@ -80,7 +74,7 @@ def write_shards(source: str, raw: Path, store: Store, recipe: Recipe, pool: Exe
     index = open_index(store, source, layout)
     shards = (shard_key(source, layout, shard.name) for shard in index.shards)
     _remove_others(store, shard_folder(source, layout), {key, *shards, *(job.part_key for job in jobs)})
-    for warning in (*index.warnings, *find_doubts(index)):
+    for warning in (*index.warnings, *_find_doubts(index)):
         logger.warning("%s", warning)
     return index
 
@@ -174,3 +168,29 @@ def _remove_others(store: Store, folder: str, written: set[str]) -> None:
     for key in store.list(f"{folder}/"):
         if key not in written:
             store.delete(key)
+
+
+def _find_doubts(index: SourceIndex) -> list[str]:
+    """What to check: classes and splits without images, pixels without labels."""
+    return [*_doubts_about_labels(index), *_doubts_about_splits(index)]
+
+
+def _doubts_about_labels(index: SourceIndex) -> list[str]:
+    samples, source = index.samples, index.task.name
+    pixels = index.class_pixels()
+    num_pixels = sum(height * width for height, width in zip(samples.height, samples.width, strict=True))
+    left_out = 1 - int(pixels.sum()) / num_pixels
+    unlabelled = f"{left_out:.0%} of its pixels are {IGNORE}, which means not labelled"
+    remedy = "if that is wrong, map the values in `read`"
+    if unseen := [name for name, count in zip(index.task.classes, pixels.tolist(), strict=True) if not count]:
+        also = f", and {unlabelled}" if left_out else ""
+        return [f"{source}: no pixel is {', '.join(unseen)}{also}; {remedy}"]
+    return [f"{source}: {unlabelled}; {remedy}"] if left_out > MANY_LEFT_OUT else []
+
+
+def _doubts_about_splits(index: SourceIndex) -> list[str]:
+    empty = [split for split in SPLITS if not len(index.rows(split))]
+    if not 0 < len(empty) < len(SPLITS):  # A source divided into folds has none of the three splits.
+        return []
+    patients = len(set(index.samples.patient))
+    return [f"{index.task.name}: too few patients ({patients}) for {' and '.join(empty)}; a new task needs three"]

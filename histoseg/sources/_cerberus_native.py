@@ -24,33 +24,42 @@ FOLDER = "cerberus_native"
 STRUCTURES = ("gland", "lumen", "nuclei")  # Each is a source: `cerberus_gland` and so on.
 TABLE = "split.csv"
 MPP = 0.5  # By definition of this layout: Cerberus works at 0.5 microns per pixel (Graham et al. 2023).
-LICENCE = "that of the lab's own data"
 
 
-def find_entries(root: Path, task: Task) -> list[Entry]:
-    """The images of one structure, pairs and table checked, no pixel read.
+def source(
+    structure: str, title: str, classes: tuple[str, ...]
+) -> tuple[Task, Callable[[Path], list[Entry]], Callable[[Entry], Sample]]:
+    """TASK, `entries` and `read` of the source of one structure; only nuclei must have classes."""
+    task = Task(
+        name=f"cerberus_{structure}",
+        title=title,
+        classes=classes,
+        mpp=MPP,
+        licence="that of the lab's own data",
+        kind="instance",
+        structure=structure,
+    )
+    return task, lambda root: _find_entries(root, task), lambda entry: _read_entry(entry, task)
 
-    Raises:
-        MissingSourceError: If there is neither image nor label.
-        DataError: If a pair is incomplete, or the table lacks an image or contradicts itself.
-    """
+
+def _find_entries(root: Path, task: Task) -> list[Entry]:
+    """The images of one structure, pairs and table checked, no pixel read."""
     folders = _files.scan(root)
     images = _images(folders, task.structure)
-    labels = _files.by_name(_files.select(folders, r".+\.mat", _is("labels", task.structure)), lambda path: path.stem)
-    if not images and not labels:
-        raise _files.missing(root, task.title, f"{FOLDER}/{task.structure} with Images/*.png and Labels/*.mat")
-    _files.require_pairs(task.title, images, labels)
+    labels = _files.by_name(folders, r".+\.mat", _is("labels", task.structure))
+    wanted = f"{FOLDER}/{task.structure} with Images/*.png and Labels/*.mat"
+    pairs = _files.pair(root, task.title, wanted, images, labels)
     entries: list[Entry] = []
     for folder in sorted({path.parent.parent for path in images.values()}):
-        members = {name: path for name, path in images.items() if path.parent.parent == folder}
-        entries += _entries_of(folder, {name: {"image": members[name], "annotation": labels[name]} for name in members})
+        inside = {name: files for name, files in pairs.items() if files["image"].parent.parent == folder}
+        entries += _entries_of(folder, inside)
     _require_one_fold_each(entries)
     others = {other: _images(folders, other) for other in STRUCTURES if other != task.structure}
     return _files.require_unique([replace(entry, same_as=_find_twins(entry, others)) for entry in entries])
 
 
 def _images(folders: _files.Folders, structure: str) -> dict[str, Path]:
-    return _files.by_name(_files.select(folders, r".+\.png", _is("images", structure)), lambda path: path.stem)
+    return _files.by_name(folders, r".+\.png", _is("images", structure))
 
 
 def _is(kind: str, structure: str) -> Callable[[Path], bool]:
@@ -121,10 +130,6 @@ def _require_one_fold_each(entries: list[Entry]) -> None:
             )
 
 
-def read_entry(entry: Entry, task: Task) -> Sample:
-    """One image of a structure, its objects and the class of each; only nuclei must have classes.
-
-    Raises:
-        DataError: If a file is damaged, its parts contradict each other, or the two differ in size.
-    """
+def _read_entry(entry: Entry, task: Task) -> Sample:
+    """One image, its objects and the class of each."""
     return _mat.read_sample(entry, task, entry.options["mpp"], has_classes=task.structure == "nuclei")

@@ -4,7 +4,7 @@ import csv
 import logging
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -29,11 +29,7 @@ Folders = Mapping[Path, Sequence[Path]]
 
 
 def scan(root: Path) -> dict[Path, list[Path]]:
-    """The folder and those below it, each with its files, in sorted order; hidden names and `__MACOSX` left out.
-
-    Raises:
-        MissingSourceError: If the root is not a folder.
-    """
+    """The folder and those below it, each with its files, in sorted order; hidden names and `__MACOSX` left out."""
     if not root.is_dir():
         raise MissingSourceError(f"{root} is not a folder; give the folder that holds the raw data")
     return dict(_walk(root, MAX_DEPTH))
@@ -80,33 +76,35 @@ def missing(root: Path, title: str, wanted: str) -> MissingSourceError:
     )
 
 
-def by_name(paths: Iterable[Path], name: Callable[[Path], str]) -> dict[str, Path]:
-    """The files by the name given to each.
-
-    Raises:
-        DataError: If two files have the same name.
-    """
+def by_name(
+    folders: Folders,
+    pattern: str,
+    where: Callable[[Path], bool] = lambda _: True,
+    name: Callable[[Path], str] = lambda path: path.stem,
+) -> dict[str, Path]:
+    """The files that `select` finds, by the name given to each; two of the same name are refused."""
     named: dict[str, Path] = {}
-    for path in paths:
+    for path in select(folders, pattern, where):
         if (twin := named.setdefault(name(path), path)) != path:
             raise DataError(f"{path}: the same image name as {twin}; keep one of the two copies")
     return named
 
 
-def require_pairs(title: str, images: Mapping[str, Path], annotations: Mapping[str, Path]) -> None:
-    """Refuse images without annotation and annotations without image.
+def pair(
+    root: Path, title: str, wanted: str, images: Mapping[str, Path], annotations: Mapping[str, Path]
+) -> dict[str, dict[str, Path]]:
+    """Image and annotation of each name; refuses files without their counterpart.
 
-    Raises:
-        DataError: If there is any; the text names a few.
+    `root` is where files were sought, `title` the source's, `wanted` what a folder without any lacks.
     """
-    if alone := sorted(images.keys() - annotations.keys()):
-        raise DataError(
-            f"{title}: {_listing(images, alone)} without annotation; unpack the whole data set or remove it"
-        )
-    if alone := sorted(annotations.keys() - images.keys()):
-        raise DataError(
-            f"{title}: {_listing(annotations, alone)} without image; unpack the whole data set or remove it"
-        )
+    if not images and not annotations:
+        raise missing(root, title, wanted)
+    for paths, others, lacking in ((images, annotations, "annotation"), (annotations, images, "image")):
+        if alone := sorted(paths.keys() - others.keys()):
+            raise DataError(
+                f"{title}: {_listing(paths, alone)} without {lacking}; unpack the whole data set or remove it"
+            )
+    return {name: {"image": image, "annotation": annotations[name]} for name, image in images.items()}
 
 
 def _listing(paths: Mapping[str, Path], names: Sequence[str]) -> str:
@@ -120,11 +118,7 @@ def make_key(name: str) -> str:
 
 
 def require_unique(entries: Sequence[Entry]) -> list[Entry]:
-    """The entries, sorted by key.
-
-    Raises:
-        DataError: If two entries have the same key.
-    """
+    """The entries, sorted by key."""
     ordered = sorted(entries, key=lambda entry: entry.key)
     for first, second in pairwise(ordered):
         if first.key == second.key:
@@ -156,11 +150,7 @@ def _open(path: Path) -> Iterator[PillowImage.Image]:
 
 
 def read_image(path: Path) -> Image:
-    """The image as RGB.
-
-    Raises:
-        DataError: If the file is damaged, truncated, not an image, or has more than 8 bits per channel.
-    """
+    """The image as RGB."""
     with _open(path) as image:
         if image.mode.startswith(("I", "F")):
             raise DataError(f"{path}: pixels of more than 8 bits (mode {image.mode}); save it as 8-bit RGB")
@@ -168,11 +158,7 @@ def read_image(path: Path) -> Image:
 
 
 def read_labels(path: Path) -> SemanticMap:
-    """The values of a one-channel image; of an image with a palette, the indices.
-
-    Raises:
-        DataError: If the file is damaged, not an image, or has colours or values above 255.
-    """
+    """The values of a one-channel image; of an image with a palette, the indices."""
     with _open(path) as image:
         values = np.array(image)
     if values.ndim == 3 and (values == values[:, :, :1]).all():
@@ -191,9 +177,6 @@ def read_csv(path: Path, columns: Collection[str], *, content: str) -> list[dict
         path: The file; it may begin with a byte-order mark, as spreadsheets write it.
         columns: The columns that must be there.
         content: What only this file states, for the message where it is missing.
-
-    Raises:
-        DataError: If the file is missing, cannot be read as a table, or lacks a column.
     """
     if not path.is_file():
         raise DataError(f"{path}: not found; only this file states {content}, so fetch it again")
@@ -211,11 +194,7 @@ def read_csv(path: Path, columns: Collection[str], *, content: str) -> list[dict
 
 
 def read_column(path: Path, column: str) -> dict[str, str]:
-    """The value of each image in a column; an empty dict if the table has no such column.
-
-    Raises:
-        DataError: If two rows of an image differ.
-    """
+    """The value of each image in a column; an empty dict if the table has no such column."""
     values: dict[str, str] = {}
     for row in read_csv(path, ("Filename", "Split"), content="which fold an image is in"):
         name = row["Filename"].removesuffix(".png")
@@ -227,11 +206,7 @@ def read_column(path: Path, column: str) -> dict[str, str]:
 
 
 def read_folds(path: Path) -> dict[str, Split]:
-    """The published fold of each image: `Split` is 1, 2, 3 or external.
-
-    Raises:
-        DataError: If `Split` has another value, or two rows of an image differ.
-    """
+    """The published fold of each image: `Split` is 1, 2, 3 or external."""
     folds: dict[str, Split] = dict(zip(("1", "2", "3", EXTERNAL), (*FOLDS, EXTERNAL), strict=True))
     texts = read_column(path, "Split")
     if wrong := [name for name, text in texts.items() if text.lower() not in folds]:
@@ -247,11 +222,7 @@ def no_fold(path: Path, names: Sequence[str]) -> DataError:
 
 
 def read_xml(path: Path, repair: Callable[[bytes], bytes] = lambda text: text) -> Element:
-    """The root of an XML file; `repair` corrects known faults of its text first.
-
-    Raises:
-        DataError: If the file is not well-formed or defines entities.
-    """
+    """The root of an XML file; `repair` corrects known faults of its text first."""
     try:
         root: Element = defusedxml.ElementTree.fromstring(repair(path.read_bytes()))
     except (ParseError, DefusedXmlException) as error:
@@ -261,18 +232,13 @@ def read_xml(path: Path, repair: Callable[[bytes], bytes] = lambda text: text) -
 
 def make_sample(
     entry: Entry,
+    task: Task,
     image: Image,
     semantic_map: UInt8[np.ndarray, "_ _"],
-    *,
-    num_classes: int,
-    mpp: float,
     instance_map: Int32[np.ndarray, "_ _"] | None = None,
+    mpp: float = 0.0,
 ) -> Sample:
-    """The sample, after checking sizes and class ids.
-
-    Raises:
-        DataError: If the maps and the image differ in size, or a label is neither a class nor IGNORE.
-    """
+    """The sample, after checking sizes and class ids; it has the task's resolution unless another is given."""
     annotation = entry.files.get("annotation", entry.files["image"])
     for labels in (semantic_map, instance_map):
         if labels is not None and image.shape[:2] != labels.shape:
@@ -280,26 +246,24 @@ def make_sample(
                 f"{annotation}: {_size(labels)} px, but its image {entry.files['image'].name} has {_size(image)} px;"
                 " fetch both again"
             )
-    wrong = (semantic_map >= num_classes) & (semantic_map != IGNORE)
+    wrong = (semantic_map >= task.num_classes) & (semantic_map != IGNORE)
     if wrong.any():
-        raise DataError(f"{annotation}: class id {semantic_map[wrong].max()}; {say_labels(num_classes)}")
+        raise DataError(f"{annotation}: class id {semantic_map[wrong].max()}; {say_labels(task.num_classes)}")
     return Sample(
-        key=entry.key, patient=entry.patient, image=image, semantic_map=semantic_map, mpp=mpp, instance_map=instance_map
+        key=entry.key,
+        patient=entry.patient,
+        image=image,
+        semantic_map=semantic_map,
+        mpp=mpp or task.mpp,
+        instance_map=instance_map,
     )
 
 
 def read_numbered(entry: Entry, task: Task) -> Sample:
-    """An image whose annotation numbers its objects; all have class 1.
-
-    Raises:
-        DataError: If a file is damaged or the two differ in size.
-    """
+    """An image whose annotation numbers its objects; all have class 1."""
     image = read_image(entry.files["image"])
     instance_map = read_labels(entry.files["annotation"]).astype(np.int32)
-    semantic_map = (instance_map != 0).astype(np.uint8)
-    return make_sample(
-        entry, image, semantic_map, num_classes=task.num_classes, mpp=task.mpp, instance_map=instance_map
-    )
+    return make_sample(entry, task, image, (instance_map != 0).astype(np.uint8), instance_map)
 
 
 def _size(pixels: np.ndarray) -> str:

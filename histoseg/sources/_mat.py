@@ -16,11 +16,7 @@ EXPECTED = "expected inst_map, id and class"
 
 
 def load(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Those of the named arrays that the file has.
-
-    Raises:
-        DataError: If the file is damaged, not a MATLAB file, or of version 7.3, which is HDF5.
-    """
+    """Those of the named arrays that the file has."""
     try:
         content = scipy.io.loadmat(path, variable_names=list(names))
     except NotImplementedError as error:
@@ -31,11 +27,7 @@ def load(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def to_instance_map(values: np.ndarray, path: Path) -> InstanceMap:
-    """The numbers of objects as integers; files store integers or floats.
-
-    Raises:
-        DataError: If the values are not whole numbers from 0 up, or not an array of two axes.
-    """
+    """The numbers of objects as integers; files store integers or floats."""
     if values.ndim != 2 or not _are_whole(values):
         raise DataError(
             f"{path}: inst_map of shape {values.shape} and {_span(values)};"
@@ -66,9 +58,6 @@ def read_objects(path: Path, num_classes: int, *, has_classes: bool = True) -> t
         path: The file, with `inst_map`, `id` and `class`.
         num_classes: Classes, background included.
         has_classes: Whether `class` must be there; if not, all objects of a file without it have class 1.
-
-    Raises:
-        DataError: If the file is damaged, lacks a part, or its parts contradict each other.
     """
     content = load(path, ("inst_map", "id", "class"))
     if "inst_map" not in content:
@@ -113,13 +102,7 @@ def _to_classes(
 
 
 def read_sample(entry: Entry, task: Task, mpp: float, *, has_classes: bool = True) -> Sample:
-    """An image with the objects of its label file, as `read_objects` reads it.
-
-    Raises:
-        DataError: If a file is damaged, its parts contradict each other, or the two differ in size.
-    """
+    """An image with the objects of its label file, as `read_objects` reads it."""
     image = _files.read_image(entry.files["image"])
     instance_map, semantic_map = read_objects(entry.files["annotation"], task.num_classes, has_classes=has_classes)
-    return _files.make_sample(
-        entry, image, semantic_map, num_classes=task.num_classes, mpp=mpp, instance_map=instance_map
-    )
+    return _files.make_sample(entry, task, image, semantic_map, instance_map, mpp)

@@ -56,7 +56,6 @@ class Layout:
     """Where the tiles of a data set lie on disk.
 
     Attributes:
-        title: The data set's name in messages.
         folders: The class of each class folder; all of them must be there.
         is_set: Whether a folder holds class folders of this data set.
         wanted: What to look for, for the message where the data set is missing.
@@ -70,23 +69,8 @@ class Layout:
     ambiguous: Collection[str] = field(default=())
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tile:
-    """The file of a tile, the data set's folder that it lies in, and its class."""
-
-    path: Path
-    folder: Path
-    class_id: int
-
-
-def find(root: Path, layout: Layout, *, complex_stroma: str = "leave-out") -> list[Tile]:
-    """All tiles of a data set, no pixel read; ambiguous ones are left out and counted, or become stroma.
-
-    Raises:
-        ConfigError: If `complex_stroma` is neither "leave-out" nor "stroma".
-        MissingSourceError: If there is not a single class folder.
-        DataError: If a class folder is missing or empty.
-    """
+def find(root: Path, layout: Layout, *, complex_stroma: str = "leave-out") -> dict[Path, int]:
+    """The class of each tile, no pixel read; ambiguous ones are left out and counted, or become stroma."""
     if complex_stroma not in COMPLEX_CHOICES:
         raise ConfigError(f"no complex_stroma {complex_stroma!r}; choose from {', '.join(COMPLEX_CHOICES)}")
     folders = _files.scan(root)
@@ -97,14 +81,10 @@ def find(root: Path, layout: Layout, *, complex_stroma: str = "leave-out") -> li
     if not inside:
         raise _files.missing(root, layout.title, layout.wanted)
     _require_all(inside, layout)
-    tiles = [
-        Tile(path=path, folder=folder.parent, class_id=known[_files.plain(folder.name)])
-        for folder in inside
-        for path in _images(folder, folders)
-    ]
+    tiles = {path: known[_files.plain(folder.name)] for folder in inside for path in _images(folder, folders)}
     if complex_stroma == "stroma":
         return tiles
-    kept = [tile for tile in tiles if _files.plain(tile.path.parent.name) in meanings]
+    kept = {path: class_id for path, class_id in tiles.items() if _files.plain(path.parent.name) in meanings}
     if left := len(tiles) - len(kept):
         logger.info("%s: %s tiles of complex stroma left out; complex_stroma=stroma keeps them", layout.title, left)
     return kept
@@ -127,18 +107,14 @@ def _require_all(inside: Sequence[Path], layout: Layout) -> None:
             )
 
 
-def make_entry(tile: Tile, key: str, patient: str | None = None) -> Entry:
+def make_entry(path: Path, class_id: int, key: str, patient: str | None = None) -> Entry:
     """The entry of a tile; a tile without a known patient is its own patient."""
     key = _files.make_key(key)
-    return Entry(key=key, patient=patient or key, files={"image": tile.path}, options={"class_id": tile.class_id})
+    return Entry(key=key, patient=patient or key, files={"image": path}, options={"class_id": class_id})
 
 
 def read(entry: Entry, task: Task) -> Sample:
-    """One tile; every pixel has its class.
-
-    Raises:
-        DataError: If the file is damaged.
-    """
+    """One tile; every pixel has its class."""
     image = _files.read_image(entry.files["image"])
     semantic_map = np.full(image.shape[:2], entry.options["class_id"], np.uint8)
-    return _files.make_sample(entry, image, semantic_map, num_classes=task.num_classes, mpp=task.mpp)
+    return _files.make_sample(entry, task, image, semantic_map)

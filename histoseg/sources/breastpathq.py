@@ -35,23 +35,13 @@ CLASSES = {
 
 
 def entries(root: Path) -> list[Entry]:
-    """The crops with cell labels, pairs checked, no pixel read. Names state slides, not patients; a slide is a patient.
-
-    Raises:
-        MissingSourceError: If there is neither crop nor key.
-        DataError: If a crop or a key is missing.
-    """
+    """The crops with cell labels, pairs checked, no pixel read. Names state no patients: each slide is one."""
     folders = _files.scan(root)
-    images = _files.by_name(_files.select(folders, r".+_crop\.tiff?"), lambda path: path.stem[: -len("_crop")])
-    keys = _files.by_name(_files.select(folders, r".+_key\.xml"), lambda path: path.stem[: -len("_key")])
-    if not images and not keys:
-        raise _files.missing(root, TASK.title, "cells/*_crop.tif with cells/*_key.xml")
-    _files.require_pairs(TASK.title, images, keys)
+    images = _files.by_name(folders, r".+_crop\.tiff?", name=lambda path: path.stem[: -len("_crop")])
+    keys = _files.by_name(folders, r".+_key\.xml", name=lambda path: path.stem[: -len("_key")])
+    pairs = _files.pair(root, TASK.title, "cells/*_crop.tif with cells/*_key.xml", images, keys)
     return _files.require_unique(
-        [
-            Entry(key=_files.make_key(name), patient=_slide(name), files={"image": image, "annotation": keys[name]})
-            for name, image in images.items()
-        ]
+        [Entry(key=_files.make_key(name), patient=_slide(name), files=files) for name, files in pairs.items()]
     )
 
 
@@ -61,17 +51,13 @@ def _slide(name: str) -> str:
 
 
 def read(entry: Entry) -> Sample:
-    """One crop; each labelled point is a disc of its class.
-
-    Raises:
-        DataError: If a file is damaged or a point has no coordinates.
-    """
+    """One crop; each labelled point is a disc of its class."""
     image = _files.read_image(entry.files["image"])
     path = entry.files["annotation"]
     points = _points(_files.read_xml(path, close_image), path)
     height, width = image.shape[:2]
     semantic_map = draw_discs(points, (height, width))
-    return _files.make_sample(entry, image, semantic_map, num_classes=TASK.num_classes, mpp=TASK.mpp)
+    return _files.make_sample(entry, TASK, image, semantic_map)
 
 
 def close_image(text: bytes) -> bytes:

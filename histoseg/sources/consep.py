@@ -33,32 +33,21 @@ MERGED = np.array([0, 1, 2, 3, 3, 4, 4, 4], np.uint8)
 def entries(root: Path, *, types: str = "auto") -> list[Entry]:
     """The images of both official parts, pairs checked, no pixel read. Names state no patient: each image is its own.
 
-    Args:
-        root: The folder that holds the data set, or one above it.
-        types: Whether the files have the seven published types or the four merged ones. Type 4 is malignant epithelium
-            in the first and spindle-shaped in the second, so one file may fit both: "auto" reads the whole folder as
-            merged if no nucleus in it has a type above 4. Use "published" for a selection without such nuclei.
-
-    Raises:
-        ConfigError: If `types` has another value.
-        MissingSourceError: If there is neither image nor label.
-        DataError: If a pair is incomplete or a label file is damaged.
+    types: Whether the files have the seven published types or the four merged ones. Type 4 is malignant epithelium
+        in the first and spindle-shaped in the second, so one file may fit both: "auto" reads the whole folder as
+        merged if no nucleus in it has a type above 4. Use "published" for a selection without such nuclei.
     """
     if types not in TYPES:
         raise ConfigError(f"no types {types!r} for {TASK.name}; choose from {', '.join(TYPES)}")
     folders = _files.scan(root)
-    images = _files.by_name(_files.select(folders, r".+\.png", lambda folder: _is_part(folder, "images", root)), _name)
-    labels = _files.by_name(_files.select(folders, r".+\.mat", lambda folder: _is_part(folder, "labels", root)), _name)
-    if not images and not labels:
-        raise _files.missing(root, TASK.title, "CoNSeP/Train and CoNSeP/Test with Images/*.png and Labels/*.mat")
-    _files.require_pairs(TASK.title, images, labels)
+    images = _files.by_name(folders, r".+\.png", lambda folder: _is_part(folder, "images", root), _name)
+    labels = _files.by_name(folders, r".+\.mat", lambda folder: _is_part(folder, "labels", root), _name)
+    wanted = "CoNSeP/Train and CoNSeP/Test with Images/*.png and Labels/*.mat"
+    pairs = _files.pair(root, TASK.title, wanted, images, labels)
     if types == "auto":
         types = _detect(labels.values())
     return _files.require_unique(
-        [
-            Entry(key=name, patient=name, files={"image": image, "annotation": labels[name]}, options={"types": types})
-            for name, image in images.items()
-        ]
+        [Entry(key=name, patient=name, files=files, options={"types": types}) for name, files in pairs.items()]
     )
 
 
@@ -85,19 +74,13 @@ def _load(path: Path, *names: str) -> dict[str, np.ndarray]:
 
 
 def read(entry: Entry) -> Sample:
-    """One image, its nuclei and the type of each pixel's nucleus.
-
-    Raises:
-        DataError: If a file is damaged, the two differ in size, or a type does not exist.
-    """
+    """One image, its nuclei and the type of each pixel's nucleus."""
     image = _files.read_image(entry.files["image"])
     path = entry.files["annotation"]
     content = _load(path, "inst_map", "type_map")
     semantic_map = _to_classes(content["type_map"], entry.options["types"], path)
     instance_map = _mat.to_instance_map(content["inst_map"], path)
-    sample = _files.make_sample(
-        entry, image, semantic_map, num_classes=TASK.num_classes, mpp=TASK.mpp, instance_map=instance_map
-    )
+    sample = _files.make_sample(entry, TASK, image, semantic_map, instance_map)
     if differing := int(((instance_map > 0) != (semantic_map > 0)).sum()):
         logger.info("%s: %s pixels have a nucleus but no type, or a type but no nucleus", path, differing)
     return sample

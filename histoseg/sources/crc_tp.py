@@ -27,15 +27,8 @@ DIVISIONS = ("2", "1")
 def entries(root: Path, *, division: str = "2", complex_stroma: str = "leave-out") -> list[Entry]:
     """The tiles with a class of Cerberus, no pixel read. Names state no patient as far as known: each tile is its own.
 
-    Args:
-        root: The folder that holds the data set, or one above it.
-        division: Whether the tiles are read from Fold2 ("2") or Fold1 ("1"), which hold the same.
-        complex_stroma: Whether tiles of complex stroma are left out and counted ("leave-out"), or are "stroma".
-
-    Raises:
-        ConfigError: If an option has another value.
-        MissingSourceError: If there is not a single class folder.
-        DataError: If a class folder is missing or empty.
+    division: Whether the tiles are read from Fold2 ("2") or Fold1 ("1"), which hold the same.
+    complex_stroma: Whether tiles of complex stroma are left out and counted ("leave-out"), or are "stroma".
     """
     if division not in DIVISIONS:
         raise ConfigError(f"no division {division!r} for {TASK.name}; choose from {', '.join(DIVISIONS)}")
@@ -47,22 +40,18 @@ def entries(root: Path, *, division: str = "2", complex_stroma: str = "leave-out
         ambiguous=("Complex Stroma", "Complex"),
     )
     tiles = _tissue.find(root, layout, complex_stroma=complex_stroma)
-    return _files.require_unique([_tissue.make_entry(tile, _name(tile)) for tile in tiles])
+    return _files.require_unique([_tissue.make_entry(path, class_id, _name(path)) for path, class_id in tiles.items()])
 
 
 def _is_half(folder: Path, division: str) -> bool:
     return _files.plain(folder.name) in ("training", "testing") and _files.plain(folder.parent.name) == division
 
 
-def _name(tile: _tissue.Tile) -> str:
+def _name(path: Path) -> str:
     """The half, the class and the file name: file names may recur in other folders."""
-    return f"{tile.folder.name}_{tile.path.parent.name}_{tile.path.stem}"
+    return f"{path.parents[1].name}_{path.parent.name}_{path.stem}"
 
 
 def read(entry: Entry) -> Sample:
-    """One tile; every pixel has its class.
-
-    Raises:
-        DataError: If the file is damaged.
-    """
+    """One tile; every pixel has its class."""
     return _tissue.read(entry, TASK)

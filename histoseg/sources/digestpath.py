@@ -27,23 +27,15 @@ CASE = re.compile(r"\d{4}_\d+|[A-Za-z]*\d+(-\d+)?")  # Without the number of the
 
 
 def entries(root: Path, *, negatives: str = "without") -> list[Entry]:
-    """The images with lesions, and those without if `negatives` is "with"; pairs checked, no pixel read.
-
-    Raises:
-        ConfigError: If `negatives` is neither "with" nor "without".
-        MissingSourceError: If there is no folder of the published names.
-        DataError: If a mask or an image is missing.
-    """
+    """The images with lesions, and those without if `negatives` is "with"; pairs checked, no pixel read."""
     if negatives not in ("with", "without"):
         raise ConfigError(f"digestpath: no negatives {negatives!r}; choose from with, without")
     folders = _files.scan(root)
     positive = _jpegs(folders, "tissuetrainpos")
     images = {name: path for name, path in positive.items() if not name.endswith("_mask")}
     masks = {name.removesuffix("_mask"): path for name, path in positive.items() if name.endswith("_mask")}
-    if not images and not masks:
-        raise _files.missing(root, TASK.title, "tissue-train-pos-v1/*.jpg with *_mask.jpg")
-    _files.require_pairs(TASK.title, images, masks)
-    found = [_entry(name, {"image": image, "annotation": masks[name]}) for name, image in images.items()]
+    pairs = _files.pair(root, TASK.title, "tissue-train-pos-v1/*.jpg with *_mask.jpg", images, masks)
+    found = [_entry(name, files) for name, files in pairs.items()]
     if negatives == "with":
         found += [_entry(name, {"image": path}) for name, path in _jpegs(folders, "tissuetrainneg").items()]
     return _files.require_unique(found)
@@ -51,8 +43,7 @@ def entries(root: Path, *, negatives: str = "without") -> list[Entry]:
 
 def _jpegs(folders: _files.Folders, prefix: str) -> dict[str, Path]:
     """The JPEGs in folders whose name begins with the prefix; archives may nest a folder in one of the same name."""
-    paths = _files.select(folders, r".+\.jpe?g", lambda folder: _files.plain(folder.name).startswith(prefix))
-    return _files.by_name(paths, lambda path: path.stem)
+    return _files.by_name(folders, r".+\.jpe?g", lambda folder: _files.plain(folder.name).startswith(prefix))
 
 
 def _entry(name: str, files: dict[str, Path]) -> Entry:
@@ -69,14 +60,10 @@ def _patient(name: str) -> str | None:
 
 
 def read(entry: Entry) -> Sample:
-    """One image; an entry without annotation has no lesion.
-
-    Raises:
-        DataError: If a file is damaged or the two differ in size.
-    """
+    """One image; an entry without annotation has no lesion."""
     image = _files.read_image(entry.files["image"])
     if "annotation" in entry.files:
         semantic_map = (_files.read_labels(entry.files["annotation"]) > THRESHOLD).astype(np.uint8)
     else:
         semantic_map = np.zeros(image.shape[:2], np.uint8)
-    return _files.make_sample(entry, image, semantic_map, num_classes=TASK.num_classes, mpp=TASK.mpp)
+    return _files.make_sample(entry, TASK, image, semantic_map)

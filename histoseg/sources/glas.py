@@ -22,26 +22,16 @@ ANNOTATION = r"(train|testA|testB)_\d+_anno\.bmp"
 
 
 def entries(root: Path) -> list[Entry]:
-    """The images of all three official parts, pairs checked, no pixel read.
-
-    Raises:
-        MissingSourceError: If neither images nor annotations are there.
-        DataError: If a pair is incomplete, or `Grade.csv`, the only file with patients, lacks an image.
-    """
+    """The images of all three official parts, pairs checked, no pixel read; only `Grade.csv` states patients."""
     folders = _files.scan(root)
-    images = _files.by_name(_files.select(folders, IMAGE), lambda path: path.stem)
-    annotations = _files.by_name(_files.select(folders, ANNOTATION), lambda path: path.stem.removesuffix("_anno"))
-    if not images and not annotations:
-        raise _files.missing(root, TASK.title, "train_1.bmp and train_1_anno.bmp")
-    _files.require_pairs(TASK.title, images, annotations)
+    images = _files.by_name(folders, IMAGE)
+    annotations = _files.by_name(folders, ANNOTATION, name=lambda path: path.stem.removesuffix("_anno"))
+    pairs = _files.pair(root, TASK.title, "train_1.bmp and train_1_anno.bmp", images, annotations)
     patients = _read_patients(next(iter(images.values())).parent / "Grade.csv")
     if unknown := sorted(images.keys() - patients.keys()):
         raise DataError(f"{TASK.title}: Grade.csv has no row for {unknown[0]}; fetch Grade.csv again")
     return _files.require_unique(
-        [
-            Entry(key=name, patient=patients[name], files={"image": image, "annotation": annotations[name]})
-            for name, image in images.items()
-        ]
+        [Entry(key=name, patient=patients[name], files=files) for name, files in pairs.items()]
     )
 
 
@@ -52,9 +42,5 @@ def _read_patients(path: Path) -> dict[str, str]:
 
 
 def read(entry: Entry) -> Sample:
-    """One image; every gland is class 1, and the annotation numbers them.
-
-    Raises:
-        DataError: If a file is damaged or the two differ in size.
-    """
+    """One image; every gland is class 1, and the annotation numbers them."""
     return _files.read_numbered(entry, TASK)

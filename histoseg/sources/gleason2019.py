@@ -4,7 +4,6 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,24 +34,16 @@ BENIGN = 1  # Ids above 5 are slips for benign (Foucart's corrections of this da
 def entries(root: Path, *, consensus: str = "staple") -> list[Entry]:
     """The training cores with their maps, pairs checked, no pixel read.
 
-    Args:
-        root: The folder that holds the data set, or one above it.
-        consensus: How several raters' maps become one: STAPLE, the majority, or one rater alone; cores without a map
-            of that rater are left out and counted.
-
-    Raises:
-        ConfigError: If `consensus` has another value.
-        MissingSourceError: If there is neither core nor map.
-        DataError: If a core has no map, or a map no core.
+    consensus: How several raters' maps become one: STAPLE, the majority, or one rater alone; cores without a map
+        of that rater are left out and counted.
     """
     if consensus not in CONSENSUS:
         raise ConfigError(f"no consensus {consensus!r} for {TASK.name}; choose from {', '.join(CONSENSUS)}")
     folders = _files.scan(root)
-    images = _files.by_name(_files.select(folders, IMAGE, _holds_training_images), lambda path: path.stem)
+    images = _files.by_name(folders, IMAGE, _holds_training_images)
     maps = _maps(folders)
-    if not images and not maps:
-        raise _files.missing(root, TASK.title, "Train Imgs/slideNNN_coreNNN.jpg with Maps1_T to Maps6_T")
-    _files.require_pairs(TASK.title, images, {core: next(iter(found.values())) for core, found in maps.items()})
+    first_maps = {core: next(iter(found.values())) for core, found in maps.items()}
+    _files.pair(root, TASK.title, "Train Imgs/slideNNN_coreNNN.jpg with Maps1_T to Maps6_T", images, first_maps)
     chosen = {core: _choose(found, consensus) for core, found in maps.items()}
     if left_out := sum(not found for found in chosen.values()):
         logger.info("%s: %s of %s cores left out: %s drew no map", TASK.title, left_out, len(chosen), consensus)
@@ -64,10 +55,6 @@ def _holds_training_images(folder: Path) -> bool:
     return "train" in _files.plain(folder.name)
 
 
-def _belongs_to(rater: str, folder: Path) -> bool:
-    return _rater(folder) == rater
-
-
 def _rater(folder: Path) -> str | None:
     """The rater whose maps lie in a folder: `Maps3_T`, also nested in a folder of the same name, is of rater3."""
     number = re.fullmatch(r"maps([1-6])t?", _files.plain(folder.name))
@@ -75,15 +62,11 @@ def _rater(folder: Path) -> str | None:
 
 
 def _maps(folders: _files.Folders) -> dict[str, dict[str, Path]]:
-    """The maps of each core, by rater, in the order of the raters.
-
-    Raises:
-        DataError: If a rater has two maps of one core.
-    """
+    """The maps of each core, by rater, in the order of the raters."""
     found: dict[str, dict[str, Path]] = defaultdict(dict)
     for rater in RATERS:
-        paths = _files.select(folders, MAP, partial(_belongs_to, rater))
-        for core, path in _files.by_name(paths, lambda path: path.stem.partition("_classimg")[0]).items():
+        own = {folder: files for folder, files in folders.items() if _rater(folder) == rater}
+        for core, path in _files.by_name(own, MAP, name=lambda path: path.stem.partition("_classimg")[0]).items():
             found[core][rater] = path
     return found
 
@@ -102,15 +85,11 @@ def _entry(image: Path, maps: Mapping[str, Path], consensus: str) -> Entry:
 
 
 def read(entry: Entry) -> Sample:
-    """One core; pixels without agreement between the raters are IGNORE.
-
-    Raises:
-        DataError: If a file is damaged, or a map and the core differ in size.
-    """
+    """One core; pixels without agreement between the raters are IGNORE."""
     image = _files.read_image(entry.files["image"])
     maps = [_read_map(path, image) for rater, path in entry.files.items() if rater in RATERS]
     semantic_map = _unite(maps, entry.options["consensus"])
-    return _files.make_sample(entry, image, semantic_map, num_classes=TASK.num_classes, mpp=TASK.mpp)
+    return _files.make_sample(entry, TASK, image, semantic_map)
 
 
 def _read_map(path: Path, image: Image) -> SemanticMap:

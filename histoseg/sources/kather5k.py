@@ -31,17 +31,12 @@ SLIDE = re.compile(r"CRC-Prim-HE-\d+")
 def entries(root: Path, *, complex_stroma: str = "leave-out") -> list[Entry]:
     """The tiles with a class of Cerberus, no pixel read. The patient is the slide in the name, else the tile itself.
 
-    Args:
-        root: The folder that holds the data set, or one above it.
-        complex_stroma: Whether tiles of 03_COMPLEX are left out and counted ("leave-out"), or are "stroma".
-
-    Raises:
-        ConfigError: If `complex_stroma` has another value.
-        MissingSourceError: If there is not a single class folder.
-        DataError: If a class folder is missing or empty.
+    complex_stroma: Whether tiles of 03_COMPLEX are left out and counted ("leave-out"), or are "stroma".
     """
     tiles = _tissue.find(root, LAYOUT, complex_stroma=complex_stroma)
-    return _files.require_unique([_tissue.make_entry(tile, tile.path.stem, _slide(tile.path)) for tile in tiles])
+    return _files.require_unique(
+        [_tissue.make_entry(path, class_id, path.stem, _slide(path)) for path, class_id in tiles.items()]
+    )
 
 
 def _slide(path: Path) -> str | None:
@@ -50,9 +45,5 @@ def _slide(path: Path) -> str | None:
 
 
 def read(entry: Entry) -> Sample:
-    """One tile; every pixel has its class.
-
-    Raises:
-        DataError: If the file is damaged.
-    """
+    """One tile; every pixel has its class."""
     return _tissue.read(entry, TASK)

@@ -25,17 +25,12 @@ def entries(root: Path) -> list[Entry]:
     """The images of both archives, pairs and folds checked, no pixel read. No file states patients: each is its own.
 
     External images are those from TCGA by `info.csv`; the public archives hold none.
-
-    Raises:
-        MissingSourceError: If there is neither image nor label.
-        DataError: If a pair is incomplete, or `info.csv`, the only file with folds, lacks an image.
     """
     folders = _files.scan(root)
-    images = _files.by_name(_files.select(folders, r".+\.png", _has_images), lambda path: path.stem)
-    labels = _files.by_name(_files.select(folders, r".+\.mat", _has_labels), lambda path: path.stem)
-    if not images and not labels:
-        raise _files.missing(root, TASK.title, "Lizard_Images1, Lizard_Images2 and Lizard_Labels/Labels")
-    _files.require_pairs(TASK.title, images, labels)
+    images = _files.by_name(folders, r".+\.png", _has_images)
+    labels = _files.by_name(folders, r".+\.mat", _has_labels)
+    wanted = "Lizard_Images1, Lizard_Images2 and Lizard_Labels/Labels"
+    pairs = _files.pair(root, TASK.title, wanted, images, labels)
     table = next(iter(labels.values())).parent.parent / "info.csv"
     sources = {
         row["Filename"].removesuffix(".png"): row["Source"].lower()
@@ -49,10 +44,10 @@ def entries(root: Path) -> list[Entry]:
             Entry(
                 key=_files.make_key(name),
                 patient=_files.make_key(name),
-                files={"image": image, "annotation": labels[name]},
+                files=files,
                 fold=EXTERNAL if sources[name] == "tcga" else folds[name],
             )
-            for name, image in images.items()
+            for name, files in pairs.items()
         ]
     )
 
@@ -66,9 +61,5 @@ def _has_labels(folder: Path) -> bool:
 
 
 def read(entry: Entry) -> Sample:
-    """One image, its nuclei and the class of each.
-
-    Raises:
-        DataError: If a file is damaged, its parts contradict each other, or the two differ in size.
-    """
+    """One image, its nuclei and the class of each."""
     return _mat.read_sample(entry, TASK, TASK.mpp)

@@ -33,21 +33,13 @@ REMEDY = "fetch the file again"
 
 
 def entries(root: Path) -> list[Entry]:
-    """The images of the training and the test archive, pairs checked, no pixel read.
-
-    Raises:
-        MissingSourceError: If there is no TIF with a TCGA barcode and an XML.
-        DataError: If a pair is incomplete or a name has no barcode.
-    """
+    """The images of the training and the test archive, pairs checked, no pixel read."""
     folders = _files.scan(root)
-    images = _files.by_name(_files.select(folders, NAME + r"\.tiff?", _is_monuseg), lambda path: path.stem)
-    annotations = _files.by_name(_files.select(folders, NAME + r"\.xml", _is_monuseg), lambda path: path.stem)
-    if not images and not annotations:
-        raise _files.missing(
-            root, TASK.title, "Tissue Images/TCGA-*.tif with Annotations/TCGA-*.xml, or MoNuSegTestData"
-        )
-    _files.require_pairs(TASK.title, images, annotations)
-    return _files.require_unique([_entry(image, annotations[name]) for name, image in images.items()])
+    images = _files.by_name(folders, NAME + r"\.tiff?", _is_monuseg)
+    annotations = _files.by_name(folders, NAME + r"\.xml", _is_monuseg)
+    wanted = "Tissue Images/TCGA-*.tif with Annotations/TCGA-*.xml, or MoNuSegTestData"
+    pairs = _files.pair(root, TASK.title, wanted, images, annotations)
+    return _files.require_unique([_entry(files) for files in pairs.values()])
 
 
 def _is_monuseg(folder: Path) -> bool:
@@ -55,35 +47,25 @@ def _is_monuseg(folder: Path) -> bool:
     return _files.plain(folder.name) in ("tissueimages", "annotations") or "monuseg" in _files.plain(folder.name)
 
 
-def _entry(image: Path, annotation: Path) -> Entry:
+def _entry(files: dict[str, Path]) -> Entry:
+    image = files["image"]
     barcode = BARCODE.match(image.name)
     if barcode is None:
         raise DataError(
             f"{image}: its name has no TCGA barcode such as TCGA-A7-A13E, which identifies the patient;"
             " restore the published name"
         )
-    files = {"image": image, "annotation": annotation}
     return Entry(key=_files.make_key(image.stem), patient=barcode[0], person=barcode[0], files=files)
 
 
 def read(entry: Entry) -> Sample:
-    """One image; each outlined region is an object, and their union is class 1.
-
-    Raises:
-        DataError: If a file is damaged or a vertex has no coordinates.
-    """
+    """One image; each outlined region is an object, and their union is class 1."""
     image = _files.read_image(entry.files["image"])
     root = _files.read_xml(entry.files["annotation"])
     height, width = image.shape[:2]
     instance_map = number_regions(_polygons(root, entry.files["annotation"]), (height, width))
-    return _files.make_sample(
-        entry,
-        image,
-        (instance_map > 0).astype(np.uint8),
-        num_classes=TASK.num_classes,
-        mpp=_mpp(root, entry.files["annotation"]),
-        instance_map=instance_map,
-    )
+    semantic_map, mpp = (instance_map > 0).astype(np.uint8), _mpp(root, entry.files["annotation"])
+    return _files.make_sample(entry, TASK, image, semantic_map, instance_map, mpp)
 
 
 def _mpp(root: Element, path: Path) -> float:

@@ -28,14 +28,7 @@ CHOICES = (*PARTS, "all")
 def entries(root: Path, *, part: str = "all") -> list[Entry]:
     """The tiles, no pixel read. Names state no patient: each tile is its own. The 7K, of other patients, are external.
 
-    Args:
-        root: The folder that holds the data set, or one above it.
-        part: "100k", "7k", or "all" for the parts that are there.
-
-    Raises:
-        ConfigError: If `part` has another value.
-        MissingSourceError: If there is not a single class folder of the part.
-        DataError: If a class folder is missing or empty, or the 100K are there twice, normalised and not.
+    part: "100k", "7k", or "all" for the parts that are there.
     """
     if part not in CHOICES:
         raise ConfigError(f"no part {part!r} for {TASK.name}; choose from {', '.join(CHOICES)}")
@@ -48,8 +41,8 @@ def entries(root: Path, *, part: str = "all") -> list[Entry]:
         wanted=f"{' or '.join(names)} with a folder per class, ADI to TUM",
     )
     tiles = _tissue.find(root, layout)
-    _require_one_100k({tile.folder for tile in tiles})
-    return _files.require_unique([_entry(tile) for tile in tiles])
+    _require_one_100k({path.parents[1] for path in tiles})
+    return _files.require_unique([_entry(path, class_id) for path, class_id in tiles.items()])
 
 
 def _is_external(folder: Path) -> bool:
@@ -62,15 +55,11 @@ def _require_one_100k(folders: set[Path]) -> None:
         raise DataError(f"{found[1]}: the same 100,000 tiles as {found[0]}; keep one of the two")
 
 
-def _entry(tile: _tissue.Tile) -> Entry:
-    entry = _tissue.make_entry(tile, tile.path.stem)
-    return replace(entry, fold=EXTERNAL) if _is_external(tile.folder) else entry
+def _entry(path: Path, class_id: int) -> Entry:
+    entry = _tissue.make_entry(path, class_id, path.stem)
+    return replace(entry, fold=EXTERNAL) if _is_external(path.parents[1]) else entry
 
 
 def read(entry: Entry) -> Sample:
-    """One tile; every pixel has its class.
-
-    Raises:
-        DataError: If the file is damaged.
-    """
+    """One tile; every pixel has its class."""
     return _tissue.read(entry, TASK)

@@ -29,39 +29,28 @@ CONVERT = "np.save(path, np.load(path, allow_pickle=True).astype(str)), if you t
 def entries(root: Path, *, tissue: str = "all", overlaps: str = "refuse") -> list[Entry]:
     """The images of all folds, arrays paired and counted, no pixel read. No file states patients: each is its own.
 
-    Args:
-        root: The folder that holds the data set, or one above it.
-        tissue: "all", or one that `types.npy` names, such as "Colon".
-        overlaps: For a pixel in nuclei of two types: "refuse" the image, or "ignore" the pixel.
-
-    Raises:
-        ConfigError: If `tissue` or `overlaps` has another value.
-        MissingSourceError: If there is neither `images.npy` nor `masks.npy` below a folder named for a fold.
-        DataError: If arrays do not match, or `types.npy` is needed and cannot be read.
+    tissue: "all", or one that `types.npy` names, such as "Colon".
+    overlaps: For a pixel in nuclei of two types: "refuse" the image, or "ignore" the pixel.
     """
     if overlaps not in OVERLAPS:
         raise ConfigError(f"no overlaps {overlaps!r} for {TASK.name}; choose from {', '.join(OVERLAPS)}")
     folders = _files.scan(root)
     images, masks = _arrays(folders, "images.npy"), _arrays(folders, "masks.npy")
-    if not images and not masks:
-        raise _files.missing(root, TASK.title, "images.npy and masks.npy below folders fold1 (or Fold 1), fold2, fold3")
-    _files.require_pairs(TASK.title, images, masks)
+    looked_for = "images.npy and masks.npy below folders fold1 (or Fold 1), fold2, fold3"
+    pairs = _files.pair(root, TASK.title, looked_for, images, masks)
     wanted = {fold: _numbers(images[fold], masks[fold]) for fold in images}
     if tissue != "all":
         wanted = _select(_arrays(folders, "types.npy"), images, wanted, tissue)
     return _files.require_unique(
-        [
-            _entry(fold, number, {"image": images[fold], "annotation": masks[fold]}, overlaps)
-            for fold, numbers in wanted.items()
-            for number in numbers
-        ]
+        [_entry(fold, number, pairs[fold], overlaps) for fold, numbers in wanted.items() for number in numbers]
     )
 
 
 def _arrays(folders: _files.Folders, name: str) -> dict[str, Path]:
     """The files of that name by fold."""
-    paths = _files.select(folders, re.escape(name), lambda folder: _fold(folder) is not None)
-    return _files.by_name(paths, lambda path: _fold(path.parent) or "")
+    return _files.by_name(
+        folders, re.escape(name), lambda folder: _fold(folder) is not None, lambda path: _fold(path.parent) or ""
+    )
 
 
 def _fold(folder: Path) -> Split | None:
@@ -125,19 +114,13 @@ def _read_types(types: dict[str, Path], fold: str, images: Path, count: int) -> 
 
 
 def read(entry: Entry) -> Sample:
-    """One image, its nuclei and the class of each; nuclei are numbered over all types together.
-
-    Raises:
-        DataError: If an array is damaged, or a pixel is in two nuclei and `overlaps` is "refuse".
-    """
+    """One image, its nuclei and the class of each; nuclei are numbered over all types together."""
     number = entry.options["number"]
     image = _to_image(np.array(_open(entry.files["image"])[number]), f"{entry.files['image']}: image {number}")
     where = f"{entry.files['annotation']}: image {number}"
     channels = np.array(_open(entry.files["annotation"])[number, :, :, :NUM_NUCLEI_CHANNELS])
     instance_map, semantic_map = merge_channels(channels, where, overlaps=entry.options["overlaps"])
-    return _files.make_sample(
-        entry, image, semantic_map, num_classes=TASK.num_classes, mpp=TASK.mpp, instance_map=instance_map
-    )
+    return _files.make_sample(entry, TASK, image, semantic_map, instance_map)
 
 
 def _to_image(pixels: np.ndarray, where: str) -> Image:
@@ -148,11 +131,7 @@ def _to_image(pixels: np.ndarray, where: str) -> Image:
 
 
 def merge_channels(channels: np.ndarray, where: str, *, overlaps: str) -> tuple[InstanceMap, SemanticMap]:
-    """One map of nuclei and one of classes, from one channel of numbered nuclei per class; numbers may recur.
-
-    Raises:
-        DataError: If a number is negative or not whole, or a pixel is in two channels and `overlaps` is "refuse".
-    """
+    """One map of nuclei and one of classes, from one channel of numbered nuclei per class; numbers may recur."""
     if not (np.isfinite(channels).all() and (channels >= 0).all() and (channels == np.floor(channels)).all()):
         raise DataError(f"{where} has masks that are not whole numbers from 0 up; fetch it again")
     twice = (channels > 0).sum(axis=2) > 1

@@ -18,33 +18,18 @@ MASK = "_mask"
 
 
 def entries(root: Path) -> list[Entry]:
-    """The images that `histoseg demo-data` drew, pairs checked, no pixel read.
-
-    Raises:
-        MissingSourceError: If there is neither image nor mask in a folder `synthetic`.
-        DataError: If an image or a mask is missing.
-    """
-    paths = _files.select(_files.scan(root), r"patient\d+_.+\.png", lambda folder: folder.name == FOLDER)
-    named = _files.by_name(paths, lambda path: path.stem)
+    """The images that `histoseg demo-data` drew, pairs checked, no pixel read."""
+    named = _files.by_name(_files.scan(root), r"patient\d+_.+\.png", lambda folder: folder.name == FOLDER)
     images = {name: path for name, path in named.items() if not name.endswith(MASK)}
     masks = {name.removesuffix(MASK): path for name, path in named.items() if name.endswith(MASK)}
-    if not images and not masks:
-        raise _files.missing(root, TASK.title, "synthetic/patient*_*.png with *_mask.png")
-    _files.require_pairs(TASK.title, images, masks)
+    pairs = _files.pair(root, TASK.title, "synthetic/patient*_*.png with *_mask.png", images, masks)
     return _files.require_unique(
-        [
-            Entry(key=name, patient=name.partition("_")[0], files={"image": image, "annotation": masks[name]})
-            for name, image in images.items()
-        ]
+        [Entry(key=name, patient=name.partition("_")[0], files=files) for name, files in pairs.items()]
     )
 
 
 def read(entry: Entry) -> Sample:
-    """One image and its class ids.
-
-    Raises:
-        DataError: If a file is damaged, the two differ in size, or a class does not exist.
-    """
+    """One image and its class ids."""
     image = _files.read_image(entry.files["image"])
     semantic_map = _files.read_labels(entry.files["annotation"])
-    return _files.make_sample(entry, image, semantic_map, num_classes=TASK.num_classes, mpp=TASK.mpp)
+    return _files.make_sample(entry, TASK, image, semantic_map)

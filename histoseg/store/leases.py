@@ -54,11 +54,8 @@ class _LeaseObject(BaseModel):
 def leased(store: Store, name: str, owner: str, ttl_s: float = TTL_S) -> Iterator[Lease]:
     """Hold the lease of a name within the context, after waiting for another holder if there is one.
 
-    Args:
-        store: The store that all attempts share; its timeouts must be short, or a slow answer costs the lease.
-        name: The lease's name.
-        owner: The attempt's name. An owner takes over its own lease at once.
-        ttl_s: Seconds without a beat after which a holder counts as gone.
+    All attempts share the store; its timeouts must be short, or a slow answer costs the lease. An owner takes over its
+    own lease at once, and that of a holder without a beat for `ttl_s` seconds.
 
     Raises:
         LeaseError: If the store refuses, or fails for `PATIENCE_S`: trying again would not help.
@@ -157,21 +154,8 @@ class FencedStore:
         self.inner = inner
         self.lease = lease
         self.url = inner.url
-
-    def get(self, key: str) -> bytes:
-        return self.inner.get(key)
-
-    def get_range(self, key: str, offset: int, num_bytes: int) -> bytes:
-        return self.inner.get_range(key, offset, num_bytes)
-
-    def download(self, key: str, path: Path) -> None:
-        self.inner.download(key, path)
-
-    def size(self, key: str) -> int | None:
-        return self.inner.size(key)
-
-    def list(self, prefix: str = "") -> list[str]:
-        return self.inner.list(prefix)
+        self.get, self.get_range, self.download = inner.get, inner.get_range, inner.download
+        self.size, self.list = inner.size, inner.list
 
     def put(self, key: str, body: bytes | Path) -> None:
         self._require_lease(key)

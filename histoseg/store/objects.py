@@ -54,43 +54,31 @@ class Store(Protocol):
 
     def get(self, key: str) -> bytes:
         """The object's bytes; StorageError if there is no such object."""
-        ...
 
     def get_range(self, key: str, offset: int, num_bytes: int) -> bytes:
         """That part of the object."""
-        ...
 
     def download(self, key: str, path: Path) -> None:
         """Copy the object to a file, which appears only when it is complete."""
-        ...
 
     def put(self, key: str, body: bytes | Path) -> None:
         """Write the object, replacing an earlier one."""
-        ...
 
     def put_if_absent(self, key: str, body: bytes) -> bool:
         """Write the object unless there is one already; returns whether it was written."""
-        ...
 
     def size(self, key: str) -> int | None:
         """The object's bytes, or None if there is no such object."""
-        ...
 
     def list(self, prefix: str = "") -> list[str]:
         """The keys below a prefix, sorted."""
-        ...
 
     def delete(self, key: str) -> None:
         """Remove the object, if it is there."""
-        ...
 
 
 def connect(url: str, patience: Patience = USUAL) -> Store:
-    """The store behind a URL. Nothing is contacted yet.
-
-    Raises:
-        ConfigError: If the URL is neither file:// nor s3://.
-    """
+    """The store behind a URL. Nothing is contacted yet."""
     scheme, _, rest = url.partition("://")
     if scheme == "file" and rest.startswith("/"):
         return FileStore(Path(unquote(rest)))
@@ -138,7 +126,11 @@ class FileStore:
             with tempfile.TemporaryDirectory(dir=_made(path.parent), prefix=".new-") as folder:
                 part = Path(folder) / "part"
                 _fill(part, body)
-                return _link(part, path)
+                try:
+                    os.link(part, path)
+                except FileExistsError:
+                    return False
+                return True
         except OSError as error:
             raise _failure("write", path, error) from error
 
@@ -359,15 +351,6 @@ def _whole_file(path: Path) -> Iterator[Path]:
             part.replace(path)
     except OSError as error:
         raise _failure("write", path, error, "; nothing was left half-written") from error
-
-
-def _link(part: Path, path: Path) -> bool:
-    """Give a file a second name; returns False if the name is taken."""
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        return False
-    return True
 
 
 def _fill(part: Path, body: bytes | Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from histoseg.errors import ClusterError
 from histoseg.kube.api import Cluster
-from histoseg.kube.dry_run import require_accepted
+from histoseg.kube.job_pods import require_accepted
 from histoseg.kube.refusals import RefusedError
 from tests.kube.api_server import ADMIN
 from tests.kube.emulator import Fault, ends, status_body

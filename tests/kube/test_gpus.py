@@ -1,7 +1,6 @@
 import pytest
 
-from histoseg.kube.gpus import is_gpu
-from histoseg.kube.rayjob import capacity
+from histoseg.kube.rayjob import capacity, is_gpu
 from tests.charts.conftest import helm, rendered  # noqa: F401 # fixtures
 from tests.charts.rendering import groups, ray_job
 from tests.kube.example import GPU_NAMES

@@ -5,7 +5,7 @@ from contextlib import closing
 import pytest
 
 from histoseg.kube.api import Cluster
-from histoseg.kube.dry_run import require_accepted
+from histoseg.kube.job_pods import require_accepted
 from tests.charts.conftest import helm, rendered  # noqa: F401 # fixtures
 from tests.charts.rendering import SCENARIOS, pods, some
 from tests.charts.rendering import ray_job as template_of

@@ -113,7 +113,7 @@ class TestManifest:
     ],
 )
 def test_gpus_are_what_kuberay_takes_for_them(resource, expected):
-    from histoseg.kube.gpus import is_gpu_for_kuberay
+    from histoseg.kube.rayjob import is_gpu_for_kuberay
 
     assert is_gpu_for_kuberay(resource) is expected
 

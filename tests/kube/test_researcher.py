@@ -6,7 +6,7 @@ import pytest
 
 from histoseg.doctor.cluster import cluster_checks
 from histoseg.kube.api import Cluster
-from histoseg.kube.dry_run import require_accepted
+from histoseg.kube.job_pods import require_accepted
 from histoseg.kube.refusals import RefusedError
 from histoseg.kube.settings import Settings
 from histoseg.kube.state import details
