@@ -74,13 +74,14 @@ def _public_name(spec: NetworkSpec) -> str:
     return type(spec).__module__.rpartition(".")[2]
 
 
-def load_model(folder: Path) -> Model:
+def load_model(folder: Path | str) -> Model:
     """The model that `save_model` wrote.
 
     Raises:
         CheckpointError: If the folder holds none, or its files do not belong together.
         ConfigError: If no network has the name that the folder states.
     """
+    folder = Path(folder)
     if not (folder / "model.json").is_file():
         raise CheckpointError(
             f"{folder} holds no model.json; name the folder that `histoseg import-weights` or a run wrote"

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
+from pydantic import JsonValue
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
