@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from histoseg.inference.overlay import draw_overlay
 from histoseg.inference.resolution import CREDIBLE_MPP, find_mpp
 from histoseg.machine import versions
 from histoseg.maps.windows import MarginWindows, Windows
+from histoseg.models.prediction import Prediction
 from histoseg.models.weights import Model
 from histoseg.runs.plain import digest
 from histoseg.shards.resample import resample
@@ -99,6 +100,32 @@ def look(name: str, image: Image, mpp: float, model: Model, windows: Windows) ->
         image_px=(image.shape[0], image.shape[1]),
         seen_px=(shown.shape[0], shown.shape[1]),
         mpp=mpp,
+    )
+
+
+def segment(model: Model, image: np.ndarray, mpp: float | None = None, windows: Windows | None = None) -> Prediction:
+    """What a model predicts in an image; maps have the size of the image.
+
+    Args:
+        model: See `histoseg.load_model`.
+        image: uint8, H x W x 3, RGB.
+        mpp: Microns per pixel of the image; None stands for those of the model.
+        windows: How the image is divided; None takes squares of 1024 pixels with a margin of 152.
+
+    Raises:
+        ValueError: If the image has another shape or type, or no microscope has that resolution.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"image has shape {image.shape} and type {image.dtype}; it must be H x W x 3 of uint8")
+    low, high = CREDIBLE_MPP
+    if mpp is not None and not low <= mpp <= high:
+        raise ValueError(f"mpp = {mpp:g}: must be within {low:g} and {high:g} microns per pixel")
+    predicted = look("image", image, model.mpp if mpp is None else mpp, model, windows or MarginWindows())
+    found = predicted.prediction
+    return replace(
+        found,
+        instance_maps={name: predicted.own_map(label_map) for name, label_map in found.instance_maps.items()},
+        semantic_maps={name: predicted.own_map(label_map) for name, label_map in found.semantic_maps.items()},
     )
 
 

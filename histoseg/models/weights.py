@@ -70,13 +70,14 @@ def save_model(model: Model, store: Store, folder: str) -> None:
     store.put(f"{prefix}model.json", json.dumps(about, indent=1).encode())
 
 
-def load_model(folder: Path) -> Model:
+def load_model(folder: Path | str) -> Model:
     """The model that `save_model` wrote.
 
     Raises:
         CheckpointError: If the folder holds none, or its files do not belong together.
         ConfigError: If no network has the name that the folder states.
     """
+    folder = Path(folder)
     if not (folder / "model.json").is_file():
         raise CheckpointError(
             f"{folder} holds no model.json; name the folder that `histoseg import-weights` or a run wrote"
