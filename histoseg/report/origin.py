@@ -88,7 +88,8 @@ def _runs(table: Table) -> Listing:
         )
         for record in table.records
     ]
-    heads = ("Run", table.spec.row_name, "Column", "Replicate", "Sources", "Trainings", "Steps", "Wall", "Device")
+    spec = table.spec
+    heads = ("Run", spec.row_name, spec.column_name, "Replicate", "Sources", "Trainings", "Steps", "Wall", "Device")
     caption = "Every run behind this page"
     kinds = ("head", *("text",) * (len(heads) - 1))
     return Listing(summary="Every run", caption=caption, heads=heads, kinds=kinds, rows=rows)

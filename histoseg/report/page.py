@@ -172,7 +172,7 @@ def _models(report: Report) -> Section:
     listing = Listing(
         summary="Every network" if len(rows) > 3 else "",
         caption="The network of every finished run",
-        heads=(table.spec.row_name, "Column", "Replicate", "Folder in the store"),
+        heads=(table.spec.row_name, table.spec.column_name, "Replicate", "Folder in the store"),
         kinds=("head", "text", "text", "code"),
         rows=rows,
     )

@@ -95,6 +95,11 @@ class TableSpec:
         return {column: title for group in self.groups.values() for column, title in group.items()}
 
     @property
+    def column_name(self) -> str:
+        """What `place_of` says of a record's column, as a heading."""
+        return "Column" if self.score else "Structures"
+
+    @property
     def keys(self) -> tuple[CellKey, ...]:
         """Every cell that can be, row by row."""
         found = ((row, column) for row in self.rows for column in self.columns)

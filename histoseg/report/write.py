@@ -15,6 +15,7 @@ from histoseg.report.page import Report, write
 from histoseg.report.table import TableSpec
 from histoseg.report.text import to_markdown
 from histoseg.runs import catalog
+from histoseg.runs.config import Run
 from histoseg.shards.index import SourceIndex
 from histoseg.store.keys import is_record_key, record_key, records_folder
 from histoseg.store.objects import FileStore, Store
@@ -25,25 +26,13 @@ NOT_PLANNED = "too few structures are prepared"
 
 
 @runtime_checkable
-class PlannedRun(Protocol):
-    """The place of a run in the table."""
-
-    @property
-    def row(self) -> str: ...
-    @property
-    def column(self) -> str: ...
-    @property
-    def replicate(self) -> str: ...
-
-
-@runtime_checkable
 class PlannedExperiment(Protocol):
     """The runs of an experiment by name, and its sources: prepared ones, what experiments ask of them, absent ones."""
 
     @property
     def experiment(self) -> str: ...
     @property
-    def cells(self) -> Mapping[str, PlannedRun]: ...
+    def cells(self) -> Mapping[str, Run]: ...
     @property
     def sources(self) -> Mapping[str, SourceIndex]: ...
     @property
@@ -82,19 +71,17 @@ def write_report(
 
     table = lay_out(spec, records, planned, why_missing)
     folder = out / plan.experiment
+    absent = omissions or [f"{name} is not in this store." for name in plan.absent]
+    warnings = (warning for index in plan.sources.values() for warning in index.warnings)
     report = Report(
         stem=plan.experiment,
         command=command,
-        omissions=[*(omissions or [f"{name} is not in this store." for name in plan.absent]), *_warnings(plan), *old],
+        omissions=[*absent, *warnings, *old],
         table=table,
         read=store.get,
         model=keep_model(table.records, store, folder / "model") if spec.keeps_model else "",
     )
     return Written(table=to_markdown(table), page=write(folder, report))
-
-
-def _warnings(plan: PlannedExperiment) -> list[str]:
-    return [warning for index in plan.sources.values() for warning in index.warnings]
 
 
 def read_records(plan: PlannedExperiment, store: Store) -> tuple[list[Record], list[str]]:
@@ -124,7 +111,7 @@ def _old(store: Store, key: str) -> OldRecordError | None:
     return None
 
 
-def replicates_of(runs: Iterable[PlannedRun]) -> dict[CellKey, list[str]]:
+def replicates_of(runs: Iterable[Run]) -> dict[CellKey, list[str]]:
     """The replicates that each row and column is to have; several networks of one row may share a replicate."""
     found: dict[CellKey, list[str]] = {}
     for run in runs:

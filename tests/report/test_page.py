@@ -200,6 +200,7 @@ def test_a_page_of_folds():
     )
     assert "background stroma adipose Together 0.250 0.750 —" in text
     assert "9, of 9 trainings" in text
+    assert "Trained as Structures Replicate Folder in the store Alone gland fold1 to fold3, seed 0 runs/" in text
 
 
 def test_classes_are_averaged_over_replicates_that_have_them():

@@ -10,7 +10,7 @@ import pytest
 from histoseg.report.layout import lay_out
 from histoseg.report.sentences import summarise
 from histoseg.report.table import NO_PAPER
-from histoseg.report.text import format_score, to_csv, to_markdown
+from histoseg.report.text import format_interval, format_score, to_csv, to_markdown
 from tests.report.records import SHOTS_RECORDS, make_fold_record, make_record
 from tests.report.specs import make_folds_spec, make_pairs_spec, make_shots_spec
 from tests.report.test_table import PLANNED, folds, pairs, three
@@ -148,6 +148,17 @@ def test_a_lead_of_exactly_the_spread_is_not_larger():
     assert any(line.startswith("In 0 of 3 columns the leader is ahead") for line in lines)
 
 
+def test_equal_rows_lead_together_and_the_third_row_is_no_rival():
+    # Without the paper, Quoted-Net is a row of ours; the leaders are equal, so neither is ahead of the other.
+    rows = {"alone": (0.4, 0.5, 0.6), "quoted": (0.1, 0.1, 0.1), "together": (0.4, 0.5, 0.6)}
+    records = [record for row, scores in rows.items() for record in three(row, scores)]
+    lines = summarise(lay_out(make_folds_spec(paper=NO_PAPER), records))
+    assert lines[1:3] == [
+        "Here, of 3 columns the highest mean is that of Alone in 3, Together in 3 (ties count for each).",
+        "In 0 of 3 columns the leader is ahead of the next row by more than the larger of their standard deviations.",
+    ]
+
+
 def test_equal_methods_win_nothing_and_intervals_apart_do_not_overlap():
     lines = summarise(
         pairs(
@@ -252,6 +263,7 @@ def test_csv_of_folds_reads_back():
     assert [row["num_images"] for row in own] == ["4", "4", ""]
     assert (own[0]["num_objects"], own[0]["ap_per_class"]) == ("40", "")
     assert (own[0]["paper_mean"], own[0]["paper_sd"]) == ("0.677", "0.028")
+    assert "test.gland.dice" not in rows[0]  # Another score has lines of its own, or is not in the table.
     tissue = next(row for row in rows if (row["row"], row["column"]) == ("together", "test.tissue.map"))
     assert (tissue["num_images"], tissue["num_objects"]) == ("30", "")
     assert tissue["ap_per_class"] == "background=0.25;stroma=0.75;adipose="
@@ -278,6 +290,11 @@ def test_csv_of_nothing_has_a_line_for_each_cell():
 @pytest.mark.parametrize(("number", "text"), [(0.0005, "0.001"), (0.12345, "0.123"), (math.nan, "—")])
 def test_numbers_have_three_digits(number, text):
     assert format_score(number) == text
+
+
+def test_an_interval_needs_both_ends():
+    assert format_interval((0.25, 0.75)) == "[0.250, 0.750]"
+    assert format_interval((math.nan, 0.75)) == format_interval((0.25, math.nan)) == ""
 
 
 def test_baselines_are_printed_only_where_rows_are_compared():
