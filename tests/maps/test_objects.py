@@ -158,6 +158,25 @@ def test_bad_ids_and_types_are_refused(objects):
         objects.find_objects(int32([[0, 1]]), uint8([[0, 0]]), 0)
 
 
+def test_there_are_1_to_256_types(objects):
+    one = int32([[0, 1]])
+    assert objects.vote_types(one, uint8([[0, 255]]), 256)[0].tolist() == [255]
+    assert objects.vote_types(one, uint8([[0, 0]]), 1)[0].tolist() == [0]
+    for num_types in (0, 257):
+        with pytest.raises(ValueError, match=f"num_types = {num_types}: must be within 1 and 256"):
+            objects.vote_types(one, uint8([[0, 0]]), num_types)
+
+
+def test_background_is_the_only_type_unless_more_are_named(objects):
+    assert objects.find_objects(int32([[0, 1]]), uint8([[0, 0]])).probabilities.tolist() == [1]
+    with pytest.raises(ValueError, match="type_map holds 1; types are 0 to 0"):
+        objects.find_objects(int32([[0, 1]]), uint8([[0, 1]]))
+
+
+def test_an_outline_of_three_points_is_kept(objects):
+    assert objects.find_objects(int32([[1, 1], [1, 0]])).contours[0].tolist() == [[0, 0], [0, 1], [1, 0]]
+
+
 def test_another_shape_or_dtype_is_refused(objects):
     from jaxtyping import TypeCheckError
 
