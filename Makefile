@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup submit test check fix bench list images test-pods clean
+.PHONY: help setup submit test check fix bench mutants list images test-pods clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -48,6 +48,9 @@ fix: setup ## format and mend what can be mended by itself
 
 bench: setup ## print measured ratios for the parts named in docs/performance.md
 	@$(BIN)/python -m benchmarks
+
+mutants: setup ## change the code in small ways and see whether its tests notice, docs/mutants.md: [MODULE=metrics/iou FUNCTION=confusion PERCENT=10]
+	@$(BIN)/python -m mutants $(MODULE) --function "$(FUNCTION)" --percent "$(if $(PERCENT),$(PERCENT),100)"
 
 list: setup ## list sources, methods and experiments
 	@$(BIN)/histoseg list

@@ -17,8 +17,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mutants.equivalent import read_equivalents
-from mutants.harness import Job, Outcome
+from mutants.equivalent import Identity, read_equivalents
+from mutants.harness import Job, Outcome, mutants_of_file
 from mutants.imports import ROOT
 from mutants.modules import MODULES
 from mutants.table import GOAL, Result, percent_killed, table
@@ -27,7 +27,7 @@ from mutants.table import GOAL, Result, percent_killed, table
 def main() -> int:
     """Run the mutants of the chosen modules; 1 if the goal is missed."""
     options = _options()
-    print("Changing the code of", f"{len(options.modules)} modules, {options.percent} % of all mutants", flush=True)
+    print(f"Changing the code of {len(options.modules)} modules, {options.percent} % of all mutants", flush=True)
     fixtures: dict[str, str] = {}
     results = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
@@ -35,15 +35,17 @@ def main() -> int:
         for number, module in enumerate(options.modules):
             own = Path(folder, str(number))
             own.mkdir()
+            killed = _killed_before(options.outcomes, module)
             job = Job(
                 module=module,
                 tests=MODULES[module],
                 function=options.function,
                 percent=options.percent,
+                known=tuple(killed),
                 fixtures=fixtures,
                 folder=str(own),
             )
-            results.append(_run(job, copy, fixtures))
+            results.append(_run(job, copy, fixtures, list(killed.values()), options.outcomes))
     is_complete = not options.function and options.percent == 100
     mistakes = [line for result in results for line in result.wrongly_listed()]
     mistakes += [line for result in results if is_complete for line in result.no_longer_there()]
@@ -57,6 +59,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--function", default="", help="the only function to change, e.g. EpisodeSampler.plan")
     parser.add_argument(
         "--percent", type=int, default=100, help="the share of mutants to run; the same ones every time"
+    )
+    parser.add_argument(
+        "--outcomes",
+        type=Path,
+        help="a file to add what became of each mutant to; those that it says were noticed are not run again",
     )
     options = parser.parse_args()
     wanted = options.modules or [""]
@@ -76,9 +83,19 @@ def _copy_tree(target: Path) -> Path:
     return target
 
 
-def _run(job: Job, copy: Path, fixtures: dict[str, str]) -> Result:
+def _killed_before(outcomes: Path | None, module: str) -> dict[Identity, Outcome]:
+    """What earlier runs wrote of a module's mutants that were noticed and are still there."""
+    if outcomes is None or not outcomes.exists():
+        return {}
+    current = {mutant.identity for mutant in mutants_of_file(ROOT / module)}
+    lines = [json.loads(line) for line in outcomes.read_text().splitlines()]
+    found = [Outcome(**line) for line in lines if line.pop("module") == module]
+    return {outcome.identity: outcome for outcome in found if outcome.killed_by and outcome.identity in current}
+
+
+def _run(job: Job, copy: Path, fixtures: dict[str, str], known: list[Outcome], log: Path | None) -> Result:
     """Run one module's mutants, print the survivors, and keep the shared fixtures for the next module."""
-    started, outcomes = time.monotonic(), list[Outcome]()
+    started, outcomes = time.monotonic(), known
     equivalents = read_equivalents(job.module)
     for line in _lines(job, copy):
         if "fixtures" in line:
@@ -86,8 +103,9 @@ def _run(job: Job, copy: Path, fixtures: dict[str, str]) -> Result:
             continue
         outcome = Outcome(**line)
         outcomes.append(outcome)
-        if os.environ.get("MUTV"):
-            print(json.dumps({"module": job.module, **line}), file=sys.stderr, flush=True)
+        if log:
+            with log.open("a") as file:
+                print(json.dumps({"module": job.module, **line}), file=file)
         if not outcome.killed_by and outcome.identity not in equivalents:
             print(_survivor(job.module, outcome), flush=True)
     result = Result(module=job.module, outcomes=outcomes, equivalents=equivalents)

@@ -46,6 +46,7 @@ class Job:
         tests: Files of tests that should notice.
         function: The only function to mutate; all if empty.
         percent: The share of mutants that is run.
+        known: Mutants that are not run again, as `Mutant.identity`.
         fixtures: Values of shared fixtures that an earlier job made.
         folder: Where temporary files may be written.
     """
@@ -54,6 +55,7 @@ class Job:
     tests: tuple[str, ...]
     function: str
     percent: int
+    known: tuple[Identity, ...]
     fixtures: Mapping[str, str]
     folder: str
 
@@ -180,13 +182,18 @@ class Verdict:
         os._exit(exitstatus)  # What pytest and Python would tidy up takes longer than most tests.
 
 
+def mutants_of_file(path: Path) -> list[Mutant]:
+    """Every mutant of a file of the repository."""
+    return mutants_of(path.read_text(), words=path.relative_to(ROOT).as_posix().startswith(WORDS))
+
+
 def _chosen(job: Job) -> list[Mutant]:
     """The mutants to run: always the same ones for the same share, wherever in the file they are."""
-    mutants = mutants_of((ROOT / job.module).read_text(), words=job.module.startswith(WORDS))
     return [
         mutant
-        for mutant in mutants
+        for mutant in mutants_of_file(ROOT / job.module)
         if job.function in ("", mutant.function)
+        and mutant.identity not in job.known
         and int.from_bytes(hashlib.sha256(repr(mutant.identity).encode()).digest()[:4], "big") % 100 < job.percent
     ]
 
@@ -258,7 +265,8 @@ def main(path: str) -> int:
     """Run the job that a file describes, and write its outcomes to the descriptor that the file names."""
     words = json.loads(Path(path).read_text())
     report = os.fdopen(words.pop("report"), "w")
-    job = Job(**{**words, "tests": tuple(words["tests"])})
+    lists = {"tests": tuple(words["tests"]), "known": tuple(map(tuple, words["known"]))}
+    job = Job(**{**words, **lists})
     options = ["-q", "-x", "-p", "no:cacheprovider", "--assert=plain", "-m", "not slow"]
     return int(pytest.main([*options, *job.tests], plugins=[Forks(job, report)]))
 

@@ -1,10 +1,13 @@
+import random
+from collections import Counter
+
 import albumentations as A
 import cv2
 import numpy as np
 import pytest
-from scipy.stats import ks_2samp
+from scipy.stats import chisquare, ks_2samp
 
-from histoseg.loaders.augment import Augment
+from histoseg.loaders.augment import AffineCrop, Augment
 from histoseg.runs.config import Data
 
 STILL = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
@@ -80,6 +83,79 @@ def test_patches_come_from_where_the_papers_order_takes_them():
             assert ks_2samp(found, wanted).pvalue > 0.001
 
 
+def shift(by):
+    return np.array([[1, 0, by[0]], [0, 1, by[1]], [0, 0, 1]])
+
+
+@pytest.mark.parametrize("stretch", [False, True])
+@pytest.mark.parametrize("shear_deg", [0.0, 5.0])
+@pytest.mark.parametrize(
+    ("scale", "height", "width"),
+    [
+        ((0.8, 1.2), 100, 120),
+        ((0.8, 1.2), 30, 100),
+        ((0.99, 0.99), 48, 49),
+    ],  # All larger, or in part smaller; nearly equal
+)
+def test_the_warp_equals_its_steps_one_by_one(stretch, shear_deg, scale, height, width):
+    """Restated: scale, shear and turn about the image's middle, put that in the canvas' middle, cut the patch."""
+    data = Data(patch_px=48, scale=scale, rotate_deg=15.0, stretch=stretch, shear_deg=shear_deg)
+    for seed in range(5):
+        crop, drawn = AffineCrop(data), random.Random(seed)
+        crop.set_random_seed(seed)
+        across = drawn.uniform(*scale)
+        size, factors = np.array([width, height]), np.array([across, drawn.uniform(*scale) if stretch else across])
+        angle = np.deg2rad(drawn.uniform(-15, 15))
+        lean = np.tan(np.deg2rad(drawn.uniform(-shear_deg, shear_deg))) if shear_deg else 0
+        slack = size * factors - 48
+        begin = [space * drawn.random() if space > 0 else (drawn.random(), space / 2)[1] for space in slack]
+        steps = [
+            shift([-0.5, -0.5]),  # OpenCV counts from the centres of pixels.
+            shift(-np.array(begin)),
+            shift(size * factors / 2),
+            np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0], [0, 0, 1]]),
+            np.array([[1, lean, 0], [0, 1, 0], [0, 0, 1]]),
+            np.diag([*factors, 1]),
+            shift(-size / 2),
+            shift([0.5, 0.5]),
+        ]
+        found = crop.get_params_dependent_on_data({"shape": (height, width, 3)}, {})["matrix"]
+        np.testing.assert_allclose(found, np.linalg.multi_dot(steps)[:2], atol=1e-9)
+
+
+def test_flips_and_blurs_are_as_frequent_as_stated():
+    """Half of all patches are flipped, either way, and 85 % changed as in the published code.
+
+    A third of these each by a Gauss of 3 or 5 pixels, by a median of 3 or 5, or by noise of a deviation up to 12.75.
+    On grey, a lone pixel and a square of 3 x 3 tell them apart: only noise colours, only a median takes the lone pixel
+    away, and one of 5 also the square (9 of 25 pixels). Of a Gauss, the pixel grows to 3 or 5.
+    """
+    image = np.full((48, 48, 3), 100, np.uint8)
+    image[12, 12] = image[30:33, 30:33] = 200
+    data = Data(patch_px=48, scale=(1.0, 1.0), rotate_deg=0.0, blur=True, **STILL)
+    augment, kinds, noise, flips = Augment(data), Counter(), [], {"x": [], "y": []}
+    for seed in range(1200):
+        patch, (where,) = augment(image, [(np.arange(48 * 48) == 12 * 49).reshape(48, 48).astype(np.uint8)], seed)
+        ((y, x),) = np.argwhere(where)
+        flips["x"].append(x == 35)
+        flips["y"].append(y == 35)
+        near = patch[y - 3 : y + 4, x - 3 : x + 4, 0] != 100
+        if (patch != patch[..., :1]).any():
+            kinds["noise"] += 1
+            noise.append(patch[:10, :10].std())
+        elif not near.any():
+            kinds["median of 3" if (patch > 100).any() else "median of 5"] += 1
+        else:
+            kinds[f"gauss of {near.any(axis=0).sum()}"] += 1
+    assert kinds["gauss of 1"] / 1200 == pytest.approx(0.15, abs=0.03)  # Nothing changed; 3 standard deviations.
+    gauss, median = (sum(kinds[f"{name} of {size}"] for size in (3, 5)) for name in ("gauss", "median"))
+    assert chisquare([gauss, median, kinds["noise"]]).pvalue > 0.001
+    assert sum(kinds.values()) == 1200
+    assert min(kinds["gauss of 3"], kinds["gauss of 5"], kinds["median of 3"], kinds["median of 5"]) > 100
+    assert 11 < max(noise) < 12  # The largest of some 340 that are drawn from 0 to 12.75.
+    assert [np.mean(flips[axis]) for axis in "xy"] == pytest.approx([0.5, 0.5], abs=0.03)
+
+
 def test_stretch_and_shear_keep_the_middle_and_the_area_of_a_map():
     """A disc in the middle stays there; its area changes by the product of the two factors (shear keeps areas)."""
     label = np.zeros((200, 200), np.uint16)
@@ -100,14 +176,14 @@ def test_patches_with_one_class_are_turned_by_quarters_only():
     image = np.zeros((64, 64, 3), np.uint8)
     image[:, 32:] = 200  # An upright edge: turned by quarters it stays straight.
     data = Data(patch_px=448, tissue_px=48, scale=(1.0, 1.0), rotate_deg=180.0, **STILL)
-    seen = set()
-    for seed in range(40):
-        patch = Augment(data, whole=True)(image, [], seed)[0][..., 0]
+    augment, turned = Augment(data, whole=True), []
+    for seed in range(200):
+        patch = augment(image, [], seed)[0][..., 0]
         assert patch.shape == (48, 48)
         upright, lying = (patch == patch[:1]).all(), (patch == patch[:, :1]).all()
         assert upright or lying
-        seen.add("upright" if upright else "lying")
-    assert seen == {"upright", "lying"}
+        turned.append(lying)
+    assert np.mean(turned) == pytest.approx(0.5, abs=0.1)  # By no, one, two or three quarters: each as often.
 
 
 def test_colours_change_within_the_stated_bounds():
@@ -117,3 +193,41 @@ def test_colours_change_within_the_stated_bounds():
     means = [augment(image, [image[..., 0]], seed)[0].mean() for seed in range(200)]
     assert 79 <= min(means) < 84
     assert 116 < max(means) <= 121
+
+
+def channels_of(**changes):
+    """Mean red, green and blue of two halves, (100, 60, 60) and (180, 140, 140), after each of 300 draws."""
+    image = np.full((32, 32, 3), (100, 60, 60), np.uint8)
+    image[:16] += 80
+    augment = Augment(Data(patch_px=32, scale=(1.0, 1.0), rotate_deg=0.0, **(STILL | changes)))
+    drawn = (augment(image, [image[..., 0]], seed) for seed in range(300))
+    return np.array([[patch[label == red].mean(axis=0) for red in (100, 180)] for patch, (label,) in drawn])
+
+
+def test_contrast_changes_within_its_bounds():
+    # A factor of 0.8 to 1.2 on what the halves differ by, which is 80.
+    red = channels_of(contrast=0.2)[..., 0]
+    factors = (red[:, 1] - red[:, 0]) / 80
+    assert 0.79 <= factors.min() < 0.82
+    assert 1.18 < factors.max() <= 1.21
+
+
+def test_saturation_changes_within_its_bounds():
+    # A factor of 0.8 to 1.2 on what red and green differ by, which is 40.
+    half = channels_of(saturation=0.2)[:, 0]
+    factors = (half[:, 0] - half[:, 1]) / 40
+    assert 0.77 <= factors.min() < 0.83
+    assert 1.17 < factors.max() <= 1.23
+
+
+def test_hue_turns_either_way():
+    # 0.1 of the circle is 36 of the 60 degrees from red to yellow or magenta: green or blue rises by up to 0.6 of 40.
+    half = channels_of(hue=0.1)[:, 0]
+    rises = half[:, 1] - half[:, 2]
+    assert -26 <= rises.min() < -20
+    assert 20 < rises.max() <= 26
+
+
+def test_colours_change_as_often_as_stated():
+    means = channels_of(brightness=0.2, colour_p=0.8)[:, 0, 0]
+    assert (means == 100).mean() == pytest.approx(0.2, abs=0.05)

@@ -91,12 +91,22 @@ def test_order_of_pixels_does_not_matter():
     [
         ([], "no maps given"),
         ([np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8)], "must be of one size"),
-        ([np.full((2, 2), 3, np.uint8)], "a map has label 3"),
+        ([np.zeros((2, 2), np.uint8), np.full((2, 2), 3, np.uint8)], "a map has label 3; labels must be below .* = 3"),
     ],
 )
 def test_refuses_maps_that_cannot_be_united(unite, maps, message):
     with pytest.raises(ValueError, match=message):
         unite(maps, 3)
+
+
+@pytest.mark.parametrize("unite", [staple, majority])
+def test_there_are_1_to_255_classes(unite):
+    last = np.full((2, 2), 254, np.uint8)
+    assert (unite([last, last], 255) == 254).all()
+    assert (unite([last - 254, last - 254], 1) == 0).all()
+    for num_classes in (0, 256):
+        with pytest.raises(ValueError, match=f"num_classes is {num_classes}; it must be within 1 and 255"):
+            unite([last], num_classes)
 
 
 def test_refuses_wrong_dtype_and_shape():

@@ -136,6 +136,15 @@ def test_bad_ids_and_types_are_refused():
         objects.vote_types(int32([[0, 1]]), uint8([[0, 0]]), 0)
 
 
+def test_there_are_1_to_256_types():
+    one = int32([[0, 1]])
+    assert objects.vote_types(one, uint8([[0, 255]]), 256)[0].tolist() == [255]
+    assert objects.vote_types(one, uint8([[0, 0]]), 1)[0].tolist() == [0]
+    for num_types in (0, 257):
+        with pytest.raises(ValueError, match=f"num_types = {num_types}: must be within 1 and 256"):
+            objects.vote_types(one, uint8([[0, 0]]), num_types)
+
+
 def test_another_shape_or_dtype_is_refused():
     right = np.zeros((3, 4), np.int32)
     for wrong in (right.astype(np.int64), right[0]):

@@ -169,6 +169,54 @@ def test_the_least_size_is_kept_and_one_pixel_less_is_not():
         assert postprocess.separate(probabilities, structure, contour).max() == 0
 
 
+@pytest.mark.parametrize(("structure", "contour"), GROWTH)
+def test_a_probability_must_exceed_the_threshold(structure, contour):
+    threshold = np.float32(GROWTH[structure, contour][0])
+    probabilities = np.zeros((2 + contour, 60, 60), np.float32)
+    probabilities[1] = threshold
+    assert not postprocess.separate(probabilities, structure, contour).any()
+    probabilities[1] += 0.02
+    assert (postprocess.separate(probabilities, structure, contour) == 1).all()
+
+
+def test_a_nucleus_with_contours_is_more_than_half_inner_or_contour():
+    # A marker of 2 x 2 pixels floods what is nucleus around it, which erosion by a cross has made one pixel smaller.
+    inner, contour = np.zeros((12, 12), np.float32), np.zeros((12, 12), np.float32)
+    inner[5:7, 5:7] = 0.52
+    for around, size in ((0.25, 0), (0.27, 8)):
+        inner[2:10, 2:10] = np.maximum(inner[2:10, 2:10], around)
+        contour[2:10, 2:10] = 0.25  # 0.25 + 0.25 is a half, which is not enough.
+        found = postprocess.separate(np.stack([1 - inner - contour, inner, contour]), "nuclei", contour=True)
+        assert (found == 1).sum() == max(0, size - 2) ** 2
+
+
+@pytest.mark.parametrize(("num_px", "marker_px", "expected"), [(8, 4, 1), (7, 4, 0), (8, 3, 0)])
+def test_the_least_nucleus_with_contours(num_px, marker_px, expected):
+    # A bar that erosion by a cross leaves `num_px` long and one high, with a marker along it.
+    inner, contour = np.zeros((5, 12), np.float32), np.zeros((5, 12), np.float32)
+    contour[1:4, 1 : num_px + 3] = 0.9
+    inner[2, 2 : 2 + marker_px] = 0.6
+    found = postprocess.separate(np.stack([1 - inner, inner, contour]), "nuclei", contour=True)
+    assert found.max() == expected
+    assert (found > 0).sum() == expected * num_px
+
+
+def test_a_marker_must_exceed_a_half():
+    for probability, expected in ((0.5, 0), (0.52, 1)):
+        probabilities = np.zeros((3, 20, 20), np.float32)
+        probabilities[1, 5:15, 5:15] = probability
+        probabilities[2, 5:15, 5:15] = 0.3
+        assert postprocess.separate(probabilities, "nuclei", contour=True).max() == expected
+
+
+def test_a_contour_must_exceed_a_half_to_part_lumina():
+    probabilities = np.zeros((3, 40, 41), np.float32)
+    probabilities[1] = 1
+    for probability, expected in ((0.5, 1), (0.52, 2)):
+        probabilities[2, :, 20] = probability
+        assert postprocess.separate(probabilities, "lumen", contour=True).max() == expected
+
+
 def test_a_gland_with_contours_needs_more_than_55_percent():
     probabilities = np.full((3, 40, 40), 0.2, np.float32)
     probabilities[1] = 0.54
