@@ -50,7 +50,7 @@ bench: setup ## print measured ratios for the parts named in docs/performance.md
 	@$(BIN)/python -m benchmarks
 
 mutants: setup ## change the code in small ways and see whether its tests notice, docs/mutants.md: [MODULE=metrics/iou FUNCTION=confusion PERCENT=10]
-	@$(BIN)/python -m mutants $(MODULE) --function "$(FUNCTION)" --percent "$(if $(PERCENT),$(PERCENT),100)"
+	@$(BIN)/python -m tests.mutants $(MODULE) --function "$(FUNCTION)" --percent "$(if $(PERCENT),$(PERCENT),100)"
 
 list: setup ## list sources, methods and experiments
 	@$(BIN)/histoseg list

@@ -23,11 +23,11 @@ from typing import IO, Any
 
 import pytest
 
-from mutants.equivalent import Identity
-from mutants.imports import ROOT, dependents_of, name_of
-from mutants.modules import WORDS
-from mutants.operators import Mutant, mutants_of
-from mutants.trace import SharedFixtures, Trace, Tracer, instrumented
+from tests.mutants.equivalent import Identity
+from tests.mutants.imports import ROOT, dependents_of, name_of
+from tests.mutants.modules import WORDS
+from tests.mutants.operators import Mutant, mutants_of
+from tests.mutants.trace import SharedFixtures, Trace, Tracer, instrumented
 
 # A mutant that takes this many times the CPU time of its tests, and this much more, runs for ever.
 CPU_FACTOR, CPU_GRACE_S = 3, 10

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mutants.operators import MODULE_LEVEL
+from tests.mutants.operators import MODULE_LEVEL
 
 # Fixtures that take long and are only read: made once, by code that is not changed, and handed to all later processes.
 SHARED_FIXTURES = {"demo": Path, "prepared_url": str, "folds_url": str}

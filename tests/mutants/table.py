@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mutants.equivalent import Identity
-from mutants.harness import Outcome
+from tests.mutants.equivalent import Identity
+from tests.mutants.harness import Outcome
 
 GOAL = 90  # Percent of the mutants that are not equivalent.
 

@@ -17,11 +17,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mutants.equivalent import Identity, read_equivalents
-from mutants.harness import Job, Outcome, mutants_of_file
-from mutants.imports import ROOT
-from mutants.modules import MODULES
-from mutants.table import GOAL, Result, percent_killed, table
+from tests.mutants.equivalent import Identity, read_equivalents
+from tests.mutants.harness import Job, Outcome, mutants_of_file
+from tests.mutants.imports import ROOT
+from tests.mutants.modules import MODULES
+from tests.mutants.table import GOAL, Result, percent_killed, table
 
 
 def main() -> int:
@@ -54,8 +54,10 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m mutants", description=__doc__)
-    parser.add_argument("modules", nargs="*", metavar="MODULE", help="part of the path of a file in mutants/modules.py")
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument(
+        "modules", nargs="*", metavar="MODULE", help="part of the path of a file in tests/mutants/modules.py"
+    )
     parser.add_argument("--function", default="", help="the only function to change, e.g. EpisodeSampler.plan")
     parser.add_argument(
         "--percent", type=int, default=100, help="the share of mutants to run; the same ones every time"
@@ -122,7 +124,7 @@ def _lines(job: Job, copy: Path) -> Iterator[dict[str, Any]]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "PYTHONPATH": str(copy)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # Each fork would compile again what tests import.
     with log.open("w") as output:
-        command = [sys.executable, "-m", "mutants.harness", str(path)]
+        command = [sys.executable, "-m", "tests.mutants.harness", str(path)]
         process = subprocess.Popen(
             command,
             cwd=copy,
