@@ -55,9 +55,7 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument(
-        "modules", nargs="*", metavar="MODULE", help="part of the path of a file in tests/mutants/modules.py"
-    )
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help="part of the path of a file in modules.py")
     parser.add_argument("--function", default="", help="the only function to change, e.g. EpisodeSampler.plan")
     parser.add_argument(
         "--percent", type=int, default=100, help="the share of mutants to run; the same ones every time"
