@@ -33,9 +33,13 @@ def to_device(array: np.ndarray, device: torch.device) -> Tensor:
 def pinned(batch: Any) -> Any:
     """The same batch with copies of its arrays in pinned memory: half of `to_device`, for another thread to do."""
     if isinstance(batch, np.ndarray):
-        return torch.from_numpy(batch).pin_memory().numpy()
+        return _pin(batch)
     if isinstance(batch, tuple):
         return tuple(pinned(part) for part in batch)
     if is_dataclass(batch) and not isinstance(batch, type):
         return replace(batch, **{part.name: pinned(getattr(batch, part.name)) for part in fields(batch)})
     return batch
+
+
+def _pin(array: np.ndarray) -> np.ndarray:
+    return torch.from_numpy(array).pin_memory().numpy()

@@ -29,7 +29,7 @@ def draw(rng, size=(500, 640)):
     for centre, radius in drawing.pack(size, (50.0, 90.0), 8, rng):
         drawing.draw_gland(canvas, drawing.outline(centre, radius, rng), cell, rng)
     drawing.add_nuclei(canvas, drawing.scatter(np.ones(size, bool), 30.0, rng), cell, rng)
-    stain = drawing.Stain(density=np.array([drawing.HAEMATOXYLIN, drawing.EOSIN], np.float32))
+    stain = np.array([drawing.HAEMATOXYLIN, drawing.EOSIN], np.float32)
     return drawing.render(canvas, stain, rng)
 
 

@@ -1,6 +1,7 @@
 """Training by epochs: when it ends, which epoch's weights are kept, and that a resumed one knows where it was."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -129,7 +130,7 @@ def stop_at(step):
         if status.step == step:
             raise Interrupted
 
-    return Process(on_status=on_status)
+    return Process(listeners=(SimpleNamespace(on_status=on_status, close=lambda: None),))
 
 
 def by_weights(model):
@@ -161,7 +162,7 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one(dataset, few, store, mo
 def test_a_stage_is_validated_on_the_val_split_of_its_own_sources_alone(dataset, tiny_run, store, monkeypatch):
     seen = []
 
-    def validate(evaluator, network, opened, select, process):
+    def validate(evaluator, network, run, opened, select, process):
         seen.append((evaluator, list(network.heads), select))
         return 0.5
 

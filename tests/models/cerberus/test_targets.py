@@ -164,7 +164,7 @@ def test_distances_end_ten_pixels_around_an_object():
     assert targets.weight_map(near, 11) == pytest.approx(expected, rel=1e-6)
 
 
-def test_distances_become_roots_of_whole_numbers_again(targets):
+def test_distances_become_roots_of_whole_numbers_again():
     # OpenCV's last bits differ from call to call; squares of distances between pixels are whole numbers.
     roots = np.sqrt(np.arange(500, dtype=np.float32))[None]
     distances = roots * np.float32(1 + 3e-7)
