@@ -51,8 +51,9 @@ class Checkpoints:
         self._delete(self.steps()[: -self.keep])
 
     def clear(self) -> None:
-        """Delete every checkpoint, once the result is written."""
-        self._delete(self.steps())
+        """Delete every checkpoint, once the result is written, and what a killed process left of one."""
+        for key in self.store.list(f"{self.folder}/step-"):
+            self.store.delete(key)
 
     def _delete(self, steps: list[int]) -> None:
         for step in steps:
