@@ -393,7 +393,7 @@ def test_an_s3_server_that_goes_and_comes_back(tmp_path, monkeypatch):
         assert wait_for(address, "histoseg_store_up", 0, timeout_s=90)[recorded] == 1
         assert ask(f"{address}/healthz") == "ok\n"
         with local_store.local_store(tmp_path) as again:
-            put_record(make_record("digestpath"), "table1", connect(f"{again.url}/part"), "")
+            put(connect(f"{again.url}/part"), make_record("digestpath"))
             assert wait_for(address, recorded, 2, timeout_s=60)["histoseg_store_up"] == 1
         process.send_signal(signal.SIGTERM)  # In the midst of asking a store that is gone.
         assert process.wait(timeout=10) == 0
