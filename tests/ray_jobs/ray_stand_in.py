@@ -13,7 +13,7 @@ def record(runs, store, cache, process):
     for listener in process.listeners:
         listener.on_status(status)
     for run in runs:
-        store.put_if_absent(f"records/{run.new_task}", str(process.place.world_size).encode())
+        store.put_if_absent(f"records/{run.row}", str(process.place.world_size).encode())
 
 
 def die_once(runs, store, cache, process):

@@ -1,17 +1,17 @@
 import json
 import logging
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
 import pytest
 
 from histoseg.errors import ConfigError, StorageError, TrainingError
-from histoseg.methods.maml import METHOD
-from histoseg.runs.config import Run
 from histoseg.runs.names import to_json
 from histoseg.runs.request import Request
 from histoseg.store.objects import connect
 from ray_jobs import grid
 from ray_jobs.train import Group
+from tests.pipeline.small_runs import leave_one_out_run
 
 pytestmark = [
     # Ray's own modules warn of their own old names, and leave sockets to the collector.
@@ -52,7 +52,7 @@ def test_first_line_finds_the_cause():
 
 
 def group(name: str, store, does: str) -> Group:
-    run = Run(experiment="table1", scale="laptop", method=METHOD(), predecessors=("glas",), new_task=name, column="all")
+    run = replace(leave_one_out_run(), row=name)
     return Group(
         id=name,
         runs=json.dumps([to_json(run)]),
