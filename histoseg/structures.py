@@ -12,9 +12,9 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from histoseg.errors import ConfigError
 
@@ -34,6 +34,9 @@ TISSUE_CLASSES = (
 )
 MPP = 0.5  # Graham et al. 2023 (Cerberus): all is trained and predicted at 0.5 microns per pixel.
 LEAST_ELEMENT_PX = 3  # A smaller element erodes nothing.
+# The standard library's class, or that of importlib_metadata, which takes its place once a package such as MLflow has
+# imported it.
+_EntryPoint = Any
 RESERVED = ("objects", "overlay", "summary")  # `histoseg predict` writes files of these names beside <structure>.png.
 
 
@@ -255,7 +258,7 @@ def _registry(path: tuple[str, ...]) -> Mapping[str, Structure]:  # noqa: ARG001
     return MappingProxyType(rows)
 
 
-def _load(point: EntryPoint) -> Structure:
+def _load(point: _EntryPoint) -> Structure:
     try:
         declared = point.load()
     except Exception as error:  # The module may be of any distribution and raise anything.
@@ -278,6 +281,6 @@ def _check_within(row: Structure, rows: Mapping[str, Structure], where: str) -> 
         raise ConfigError(f"{where} lies within itself, by way of {', '.join(chain)}; correct one `within`")
 
 
-def _where(point: EntryPoint) -> str:
+def _where(point: _EntryPoint) -> str:
     owner = f"{point.dist.name} {point.dist.version}" if point.dist else "a distribution without a name"
     return f"{owner}: entry point {point.name} = {point.value} of {GROUP}"

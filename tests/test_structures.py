@@ -5,6 +5,7 @@ import io
 from dataclasses import replace
 
 import cv2
+import importlib_metadata  # noqa: F401  # takes the place of the standard library's entry points, as with MLflow
 import numpy as np
 import pytest
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,37 +104,40 @@ def disturbed(cluster, tmp_path_factory):
     other.process.kill()
     other.process.wait()
 
-    shown, panels = {}, threading.Event()
-    looking = threading.Thread(target=look_at_panels, args=(ray, folder / "prometheus", shown, panels), daemon=True)
-    looking.start()
-    drained = node_of(ray, first.output(), "pretrain synthetic.maml  step")
-    words = ["--deadline-s", "15", "--node-id", ray.ids()[drained]]
-    address = {"RAY_ADDRESS": f"127.0.0.1:{ray.gcs}"}  # as KubeRay sets it
-    drain = [sys.executable, "-m", "ray_jobs.drain", *words]
-    subprocess.run(drain, env={**ray.environment, **address}, cwd=folder, check=True)
-    saved = [key for key in store.list("runs/") if "/step-" in key]
-    ray.kill(drained)
-    ray.start_worker("three")
-    first.wait_for("resumed at step")
+    with panels_looked_at(ray, folder / "prometheus") as shown:
+        drained = node_of(ray, first.output(), "pretrain synthetic.maml  step")
+        drain(ray, drained, folder)
+        saved = [key for key in store.list("runs/") if "/step-" in key]
+        ray.kill(drained)
+        ray.start_worker("three")
+        first.wait_for("resumed at step")
 
-    resumed = first.output().count("resumed at step")
-    server.stop()
-    back_at = time.monotonic() + 30
-    ray.kill(node_of(ray, first.output(), "resumed at step"))
-    ray.start_worker("four")
-    time.sleep(max(0, back_at - time.monotonic()))
-    server.start()
-    wait_until(lambda: first.output().count("resumed at step") > resumed)
-    for process in ray.processes("head"):
-        if "ray_jobs.driver" in " ".join(process.cmdline()):
-            process.kill()
-    code, output = first.finish()
-    assert code == 1, output
-    code, again = Submission(ray, folder).finish()
-    panels.set()
-    looking.join()
+        resumed = first.output().count("resumed at step")
+        server.stop()
+        back_at = time.monotonic() + 30
+        ray.kill(node_of(ray, first.output(), "resumed at step"))
+        ray.start_worker("four")
+        time.sleep(max(0, back_at - time.monotonic()))
+        server.start()
+        wait_until(lambda: first.output().count("resumed at step") > resumed)
+        for process in ray.processes("head"):
+            if "ray_jobs.driver" in " ".join(process.cmdline()):
+                process.kill()
+        code, output = first.finish()
+        assert code == 1, output
+        code, again = Submission(ray, folder).finish()
     assert code == 0, again
     return Outcome(folder=folder, saved=saved, output=output, again=again, shown=shown)
+
+
+def drain(ray, name, folder):
+    """Have a node drained as its pod would be; an error shows what the command printed."""
+    command = [sys.executable, "-m", "ray_jobs.drain", "--deadline-s", "15", "--node-id", ray.ids()[name]]
+    address = {"RAY_ADDRESS": f"127.0.0.1:{ray.gcs}"}  # as KubeRay sets it
+    done = subprocess.run(
+        command, env={**ray.environment, **address}, cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @dataclass(frozen=True)
@@ -145,10 +149,23 @@ class Outcome:
     shown: dict  # whether each panel's query had a series at some time
 
 
+@contextmanager
+def panels_looked_at(ray, folder):
+    """Have a Prometheus scrape the nodes meanwhile; gives which panels' queries about Ray have shown something."""
+    shown, over = {}, threading.Event()
+    looking = threading.Thread(target=look_at_panels, args=(ray, folder, shown, over), daemon=True)
+    if shutil.which("prometheus"):
+        looking.start()
+    try:
+        yield shown
+    finally:  # A server that outlived its test would be left running.
+        over.set()
+        if looking.ident:
+            looking.join()
+
+
 def look_at_panels(ray, folder, shown, over):
-    """Have a Prometheus scrape the nodes, and note which panels' queries about Ray show something, until it is over."""
-    if shutil.which("prometheus") is None:
-        return
+    """Note in `shown` which panels' queries show something, until all do or it is over."""
     labels = {"namespace": "lab", "ray_io_cluster": "smoke"}
     not_here = 'gpus|gram|Name="GPU"|histoseg_score'  # There is no GPU, and the exporter has a test of its own.
     asked = [item for item in panel_queries() if "ray_" in item[2] and not re.search(not_here, item[2])]
