@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import cv2
 import numpy as np
 import pytest
@@ -148,6 +150,38 @@ def test_nuclei_with_several_markers_equal_a_watershed_of_everything(postprocess
     _, num_pieces = ndimage.label(expected)
     assert num_pieces < 0.9 * len(np.unique(expected))  # Many touch.
     np.testing.assert_array_equal(postprocess.separate(probabilities, "nuclei", contour=True), close_gaps(expected))
+
+
+def ring_of_markers():
+    """One piece of 5 x 5 pixels: the middle is free, all others belong to a marker; no two are equally probable."""
+    markers = np.full((5, 5), 3, np.int32)
+    markers[2, 2] = 0
+    return np.arange(25, dtype=np.float32).reshape(5, 5) / 100, markers, np.ones((5, 5), np.int32)
+
+
+BESIDE = [(1, 2), (2, 1), (2, 3), (3, 2)]  # The pixels next to the middle.
+
+
+@pytest.mark.parametrize(("one", "other"), combinations(BESIDE, 2))
+def test_equally_probable_markers_beside_a_free_pixel_are_ties(postprocess, one, other):
+    inner, markers, pieces = ring_of_markers()
+    assert not postprocess._has_ties(inner, markers, pieces)
+    inner[one] = inner[other]
+    markers[one], markers[other] = 1, 2
+    assert postprocess._has_ties(inner, markers, pieces)
+    pieces[other] = 2  # Pieces are flooded each by itself.
+    assert not postprocess._has_ties(inner, markers, pieces)
+    pieces[one] = pieces[other] = 0
+    assert not postprocess._has_ties(inner, markers, pieces)
+
+
+def test_what_is_not_flooded_from_is_no_tie(postprocess):
+    inner, markers, pieces = ring_of_markers()
+    inner[1, 1] = inner[3, 3]  # They touch the free pixel by a corner only.
+    inner[2, 2] = inner[2, 1]  # A free pixel has no marker.
+    pieces[0, 0] = markers[0, 0] = 0
+    inner[0, 1] = inner[1, 0]  # Between them is background, which is not flooded.
+    assert not postprocess._has_ties(inner, markers, pieces)
 
 
 @settings(deadline=None, max_examples=60)
