@@ -162,7 +162,7 @@ def ring_of_markers():
 BESIDE = [(1, 2), (2, 1), (2, 3), (3, 2)]  # The pixels next to the middle.
 
 
-@pytest.mark.parametrize(("one", "other"), combinations(BESIDE, 2))
+@pytest.mark.parametrize(("one", "other"), [*combinations(BESIDE, 2)])
 def test_equally_probable_markers_beside_a_free_pixel_are_ties(postprocess, one, other):
     inner, markers, pieces = ring_of_markers()
     assert not postprocess._has_ties(inner, markers, pieces)
