@@ -39,21 +39,21 @@ def test_an_episode_is_a_pure_function_of_seed_step_and_number():
 def test_an_episode_equals_its_definition():
     """Restated with NumPy alone: another release must draw the same episodes for the same seed.
 
-    One of two tasks is drawn, then support and query. One patient has one image and the other five, so neither side can
-    be filled from different patients; after 32 attempts images are dealt, of six one half to each side.
+    One of two tasks is drawn, then support and query. Two patients have one image and the third has four, so both sides
+    cannot be filled from different patients; after 32 attempts images are dealt, of six one half to each side.
     """
-    pools = {name: make_pool("pqqqqq") for name in "ab"}
+    pools = {name: make_pool("pqrrrr") for name in "ab"}
     rng = np.random.default_rng(np.random.SeedSequence([5, 7, 2]))
     task = "ab"[rng.choice(2, p=[0.5, 0.5])]
     for _ in range(32):
-        rng.permutation(2)
+        rng.permutation(3)
     ours = np.sort(rng.permutation(6)[:3])
-    drawn = [*rng.choice(ours, 2, replace=False), *rng.choice(np.setdiff1d(np.arange(6), ours), 2, replace=False)]
-    seeds = rng.integers(2**32, size=4)
-    plan = sampler(pools, seed=5).plan(7, 2)
+    drawn = [*rng.choice(ours, 3, replace=False), *rng.choice(np.setdiff1d(np.arange(6), ours), 3, replace=False)]
+    seeds = rng.integers(2**32, size=6)
+    plan = sampler(pools, seed=5, support=3, query=3).plan(7, 2)
     found = [(p.source, p.row, p.seed) for p in (*plan.support, *plan.query)]
     assert found == [(task, 100 + row, seed) for row, seed in zip(drawn, seeds, strict=True)]
-    assert (plan.task, len(plan.support), len(plan.query)) == (task, 2, 2)
+    assert (plan.task, len(plan.support), len(plan.query)) == (task, 3, 3)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4, 5])

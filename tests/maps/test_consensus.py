@@ -76,6 +76,13 @@ def test_majority_by_hand():
     np.testing.assert_array_equal(majority(list(votes), 3), [[0, 1, IGNORE, 2]])
 
 
+def test_majority_of_a_tall_map_and_of_an_empty_one():
+    # Votes are counted by blocks of rows; each label here is in one block only.
+    tall = np.repeat(np.arange(6, dtype=np.uint8), 100)[:, None]
+    np.testing.assert_array_equal(majority([tall, tall], 6), tall)
+    assert majority([tall[:0]], 6).shape == (0, 1)
+
+
 def test_order_of_pixels_does_not_matter():
     # A property: the consensus of shuffled maps is the shuffled consensus.
     rng = np.random.default_rng(1)

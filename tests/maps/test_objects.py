@@ -128,8 +128,8 @@ def test_renaming_objects_changes_only_their_order():
 
 
 def test_bad_ids_and_types_are_refused():
-    with pytest.raises(ValueError, match="id -3 is negative"):
-        objects.find_objects(int32([[0, -3]]))
+    with pytest.raises(ValueError, match="id -1 is negative"):
+        objects.find_objects(int32([[0, -1]]))
     with pytest.raises(ValueError, match="type_map holds 4; types are 0 to 3"):
         objects.vote_types(int32([[0, 1]]), uint8([[0, 4]]), 4)
     with pytest.raises(ValueError, match="num_types = 0"):

@@ -31,11 +31,15 @@ def test_wrong_dtype_is_refused():
 
 
 def test_weighted_cross_entropy_by_hand():
-    """Two pixels with even odds (ln 2 each), weights 1 and 3: a mean of 2 ln 2."""
-    losses = weighted_cross_entropy_per_image(
-        torch.zeros(1, 2, 1, 2), torch.zeros(1, 1, 2, dtype=torch.int64), torch.tensor([[[1.0, 3.0]]])
-    )
-    assert losses.tolist() == pytest.approx([2 * math.log(2)])
+    """Two pixels with even odds (ln 2 each), weights 1 and 3: a mean of 2 ln 2.
+
+    In another image the odds are 3 to 1: ln(4/3) for class 0 of weight 1, and ln 4 for class 1 of weight 2.
+    """
+    logits = torch.zeros(2, 2, 1, 2)
+    logits[1, 0] = math.log(3)
+    classes, weights = torch.tensor([[[0, 0]], [[0, 1]]]), torch.tensor([[[1.0, 3.0]], [[1.0, 2.0]]])
+    expected = [2 * math.log(2), (math.log(4 / 3) + 2 * math.log(4)) / 2]
+    assert weighted_cross_entropy_per_image(logits, classes, weights).tolist() == pytest.approx(expected)
 
 
 def test_subtyping_loss_by_hand():

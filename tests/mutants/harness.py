@@ -257,8 +257,8 @@ def _change(module: Path, source: bytes) -> None:
         if not is_bytecode(path):
             write(loader, path, data, **options)
 
-    SourceFileLoader.get_data = get_data  # type: ignore[method-assign]
-    SourceFileLoader.set_data = set_data  # type: ignore[method-assign]
+    SourceFileLoader.get_data = get_data  # type: ignore[method-assign, assignment]
+    SourceFileLoader.set_data = set_data  # type: ignore[method-assign, assignment]
 
 
 def main(path: str) -> int:

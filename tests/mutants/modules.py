@@ -20,5 +20,14 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "histoseg/maps/objects.py": ("tests/maps/test_objects.py",),
     "histoseg/maps/consensus.py": ("tests/maps/test_consensus.py",),
     "histoseg/models/losses.py": ("tests/models/test_losses.py",),
+    "histoseg/scoring/pixels.py": ("tests/scoring/test_pixels.py",),
+    "histoseg/scoring/objects.py": ("tests/scoring/test_objects.py",),
+    "histoseg/report/cell.py": ("tests/report/test_table.py",),
+    "histoseg/report/table.py": ("tests/report/test_table.py",),
+    "histoseg/report/text.py": ("tests/report/test_text.py",),
+    "histoseg/experiments/_metahistoseg_table.py": (
+        "tests/experiments/test_table1.py",
+        "tests/experiments/test_table1_paper.py",
+    ),
 }
 WORDS = ("histoseg/report/",)  # Here sentences are mutated, too: they are what readers see.

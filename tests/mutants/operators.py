@@ -31,7 +31,7 @@ class Mutant:
 
     Attributes:
         function: Qualified name of the function or method that the change is in; MODULE_LEVEL outside of any.
-        was: The lines that change, without indentation.
+        was: The lines that change, without indentation and comments.
         becomes: The same lines after the change.
         nth: Counts, from 1, changes of the same function that read the same.
         source: The whole file after the change.
@@ -97,7 +97,7 @@ def _is_python(text: str) -> bool:
 
 
 def _changed_lines(before: str, after: str) -> tuple[str, str]:
-    """The lines that differ, without what is equal before and after them."""
+    """The lines that differ, from the first to the last of them, without indentation and comments."""
     old, new = before.splitlines(), after.splitlines()
     while old and new and old[-1] == new[-1]:
         old.pop()
@@ -105,7 +105,7 @@ def _changed_lines(before: str, after: str) -> tuple[str, str]:
     same = next(
         (i for i, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), min(len(old), len(new))
     )
-    was, becomes = ("\n".join(line.strip() for line in lines[same:]) for lines in (old, new))
+    was, becomes = ("\n".join(line.partition("  # ")[0].strip() for line in lines[same:]) for lines in (old, new))
     return was, becomes
 
 

@@ -93,7 +93,7 @@ def instrumented(source: str) -> str:
     """The source of a module whose functions and methods enter their names into `called`."""
     tree = ast.parse(source)
     for name, function in _functions(tree, ""):
-        function.body[:0] = ast.parse(f"__import__('mutants.trace').trace.called.add({name!r})").body
+        function.body[:0] = ast.parse(f"__import__('tests.mutants.trace').mutants.trace.called.add({name!r})").body
     return ast.unparse(tree)
 
 

@@ -36,19 +36,20 @@ def test_a_map_grows_by_repeating_its_labels():
 
 def test_each_label_is_that_of_the_pixel_in_which_the_new_ones_centre_lies():
     # 13 pixels become 7; the first centre lies at 13/14 = 0.93, in pixel 0, and the others 13/7 = 1.86 apart.
-    numbers = np.arange(169).reshape(13, 13)
-    image = np.zeros((13, 13, 3), np.uint8)
+    numbers = np.arange(13 * 26).reshape(13, 26)
+    image = np.zeros((13, 26, 3), np.uint8)
     sample = Sample(
         key="k",
         patient="p",
         image=image,
-        semantic_map=numbers.astype(np.uint8),
+        semantic_map=(numbers % 256).astype(np.uint8),
         mpp=0.7,
         instance_map=numbers.astype(np.int32),
     )
     resampled = resample(sample, 1.3)
-    expected = 13 * np.arange(0, 13, 2)[:, None] + np.arange(0, 13, 2)
-    np.testing.assert_array_equal(resampled.semantic_map, expected)
+    rows, columns = [0, 2, 4, 6, 8, 10, 12], [0, 2, 4, 6, 8, 10, 12, 13, 15, 17, 19, 21, 23, 25]
+    expected = 26 * np.array(rows)[:, None] + columns
+    np.testing.assert_array_equal(resampled.semantic_map, expected % 256)
     np.testing.assert_array_equal(resampled.instance_map, expected)
 
 
@@ -60,12 +61,12 @@ def test_an_image_that_shrinks_is_averaged():
 
 
 def test_an_image_that_grows_is_interpolated():
-    # A slope of 10 a pixel becomes one of 5, half a pixel's share before and after each old centre: 5 x - 2.5.
+    # A slope of 10 a pixel: the centre of new pixel x lies at (x + 0.5) / 1.5, that of old pixel i at i + 0.5.
     image = np.tile((10 * np.arange(20, dtype=np.uint8))[:, None], (20, 1, 3))
-    plain = Sample(key="k", patient="p", image=image, semantic_map=image[..., 0], mpp=1.0)
+    plain = Sample(key="k", patient="p", image=image, semantic_map=image[..., 0], mpp=0.75)
     grown = resample(plain, 0.5).image
-    inside = np.arange(4, 36)  # Four pixels from the border, where nothing is made up.
-    assert grown[10, inside, 0] == pytest.approx(5 * inside - 2.5, abs=0.5)
+    inside = np.arange(4, 26)  # Four pixels from the border, where nothing is made up.
+    assert grown[10, inside, 0] == pytest.approx(10 * ((inside + 0.5) / 1.5 - 0.5), abs=0.51)  # Rounded.
 
 
 def test_a_pixel_remains_of_the_smallest_image():

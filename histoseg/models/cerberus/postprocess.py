@@ -40,6 +40,8 @@ def separate(
     if len(probabilities) != num_channels:
         raise ValueError(f"{len(probabilities)} channels; with contour = {contour} there are {num_channels}")
     inner = probabilities[INNER]
+    if not inner.size:  # OpenCV takes no image without pixels.
+        return np.zeros(inner.shape, np.int32)
     if not contour:
         return _grow(inner, np.ones(inner.shape, bool), separation.without_contour)
     if isinstance(separation.with_contour, Flood):
