@@ -6,6 +6,7 @@ from typing import Any
 
 from histoseg.errors import ConfigError
 from histoseg.experiments._available import Available, assumed
+from histoseg.report.layout import TOO_FEW
 from histoseg.report.table import TableSpec
 from histoseg.runs import catalog
 from histoseg.runs.config import Data, Run
@@ -15,8 +16,6 @@ from histoseg.shards.verify import prepared_sources
 from histoseg.store.keys import index_key
 from histoseg.store.objects import Store
 from histoseg.types import EXTERNAL, FOLDS, SPLITS
-
-TOO_FEW = "too few structures are prepared"
 
 
 @dataclass(frozen=True, kw_only=True)

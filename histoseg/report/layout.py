@@ -10,6 +10,7 @@ from histoseg.report.cell import Cell, CellKey
 from histoseg.report.table import Table, TableSpec
 
 NOT_FINISHED = "not finished"
+TOO_FEW = "too few structures are prepared"
 NOT_SCORED = "not scored"
 UNDEFINED = "undefined"
 PAPER_ONLY = "the paper's number only"

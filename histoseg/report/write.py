@@ -10,7 +10,7 @@ from histoseg.errors import OldRecordError
 from histoseg.records.read import read_record, refuse_old
 from histoseg.records.schema import Record
 from histoseg.report.cell import CellKey
-from histoseg.report.layout import lay_out
+from histoseg.report.layout import TOO_FEW, lay_out
 from histoseg.report.page import Report, write
 from histoseg.report.table import TableSpec
 from histoseg.report.text import to_markdown
@@ -21,8 +21,6 @@ from histoseg.store.keys import is_record_key, record_key, records_folder
 from histoseg.store.objects import FileStore, Store
 
 logger = logging.getLogger(__name__)
-
-NOT_PLANNED = "too few structures are prepared"
 
 
 @runtime_checkable
@@ -67,7 +65,7 @@ def write_report(
 
     def why_missing(row: str, column: str) -> str:
         is_planned = (row, "") in planned or (row, column) in planned
-        return str(module.why_missing(row, column, plan.available)) or ("" if is_planned else NOT_PLANNED)
+        return str(module.why_missing(row, column, plan.available)) or ("" if is_planned else TOO_FEW)
 
     table = lay_out(spec, records, planned, why_missing)
     folder = out / plan.experiment
