@@ -15,6 +15,7 @@ from PIL import Image as PillowImage
 from pydantic import BaseModel, ValidationError
 
 from histoseg.errors import ConfigError, DataError
+from histoseg.files.images import read_image
 from histoseg.inference.export import choose_colours, encode_map, shares, to_geojson, to_grid, to_table
 from histoseg.inference.objects import DetectedObject, PredictedImage, list_objects
 from histoseg.inference.overlay import draw_overlay
@@ -25,7 +26,6 @@ from histoseg.models.prediction import Prediction
 from histoseg.models.weights import Model
 from histoseg.runs.plain import digest
 from histoseg.shards.resample import resample
-from histoseg.sources._files import read_image
 from histoseg.store.objects import Store
 from histoseg.structures import TISSUE, structure, structures
 from histoseg.types import Image, Sample

@@ -7,7 +7,7 @@ A source is a module with
 
 `entries` raises MissingSourceError if the folder holds no file of the source, ConfigError if an option has another
 value, and DataError if files are not as published; `read` raises DataError if files are damaged or do not fit each
-other. The functions of `_files`, `_mat` and `_tissue` raise the same.
+other. The functions of `histoseg.files` raise the same.
 
 `histoseg/demo` writes made-up images in the same layouts.
 """

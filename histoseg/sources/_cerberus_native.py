@@ -17,7 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from histoseg.errors import DataError
-from histoseg.sources import _files, _mat
+from histoseg.files.folders import Folders, by_name, make_key, pair, plain, require_unique, scan
+from histoseg.sources._folds import no_fold, read_column, read_folds
+from histoseg.sources._samples import read_mat_sample
 from histoseg.types import Entry, Sample, Split, Task
 
 FOLDER = "cerberus_native"
@@ -44,27 +46,27 @@ def source(
 
 def _find_entries(root: Path, task: Task) -> list[Entry]:
     """The images of one structure, pairs and table checked, no pixel read."""
-    folders = _files.scan(root)
+    folders = scan(root)
     images = _images(folders, task.structure)
-    labels = _files.by_name(folders, r".+\.mat", _is("labels", task.structure))
+    labels = by_name(folders, r".+\.mat", _is("labels", task.structure))
     wanted = f"{FOLDER}/{task.structure} with Images/*.png and Labels/*.mat"
-    pairs = _files.pair(root, task.title, wanted, images, labels)
+    pairs = pair(root, task.title, wanted, images, labels)
     entries: list[Entry] = []
     for folder in sorted({path.parent.parent for path in images.values()}):
         inside = {name: files for name, files in pairs.items() if files["image"].parent.parent == folder}
         entries += _entries_of(folder, inside)
     _require_one_fold_each(entries)
     others = {other: _images(folders, other) for other in STRUCTURES if other != task.structure}
-    return _files.require_unique([replace(entry, same_as=_find_twins(entry, others)) for entry in entries])
+    return require_unique([replace(entry, same_as=_find_twins(entry, others)) for entry in entries])
 
 
-def _images(folders: _files.Folders, structure: str) -> dict[str, Path]:
-    return _files.by_name(folders, r".+\.png", _is("images", structure))
+def _images(folders: Folders, structure: str) -> dict[str, Path]:
+    return by_name(folders, r".+\.png", _is("images", structure))
 
 
 def _is(kind: str, structure: str) -> Callable[[Path], bool]:
-    wanted = (_files.plain(FOLDER), structure, kind)
-    return lambda folder: tuple(_files.plain(name) for name in folder.parts[-3:]) == wanted
+    wanted = (plain(FOLDER), structure, kind)
+    return lambda folder: tuple(plain(name) for name in folder.parts[-3:]) == wanted
 
 
 def _find_twins(entry: Entry, others: Mapping[str, Mapping[str, Path]]) -> tuple[str, ...]:
@@ -85,13 +87,13 @@ def _entries_of(folder: Path, files: Mapping[str, Mapping[str, Path]]) -> list[E
     patients: dict[str, str] = {}
     mpps: dict[str, float] = {}
     if table.is_file():
-        folds, patients, mpps = _files.read_folds(table), _files.read_column(table, "Patient"), _read_mpps(table)
+        folds, patients, mpps = read_folds(table), read_column(table, "Patient"), _read_mpps(table)
         if unknown := sorted(files.keys() - folds.keys()):
-            raise _files.no_fold(table, unknown)
+            raise no_fold(table, unknown)
     return [
         Entry(
-            key=_files.make_key(name),
-            patient=_files.make_key(patients.get(name) or name),
+            key=make_key(name),
+            patient=make_key(patients.get(name) or name),
             person=f"{folder.parent}/{patients[name]}" if patients.get(name) else "",
             files=members,
             options={"mpp": mpps.get(name, MPP)},
@@ -103,7 +105,7 @@ def _entries_of(folder: Path, files: Mapping[str, Mapping[str, Path]]) -> list[E
 
 def _read_mpps(table: Path) -> dict[str, float]:
     """The stated resolutions; images whose field is empty are left out."""
-    stated = {name: text for name, text in _files.read_column(table, "MPP").items() if text}
+    stated = {name: text for name, text in read_column(table, "MPP").items() if text}
     return {name: _to_mpp(text, f"{table}: MPP of {name}") for name, text in stated.items()}
 
 
@@ -132,4 +134,4 @@ def _require_one_fold_each(entries: list[Entry]) -> None:
 
 def _read_entry(entry: Entry, task: Task) -> Sample:
     """One image, its objects and the class of each."""
-    return _mat.read_sample(entry, task, entry.options["mpp"], has_classes=task.structure == "nuclei")
+    return read_mat_sample(entry, task, entry.options["mpp"], has_classes=task.structure == "nuclei")

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.sources import _files
+from histoseg.files.folders import Folders, make_key, missing, plain, scan, select
+from histoseg.files.images import read_image
+from histoseg.sources._samples import make_sample
 from histoseg.structures import TISSUE_CLASSES
 from histoseg.types import Entry, Sample, Task
 
@@ -73,25 +75,25 @@ def find(root: Path, layout: Layout, *, complex_stroma: str = "leave-out") -> di
     """The class of each tile, no pixel read; ambiguous ones are left out and counted, or become stroma."""
     if complex_stroma not in COMPLEX_CHOICES:
         raise ConfigError(f"no complex_stroma {complex_stroma!r}; choose from {', '.join(COMPLEX_CHOICES)}")
-    folders = _files.scan(root)
-    meanings = {_files.plain(name): CLASSES.index(meaning) for name, meaning in layout.folders.items()}
-    ambiguous = {_files.plain(name): CLASSES.index("stroma") for name in layout.ambiguous}
+    folders = scan(root)
+    meanings = {plain(name): CLASSES.index(meaning) for name, meaning in layout.folders.items()}
+    ambiguous = {plain(name): CLASSES.index("stroma") for name in layout.ambiguous}
     known = meanings | ambiguous
-    inside = [folder for folder in folders if _files.plain(folder.name) in known and layout.is_set(folder.parent)]
+    inside = [folder for folder in folders if plain(folder.name) in known and layout.is_set(folder.parent)]
     if not inside:
-        raise _files.missing(root, layout.title, layout.wanted)
+        raise missing(root, layout.title, layout.wanted)
     _require_all(inside, layout)
-    tiles = {path: known[_files.plain(folder.name)] for folder in inside for path in _images(folder, folders)}
+    tiles = {path: known[plain(folder.name)] for folder in inside for path in _images(folder, folders)}
     if complex_stroma == "stroma":
         return tiles
-    kept = {path: class_id for path, class_id in tiles.items() if _files.plain(path.parent.name) in meanings}
+    kept = {path: class_id for path, class_id in tiles.items() if plain(path.parent.name) in meanings}
     if left := len(tiles) - len(kept):
         logger.info("%s: %s tiles of complex stroma left out; complex_stroma=stroma keeps them", layout.title, left)
     return kept
 
 
-def _images(folder: Path, folders: _files.Folders) -> list[Path]:
-    paths = _files.select({folder: folders[folder]}, r".+\.(tiff?|png|jpe?g)")
+def _images(folder: Path, folders: Folders) -> list[Path]:
+    paths = select({folder: folders[folder]}, r".+\.(tiff?|png|jpe?g)")
     if not paths:
         raise DataError(f"{folder}: a class without image; unpack the whole data set")
     return paths
@@ -100,8 +102,8 @@ def _images(folder: Path, folders: _files.Folders) -> list[Path]:
 def _require_all(inside: Sequence[Path], layout: Layout) -> None:
     """Refuse a data set without one of its classes: a network would silently never learn it."""
     for parent in sorted({folder.parent for folder in inside}):
-        there = {_files.plain(folder.name) for folder in inside if folder.parent == parent}
-        if lacking := [name for name in layout.folders if _files.plain(name) not in there]:
+        there = {plain(folder.name) for folder in inside if folder.parent == parent}
+        if lacking := [name for name in layout.folders if plain(name) not in there]:
             raise DataError(
                 f"{parent}: no folder {', '.join(lacking)}; {layout.title} has one per class; unpack the whole data set"
             )
@@ -109,12 +111,12 @@ def _require_all(inside: Sequence[Path], layout: Layout) -> None:
 
 def make_entry(path: Path, class_id: int, key: str, patient: str | None = None) -> Entry:
     """The entry of a tile; a tile without a known patient is its own patient."""
-    key = _files.make_key(key)
+    key = make_key(key)
     return Entry(key=key, patient=patient or key, files={"image": path}, options={"class_id": class_id})
 
 
 def read(entry: Entry, task: Task) -> Sample:
     """One tile; every pixel has its class."""
-    image = _files.read_image(entry.files["image"])
+    image = read_image(entry.files["image"])
     semantic_map = np.full(image.shape[:2], entry.options["class_id"], np.uint8)
-    return _files.make_sample(entry, task, image, semantic_map)
+    return make_sample(entry, task, image, semantic_map)

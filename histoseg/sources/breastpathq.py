@@ -11,7 +11,10 @@ import cv2
 import numpy as np
 
 from histoseg.errors import DataError
-from histoseg.sources import _files
+from histoseg.files.annotations import read_xml
+from histoseg.files.folders import by_name, make_key, pair, plain, require_unique, scan
+from histoseg.files.images import read_image
+from histoseg.sources._samples import make_sample
 from histoseg.types import Entry, Sample, SemanticMap, Task
 
 logger = logging.getLogger(__name__)
@@ -26,7 +29,7 @@ TASK = Task(
 )
 
 RADIUS_PX = 12  # MetaHistoSeg's benchmark draws this disc at each point (Yuan et al. 2021), whatever the nucleus' size.
-# What annotators wrote, as `_files.plain` reads it: "MC- E" and "MC - C" occur side by side.
+# What annotators wrote, as `plain` reads it: "MC- E" and "MC - C" occur side by side.
 CLASSES = {
     **dict.fromkeys(("idc", "ilc", "mucc", "dcis1", "dcis2", "dcis3", "mce", "mcc", "mcm"), 1),
     **dict.fromkeys(("normal", "udh", "adh"), 2),
@@ -36,28 +39,28 @@ CLASSES = {
 
 def entries(root: Path) -> list[Entry]:
     """The crops with cell labels, pairs checked, no pixel read. Names state no patients: each slide is one."""
-    folders = _files.scan(root)
-    images = _files.by_name(folders, r".+_crop\.tiff?", name=lambda path: path.stem[: -len("_crop")])
-    keys = _files.by_name(folders, r".+_key\.xml", name=lambda path: path.stem[: -len("_key")])
-    pairs = _files.pair(root, TASK.title, "cells/*_crop.tif with cells/*_key.xml", images, keys)
-    return _files.require_unique(
-        [Entry(key=_files.make_key(name), patient=_slide(name), files=files) for name, files in pairs.items()]
+    folders = scan(root)
+    images = by_name(folders, r".+_crop\.tiff?", name=lambda path: path.stem[: -len("_crop")])
+    keys = by_name(folders, r".+_key\.xml", name=lambda path: path.stem[: -len("_key")])
+    pairs = pair(root, TASK.title, "cells/*_crop.tif with cells/*_key.xml", images, keys)
+    return require_unique(
+        [Entry(key=make_key(name), patient=_slide(name), files=files) for name, files in pairs.items()]
     )
 
 
 def _slide(name: str) -> str:
     number = re.match(r"\d+", name)
-    return f"slide{number[0]}" if number else _files.make_key(name)
+    return f"slide{number[0]}" if number else make_key(name)
 
 
 def read(entry: Entry) -> Sample:
     """One crop; each labelled point is a disc of its class."""
-    image = _files.read_image(entry.files["image"])
+    image = read_image(entry.files["image"])
     path = entry.files["annotation"]
-    points = _points(_files.read_xml(path, close_image), path)
+    points = _points(read_xml(path, close_image), path)
     height, width = image.shape[:2]
     semantic_map = draw_discs(points, (height, width))
-    return _files.make_sample(entry, TASK, image, semantic_map)
+    return make_sample(entry, TASK, image, semantic_map)
 
 
 def close_image(text: bytes) -> bytes:
@@ -74,7 +77,7 @@ def _points(root: Element, path: Path) -> list[tuple[int, int, int]]:
     for graphic in root.iter("graphic"):
         description = graphic.get("description", "")
         found = [_position(point.text or "", path) for point in graphic.iter("point")]
-        if (label := CLASSES.get(_files.plain(description))) is None:
+        if (label := CLASSES.get(plain(description))) is None:
             ignored[description] += len(found)
         else:
             points += [(x, y, label) for x, y in found]

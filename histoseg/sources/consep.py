@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.sources import _files, _mat
+from histoseg.files.folders import by_name, in_part, make_key, pair, plain, require_unique, scan
+from histoseg.files.images import read_image
+from histoseg.files.mat import load_mat, to_instance_map
+from histoseg.sources._samples import make_sample
 from histoseg.types import Entry, Sample, SemanticMap, Task
 
 logger = logging.getLogger(__name__)
@@ -39,25 +42,25 @@ def entries(root: Path, *, types: str = "auto") -> list[Entry]:
     """
     if types not in TYPES:
         raise ConfigError(f"no types {types!r} for {TASK.name}; choose from {', '.join(TYPES)}")
-    folders = _files.scan(root)
-    images = _files.by_name(folders, r".+\.png", lambda folder: _is_part(folder, "images", root), _name)
-    labels = _files.by_name(folders, r".+\.mat", lambda folder: _is_part(folder, "labels", root), _name)
+    folders = scan(root)
+    images = by_name(folders, r".+\.png", lambda folder: _is_part(folder, "images", root), _name)
+    labels = by_name(folders, r".+\.mat", lambda folder: _is_part(folder, "labels", root), _name)
     wanted = "CoNSeP/Train and CoNSeP/Test with Images/*.png and Labels/*.mat"
-    pairs = _files.pair(root, TASK.title, wanted, images, labels)
+    pairs = pair(root, TASK.title, wanted, images, labels)
     if types == "auto":
         types = _detect(labels.values())
-    return _files.require_unique(
+    return require_unique(
         [Entry(key=name, patient=name, files=files, options={"types": types}) for name, files in pairs.items()]
     )
 
 
 def _name(path: Path) -> str:
-    return _files.make_key(path.stem)
+    return make_key(path.stem)
 
 
 def _is_part(folder: Path, kind: str, root: Path) -> bool:
     """Whether a folder is one of CoNSeP's, such as `Train/Images`; Kumar's and CPM's data sets have the same names."""
-    return _files.plain(folder.name) == kind and _files.in_part(folder, root, "consep", ("train", "test"))
+    return plain(folder.name) == kind and in_part(folder, root, "consep", ("train", "test"))
 
 
 def _detect(paths: Iterable[Path]) -> str:
@@ -67,7 +70,7 @@ def _detect(paths: Iterable[Path]) -> str:
 
 def _load(path: Path, *names: str) -> dict[str, np.ndarray]:
     """Arrays of a label file."""
-    content = _mat.load(path, names)
+    content = load_mat(path, names)
     if lacking := [name for name in names if name not in content]:
         raise DataError(f"{path}: has no {lacking[0]}; expected inst_map, type_map and inst_type; fetch it again")
     return content
@@ -75,12 +78,12 @@ def _load(path: Path, *names: str) -> dict[str, np.ndarray]:
 
 def read(entry: Entry) -> Sample:
     """One image, its nuclei and the type of each pixel's nucleus."""
-    image = _files.read_image(entry.files["image"])
+    image = read_image(entry.files["image"])
     path = entry.files["annotation"]
     content = _load(path, "inst_map", "type_map")
     semantic_map = _to_classes(content["type_map"], entry.options["types"], path)
-    instance_map = _mat.to_instance_map(content["inst_map"], path)
-    sample = _files.make_sample(entry, TASK, image, semantic_map, instance_map)
+    instance_map = to_instance_map(content["inst_map"], path)
+    sample = make_sample(entry, TASK, image, semantic_map, instance_map)
     if differing := int(((instance_map > 0) != (semantic_map > 0)).sum()):
         logger.info("%s: %s pixels have a nucleus but no type, or a type but no nucleus", path, differing)
     return sample

@@ -7,7 +7,8 @@ first at random, the second by patient. The data set is said to be no longer pub
 from pathlib import Path
 
 from histoseg.errors import ConfigError
-from histoseg.sources import _files, _tissue
+from histoseg.files.folders import plain, require_unique
+from histoseg.sources import _tissue
 from histoseg.types import Entry, Sample, Task
 
 TASK = Task(
@@ -40,11 +41,11 @@ def entries(root: Path, *, division: str = "2", complex_stroma: str = "leave-out
         ambiguous=("Complex Stroma", "Complex"),
     )
     tiles = _tissue.find(root, layout, complex_stroma=complex_stroma)
-    return _files.require_unique([_tissue.make_entry(path, class_id, _name(path)) for path, class_id in tiles.items()])
+    return require_unique([_tissue.make_entry(path, class_id, _name(path)) for path, class_id in tiles.items()])
 
 
 def _is_half(folder: Path, division: str) -> bool:
-    return _files.plain(folder.name) in ("training", "testing") and _files.plain(folder.parent.name) == division
+    return plain(folder.name) in ("training", "testing") and plain(folder.parent.name) == division
 
 
 def _name(path: Path) -> str:

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from histoseg.errors import ConfigError
-from histoseg.sources import _files
+from histoseg.files.folders import Folders, by_name, make_key, pair, plain, require_unique, scan
+from histoseg.files.images import read_image, read_labels
+from histoseg.sources._samples import make_sample
 from histoseg.types import Entry, Sample, Task
 
 TASK = Task(
@@ -30,24 +32,24 @@ def entries(root: Path, *, negatives: str = "without") -> list[Entry]:
     """The images with lesions, and those without if `negatives` is "with"; pairs checked, no pixel read."""
     if negatives not in ("with", "without"):
         raise ConfigError(f"digestpath: no negatives {negatives!r}; choose from with, without")
-    folders = _files.scan(root)
+    folders = scan(root)
     positive = _jpegs(folders, "tissuetrainpos")
     images = {name: path for name, path in positive.items() if not name.endswith("_mask")}
     masks = {name.removesuffix("_mask"): path for name, path in positive.items() if name.endswith("_mask")}
-    pairs = _files.pair(root, TASK.title, "tissue-train-pos-v1/*.jpg with *_mask.jpg", images, masks)
+    pairs = pair(root, TASK.title, "tissue-train-pos-v1/*.jpg with *_mask.jpg", images, masks)
     found = [_entry(name, files) for name, files in pairs.items()]
     if negatives == "with":
         found += [_entry(name, {"image": path}) for name, path in _jpegs(folders, "tissuetrainneg").items()]
-    return _files.require_unique(found)
+    return require_unique(found)
 
 
-def _jpegs(folders: _files.Folders, prefix: str) -> dict[str, Path]:
+def _jpegs(folders: Folders, prefix: str) -> dict[str, Path]:
     """The JPEGs in folders whose name begins with the prefix; archives may nest a folder in one of the same name."""
-    return _files.by_name(folders, r".+\.jpe?g", lambda folder: _files.plain(folder.name).startswith(prefix))
+    return by_name(folders, r".+\.jpe?g", lambda folder: plain(folder.name).startswith(prefix))
 
 
 def _entry(name: str, files: dict[str, Path]) -> Entry:
-    key = _files.make_key(name)
+    key = make_key(name)
     return Entry(key=key, patient=_patient(name) or key, files=files)
 
 
@@ -56,14 +58,14 @@ def _patient(name: str) -> str | None:
     if (named := SLIDE.match(name)) is None:
         return None
     case = CASE.match(named["slide"])
-    return _files.make_key(case[0] if case else named["slide"])
+    return make_key(case[0] if case else named["slide"])
 
 
 def read(entry: Entry) -> Sample:
     """One image; an entry without annotation has no lesion."""
-    image = _files.read_image(entry.files["image"])
+    image = read_image(entry.files["image"])
     if "annotation" in entry.files:
-        semantic_map = (_files.read_labels(entry.files["annotation"]) > THRESHOLD).astype(np.uint8)
+        semantic_map = (read_labels(entry.files["annotation"]) > THRESHOLD).astype(np.uint8)
     else:
         semantic_map = np.zeros(image.shape[:2], np.uint8)
-    return _files.make_sample(entry, TASK, image, semantic_map)
+    return make_sample(entry, TASK, image, semantic_map)

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from histoseg.errors import DataError
-from histoseg.sources import _files
+from histoseg.files.folders import by_name, pair, require_unique, scan
+from histoseg.files.tables import read_csv
+from histoseg.sources._samples import read_numbered
 from histoseg.types import Entry, Sample, Task
 
 TASK = Task(
@@ -23,24 +25,22 @@ ANNOTATION = r"(train|testA|testB)_\d+_anno\.bmp"
 
 def entries(root: Path) -> list[Entry]:
     """The images of all three official parts, pairs checked, no pixel read; only `Grade.csv` states patients."""
-    folders = _files.scan(root)
-    images = _files.by_name(folders, IMAGE)
-    annotations = _files.by_name(folders, ANNOTATION, name=lambda path: path.stem.removesuffix("_anno"))
-    pairs = _files.pair(root, TASK.title, "train_1.bmp and train_1_anno.bmp", images, annotations)
+    folders = scan(root)
+    images = by_name(folders, IMAGE)
+    annotations = by_name(folders, ANNOTATION, name=lambda path: path.stem.removesuffix("_anno"))
+    pairs = pair(root, TASK.title, "train_1.bmp and train_1_anno.bmp", images, annotations)
     patients = _read_patients(next(iter(images.values())).parent / "Grade.csv")
     if unknown := sorted(images.keys() - patients.keys()):
         raise DataError(f"{TASK.title}: Grade.csv has no row for {unknown[0]}; fetch Grade.csv again")
-    return _files.require_unique(
-        [Entry(key=name, patient=patients[name], files=files) for name, files in pairs.items()]
-    )
+    return require_unique([Entry(key=name, patient=patients[name], files=files) for name, files in pairs.items()])
 
 
 def _read_patients(path: Path) -> dict[str, str]:
     """The patient of each image."""
-    rows = _files.read_csv(path, ("name", "patient ID"), content="which images are of one patient")
+    rows = read_csv(path, ("name", "patient ID"), content="which images are of one patient")
     return {row["name"]: f"patient{row['patient ID']}" for row in rows}
 
 
 def read(entry: Entry) -> Sample:
     """One image; every gland is class 1, and the annotation numbers them."""
-    return _files.read_numbered(entry, TASK)
+    return read_numbered(entry, TASK)

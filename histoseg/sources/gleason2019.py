@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from histoseg.errors import ConfigError, DataError
+from histoseg.files.folders import Folders, by_name, make_key, pair, plain, require_unique, scan
+from histoseg.files.images import read_image, read_labels
 from histoseg.maps import consensus as rater_consensus
-from histoseg.sources import _files
+from histoseg.sources._samples import make_sample
 from histoseg.types import Entry, Image, Sample, SemanticMap, Task
 
 logger = logging.getLogger(__name__)
@@ -39,34 +41,34 @@ def entries(root: Path, *, consensus: str = "staple") -> list[Entry]:
     """
     if consensus not in CONSENSUS:
         raise ConfigError(f"no consensus {consensus!r} for {TASK.name}; choose from {', '.join(CONSENSUS)}")
-    folders = _files.scan(root)
-    images = _files.by_name(folders, IMAGE, _holds_training_images)
+    folders = scan(root)
+    images = by_name(folders, IMAGE, _holds_training_images)
     maps = _maps(folders)
     first_maps = {core: next(iter(found.values())) for core, found in maps.items()}
-    _files.pair(root, TASK.title, "Train Imgs/slideNNN_coreNNN.jpg with Maps1_T to Maps6_T", images, first_maps)
+    pair(root, TASK.title, "Train Imgs/slideNNN_coreNNN.jpg with Maps1_T to Maps6_T", images, first_maps)
     chosen = {core: _choose(found, consensus) for core, found in maps.items()}
     if left_out := sum(not found for found in chosen.values()):
         logger.info("%s: %s of %s cores left out: %s drew no map", TASK.title, left_out, len(chosen), consensus)
-    return _files.require_unique([_entry(images[core], found, consensus) for core, found in chosen.items() if found])
+    return require_unique([_entry(images[core], found, consensus) for core, found in chosen.items() if found])
 
 
 def _holds_training_images(folder: Path) -> bool:
     """Whether the folder is `Train Imgs`, `Train_imgs`, ...; test cores have no maps."""
-    return "train" in _files.plain(folder.name)
+    return "train" in plain(folder.name)
 
 
 def _rater(folder: Path) -> str | None:
     """The rater whose maps lie in a folder: `Maps3_T`, also nested in a folder of the same name, is of rater3."""
-    number = re.fullmatch(r"maps([1-6])t?", _files.plain(folder.name))
+    number = re.fullmatch(r"maps([1-6])t?", plain(folder.name))
     return f"rater{number[1]}" if number else None
 
 
-def _maps(folders: _files.Folders) -> dict[str, dict[str, Path]]:
+def _maps(folders: Folders) -> dict[str, dict[str, Path]]:
     """The maps of each core, by rater, in the order of the raters."""
     found: dict[str, dict[str, Path]] = defaultdict(dict)
     for rater in RATERS:
         own = {folder: files for folder, files in folders.items() if _rater(folder) == rater}
-        for core, path in _files.by_name(own, MAP, name=lambda path: path.stem.partition("_classimg")[0]).items():
+        for core, path in by_name(own, MAP, name=lambda path: path.stem.partition("_classimg")[0]).items():
             found[core][rater] = path
     return found
 
@@ -77,7 +79,7 @@ def _choose(maps: Mapping[str, Path], consensus: str) -> dict[str, Path]:
 
 def _entry(image: Path, maps: Mapping[str, Path], consensus: str) -> Entry:
     return Entry(
-        key=_files.make_key(image.stem),
+        key=make_key(image.stem),
         patient=image.stem.partition("_")[0],
         files={"image": image, **maps},
         options={"consensus": consensus},
@@ -86,14 +88,14 @@ def _entry(image: Path, maps: Mapping[str, Path], consensus: str) -> Entry:
 
 def read(entry: Entry) -> Sample:
     """One core; pixels without agreement between the raters are IGNORE."""
-    image = _files.read_image(entry.files["image"])
+    image = read_image(entry.files["image"])
     maps = [_read_map(path, image) for rater, path in entry.files.items() if rater in RATERS]
     semantic_map = _unite(maps, entry.options["consensus"])
-    return _files.make_sample(entry, TASK, image, semantic_map)
+    return make_sample(entry, TASK, image, semantic_map)
 
 
 def _read_map(path: Path, image: Image) -> SemanticMap:
-    rater_map = _files.read_labels(path)
+    rater_map = read_labels(path)
     if rater_map.shape != image.shape[:2]:
         raise DataError(
             f"{path}: {rater_map.shape[1]}x{rater_map.shape[0]} px,"

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from histoseg.sources import _files, _tissue
+from histoseg.files.folders import require_unique
+from histoseg.sources import _tissue
 from histoseg.types import Entry, Sample, Task
 
 TASK = Task(
@@ -34,7 +35,7 @@ def entries(root: Path, *, complex_stroma: str = "leave-out") -> list[Entry]:
     complex_stroma: Whether tiles of 03_COMPLEX are left out and counted ("leave-out"), or are "stroma".
     """
     tiles = _tissue.find(root, LAYOUT, complex_stroma=complex_stroma)
-    return _files.require_unique(
+    return require_unique(
         [_tissue.make_entry(path, class_id, path.stem, _slide(path)) for path, class_id in tiles.items()]
     )
 

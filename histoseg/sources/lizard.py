@@ -6,7 +6,10 @@ A name such as `glas_1` states the data set an image is from, but not the image:
 
 from pathlib import Path
 
-from histoseg.sources import _files, _mat
+from histoseg.files.folders import by_name, make_key, pair, plain, require_unique, scan
+from histoseg.files.tables import read_csv
+from histoseg.sources._folds import no_fold, read_folds
+from histoseg.sources._samples import read_mat_sample
 from histoseg.types import EXTERNAL, Entry, Sample, Task
 
 TASK = Task(
@@ -26,24 +29,24 @@ def entries(root: Path) -> list[Entry]:
 
     External images are those from TCGA by `info.csv`; the public archives hold none.
     """
-    folders = _files.scan(root)
-    images = _files.by_name(folders, r".+\.png", _has_images)
-    labels = _files.by_name(folders, r".+\.mat", _has_labels)
+    folders = scan(root)
+    images = by_name(folders, r".+\.png", _has_images)
+    labels = by_name(folders, r".+\.mat", _has_labels)
     wanted = "Lizard_Images1, Lizard_Images2 and Lizard_Labels/Labels"
-    pairs = _files.pair(root, TASK.title, wanted, images, labels)
+    pairs = pair(root, TASK.title, wanted, images, labels)
     table = next(iter(labels.values())).parent.parent / "info.csv"
     sources = {
         row["Filename"].removesuffix(".png"): row["Source"].lower()
-        for row in _files.read_csv(table, ("Filename", "Source", "Split"), content="which fold an image is in")
+        for row in read_csv(table, ("Filename", "Source", "Split"), content="which fold an image is in")
     }
-    folds = _files.read_folds(table)
+    folds = read_folds(table)
     if unknown := sorted(images.keys() - folds.keys()):
-        raise _files.no_fold(table, unknown)
-    return _files.require_unique(
+        raise no_fold(table, unknown)
+    return require_unique(
         [
             Entry(
-                key=_files.make_key(name),
-                patient=_files.make_key(name),
+                key=make_key(name),
+                patient=make_key(name),
                 files=files,
                 fold=EXTERNAL if sources[name] == "tcga" else folds[name],
             )
@@ -53,13 +56,13 @@ def entries(root: Path) -> list[Entry]:
 
 
 def _has_images(folder: Path) -> bool:
-    return _files.plain(folder.name) in ("lizardimages1", "lizardimages2")
+    return plain(folder.name) in ("lizardimages1", "lizardimages2")
 
 
 def _has_labels(folder: Path) -> bool:
-    return _files.plain(folder.name) == "labels" and _files.plain(folder.parent.name) == "lizardlabels"
+    return plain(folder.name) == "labels" and plain(folder.parent.name) == "lizardlabels"
 
 
 def read(entry: Entry) -> Sample:
     """One image, its nuclei and the class of each."""
-    return _mat.read_sample(entry, TASK, TASK.mpp)
+    return read_mat_sample(entry, TASK, TASK.mpp)

@@ -10,7 +10,10 @@ import cv2
 import numpy as np
 
 from histoseg.errors import DataError
-from histoseg.sources import _files
+from histoseg.files.annotations import read_xml
+from histoseg.files.folders import by_name, make_key, pair, plain, require_unique, scan
+from histoseg.files.images import read_image
+from histoseg.sources._samples import make_sample
 from histoseg.types import Entry, InstanceMap, Sample, Task
 
 logger = logging.getLogger(__name__)
@@ -34,17 +37,17 @@ REMEDY = "fetch the file again"
 
 def entries(root: Path) -> list[Entry]:
     """The images of the training and the test archive, pairs checked, no pixel read."""
-    folders = _files.scan(root)
-    images = _files.by_name(folders, NAME + r"\.tiff?", _is_monuseg)
-    annotations = _files.by_name(folders, NAME + r"\.xml", _is_monuseg)
+    folders = scan(root)
+    images = by_name(folders, NAME + r"\.tiff?", _is_monuseg)
+    annotations = by_name(folders, NAME + r"\.xml", _is_monuseg)
     wanted = "Tissue Images/TCGA-*.tif with Annotations/TCGA-*.xml, or MoNuSegTestData"
-    pairs = _files.pair(root, TASK.title, wanted, images, annotations)
-    return _files.require_unique([_entry(files) for files in pairs.values()])
+    pairs = pair(root, TASK.title, wanted, images, annotations)
+    return require_unique([_entry(files) for files in pairs.values()])
 
 
 def _is_monuseg(folder: Path) -> bool:
     """Whether files in the folder belong to MoNuSeg; other folders may hold slides of TCGA."""
-    return _files.plain(folder.name) in ("tissueimages", "annotations") or "monuseg" in _files.plain(folder.name)
+    return plain(folder.name) in ("tissueimages", "annotations") or "monuseg" in plain(folder.name)
 
 
 def _entry(files: dict[str, Path]) -> Entry:
@@ -55,17 +58,17 @@ def _entry(files: dict[str, Path]) -> Entry:
             f"{image}: its name has no TCGA barcode such as TCGA-A7-A13E, which identifies the patient;"
             " restore the published name"
         )
-    return Entry(key=_files.make_key(image.stem), patient=barcode[0], person=barcode[0], files=files)
+    return Entry(key=make_key(image.stem), patient=barcode[0], person=barcode[0], files=files)
 
 
 def read(entry: Entry) -> Sample:
     """One image; each outlined region is an object, and their union is class 1."""
-    image = _files.read_image(entry.files["image"])
-    root = _files.read_xml(entry.files["annotation"])
+    image = read_image(entry.files["image"])
+    root = read_xml(entry.files["annotation"])
     height, width = image.shape[:2]
     instance_map = number_regions(_polygons(root, entry.files["annotation"]), (height, width))
     semantic_map, mpp = (instance_map > 0).astype(np.uint8), _mpp(root, entry.files["annotation"])
-    return _files.make_sample(entry, TASK, image, semantic_map, instance_map, mpp)
+    return make_sample(entry, TASK, image, semantic_map, instance_map, mpp)
 
 
 def _mpp(root: Element, path: Path) -> float:

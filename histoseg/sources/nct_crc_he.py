@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.sources import _files, _tissue
+from histoseg.files.folders import plain, require_unique
+from histoseg.sources import _tissue
 from histoseg.types import EXTERNAL, Entry, Sample, Task
 
 TASK = Task(
@@ -33,20 +34,20 @@ def entries(root: Path, *, part: str = "all") -> list[Entry]:
     if part not in CHOICES:
         raise ConfigError(f"no part {part!r} for {TASK.name}; choose from {', '.join(CHOICES)}")
     names = [name for each in PARTS for name in PARTS[each] if part in (each, "all")]
-    plain = {_files.plain(name) for name in names}
+    wanted = {plain(name) for name in names}
     layout = _tissue.Layout(
         title=TASK.title,
         folders=_tissue.NCT_CRC_HE,
-        is_set=lambda folder: _files.plain(folder.name) in plain,
+        is_set=lambda folder: plain(folder.name) in wanted,
         wanted=f"{' or '.join(names)} with a folder per class, ADI to TUM",
     )
     tiles = _tissue.find(root, layout)
     _require_one_100k({path.parents[1] for path in tiles})
-    return _files.require_unique([_entry(path, class_id) for path, class_id in tiles.items()])
+    return require_unique([_entry(path, class_id) for path, class_id in tiles.items()])
 
 
 def _is_external(folder: Path) -> bool:
-    return _files.plain(folder.name) in {_files.plain(name) for name in PARTS["7k"]}
+    return plain(folder.name) in {plain(name) for name in PARTS["7k"]}
 
 
 def _require_one_100k(folders: set[Path]) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.sources import _files
+from histoseg.files.folders import Folders, by_name, pair, plain, require_unique, scan
+from histoseg.sources._samples import make_sample
 from histoseg.types import FOLDS, IGNORE, Entry, Image, InstanceMap, Sample, SemanticMap, Split, Task
 
 TASK = Task(
@@ -34,21 +35,21 @@ def entries(root: Path, *, tissue: str = "all", overlaps: str = "refuse") -> lis
     """
     if overlaps not in OVERLAPS:
         raise ConfigError(f"no overlaps {overlaps!r} for {TASK.name}; choose from {', '.join(OVERLAPS)}")
-    folders = _files.scan(root)
+    folders = scan(root)
     images, masks = _arrays(folders, "images.npy"), _arrays(folders, "masks.npy")
     looked_for = "images.npy and masks.npy below folders fold1 (or Fold 1), fold2, fold3"
-    pairs = _files.pair(root, TASK.title, looked_for, images, masks)
+    pairs = pair(root, TASK.title, looked_for, images, masks)
     wanted = {fold: _numbers(images[fold], masks[fold]) for fold in images}
     if tissue != "all":
         wanted = _select(_arrays(folders, "types.npy"), images, wanted, tissue)
-    return _files.require_unique(
+    return require_unique(
         [_entry(fold, number, pairs[fold], overlaps) for fold, numbers in wanted.items() for number in numbers]
     )
 
 
-def _arrays(folders: _files.Folders, name: str) -> dict[str, Path]:
+def _arrays(folders: Folders, name: str) -> dict[str, Path]:
     """The files of that name by fold."""
-    return _files.by_name(
+    return by_name(
         folders, re.escape(name), lambda folder: _fold(folder) is not None, lambda path: _fold(path.parent) or ""
     )
 
@@ -57,7 +58,7 @@ def _fold(folder: Path) -> Split | None:
     """The fold in the name of the nearest folder; archives nest folders as `Fold 1/images/fold1`."""
     for name in reversed(folder.parts):
         for fold in FOLDS:
-            if _files.plain(name) == fold:
+            if plain(name) == fold:
                 return fold
     return None
 
@@ -120,7 +121,7 @@ def read(entry: Entry) -> Sample:
     where = f"{entry.files['annotation']}: image {number}"
     channels = np.array(_open(entry.files["annotation"])[number, :, :, :NUM_NUCLEI_CHANNELS])
     instance_map, semantic_map = merge_channels(channels, where, overlaps=entry.options["overlaps"])
-    return _files.make_sample(entry, TASK, image, semantic_map, instance_map)
+    return make_sample(entry, TASK, image, semantic_map, instance_map)
 
 
 def _to_image(pixels: np.ndarray, where: str) -> Image:

@@ -11,6 +11,7 @@ import pytest
 from histoseg.demo import files
 from histoseg.demo.write import write_demo_data
 from histoseg.errors import ConfigError, DataError
+from histoseg.files.images import read_image
 from histoseg.runs import catalog
 from histoseg.runs.config import Data
 from histoseg.shards import prepare as preparing
@@ -19,7 +20,6 @@ from histoseg.shards.prepare import prepare_sources
 from histoseg.shards.reader import MetaDataset
 from histoseg.shards.verify import verify_source
 from histoseg.shards.writer import Recipe
-from histoseg.sources import _files
 from histoseg.store.keys import FOLD_ASSIGNMENTS, shard_key
 from histoseg.store.objects import connect
 from histoseg.types import EXTERNAL, FOLDS, Sample
@@ -98,8 +98,8 @@ def test_the_same_tissue_in_two_sources_shares_a_fold(demo, fold_data, store, po
             target.write_bytes(path.read_bytes())
     for number, entry in enumerate(crag[:4]):
         victim = native[number].files["image"]
-        picture = _files.read_image(entry.files["image"])
-        wanted = _files.read_image(victim).shape
+        picture = read_image(entry.files["image"])
+        wanted = read_image(victim).shape
         copies[f"crag/{entry.key}"] = f"cerberus_gland/{native[number].key}"
         padded = np.full(wanted, 230, np.uint8)
         height, width = (min(a, b) for a, b in zip(picture.shape[:2], wanted[:2], strict=True))

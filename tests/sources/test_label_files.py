@@ -5,7 +5,8 @@ import pytest
 
 from histoseg.demo import files, mucosa
 from histoseg.errors import DataError, MissingSourceError
-from histoseg.sources import _mat, crag, lizard
+from histoseg.files.mat import read_objects
+from histoseg.sources import crag, lizard
 from histoseg.types import EXTERNAL
 from tests.sources.raw_files import OBJECTS, grey, save, save_mat
 
@@ -29,21 +30,21 @@ def test_images_in_the_same_folders_of_another_set_are_left_alone(tmp_path):
 
 def test_classes_are_found_through_id_and_not_by_order(tmp_path):
     # Object 7 is named first: its class is 1 although 3 is the lower number.
-    instance_map, semantic_map = _mat.read_objects(save_mat(tmp_path / "a.mat", **OBJECTS), 7)
+    instance_map, semantic_map = read_objects(save_mat(tmp_path / "a.mat", **OBJECTS), 7)
     np.testing.assert_array_equal(instance_map, [[0, 7], [3, 3]])
     np.testing.assert_array_equal(semantic_map, [[0, 1], [2, 2]])
 
 
 def test_floats_and_rows_will_do_and_objects_without_a_pixel_too(tmp_path):
     path = save_mat(tmp_path / "a.mat", inst_map=[[0.0, 7.0]], id=[[7.0, 8.0]], **{"class": [[4.0, 5.0]]})
-    instance_map, semantic_map = _mat.read_objects(path, 7)
+    instance_map, semantic_map = read_objects(path, 7)
     assert instance_map.dtype == np.int32
     np.testing.assert_array_equal(semantic_map, [[0, 4]])
 
 
 def test_image_without_objects(tmp_path):
     nothing = {"inst_map": np.zeros((2, 3)), "id": np.zeros((0, 1)), "class": np.zeros((0, 1))}
-    instance_map, semantic_map = _mat.read_objects(save_mat(tmp_path / "a.mat", **nothing), 7)
+    instance_map, semantic_map = read_objects(save_mat(tmp_path / "a.mat", **nothing), 7)
     assert not instance_map.any()
     assert not semantic_map.any()
 
@@ -53,7 +54,7 @@ def test_written_objects_come_back(tmp_path):
     instance_map = rng.integers(0, 9, (6, 7)).astype(np.int32)
     semantic_map = np.array([0, 1, 2, 3, 4, 5, 6, 1, 2], np.uint8)[instance_map]
     files.write_objects(tmp_path / "a.mat", instance_map, semantic_map, rng)
-    for written, back in zip((instance_map, semantic_map), _mat.read_objects(tmp_path / "a.mat", 7), strict=True):
+    for written, back in zip((instance_map, semantic_map), read_objects(tmp_path / "a.mat", 7), strict=True):
         np.testing.assert_array_equal(written, back)
 
 
@@ -84,7 +85,7 @@ def test_written_objects_come_back(tmp_path):
 def test_label_file_faults(tmp_path, change, message):
     content = {name: values for name, values in {**OBJECTS, **change}.items() if values is not None}
     with pytest.raises(DataError, match=message):
-        _mat.read_objects(save_mat(tmp_path / "a.mat", **content), 7)
+        read_objects(save_mat(tmp_path / "a.mat", **content), 7)
 
 
 def test_label_file_of_version_7_3(tmp_path):
@@ -92,14 +93,14 @@ def test_label_file_of_version_7_3(tmp_path):
     heading = b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(116) + b"\0" * 8 + b"\0\2" + b"IM"
     (tmp_path / "a.mat").write_bytes(heading + b"\x89HDF\r\n\x1a\n" + b"\0" * 400)
     with pytest.raises(DataError, match=r"a.mat: a MATLAB 7.3 \(HDF5\) file, .*save it with -v7"):
-        _mat.read_objects(tmp_path / "a.mat", 7)
+        read_objects(tmp_path / "a.mat", 7)
 
 
 def test_label_file_cut_short(tmp_path):
     path = save_mat(tmp_path / "a.mat", **OBJECTS)
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(DataError, match="not a readable MATLAB file"):
-        _mat.read_objects(path, 7)
+        read_objects(path, 7)
 
 
 def lizard_set(root, rows="glas_1,glas,2\n", header="Filename,Source,Split\n"):

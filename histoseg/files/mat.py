@@ -8,14 +8,13 @@ import scipy.io
 from jaxtyping import Int64
 
 from histoseg.errors import DataError
-from histoseg.sources import _files
-from histoseg.types import Entry, InstanceMap, Sample, SemanticMap, Task
+from histoseg.types import InstanceMap, SemanticMap
 
 REMEDY = "fetch or write the file again"
 EXPECTED = "expected inst_map, id and class"
 
 
-def load(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+def load_mat(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Those of the named arrays that the file has."""
     try:
         content = scipy.io.loadmat(path, variable_names=list(names))
@@ -59,7 +58,7 @@ def read_objects(path: Path, num_classes: int, *, has_classes: bool = True) -> t
         num_classes: Classes, background included.
         has_classes: Whether `class` must be there; if not, all objects of a file without it have class 1.
     """
-    content = load(path, ("inst_map", "id", "class"))
+    content = load_mat(path, ("inst_map", "id", "class"))
     if "inst_map" not in content:
         raise DataError(f"{path}: has no inst_map; {EXPECTED}; {REMEDY}")
     instance_map = to_instance_map(content["inst_map"], path)
@@ -99,10 +98,3 @@ def _to_classes(
     class_of = dict(zip(numbers.tolist(), classes.tolist(), strict=True)) | {0: 0}
     lookup = np.array([class_of[number] for number in present.tolist()], np.uint8)
     return lookup[where].reshape(instance_map.shape)
-
-
-def read_sample(entry: Entry, task: Task, mpp: float, *, has_classes: bool = True) -> Sample:
-    """An image with the objects of its label file, as `read_objects` reads it."""
-    image = _files.read_image(entry.files["image"])
-    instance_map, semantic_map = read_objects(entry.files["annotation"], task.num_classes, has_classes=has_classes)
-    return _files.make_sample(entry, task, image, semantic_map, instance_map, mpp)
