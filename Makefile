@@ -10,6 +10,7 @@ ENGINE ?= docker
 TORCH ?= cuda
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 CODE = histoseg ray_jobs dockerfiles pyproject.toml requirements*.lock
+NO_TESTS = 5# pytest's exit code where none is selected
 COMMIT = $(shell git rev-parse HEAD)$(if $(shell git status --porcelain -- $(CODE)),+changes)
 BIN := .venv/bin
 # Honoured if you keep wheels of your own (a CPU build of torch, say); torch is otherwise taken from the usual index.
@@ -36,12 +37,14 @@ submit: setup ## run an experiment: EXP=table1 [SCALE=laptop|real-cpu|paper DATA
 	@test -n "$(EXP)$(STATUS)$(JOB)" || { echo "name an experiment, e.g. make submit EXP=table1; make list shows all"; exit 2; }
 	@$(BIN)/python -m ray_jobs.submit $(WHAT) $(WHERE) $(ACTION)
 
-test: setup ## pass every test
-	@$(BIN)/python -m pytest $(ARGS)
+# Tests that start a Ray or wait for long run one after the other; the rest share two processes.
+test: setup ## pass every test: [ARGS="tests/metrics -k iou"]
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow" $(ARGS) || [ $$? = $(NO_TESTS) ]
+	@$(BIN)/python -m pytest -m slow $(ARGS) || [ $$? = $(NO_TESTS) ]
 
 check: setup ## what CI runs: format, lint, types, tests
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(MAKE) test
 
 fix: setup ## format and mend what can be mended by itself
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .

@@ -28,7 +28,7 @@ from tests.ray_jobs.restartable_store import restartable_store
 pytestmark = pytest.mark.slow
 PATIENCE_S = 400
 ROOT = Path(submit.__file__).parents[1]
-SETS = "optim.steps=600 refine.optim.epochs=1"  # Long enough for all that happens to it.
+SETS = "optim.steps=400 refine.optim.epochs=1"  # Long enough for all that happens to it.
 STORE = "s3://histoseg/chaos"
 
 
