@@ -55,6 +55,14 @@ def source_lines(source, old, new):
     return text, text.replace(old, new)
 
 
+def test_strict_and_the_free_axis_of_reshape_stay():
+    source = "def f(x, y):\n    return zip(x.reshape(-1, 4), y, strict=True)\n"
+    assert {becomes for _, _, becomes in changes(source)} == {
+        "return zip(x.reshape(-1, 5), y, strict=True)",
+        "return zip(x.reshape(-1, 3), y, strict=True)",
+    }
+
+
 def test_equal_changes_of_one_function_are_told_apart():
     source = "def f(x):\n    x = g(1)\n    x = g(1)\n"
     assert sorted((mutant.becomes, mutant.nth) for mutant in mutants_of(source)) == [

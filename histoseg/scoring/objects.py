@@ -104,7 +104,6 @@ class Objects(MarginWindows):
             index = dataset.sources[source]
             is_typed = typed.get(index.task.structure) == index.task.classes
             parts = [_counts(part) for part in row.reshape(-1, 4)]
-            pixels = row[4:8].astype(int).tolist()
             found.append(
                 ScoredImage(
                     split=split,
@@ -113,7 +112,7 @@ class Objects(MarginWindows):
                     key=index.samples.image[rows[0]],
                     patient=index.samples.patient[rows[0]],
                     objects=parts[0],
-                    confusion=((pixels[0], pixels[1]), (pixels[2], pixels[3])),
+                    confusion=tuple(map(tuple, row[4:8].astype(int).reshape(2, 2).tolist())),
                     otsu=parts[2],
                     by_class=tuple(parts[3:]) if is_typed else (),
                 )

@@ -25,7 +25,7 @@ from histoseg.runs.config import Run, Select, require
 from histoseg.scoring._pictures import PANELS, Pictures, legend_of, paint
 from histoseg.seeds import stream
 from histoseg.shards.reader import MetaDataset
-from histoseg.types import Sample, SemanticMap
+from histoseg.types import Sample, SemanticMap, Split
 
 if TYPE_CHECKING:
     from histoseg.models.network import Network
@@ -53,7 +53,7 @@ class Pixels(OverlapWindows):
         """Pooled, per-image and present mIoU, the interval, and those of the most frequent class."""
         from histoseg.scoring._protocol import Scores
 
-        source = _only(run.score)
+        source, _ = _only(run.score)
         index = dataset.sources[source]
         confusions = self._confusions(network, run, dataset, run.score, process)
         scores = summarise(confusions, int(index.class_pixels("train").argmax()), self.bootstrap, run.seed)
@@ -75,8 +75,8 @@ class Pixels(OverlapWindows):
 
         from histoseg.distributed import sum_over_ranks
 
-        source, place = _only(select), process.place
-        images = list(dataset.images(source, select.splits[0]).values())
+        (source, split), place = _only(select), process.place
+        images = list(dataset.images(source, split).values())
         # One at a time: together they may be more than the memory holds.
         own = (dataset.whole_image(source, rows) for rows in images[place.rank :: place.world_size])
         num_classes = dataset.sources[source].task.num_classes
@@ -99,8 +99,8 @@ class Pixels(OverlapWindows):
             yield sample, predicted, confusion(sample.semantic_map, predicted, num_classes)
 
     def _panels(self, network: "Network", run: Run, dataset: MetaDataset, pictures: Pictures) -> Iterator[Panel]:
-        source = _only(run.score)
-        first = islice(dataset.whole_images(source, run.score.splits[0]), PANELS)
+        source, split = _only(run.score)
+        first = islice(dataset.whole_images(source, split), PANELS)
         for sample, predicted, counts in self._predicted(network, run, source, first):
             shown = {"image": sample.image, "truth": paint(sample.semantic_map), "prediction": paint(predicted)}
             keys = pictures.put(sample.key, shown)
@@ -115,14 +115,15 @@ class Pixels(OverlapWindows):
             )
 
 
-def _only(select: Select) -> str:
-    """The one source that is scored."""
+def _only(select: Select) -> tuple[str, Split]:
+    """The one source and the one split that are scored."""
     require(len(select.sources) == len(select.splits) == 1, "score", select, "one source and one split")
-    return select.sources[0]
+    (source,), (split,) = select.sources, select.splits
+    return source, split
 
 
 def _scored_images(dataset: MetaDataset, select: Select, confusions: np.ndarray) -> list[ScoredImage]:
-    source, split = _only(select), select.splits[0]
+    source, split = _only(select)
     samples = dataset.sources[source].samples
     return [
         ScoredImage(

@@ -3,7 +3,8 @@
 Types, imports, decorators, docstrings and the words of messages stay as they are: tests should not depend on them (of
 a message they match the values in it), unless words are what a module is for. Of mutmut's operators those are left out
 that put None in a value's place or drop an argument by position: most such mutants crash by themselves, and would only
-raise the percentage.
+raise the percentage. Two things compute the same in any case: `strict` of `zip`, which guards against faults of the
+program itself, and the -1 of `reshape`, in whose place NumPy takes any negative number.
 """
 
 import ast
@@ -21,6 +22,7 @@ SWAPPED = {"min": "max", "max": "min", "minimum": "maximum", "maximum": "minimum
 NUDGE = 1.1  # A fraction such as a threshold moves by a tenth, which one more would not do.
 MODULE_LEVEL = "<module>"
 STRINGS = (cst.SimpleString, cst.FormattedStringText)
+MINUS_ONE = m.UnaryOperation(m.Minus(), m.Integer("1"))
 SENTENCE = re.compile("[a-z]+ [a-z]+")  # Two words are one.
 Operator = Callable[..., Iterable[cst.CSTNode]]
 
@@ -131,7 +133,7 @@ def _text_of_f_string(node: cst.FormattedStringText) -> Iterator[cst.CSTNode]:
 def _keyword_dropped(node: cst.Call) -> Iterator[cst.CSTNode]:
     """A call without one of its keyword arguments, so with the default."""
     for i, argument in enumerate(node.args):
-        if argument.keyword:
+        if argument.keyword and argument.keyword.value != "strict":
             yield node.with_changes(args=[*node.args[:i], *node.args[i + 1 :]])
 
 
@@ -154,9 +156,14 @@ class _Collector(cst.CSTVisitor):
         self.changes: list[tuple[str, cst.CSTNode, cst.CSTNode]] = []
         self._scopes: list[cst.FunctionDef | cst.ClassDef] = []
         self._raises = 0
+        self._reshaped: set[cst.CSTNode] = set()
 
     def on_visit(self, node: cst.CSTNode) -> bool:
         if isinstance(node, (cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom)) or _is_left_alone(node):
+            return False
+        if m.matches(node, m.Call(m.Attribute(attr=m.Name("reshape")))):
+            self._reshaped |= {argument for argument in node.children if m.matches(argument, m.Arg(MINUS_ONE))}
+        if node in self._reshaped:
             return False
         if isinstance(node, cst.Raise):
             self._raises += 1
@@ -185,8 +192,9 @@ class _Collector(cst.CSTVisitor):
 
 
 def _is_left_alone(node: cst.CSTNode) -> bool:
-    """Whether a node is a docstring, a name for a type, or the "nan" of `float("nan")`, which may have any case."""
+    """Whether a node is a docstring, a name for a type, `strict=`, or the "nan" of `float("nan")` in any case."""
     is_docstring = m.Expr(m.SimpleString() | m.ConcatenatedString())
     is_type = m.Assign([m.AssignTarget(m.Name(m.MatchRegex("[A-Z][A-Za-z]*[a-z]")))], m.Subscript())
     is_nan = m.Call(m.Name("float"), [m.Arg(m.SimpleString())])
-    return m.matches(node, is_docstring | is_type | is_nan)
+    is_strict = m.Arg(keyword=m.Name("strict"))
+    return m.matches(node, is_docstring | is_type | is_nan | is_strict)

@@ -192,7 +192,7 @@ def test_a_network_is_validated_by_its_pooled_score(network, run, dataset):
     ],
 )
 def test_one_source_and_one_split_are_scored(network, run, dataset, select):
-    with pytest.raises(ConfigError, match="one source and one split"):
+    with pytest.raises(ConfigError, match=r"^score = .*one source and one split"):
         Pixels(window_px=16).validate(network, run, dataset, select, Process())
 
 
