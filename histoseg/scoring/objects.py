@@ -5,6 +5,7 @@ Cerberus (Graham et al. 2023), Sec. 4.2. Scores are named "split.structure.score
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ from histoseg.runs.config import Run, Select
 from histoseg.scoring._pictures import PANELS, Pictures, outlined
 from histoseg.shards.reader import MetaDataset
 from histoseg.structures import TISSUE
-from histoseg.types import IGNORE, Sample, Split
+from histoseg.types import IGNORE, InstanceMap, Sample, Split
 
 if TYPE_CHECKING:
     from histoseg.models.network import Network
@@ -129,11 +130,10 @@ class Objects(MarginWindows):
         from histoseg.models.spec import network_of
 
         is_typed, num_types = types
-        if sample.instance_map is None:
-            raise DataError(f"{sample.key} has no instance map; prepare its source again")
+        true = _annotated(sample)
         found = network_of(run).predict(network, sample.image, self, heads=[structure], mpp=run.data.mpp)
         # What was not annotated can be neither right nor wrong, and belongs to no object of the truth.
-        is_known, true = sample.semantic_map != IGNORE, sample.instance_map
+        is_known = sample.semantic_map != IGNORE
         predicted = found.instance_maps[structure] * is_known
         pixels = confusion((true > 0).astype(np.uint8), (predicted > 0).astype(np.uint8), 2)
         rows = [_row(count_panoptic(true, predicted)), pixels.ravel().astype(float)]
@@ -157,7 +157,7 @@ class Objects(MarginWindows):
         sources = [name for name in run.score.sources if dataset.sources[name].task.structure == TISSUE]
         tiles = [(name, row) for name in sources for row in dataset.sources[name].rows(split).tolist()]
         true = np.array([dataset.patch_class(*tile) for tile in tiles], np.int64)
-        found = np.zeros((len(tiles), max(1, len(_tissue_classes(dataset, run.score)))))
+        found = np.zeros((len(tiles), len(_tissue_classes(dataset, run.score))))
         own = list(range(process.place.rank, len(tiles), process.place.world_size))
         for start in range(0, len(own), TILES_AT_ONCE):
             chosen = own[start : start + TILES_AT_ONCE]
@@ -169,17 +169,17 @@ class Objects(MarginWindows):
         """The first images of each structure, with outlines of what is annotated and what was predicted."""
         from histoseg.models.spec import network_of
 
-        shown: dict[str, int] = {}
+        shown: Counter[str] = Counter()
         spec = network_of(run)
         for _, source, rows in _images(dataset, Select(sources=run.score.sources, splits=run.score.splits[:1])):
             structure = dataset.sources[source].task.structure
-            if shown.get(structure, 0) == PANELS:
+            if shown[structure] == PANELS:
                 continue
-            shown[structure] = shown.get(structure, 0) + 1
+            shown[structure] += 1
             sample = dataset.whole_image(source, rows)
             predicted = spec.predict(network, sample.image, self, heads=[structure], mpp=run.data.mpp)
             found = predicted.instance_maps[structure]
-            truth = np.zeros_like(found) if sample.instance_map is None else sample.instance_map
+            truth = _annotated(sample)
             score = count_panoptic(truth, found * (sample.semantic_map != IGNORE)).pq
             drawn = {"truth": outlined(sample.image, truth), "prediction": outlined(sample.image, found)}
             keys = pictures.put(sample.key, {"image": sample.image, **drawn})
@@ -200,6 +200,12 @@ def _images(dataset: MetaDataset, select: Select) -> Iterator[tuple[Split, str, 
         for source in select.sources:
             if dataset.sources[source].task.structure not in ("", TISSUE):
                 yield from ((split, source, rows) for rows in dataset.images(source, split).values())
+
+
+def _annotated(sample: Sample) -> InstanceMap:
+    if sample.instance_map is None:
+        raise DataError(f"{sample.key} has no instance map; prepare its source again")
+    return sample.instance_map
 
 
 def typed_classes(run: Run, dataset: MetaDataset) -> dict[str, tuple[str, ...]]:

@@ -387,6 +387,13 @@ def test_pictures_outline_the_truth_and_the_prediction(score, store):
     assert (read_png(store, third.prediction) != 40).any(axis=2).tolist()[0][3]
 
 
+def test_pictures_are_of_the_first_split_and_of_each_structure(score, run):
+    select = Select(sources=("cells", "unnamed", "glands"), splits=("fold3", "external"))
+    assert [panel.key for panel in score(replace(run, score=select)).panels] == ["ca", "cb", "ga", "gb"]
+    select = Select(sources=("glands",), splits=("external", "fold3"))
+    assert [panel.key for panel in score(replace(run, score=select)).panels] == ["gx"]
+
+
 def test_two_ranks_have_the_scores_of_one(score, monkeypatch):
     alone = score()
     leader, other = on_two_ranks(monkeypatch, lambda process: score(process=process))
@@ -471,6 +478,12 @@ def test_images_are_summarised_by_split_and_structure():
         "second.lumen.images": 1,
         "second.lumen.objects": 2,
     }
+
+
+def test_an_image_without_counts_adds_nothing():
+    scores, sizes = summarise([scored("gland", "fold3", None)], {"fold3": "test"})
+    assert np.isnan(scores["test.gland.pq"])
+    assert sizes == {"test.gland.images": 1, "test.gland.objects": 0}
 
 
 def test_classes_of_tissue_are_named_in_order():
