@@ -136,7 +136,7 @@ def to_csv(table: Table) -> str:
     rows = [row for cell in table.cells.values() for row in _csv_rows(cell)]
     text = io.StringIO()
     names = dict.fromkeys(name for row in rows for name in row)
-    writer = csv.DictWriter(text, list(names), lineterminator="\n", restval="")
+    writer = csv.DictWriter(text, list(names), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
@@ -155,7 +155,7 @@ def _csv_rows(cell: Cell) -> Iterator[dict[str, object]]:
             "status": reason if record is None else "finished",
             "value": "" if record is None else _plain(record.scores.get(cell.score, math.nan)),
             "paper_mean": _plain(mean),
-            "paper_sd": "" if sd is None else sd,
+            "paper_sd": sd,
             **({} if record is None else _csv_record(cell, record)),
         }
 

@@ -5,9 +5,9 @@ import math
 import pytest
 
 from histoseg.errors import DataError
-from histoseg.report.cell import average
+from histoseg.report.cell import Cell, average
 from histoseg.report.layout import lay_out, natural
-from histoseg.report.table import leaders
+from histoseg.report.table import TableSpec, leaders
 from tests.report.records import make_fold_record, make_record
 from tests.report.specs import make_folds_spec, make_pairs_spec, make_shots_spec
 
@@ -204,3 +204,15 @@ def test_a_mean_of_nothing_is_undefined():
     assert math.isnan(average([]))
     assert average([0.25, 0.75]) == 0.5
     assert leaders({}) == frozenset()
+
+
+def test_what_a_spec_says_where_it_says_nothing():
+    spec = TableSpec(title="T", row_name="R", rows={"r": "Row"}, groups={"": {"c": "Column"}})
+    assert (spec.score_title, spec.replicates, spec.paper.citation) == ("score", "seeds", "")
+    assert (spec.structure("c"), spec.keeps_model) == ("", False)
+    assert Cell(row="r", column="c", score="s").reason == ""
+
+
+def test_a_column_is_of_a_score_or_of_structures():
+    assert make_shots_spec().column_name == "Column"
+    assert make_folds_spec().column_name == "Structures"

@@ -10,7 +10,7 @@ import pytest
 from histoseg.report.layout import lay_out
 from histoseg.report.sentences import summarise
 from histoseg.report.table import NO_PAPER
-from histoseg.report.text import format_interval, format_score, to_csv, to_markdown
+from histoseg.report.text import format_interval, format_score, grids, to_csv, to_markdown
 from tests.report.records import SHOTS_RECORDS, make_fold_record, make_record
 from tests.report.specs import make_folds_spec, make_pairs_spec, make_shots_spec
 from tests.report.test_table import PLANNED, folds, pairs, three
@@ -285,6 +285,29 @@ def test_csv_of_nothing_has_a_line_for_each_cell():
         "paper_sd": "",
     }
     assert len(rows) == 4
+
+
+def test_csv_has_replicates_in_natural_order_and_plain_line_ends():
+    text = to_csv(lay_out(make_pairs_spec(), [make_record(seed=seed) for seed in (10, 9)]))
+    assert "\r" not in text
+    assert [row["replicate"] for row in read(text) if row["replicate"]] == ["seed 9", "seed 10"]
+
+
+def test_csv_has_of_a_score_only_what_belongs_to_it():
+    (record,) = three("together", (0.4,), structures=("gland", "tissue"))
+    rows = read(to_csv(lay_out(make_folds_spec(), [record], PLANNED)))
+    assert {name for name in rows[0] if "XX" in name or name in ("num_", "_per_class")} == set()
+    own = next(row for row in rows if (row["row"], row["column"], row["value"]) == ("together", "test.gland.pq", "0.4"))
+    assert sorted(name for name in own if name.startswith("num_")) == ["num_images", "num_objects"]
+    assert sorted(name for name in own if name.endswith("_per_class")) == ["ap_per_class"]
+
+
+def test_a_cell_without_result_shows_the_papers_number_and_its_reason():
+    (table,) = grids(lay_out(make_pairs_spec(), [make_record()]))
+    (glands, _) = table.rows
+    missing, done = glands.cells[3], glands.cells[2]
+    assert (missing.reason, missing.below, missing.has_result) == ("not finished", ("paper 0.573",), False)
+    assert done.has_result
 
 
 @pytest.mark.parametrize(("number", "text"), [(0.0005, "0.001"), (0.12345, "0.123"), (math.nan, "—")])
