@@ -40,10 +40,11 @@ AUGMENTATION = Data(
     shear_deg=5.0,
     blur=True,
     colour_p=0.9,
-    brightness=0.1,  # 26 of 255
+    brightness=26 / 255,
     contrast=0.25,
     saturation=0.2,
-    hue=0.044,  # 8 of OpenCV's 180
+    hue=8 / 180,  # 8 of OpenCV's steps
+    additive=True,
 )
 
 

@@ -200,8 +200,9 @@ def with_type_decoder(network: Cerberus, structure: str, num_classes: int, seed:
 
 
 def _draw_weights(module: nn.Module) -> None:
-    """He et al. 2015, by fan-out, as in the published code."""
+    """Weights by He et al. 2015, by fan-out, and biases uniform within 1/√fan-in, torch's own: the published code's."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if module.bias is not None:
-            nn.init.zeros_(module.bias)
+            bound = module.weight[0].numel() ** -0.5
+            nn.init.uniform_(module.bias, -bound, bound)
