@@ -1,9 +1,10 @@
 """Training augmentation by albumentations, on an image and its maps together.
 
 MetaHistoSeg, Sec. 3.1, resizes, jitters the colours, flips, rotates and crops; Cerberus, Sec. 4.4, also stretches,
-shears and blurs, and changes colours in another way (`perturb.py`). Here a single warp does all geometry and computes only the pixels of the crop; the distribution of
-each pixel's origin is the same (tests/loaders/test_augment.py). Two things differ: pixels are interpolated once,
-bilinearly, and contrast changes around the mean of the patch instead of the whole image.
+shears and blurs, and changes colours in another way (`perturb.py`). Here a single warp does all geometry and computes
+only the pixels of the crop; the distribution of each pixel's origin is the same (tests/loaders/test_augment.py). Two
+things differ: pixels are interpolated once, bilinearly, and contrast changes around the mean of the patch instead of
+the whole image.
 """
 
 from collections.abc import Sequence

@@ -2,8 +2,8 @@
 
 A name depends on the fields that differ from their defaults, on the name of the stage before, and on the checksums of
 the shards that are read. So a new field with a default renames nothing, and runs whose first stages are equal share the
-training. Where the meaning of a default changes, raise FORMAT: every name is then another one. Where what a value stands
-for changes, raise its revision: only the runs that have it get other names.
+training. Where the meaning of a default changes, raise FORMAT: every name is then another one. Where what a value
+stands for changes, raise its revision: only the runs that have it get other names.
 """
 
 import ast

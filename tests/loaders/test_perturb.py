@@ -30,8 +30,9 @@ def drawn(image, count, **changes):
     return [augment(image, [image[..., 0]], seed)[0] for seed in range(count)]
 
 
-# What a Gauss leaves of white noise's variance in one direction: the sum of its squared weights, which are (1, 2, 1) / 4
-# and (1, 4, 6, 4, 1) / 16. By the rule for the deviation, 0.3 ((k - 1) / 2 - 1) + 0.8, it would be 0.387 and 0.266.
+# What a Gauss leaves of white noise's variance in one direction: the sum of its squared weights, which are
+# (1, 2, 1) / 4 and (1, 4, 6, 4, 1) / 16. By the rule for the deviation, 0.3 ((k - 1) / 2 - 1) + 0.8, it would be 0.387
+# and 0.266.
 LEFT = {1: 1.0, 3: 6 / 16, 5: 70 / 256}
 
 
