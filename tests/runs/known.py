@@ -45,13 +45,13 @@ NAMES = {
         "cerberus_plus fold2 to fold1",
         1,
     ): "3606d7044bcdb6ae 8f87ab5554375489 4f49bd19ad5e892a",
-    ("cerberus_table5", "reference-code", "in_stl fold3 to fold2", 0): "7a3648e988229ceb 8ac48a072b8c98de",
+    ("cerberus_table5", "reference-code", "in_stl fold3 to fold2", 0): "0ff268f9b238e96d 1c31016567555b9f",
     (
         "cerberus",
         "laptop",
         "cerberus_plus fold1+fold2 to fold3",
         0,
-    ): "028690b1d6838025 a2f97bc1625ddb35 ee9d508ac8fdadde",
+    ): "028690b1d6838025 d4b6703fab72e607 ea228166ac21d0d6 9a78c103b26afe8c",
 }
 
 # Where an experiment's scale reads its shards: another layout is another set of shards.

@@ -83,11 +83,14 @@ class Cerberus(Network):
         features = self.encode(images)
         logits = {name: self.decode(features, name) for name in self.decoders}
         if self.tissue is not None:
-            cells = self.parts.tissue_cells
-            top, left = ((side - cells) // 2 for side in features[-1].shape[2:])
-            middle = features[-1][:, :, top : top + cells, left : left + cells]
-            logits["tissue"] = self.classify([middle])
+            logits["tissue"] = self.classify([self.middle(features)])
         return logits
+
+    def middle(self, features: list[Tensor]) -> Float[Tensor, "B F I I"]:
+        """The smallest features of the square in the middle of each patch, which one class of tissue belongs to."""
+        cells = self.parts.tissue_cells
+        top, left = ((side - cells) // 2 for side in features[-1].shape[2:])
+        return features[-1][:, :, top : top + cells, left : left + cells]
 
     def freeze_all_but(self, decoder: str) -> None:
         """From now on only that decoder is trained; nothing else changes, running statistics included."""
