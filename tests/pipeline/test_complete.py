@@ -8,6 +8,7 @@ import pytest
 
 from histoseg.errors import DataError
 from histoseg.machine import git_commit, versions
+from histoseg.metrics.panoptic import PanopticCounts, mpq, mpq_plus
 from histoseg.models.weights import load_model
 from histoseg.pipeline import complete as completing
 from histoseg.pipeline import stage as staging
@@ -171,6 +172,11 @@ def test_classes_of_glands_are_learnt_scored_and_used_like_those_of_nuclei(folds
     record = record_of(replace(whole, stages=(learn, subtype, of_glands), score=score), folds)
     assert {"test.gland.mpq", "test.gland.mpq_plus", "test.nuclei.mpq"} <= set(record.scores)
     assert {image.structure: len(image.by_class) for image in record.images} == {"nuclei": 2, "gland": 2}
+    for structure in ("nuclei", "gland"):  # A record is enough for any other reading of mPQ.
+        images = [image.by_class for image in record.images if image.structure == structure]
+        counts = [[PanopticCounts(**one.model_dump()) for one in image] for image in images]
+        assert mpq(counts) == pytest.approx(record.scores[f"test.{structure}.mpq"], nan_ok=True)
+        assert mpq_plus(counts) == pytest.approx(record.scores[f"test.{structure}.mpq_plus"], nan_ok=True)
     model = load_model(folds.path(record.model))
     assert model.classes == {"nuclei_type": CELLS, "gland_type": kinds}
     assert set(model.network.decoders) == {"nuclei", "gland", "nuclei_type", "gland_type"}
