@@ -12,11 +12,18 @@ class Available:
 
     Attributes:
         splits: The splits or folds that hold at least one sample.
+        classes: The classes that some pixel has; empty if that is not known.
     """
 
     task: Task
     splits: frozenset[Split]
     num_patients: int
+    classes: tuple[str, ...] = ()
+
+    @property
+    def is_typed(self) -> bool:
+        """Whether objects are of several classes; the first class is the background."""
+        return len(set(self.classes or self.task.classes) - {self.task.classes[0]}) > 1
 
 
 Sources = Mapping[str, Available]

@@ -40,11 +40,23 @@ AUGMENTATION = Data(
     shear_deg=5.0,
     blur=True,
     colour_p=0.9,
-    brightness=0.1,  # 26 of 255
+    brightness=26 / 255,
     contrast=0.25,
     saturation=0.2,
-    hue=0.044,  # 8 of OpenCV's 180
+    hue=8 / 180,  # 8 of OpenCV's steps
+    additive=True,
 )
+
+
+# What a pixel of each class counts in the published code's subtyping; other classes count 1.
+CLASS_WEIGHTS = {
+    "neutrophil": 12.0,
+    "epithelial": 1.0,
+    "lymphocyte": 2.0,
+    "plasma": 6.0,
+    "eosinophil": 12.0,
+    "connective": 2.0,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +67,8 @@ class Sizes:
         imagenet: Whether rows that the paper starts from ImageNet's weights do; without them they start at random.
         width: Channels of the network's first features.
         loss_weights: What the loss of a structure counts, where not 1.
+        masked, in_turn: See `MultiTask`.
+        class_weights: What a pixel of a class counts in subtyping; None means that every class weighs the same.
     """
 
     data: Data = AUGMENTATION
@@ -71,6 +85,8 @@ class Sizes:
     imagenet: bool = True
     loss_weights: tuple[tuple[str, float], ...] = ()
     masked: bool = False
+    in_turn: bool = False
+    class_weights: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +99,7 @@ class Row:
         mixed: Whether a step mixes structures.
         imagenet: Whether the encoder starts from ImageNet's weights.
         contour: Whether decoders learn borders too ("Cerberus+").
-        subtyping: Whether a decoder for classes of nuclei follows.
+        subtyping: The structures that decoders for their classes follow for, where a source has classes of them.
     """
 
     title: str
@@ -92,7 +108,7 @@ class Row:
     encoder: Encoder = "resnet34"
     imagenet: bool = False
     contour: bool = False
-    subtyping: bool = False
+    subtyping: tuple[str, ...] = ()
 
 
 SINGLE: tuple[tuple[str, ...], ...] = tuple((structure,) for structure in SEGMENTATION)
@@ -118,12 +134,16 @@ SCALES: Mapping[str, Sizes] = {
         imagenet=False,
     ),
     "paper": Sizes(),
-    # What the published code has otherwise (docs/protocols-cerberus.md).
+    # What the published code has otherwise (docs/protocols-cerberus.md); its change of contrast has no effect.
     "reference-code": Sizes(
+        data=replace(AUGMENTATION, contrast=0.0),
         batch=36,
-        optim=Optim(lr=1e-3, steps=90_000, drop_at=75_000, precision="bf16", compile=True),
+        optim=Optim(lr=1e-3, steps=90_000, drop_at=75_000, compile=True),
+        subtype_optim=Optim(lr=1e-3, steps=32_000, drop_at=16_000, compile=True),
         loss_weights=(("lumen", 1.5), ("gland", 1.4), ("nuclei", 1.0), ("tissue", 0.4)),
         masked=True,
+        in_turn=True,
+        class_weights=CLASS_WEIGHTS,
         evaluator=Objects(window_px=448, margin_px=152),
     ),
 }
@@ -163,8 +183,8 @@ class FoldGrid:
             return f"too few patients for {' and '.join(lacking)}"
         if split == "external" and not any(EXTERNAL in sources[name].splits for name in chosen):
             return "no external test set"
-        if score.startswith("mpq") and not any(len(sources[name].task.classes) > 2 for name in chosen):
-            return "no classes of nuclei"
+        if score.startswith("mpq") and not typed_sources(chosen, sources, structure):
+            return f"no classes of {structure}"
         return ""
 
     def chosen(self, structure: str, sources: Sources) -> tuple[str, ...]:
@@ -191,12 +211,16 @@ class FoldGrid:
         row, sizes = self.rows[name], self.scales[scale]
         chosen = tuple(source for structure in structures for source in self.chosen(structure, sources))
         train, test = division
-        method = MultiTask(batch=sizes.batch, mixed=row.mixed, loss_weights=sizes.loss_weights, masked=sizes.masked)
-        stages = [Stage(label="train", method=method, select=Select(sources=chosen, splits=train), optim=sizes.optim)]
-        if row.subtyping and (typed := typed_sources(chosen, sources)):
-            select = Select(sources=typed, splits=train)
-            subtyping = Subtyping(batch=sizes.batch)
-            stages.append(Stage(label="subtype", method=subtyping, select=select, optim=sizes.subtype_optim))
+        method = MultiTask(
+            batch=sizes.batch,
+            mixed=row.mixed,
+            loss_weights=sizes.loss_weights,
+            masked=sizes.masked,
+            in_turn=sizes.in_turn,
+        )
+        learn = Stage(label="train", method=method, select=Select(sources=chosen, splits=train), optim=sizes.optim)
+        typed = {each: typed_sources(chosen, sources, each) for each in row.subtyping if each in structures}
+        subtype = [_subtype(each, sizes, train, found, sources) for each, found in typed.items() if found]
         return Run(
             experiment=self.experiment,
             scale=scale,
@@ -211,15 +235,30 @@ class FoldGrid:
                 weights="imagenet" if row.imagenet and sizes.imagenet else "",
                 contour=row.contour,
             ),
-            stages=tuple(stages),
+            stages=(learn, *subtype),
             score=Select(sources=chosen, splits=(test, EXTERNAL)),
             evaluator=sizes.evaluator,
         )
 
 
-def typed_sources(chosen: Sequence[str], sources: Sources) -> tuple[str, ...]:
-    """The sources that annotate classes of nuclei: the first that does, and those with the same classes."""
-    nuclei = {name: sources[name].task.classes for name in chosen if sources[name].task.structure == "nuclei"}
-    typed = {name: classes for name, classes in nuclei.items() if len(classes) > 2}
+def _subtype(structure: str, sizes: Sizes, train: tuple[Split, ...], typed: tuple[str, ...], sources: Sources) -> Stage:
+    """The training of a decoder for the classes of a structure's objects."""
+    classes = sources[typed[0]].task.classes[1:]
+    weights = () if sizes.class_weights is None else tuple(sizes.class_weights.get(name, 1.0) for name in classes)
+    return Stage(
+        label="subtype" if structure == "nuclei" else f"subtype_{structure}",
+        method=Subtyping(batch=sizes.batch, class_weights=weights),
+        select=Select(sources=typed, splits=train),
+        optim=sizes.subtype_optim,
+    )
+
+
+def typed_sources(chosen: Sequence[str], sources: Sources, structure: str = "nuclei") -> tuple[str, ...]:
+    """The sources that annotate classes of a structure: the first that does, and those with the same classes."""
+    typed = {
+        name: sources[name].task.classes
+        for name in chosen
+        if sources[name].task.structure == structure and sources[name].is_typed
+    }
     first = next(iter(typed.values()), ())
     return tuple(name for name, classes in typed.items() if classes == first)

@@ -7,7 +7,7 @@ from histoseg.structures import TISSUE, structures
 OBJECTS = tuple(row.name for row in structures().values() if row.kind == "objects")  # Declared ones, too
 ROWS = {
     "cerberus_plus": Row(
-        title="Cerberus+", trainings=((*OBJECTS, TISSUE),), imagenet=True, contour=True, subtyping=True
+        title="Cerberus+", trainings=((*OBJECTS, TISSUE),), imagenet=True, contour=True, subtyping=OBJECTS
     )
 }
 SOURCES = sources_teaching((*OBJECTS, TISSUE))

@@ -6,9 +6,9 @@ from histoseg.experiments._cerberus_spec import NOTES, folds_table, groups
 from histoseg.report.table import Paper
 
 ROWS = {
-    "unet": Row(title="U-Net", trainings=(("nuclei",),), mixed=False, encoder="unet", subtyping=True),
-    "cerberus": Row(title="Cerberus", trainings=(ALL,), imagenet=True, subtyping=True),
-    "cerberus_plus": Row(title="Cerberus+", trainings=(ALL,), imagenet=True, contour=True, subtyping=True),
+    "unet": Row(title="U-Net", trainings=(("nuclei",),), mixed=False, encoder="unet", subtyping=("nuclei",)),
+    "cerberus": Row(title="Cerberus", trainings=(ALL,), imagenet=True, subtyping=("nuclei",)),
+    "cerberus_plus": Row(title="Cerberus+", trainings=(ALL,), imagenet=True, contour=True, subtyping=("nuclei",)),
 }
 SPEC = folds_table(
     title="Table 2: nuclei and their classes",

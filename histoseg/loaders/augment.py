@@ -1,9 +1,10 @@
 """Training augmentation by albumentations, on an image and its maps together.
 
 MetaHistoSeg, Sec. 3.1, resizes, jitters the colours, flips, rotates and crops; Cerberus, Sec. 4.4, also stretches,
-shears and blurs. Here a single warp does all geometry and computes only the pixels of the crop; the distribution of
-each pixel's origin is the same (tests/loaders/test_augment.py). Two things differ: pixels are interpolated once,
-bilinearly, and contrast changes around the mean of the patch instead of the whole image.
+shears and blurs, and changes colours in another way (`perturb.py`). Here a single warp does all geometry and computes
+only the pixels of the crop; the distribution of each pixel's origin is the same (tests/loaders/test_augment.py). Two
+things differ: pixels are interpolated once, bilinearly, and contrast changes around the mean of the patch instead of
+the whole image.
 """
 
 from collections.abc import Sequence
@@ -15,12 +16,9 @@ import cv2
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
+from histoseg.loaders.perturb import BlurOrNoise, ShiftColours
 from histoseg.runs.config import Data
 from histoseg.types import Image
-
-# The published Cerberus blurs by a kernel of 1, 3 or 5 pixels, by a median of 1, 3 or 5, or adds noise up to 12.75 of
-# 255, with equal probability; a kernel of 1 changes nothing, which happens in (1/9 + 1/3) / 3 of all cases.
-BLUR_P = 0.85
 
 
 class AffineCrop(A.DualTransform):
@@ -72,25 +70,14 @@ class Augment:
 
     def __init__(self, data: Data, *, whole: bool = False) -> None:
         data = replace(data, patch_px=data.tissue_px, rotate_deg=0.0) if whole else data
-        blurs = [
-            A.GaussianBlur(blur_limit=(3, 5), p=1.0),
-            A.MedianBlur(blur_limit=(3, 5), p=1.0),
-            A.GaussNoise(std_range=(0.0, 0.05), per_channel=True, p=1.0),
-        ]
         self._transform = A.Compose(
             [
                 AffineCrop(data),
                 *([A.RandomRotate90(p=1.0)] if whole else []),
                 A.HorizontalFlip(p=0.5),
                 A.VerticalFlip(p=0.5),
-                *([A.OneOf(blurs, p=BLUR_P)] if data.blur else []),
-                A.ColorJitter(
-                    brightness=(1 - data.brightness, 1 + data.brightness),
-                    contrast=(1 - data.contrast, 1 + data.contrast),
-                    saturation=(1 - data.saturation, 1 + data.saturation),
-                    hue=(-data.hue, data.hue),
-                    p=data.colour_p,
-                ),
+                *([BlurOrNoise()] if data.blur else []),
+                ShiftColours(data) if data.additive else _jitter(data),
             ]
         )
 
@@ -101,3 +88,14 @@ class Augment:
         self._transform.set_random_seed(seed)
         drawn = self._transform(image=image, masks=list(maps))
         return drawn["image"], tuple(drawn["masks"])
+
+
+def _jitter(data: Data) -> A.BasicTransform:
+    """Brightness, contrast, saturation and hue by factors, in random order (MetaHistoSeg, Sec. 3.1)."""
+    return A.ColorJitter(
+        brightness=(1 - data.brightness, 1 + data.brightness),
+        contrast=(1 - data.contrast, 1 + data.contrast),
+        saturation=(1 - data.saturation, 1 + data.saturation),
+        hue=(-data.hue, data.hue),
+        p=data.colour_p,
+    )

@@ -1,6 +1,6 @@
 """Task sampling of Cerberus, Sec. 3.2.1: mixed and fixed batches, and super tasks whose patches differ in size.
 
-The published code takes tasks in turn; the paper draws them, and so do we.
+The published code takes tasks in turn; the paper draws them, and so do we unless `in_turn` is set.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -48,6 +48,7 @@ class MixedSampler:
     batch: int  # Patches in one step over all ranks
     mixed: bool  # Whether each patch of a step draws its structure (p = 1/T), or all have the same one
     seed: int
+    in_turn: bool = False  # Whether structures follow each other as in the published code instead of being drawn
 
     def __post_init__(self) -> None:
         if empty := [structure for structure, pool in self.pools.items() if not len(pool.rows)]:
@@ -60,11 +61,27 @@ class MixedSampler:
 
     def structures(self, step: int) -> list[str]:
         """The structure of each patch of a step, sorted, so that every rank gets as many of each, to within one."""
+        choices, drawn = self._in_turn(step) if self.in_turn else self._drawn(step)
+        return [choices[i] for i in np.sort(np.resize(drawn, self.batch))]
+
+    def _drawn(self, step: int) -> tuple[tuple[str, ...], np.ndarray]:
+        """The structures of a step's super task, and which of them its patches have."""
         rng = stream(self.seed, 0, step)
         is_tissue = TISSUE in self.pools and (not self._objects or rng.random() < TISSUE_SHARE)
         choices = (TISSUE,) if is_tissue else self._objects
-        drawn = rng.integers(len(choices), size=self.batch if self.mixed else 1)
-        return [choices[i] for i in np.sort(np.resize(drawn, self.batch))]
+        return choices, rng.integers(len(choices), size=self.batch if self.mixed else 1)
+
+    def _in_turn(self, step: int) -> tuple[tuple[str, ...], np.ndarray]:
+        """The same as the published samplers have it.
+
+        Of T data sets, tissue has every T-th step, from the first on. Patch i of a mixed step has structure i modulo
+        the number of structures; of steps of one structure, each has the next one.
+        """
+        turn = step % len(self.pools)
+        if TISSUE in self.pools and turn == 0:
+            return (TISSUE,), np.zeros(1, int)
+        number = turn - (TISSUE in self.pools)
+        return self._objects, np.arange(len(self._objects)) if self.mixed else np.array([number])
 
     def plan(self, step: int, place: Place) -> StepPlan:
         """A rank's patches of a step: every world-size-th."""

@@ -26,7 +26,21 @@ def backward(model: Cerberus, batch: MixedBatch, weights: Mapping[str, float], m
             logits = _logits(model, parts[structure], batch, structure)
         total = total + weights.get(structure, 1.0) * _losses(logits, batch, structure).sum() / count
     torch.autograd.backward(total)
+    if masked:
+        _follow(model, features, batch)
     return float(total.detach())
+
+
+@torch.no_grad()
+def _follow(model: Cerberus, features: list[Tensor], batch: MixedBatch) -> None:
+    """Run the heads that have no patch in the step, whose running statistics move as in the published code."""
+    for name in model.decoders:
+        if name not in batch.counts:
+            model.decode(features, name)
+    has_square = features[-1].shape[2] >= model.parts.tissue_cells  # Patches may be smaller than those of tissue.
+    if model.tissue is not None and TISSUE not in batch.counts and has_square:
+        kept = draw_kept(batch.seeds, features[-1].shape[1])
+        model.classify([model.middle(features)], to_device(kept, features[-1].device))
 
 
 def _by_structure(features: list[Tensor], batch: MixedBatch) -> dict[str, list[Tensor]]:

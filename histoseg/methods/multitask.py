@@ -1,8 +1,9 @@
 """Cerberus: one encoder for glands, lumina, nuclei and tissue, trained on data sets that each have one of them.
 
 Graham et al. 2023, Sec. 3.2. A decoder computes and learns from its own structure's patches alone; where none is in
-the step, on any rank, it is not run and nothing of it changes. The published code runs every decoder on every patch
-and masks the loss, so that its decoders' batch statistics see other structures' images too: `masked` does the same.
+the step, on any rank, it is not run and nothing of it changes. The published code runs every head on every patch and
+masks the loss, so that batch statistics see other structures' images too, and running ones move in every step: `masked`
+does the same.
 """
 
 from collections.abc import Iterator
@@ -29,13 +30,16 @@ class MultiTask(WholeNetwork):
         batch: Patches in one step over all ranks, so a step means the same on any number of GPUs.
         mixed: Whether a step has patches of several structures (Sec. 3.2.1).
         loss_weights: What the mean loss of a structure counts; 1 where it is not named, as Eq. 1 has it.
-        masked: Whether each decoder that has patches in the step is run on those of all structures.
+        masked: Whether every head is run on the patches of all structures, those without a patch in the step for their
+            running statistics alone.
+        in_turn: Whether structures follow each other, as in the published code, instead of being drawn.
     """
 
     batch: int = 27  # Sec. 4.4: 9 samples per GPU, 3 GPUs
     mixed: bool = True
     loss_weights: tuple[tuple[str, float], ...] = ()
     masked: bool = False
+    in_turn: bool = False
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -52,7 +56,7 @@ class MultiTask(WholeNetwork):
         pools = pools_of(dataset, run.data)
         if TISSUE in pools and self.batch < 2:
             raise ConfigError("method.batch = 1: must be 2 or more with tissue, since one patch has no variance")
-        sampler = MixedSampler(pools=pools, batch=self.batch, mixed=self.mixed, seed=seed)
+        sampler = MixedSampler(pools=pools, batch=self.batch, mixed=self.mixed, seed=seed, in_turn=self.in_turn)
         return mixed_loader(dataset, run, sampler, place=place, first_step=first_step)
 
     def backward(self, model: "Cerberus", batch: MixedBatch) -> float:

@@ -1,4 +1,4 @@
-"""Object subtyping: a decoder for the classes of nuclei, trained alone on a network that stays as it is.
+"""Object subtyping: a decoder for the classes of nuclei or glands, trained alone on a network that stays as it is.
 
 Cerberus, Sec. 3.3.2. Everything else is frozen to the bit, running statistics included.
 """
@@ -23,14 +23,20 @@ if TYPE_CHECKING:
 class Subtyping:
     """Training of a decoder for the classes of one structure's objects by masked cross-entropy and Dice.
 
-    A step has `batch` patches over all ranks.
+    Attributes:
+        batch: Patches in one step over all ranks.
+        class_weights: What a pixel of each class from 1 on counts in the cross-entropy, which then is that of the
+            published code; none means that of the paper's Eq. 3, where every class weighs the same.
     """
 
     batch: int = 27  # As in multi-task training; Sec. 3.3.2 gives none.
+    class_weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise ConfigError(f"subtyping.batch = {self.batch}: must be 1 or more")
+        if not all(weight > 0 for weight in self.class_weights):
+            raise ConfigError(f"subtyping.class_weights = {self.class_weights}: must be above 0")
 
     def network(self, run: Run, tasks: Mapping[str, Task], before: "Network | None", seed: int) -> "Network":  # noqa: ARG002  # every method's
         """A copy of the network with a decoder for classes, which alone is trained."""
@@ -40,6 +46,9 @@ class Subtyping:
         if not isinstance(before, Cerberus) or len(kinds) != 1:
             raise DataError(f"{', '.join(tasks)} do not have the same classes of objects, which subtyping learns")
         structure, classes = kinds.pop()
+        if self.class_weights and len(self.class_weights) != len(classes) - 1:
+            names = ", ".join(classes[1:])
+            raise ConfigError(f"subtyping.class_weights = {self.class_weights}: must be one number for each of {names}")
         return with_type_decoder(before, structure, len(classes), seed)
 
     def steps_per_epoch(self, dataset: MetaDataset) -> int:
@@ -63,7 +72,7 @@ class Subtyping:
         logits = model.decode(features, model.trains_only).float()
         types = to_device(batch.types, device).long()
         # The loss is of the whole step, and each rank has it: their shares add up to one.
-        loss = subtyping_loss(logits, types) / world_size()
+        loss = subtyping_loss(logits, types, self.class_weights) / world_size()
         torch.autograd.backward(loss)
         return float(loss.detach())
 

@@ -4,12 +4,14 @@ Objects match if their IoU exceeds 0.5, which makes the matching unique (Kirillo
 read once: pixels that follow each other are mostly of the same pair of objects, so runs of equal pairs are counted, and
 cost grows with pixels, not with objects.
 
-Scores differ by how images and classes are averaged: `pq_per_image_mean`, `mpq` and `mpq_plus` say how.
+Scores differ by how images and classes are averaged, and by what has no part in a mean: `pq_per_image_mean`, `mpq` and
+`mpq_plus` say how, and give the other readings in use.
 Maps of different shapes, negative ids, and classes that are too few, too many or unknown are a ValueError.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64, UInt8
@@ -141,42 +143,65 @@ def _refuse_classes(name: str, classes: UInt8[np.ndarray, " N"], num_objects: in
         raise ValueError(f"{name} holds class {largest}; classes are 0 to {num_classes - 1}")
 
 
-def pq_per_image_mean(images: Iterable[PanopticCounts]) -> float:
+# Which images, or classes of an image, have no part in a mean: those without an object in the truth, those without any
+# in truth and prediction, or none, so that what has no PQ counts as 0. Papers differ (docs/protocols-cerberus.md).
+LeftOut = Literal["no truth", "no object", "none"]
+
+
+def pq_per_image_mean(images: Iterable[PanopticCounts], *, left_out: LeftOut = "no object") -> float:
     """Mean over images of each image's PQ (Graham et al. 2023, Cerberus, Sec. 4.2: binary PQ).
 
-    An image without objects in truth and prediction has no PQ and is left out; the paper does not say.
+    The paper does not say what becomes of an image without objects in truth and prediction: here it has no PQ.
 
-    It is nan if no image has a PQ.
+    It is nan if every image is left out.
     """
-    return _mean_defined(counts.pq for counts in images)
+    return _mean_defined(_quality(counts, left_out) for counts in images)
 
 
-def mpq(images: Sequence[Sequence[PanopticCounts]]) -> float:
+def mpq(
+    images: Sequence[Sequence[PanopticCounts]],
+    *,
+    left_out: LeftOut = "no truth",
+    first: Literal["images", "classes"] = "images",
+) -> float:
     """Mean over classes of the mean PQ over those images whose truth has the class (Cerberus, Sec. 4.2).
 
     False positives in other images go unpunished, which `mpq_plus` mends.
 
     Args:
         images: For each image the counts by class, from `count_panoptic_by_class`.
+        left_out: Which classes of an image have no part in its mean.
+        first: What is averaged first: the images of each class, or the classes of each image, as PanNuke's code does
+            (Gamper et al. 2020).
 
     Returns:
-        A value in [0, 1]; a class that no image's truth has is left out; nan if that is every class.
+        A value in [0, 1]; a class that is left out in every image, or an image all of whose classes are, has no part
+        in the mean; nan if that is all.
     """
-    by_class = zip(*images, strict=True)
-    return _mean_defined(_mean_defined(c.pq for c in counts if c.tp + c.fn > 0) for counts in by_class)
+    groups = zip(*images, strict=True) if first == "images" else images
+    return _mean_defined(_mean_defined(_quality(counts, left_out) for counts in group) for group in groups)
 
 
-def mpq_plus(images: Sequence[Sequence[PanopticCounts]]) -> float:
+def mpq_plus(images: Sequence[Sequence[PanopticCounts]], *, left_out: LeftOut = "no object") -> float:
     """Mean over classes of the PQ of all images' counts together (Cerberus, Sec. 4.2: mPQ+).
 
     Args:
         images: For each image the counts by class, from `count_panoptic_by_class`.
+        left_out: Which classes have no part in the mean; "none" as in the code of the CoNIC challenge (Graham et al.
+            2024), where a class that is absent everywhere scores 0.
 
     Returns:
-        A value in [0, 1]; a class that no truth and no prediction has is left out; nan if that is every class.
+        A value in [0, 1]; nan if every class is left out.
     """
     by_class = zip(*images, strict=True)
-    return _mean_defined(sum(counts, PanopticCounts()).pq for counts in by_class)
+    return _mean_defined(_quality(sum(counts, PanopticCounts()), left_out) for counts in by_class)
+
+
+def _quality(counts: PanopticCounts, left_out: LeftOut) -> float:
+    """The PQ of some counts; nan if they have no part in a mean."""
+    if left_out == "no truth" and counts.tp + counts.fn == 0:
+        return float("nan")
+    return 0.0 if left_out == "none" and np.isnan(counts.pq) else counts.pq
 
 
 def aji(true: InstanceMap, pred: InstanceMap) -> float:

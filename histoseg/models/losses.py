@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from histoseg.distributed import differentiable_sum
+from histoseg.distributed import differentiable_sum, sum_over_ranks
 from histoseg.types import IGNORE
 
 DICE_EPSILON = 1e-3  # The published code's; Cerberus, Eq. 4, gives no value.
@@ -27,12 +27,17 @@ def weighted_cross_entropy_per_image(
     return torch.as_tensor((losses * weights).mean(dim=(1, 2)))
 
 
-def subtyping_loss(logits: Float[Tensor, "B C H W"], types: Int64[Tensor, "B H W"]) -> Float[Tensor, ""]:
+def subtyping_loss(
+    logits: Float[Tensor, "B C H W"], types: Int64[Tensor, "B H W"], class_weights: tuple[float, ...] = ()
+) -> Float[Tensor, ""]:
     """Masked cross-entropy plus masked Dice (Cerberus, Eqs. 2 to 4) over the step's foreground pixels of all ranks.
 
     Background (0) and IGNORE are masked. Eq. 4 prints a sum of prediction and truth in its numerator, which would make
     it constant; here it is their product. It also sums over a class's own pixels, where a false positive would cost
     nothing; here, as in the published code, over all foreground pixels.
+
+    With `class_weights`, of the classes from 1 on, the cross-entropy is that of the published code: each pixel's times
+    the weight of its class, that of background being 0, and the mean over all pixels.
     """
     foreground: Bool[Tensor, "B H W"] = (types > 0) & (types != IGNORE)
     chosen = types[foreground]
@@ -41,6 +46,10 @@ def subtyping_loss(logits: Float[Tensor, "B C H W"], types: Int64[Tensor, "B H W
     p = log_p.exp()
     sums = torch.stack([truth.sum(0), (truth * log_p).sum(0), (truth * p).sum(0), p.sum(0)])
     pixels, log_likelihood, shared, predicted = differentiable_sum(sums)[:, 1:]
-    cross_entropy = -(log_likelihood / pixels.clamp(min=1)).sum()
+    if class_weights:
+        every = sum_over_ranks(torch.tensor(float(types.numel()), device=logits.device))
+        cross_entropy = -(log_likelihood * torch.tensor(class_weights, device=logits.device)).sum() / every
+    else:
+        cross_entropy = -(log_likelihood / pixels.clamp(min=1)).sum()
     dice = 1 - (2 * shared + DICE_EPSILON) / (pixels + predicted + DICE_EPSILON)
     return torch.as_tensor(cross_entropy + dice.sum())

@@ -27,7 +27,7 @@ from histoseg.shards.reader import MetaDataset
 from histoseg.shards.tiles import smallest_tile_px
 from histoseg.store.keys import model_folder, panels_folder, record_key
 from histoseg.store.objects import Store
-from histoseg.training.loop import Trained
+from histoseg.training.loop import Trained, as_saved
 from histoseg.training.process import Process
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def _complete_run(run: Run, first: Trained, dataset: MetaDataset, store: Store, 
     begin = time.monotonic()
     folder = panels_folder(run.experiment, run_name(run, dataset.checksums))
     pictures = Pictures(store=store, folder=folder, leads=process.leads)
-    scored = evaluator_of(run).score(stages[-1].model.eval(), run, dataset, process, pictures)
+    scored = evaluator_of(run).score(as_saved(stages[-1].model), run, dataset, process, pictures)
     if process.leads:
         record = _record(run, stages, scored, dataset, process, time.monotonic() - begin)
         if put_record(record, store):
@@ -117,6 +117,7 @@ def _record(
         model=model_folder(names[-1]),
         git_commit=git_commit(),
         versions=versions(),
+        precision="fp32",  # See `as_saved`.
         device=torch.cuda.get_device_name(process.device) if on_gpu else "cpu",
         world_size=process.place.world_size,
         attempt=process.attempt,

@@ -58,6 +58,7 @@ def available(sources: Mapping[str, SourceIndex]) -> dict[str, Available]:
             task=index.task,
             splits=frozenset(split for split in (*SPLITS, *FOLDS, EXTERNAL) if len(index.rows(split))),
             num_patients=len(set(index.samples.patient)),
+            classes=tuple(index.task.classes[i] for i in index.class_pixels().nonzero()[0]),
         )
         for name, index in sources.items()
     }

@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer
 
+from histoseg.runs.config import Precision
+
 FORMAT: Literal[2] = 2  # Raised when a record of the same result would have other fields.
 
 
@@ -148,6 +150,8 @@ class Record(_Part):
         per_class: By name, the score of each class.
         sizes: How many images, objects or pixels were scored, by name.
         model: The store folder of the network that was scored.
+        precision: What the network computed in when it was scored; empty in records that do not state it, where it is
+            that of the last stage.
         seconds: Wall time by phase: the label of each stage, and "evaluate".
     """
 
@@ -172,6 +176,7 @@ class Record(_Part):
     model: str = ""
     git_commit: str
     versions: dict[str, str]
+    precision: Precision | Literal[""] = ""
     device: str
     world_size: int = Field(ge=1)
     attempt: int = 0

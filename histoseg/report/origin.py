@@ -41,10 +41,16 @@ def _facts(records: Sequence[Record]) -> list[tuple[str, str]]:
         ("Git commit", _list(record.git_commit for record in records)),
         ("Versions", _list(f"{name} {version}" for record in records for name, version in record.versions.items())),
         ("Device", _list(f"{record.world_size} x {record.device}" for record in records)),
+        ("Scored in", _list(_scored_in(record) for record in records)),
         ("Wall time", f"{format_seconds(wall)} (each training counted once)"),
         ("GPU time", format_seconds(gpu) if gpu else "none"),
         ("Finished", f"{finished[0]} to {finished[-1]}"),
     ]
+
+
+def _scored_in(record: Record) -> str:
+    """The precision that the network was scored in; older records do not state it."""
+    return {"fp32": "float32", "bf16": "bfloat16"}.get(record.precision, "the precision of its training (not stated)")
 
 
 def format_seconds(seconds: float) -> str:

@@ -41,9 +41,11 @@ class Data:
         scale: Range of the random resize factor; with `stretch`, one is drawn for each direction.
         rotate_deg: Largest random rotation, either way.
         shear_deg: Largest random shear, either way.
-        blur: Whether patches are blurred or made noisy.
+        blur: Whether patches are blurred or made noisy, as in the code published with Cerberus.
         colour_p: How often colours are changed.
         brightness: Largest relative change; so are `contrast`, `saturation` and (of the hue circle) `hue`.
+        additive: Whether brightness is instead a share of 255 that is added at every level, and contrast changes about
+            the mean of each channel, as in the code published with Cerberus.
     """
 
     patch_px: int = 768
@@ -60,6 +62,7 @@ class Data:
     contrast: float = 0.2
     saturation: float = 0.1
     hue: float = 0.1
+    additive: bool = False
 
     def __post_init__(self) -> None:
         require(self.patch_px >= 16 and self.patch_px % 16 == 0, "data.patch_px", self.patch_px, "a multiple of 16")

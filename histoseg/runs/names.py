@@ -2,7 +2,8 @@
 
 A name depends on the fields that differ from their defaults, on the name of the stage before, and on the checksums of
 the shards that are read. So a new field with a default renames nothing, and runs whose first stages are equal share the
-training. Where the meaning of a default changes, raise FORMAT: every name is then another one.
+training. Where the meaning of a default changes, raise FORMAT: every name is then another one. Where what a value
+stands for changes, raise its revision: only the runs that have it get other names.
 """
 
 import ast
@@ -19,6 +20,12 @@ from histoseg.runs.config import Run, Select, Settings, Stage, public_name
 from histoseg.runs.plain import digest, non_default
 
 FORMAT = 2  # Of names: raised by hand where the meaning of a default changes.
+
+# Fields of `Data` and modules that do something else than they did under the same name (ADR 15); raised by hand.
+REVISIONS = {
+    "blur": 2,  # Kernels and noise as published
+    "cerberus": 2,  # Initial biases as published
+}
 
 # Fields that hold the settings of a catalogued module.
 PACKAGES = {"method": "histoseg.methods", "network": "histoseg.models", "evaluator": "histoseg.scoring"}
@@ -39,7 +46,7 @@ def stage_name(run: Run, number: int, checksums: Mapping[str, str]) -> str:
     if stage.keep == "best val":  # The evaluator gives the score by which an epoch is chosen.
         how["evaluator"] = _named(run.evaluator)
     read = {source: checksums[source] for source in stage.select.sources}
-    return digest([FORMAT, run.seed, non_default(run.data), _named(run.network), how, before, read])
+    return digest([FORMAT, run.seed, _revised(non_default(run.data)), _named(run.network), how, before, read])
 
 
 def run_name(run: Run, checksums: Mapping[str, str]) -> str:
@@ -50,7 +57,14 @@ def run_name(run: Run, checksums: Mapping[str, str]) -> str:
 
 
 def _named(settings: Settings) -> dict[str, object]:
-    return {"name": public_name(settings), **non_default(settings)}
+    name = public_name(settings)
+    revision = {"revision": REVISIONS[name]} if name in REVISIONS else {}
+    return {"name": name, **revision, **non_default(settings)}
+
+
+def _revised(values: dict[str, object]) -> dict[str, object]:
+    """The fields that are given, with what some stand for now in place of their values."""
+    return {name: [value, REVISIONS[name]] if name in REVISIONS else value for name, value in values.items()}
 
 
 def to_json(run: Run) -> dict[str, JsonValue]:

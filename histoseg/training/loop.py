@@ -152,6 +152,16 @@ def use_device(model: Network, stage: Stage, process: Process) -> None:
     model.bf16 = stage.optim.precision == "bf16"
 
 
+def as_saved(model: Network) -> Network:
+    """The network as `load_model` gives it, so that what is scored is what is used: in float32, and not in training.
+
+    On a GPU float32 is not TF32 then, as in `histoseg predict`.
+    """
+    use_precision("fp32")
+    model.bf16 = False
+    return model.eval()
+
+
 def _validate(model: Network, training: Training) -> float:
     """The validation score of the network as it is, nan if there is none; then training goes on."""
     if training.validate is None:

@@ -94,6 +94,24 @@ def test_only_sources_with_the_classes_of_the_first_are_subtyped():
     assert {len(run.stages) for run in runs("cerberus_table2", sources=without)} == {1}
 
 
+def test_the_network_to_keep_learns_the_classes_of_every_structure_that_has_some():
+    """Cerberus' appendix subtypes glands, too; of the sources here, only a lab's own glands have classes."""
+    (run,) = runs("cerberus")
+    stages = {stage.label: stage.select.sources for stage in run.stages[1:]}
+    assert stages == {"subtype_gland": ("cerberus_gland",), "subtype": ("lizard", "cerberus_nuclei")}
+    (run,) = runs("cerberus", sources={name: ALL[name] for name in ("glas", "crag", "lizard")})
+    assert [stage.label for stage in run.stages] == ["train", "subtype"]
+
+
+def test_a_source_whose_objects_are_all_of_one_class_is_not_typed():
+    seen = {"cerberus_gland": replace(ALL["cerberus_gland"], classes=("background", "gland"))}
+    assert _cerberus.typed_sources(("cerberus_gland",), ALL, "gland") == ("cerberus_gland",)
+    assert _cerberus.typed_sources(("cerberus_gland",), seen, "gland") == ()
+    why_missing = module("cerberus").why_missing
+    assert why_missing("cerberus_plus", "test.gland.mpq", seen) == "no classes of gland"
+    assert why_missing("cerberus_plus", "test.gland.mpq", ALL) == ""
+
+
 def test_nothing_is_scored_on_what_was_trained_on():
     for name in NAMES:
         for run in runs(name):
@@ -141,7 +159,22 @@ def test_the_published_code_weighs_and_masks_the_losses():
         (learn,) = run.stages
         assert dict(learn.method.loss_weights) == {"lumen": 1.5, "gland": 1.4, "nuclei": 1.0, "tissue": 0.4}
         assert (learn.method.masked, learn.method.batch, learn.optim.drop_at) == (True, 36, 75_000)
+        assert (learn.method.in_turn, learn.optim.precision, run.data.contrast) == (True, "fp32", 0.0)
         assert (run.evaluator.window_px, run.evaluator.margin_px) == (448, 152)
+
+
+def test_the_published_code_weighs_the_classes_of_nuclei():
+    """Of neutrophils, epithelial cells, lymphocytes, plasma cells, eosinophils and connective tissue, in this order."""
+    for run in runs("cerberus_table2", "reference-code"):
+        subtype = run.stages[1]
+        assert subtype.method.class_weights == (12, 1, 2, 6, 12, 2)
+        assert [subtype.optim.lr_at(step) for step in (16_000, 16_001)] == pytest.approx([1e-3, 1e-4])
+    (kept,) = runs("cerberus", "reference-code")
+    assert {stage.label: stage.method.class_weights for stage in kept.stages[1:]} == {
+        "subtype_gland": (1, 1),
+        "subtype": (12, 1, 2, 6, 12, 2),
+    }
+    assert {run.stages[1].method.class_weights for run in runs("cerberus_table2")} == {()}  # The paper's Eq. 3
 
 
 def test_an_experiment_may_have_scales_of_its_own():

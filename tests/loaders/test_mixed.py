@@ -72,6 +72,24 @@ def test_samples_are_drawn_by_their_share():
     assert chisquare([rows[0], rows[1], rows[2]], [1125, 1125, 2250]).pvalue > 0.001
 
 
+def test_structures_in_turn_follow_the_published_samplers():
+    """Of four data sets, tissue has every fourth step; patch i of the others has structure i modulo 3."""
+    turn = sampler(in_turn=True, batch=8)
+    steps = [Counter(turn.structures(step)) for step in range(8)]
+    mixed = Counter(("gland", "lumen", "nuclei", "gland", "lumen", "nuclei", "gland", "lumen"))
+    assert steps == [Counter({"tissue": 8}), mixed, mixed, mixed] * 2
+
+
+def test_steps_of_one_structure_in_turn():
+    objects = {name: POOLS[name] for name in ("gland", "lumen", "nuclei")}
+    fixed = sampler(pools=objects, in_turn=True, mixed=False, batch=2)
+    assert [fixed.structures(step)[0] for step in range(5)] == ["gland", "lumen", "nuclei", "gland", "lumen"]
+    with_tissue = sampler(in_turn=True, mixed=False, batch=2)
+    found = [set(with_tissue.structures(step)) for step in range(5)]
+    assert found == [{"tissue"}, {"gland"}, {"lumen"}, {"nuclei"}, {"tissue"}]
+    assert set(sampler(pools={"tissue": POOLS["tissue"]}, in_turn=True).structures(3)) == {"tissue"}
+
+
 @pytest.mark.parametrize("mixed", [True, False])
 def test_a_step_equals_its_definition(mixed):
     """Restated with NumPy alone: another release must draw the same patches for the same seed.

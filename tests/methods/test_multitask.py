@@ -147,6 +147,39 @@ def test_masked_decoders_see_all_patches_and_learn_the_same_in_evaluation():
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6)
 
 
+def statistics(model):
+    return {name: value.clone() for name, value in model.state_dict().items() if "running" in name}
+
+
+@pytest.mark.parametrize(
+    ("structures", "absent"), [(["gland"] * 3, "decoders.lumen"), (["tissue"] * 3, "decoders.gland")]
+)
+def test_running_statistics_of_absent_heads_move_if_masked(structures, absent):
+    """As in the published code, which runs every head in every step; their weights get no gradient."""
+    drawn, model, same = batch(structures), network().train(), network().train()
+    _, alone = gradients(same, MultiTask(batch=3), drawn)
+    before = statistics(model)
+    _, found = gradients(model, MultiTask(batch=3, masked=True), drawn)
+    after = statistics(model)
+    moved = {name.rsplit(".", 1)[0] for name in after if not torch.equal(after[name], before[name])}
+    assert any(name.startswith(absent) for name in moved)
+    assert not any(name.startswith(absent) for name in found)
+    assert found.keys() == alone.keys()
+    assert not any(torch.equal(after[name], before[name]) for name in after if name.startswith(absent))
+
+
+def test_running_statistics_of_tissue_come_from_the_square_in_the_middle_if_masked():
+    """The published head pools 9 x 9 cells of the middle: 144 of 176 pixels here."""
+    model = build(CerberusParts(encoder="unet", width=4, decoders={"gland": 2}, tissue=3), 0).train()
+    whole = batch(["gland"] * 2, side=176)
+    before = model.tissue.bn1.running_mean.clone()
+    with torch.no_grad():
+        features = build(model.parts, 0).train().encode(torch.from_numpy(whole.images))[-1]
+    MultiTask(batch=2, masked=True).backward(model, whole)
+    wanted = 0.9 * before + 0.1 * features[:, :, 1:10, 1:10].mean(dim=(0, 2, 3))
+    torch.testing.assert_close(model.tissue.bn1.running_mean, wanted, rtol=1e-4, atol=1e-6)
+
+
 def test_dropout_is_drawn_by_patch():
     kept = draw_kept((1, 2, 3), 2000)
     np.testing.assert_array_equal(draw_kept((2,), 2000)[0], kept[1])

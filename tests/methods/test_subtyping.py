@@ -71,6 +71,24 @@ def test_the_loss_is_that_of_the_classes(before, tiny_fold_run):
     assert Subtyping(batch=3).backward(wider, drawn) == pytest.approx(wanted, rel=1e-6)
 
 
+def test_class_weights_are_those_of_the_loss(before, tiny_fold_run):
+    weights = (12.0, 1.0, 2.0, 6.0, 12.0, 2.0)
+    weighted = Subtyping(batch=3, class_weights=weights)
+    wider, drawn = weighted.network(tiny_fold_run, tasks("lizard"), before, 1).eval(), draw_batch()
+    with torch.no_grad():
+        logits = wider.decode(wider.encode(torch.from_numpy(drawn.images)), "nuclei_type")
+        wanted = float(subtyping_loss(logits, torch.from_numpy(drawn.types).long(), weights))
+    assert weighted.backward(wider, drawn) == pytest.approx(wanted, rel=1e-6)
+    assert weighted.backward(wider, drawn) != pytest.approx(Subtyping(batch=3).backward(wider, drawn), rel=0.01)
+
+
+def test_class_weights_of_other_classes_are_refused(before, tiny_fold_run):
+    with pytest.raises(ConfigError, match=r"class_weights = \(1.0, 2.0\).*neutrophil"):
+        Subtyping(class_weights=(1.0, 2.0)).network(tiny_fold_run, tasks("lizard"), before, 0)
+    with pytest.raises(ConfigError, match="above 0"):
+        Subtyping(class_weights=(0.0, 2.0))
+
+
 @pytest.mark.parametrize("sources", [("lizard", "consep"), ("glas", "lizard"), ()])
 def test_sources_of_other_classes_are_refused(before, tiny_fold_run, sources):
     with pytest.raises(DataError, match=f"{', '.join(sources)} do not have the same classes"):

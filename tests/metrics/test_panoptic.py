@@ -227,6 +227,48 @@ def test_averages_by_hand():
     assert panoptic.pq_per_image_mean(image[1] for image in images) == pytest.approx((0 + 0.9) / 2)
 
 
+@pytest.mark.parametrize(
+    ("first", "left_out", "expected"),
+    [
+        ("images", "no truth", ((0.8 / 1.5 + 0.6) / 2 + (0 + 0.9) / 2) / 2),
+        ("images", "no object", ((0.8 / 1.5 + 0 + 0.6) / 3 + (0 + 0.9) / 2) / 2),
+        ("images", "none", ((0.8 / 1.5 + 0 + 0.6) / 3 + (0 + 0.9 + 0) / 3) / 2),
+        ("classes", "no truth", ((0.8 / 1.5 + 0) / 2 + 0.9 + 0.6) / 3),
+        ("classes", "no object", ((0.8 / 1.5 + 0) / 2 + (0 + 0.9) / 2 + 0.6) / 3),
+        ("classes", "none", ((0.8 / 1.5 + 0) / 2 + (0 + 0.9) / 2 + (0.6 + 0) / 2) / 3),
+    ],
+)
+def test_every_reading_of_mpq_by_hand(first, left_out, expected):
+    assert panoptic.mpq(images_of(), left_out=left_out, first=first) == pytest.approx(expected)
+
+
+def test_readings_of_what_is_absent_by_hand():
+    """A third class that is nowhere, and then one that is predicted only; a fourth image without any object."""
+    nothing, alarm, images = panoptic.PanopticCounts(), panoptic.PanopticCounts(fp=3), images_of()
+    pooled = {"class 1": 1.4 / 3, "class 2": 0.9 / 1.5}
+    for extra, expected in (
+        (nothing, {"no truth": 1 / 2, "no object": 1 / 2, "none": 1 / 3}),
+        (alarm, {"no truth": 1 / 2, "no object": 1 / 3, "none": 1 / 3}),
+    ):
+        more = [[*image, extra] for image in images]
+        for left_out, share in expected.items():
+            assert panoptic.mpq_plus(more, left_out=left_out) == pytest.approx(sum(pooled.values()) * share)
+    # Binary: PQ 0.8 / 1.5 and 0.6 in the images with truth, a false alarm in the third, nothing in the fourth.
+    binary = [*(image[0] for image in images), nothing]
+    for left_out, count in {"no truth": 2, "no object": 3, "none": 4}.items():
+        found = panoptic.pq_per_image_mean(binary, left_out=left_out)
+        assert found == pytest.approx((0.8 / 1.5 + 0.6) / count)
+    assert panoptic.mpq([[nothing] * 2] * 3, left_out="none") == panoptic.mpq_plus([[nothing]], left_out="none") == 0
+
+
+def test_an_image_with_one_class_differs_by_what_is_averaged_first():
+    """Two images of class 1 score 1, one of class 2 scores 0: a half by classes, two thirds by images."""
+    right, wrong = panoptic.PanopticCounts(tp=1, sum_iou=1.0), panoptic.PanopticCounts(fn=1)
+    images = [[right, panoptic.PanopticCounts()]] * 2 + [[panoptic.PanopticCounts(), wrong]]
+    assert panoptic.mpq(images) == pytest.approx(1 / 2)
+    assert panoptic.mpq(images, first="classes") == pytest.approx(2 / 3)
+
+
 def test_a_class_without_truth_is_left_out_of_mpq_but_its_false_alarms_lower_mpq_plus():
     nothing, alarm = panoptic.PanopticCounts(), panoptic.PanopticCounts(fp=3)
     images = images_of()

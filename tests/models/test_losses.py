@@ -57,6 +57,23 @@ def test_subtyping_loss_by_hand():
     assert subtyping_loss(logits, types).item() == pytest.approx(math.log(4) + math.log(2) + dice, rel=1e-6)
 
 
+def test_subtyping_loss_with_class_weights_by_hand():
+    """As above; cross-entropy times the weight of its class, 12 or 1, and the mean over all five pixels.
+
+    The same as the published code's parts: cross-entropy of torch by a map of weights, 0 for background.
+    """
+    odds = torch.log(torch.tensor([0.25, 0.25, 0.5]))
+    logits = odds.view(1, 3, 1, 1).expand(1, 3, 1, 5)
+    types = torch.tensor([[[1, 1, 2, 0, 0]]])
+    e = 1e-3
+    dice = (1 - (1 + e) / (2.75 + e)) + (1 - (1 + e) / (2.5 + e))
+    found = subtyping_loss(logits, types, (12.0, 1.0)).item()
+    assert found == pytest.approx((2 * 12 * math.log(4) + math.log(2)) / 5 + dice, rel=1e-6)
+    each = torch.nn.functional.cross_entropy(logits, types, reduction="none")
+    weights = torch.tensor([0.0, 12.0, 1.0])[types]
+    assert found == pytest.approx((each * weights).mean(dim=(1, 2)).mean().item() + dice, rel=1e-6)
+
+
 def test_subtyping_of_perfect_logits_costs_nothing():
     types = torch.tensor([[[1, 2, 0]]])
     logits = 50.0 * torch.nn.functional.one_hot(types, 3).permute(0, 3, 1, 2).float()

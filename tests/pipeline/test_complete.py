@@ -8,6 +8,7 @@ import pytest
 
 from histoseg.errors import DataError
 from histoseg.machine import git_commit, versions
+from histoseg.metrics.panoptic import PanopticCounts, mpq, mpq_plus
 from histoseg.models.weights import load_model
 from histoseg.pipeline import complete as completing
 from histoseg.pipeline import stage as staging
@@ -21,6 +22,7 @@ from histoseg.training.process import Process
 from histoseg.types import Place
 from tests.pipeline.small_runs import (
     CELLS,
+    FOLDS,
     TISSUES,
     Killed,
     MortalStore,
@@ -31,6 +33,7 @@ from tests.pipeline.small_runs import (
     leave_one_out_store,
     without_times,
 )
+from tests.small_store import make_task, put_source, squares_samples
 
 KINDS = {"leave one out": (leave_one_out_store, leave_one_out_run), "folds": (folds_store, folds_run)}
 
@@ -154,6 +157,32 @@ def test_the_kept_model_is_the_one_that_was_scored(folds, record_of, tmp_path):
     again = run.evaluator.score(model.network, run, dataset, Process(), pictures)
     assert again.scores == pytest.approx(record.scores, nan_ok=True)
     assert again.images == record.images
+
+
+def test_classes_of_glands_are_learnt_scored_and_used_like_those_of_nuclei(folds, record_of):
+    """A stage for each structure with classes; the later one leaves the decoder of the earlier one as it was."""
+    kinds, rng = ("background", "gland", "surface_epithelium"), np.random.default_rng(1)
+    glands = {split: squares_samples(rng, [f"{split}g"], "instance", 3) for split in ("fold1", "fold3")}
+    put_source(folds, make_task("glands", kinds, "instance", "gland"), FOLDS, glands)
+    whole = folds_run()
+    learn, subtype = whole.stages
+    learn = replace(learn, select=replace(learn.select, sources=("cells", "glands")))
+    of_glands = replace(subtype, label="subtype_gland", select=replace(subtype.select, sources=("glands",)))
+    score = replace(whole.score, sources=("cells", "glands"), splits=("fold3",))
+    record = record_of(replace(whole, stages=(learn, subtype, of_glands), score=score), folds)
+    assert {"test.gland.mpq", "test.gland.mpq_plus", "test.nuclei.mpq"} <= set(record.scores)
+    assert {image.structure: len(image.by_class) for image in record.images} == {"nuclei": 2, "gland": 2}
+    for structure in ("nuclei", "gland"):  # A record is enough for any other reading of mPQ.
+        images = [image.by_class for image in record.images if image.structure == structure]
+        counts = [[PanopticCounts(**one.model_dump()) for one in image] for image in images]
+        assert mpq(counts) == pytest.approx(record.scores[f"test.{structure}.mpq"], nan_ok=True)
+        assert mpq_plus(counts) == pytest.approx(record.scores[f"test.{structure}.mpq_plus"], nan_ok=True)
+    model = load_model(folds.path(record.model))
+    assert model.classes == {"nuclei_type": CELLS, "gland_type": kinds}
+    assert set(model.network.decoders) == {"nuclei", "gland", "nuclei_type", "gland_type"}
+    before = load_model(folds.path(f"runs/{record.stages[1].stage}/model")).network.state_dict()
+    after = model.network.state_dict()
+    assert all(after[name].equal(value) for name, value in before.items())
 
 
 def test_tissue_alone_has_neither_images_nor_pictures(folds, record_of):

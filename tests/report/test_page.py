@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from histoseg.report.layout import lay_out
-from histoseg.report.origin import format_seconds, say_origin
+from histoseg.report.origin import describe_origin, format_seconds, say_origin
 from histoseg.report.page import Report, to_html, to_sections, write
 from tests.report.records import (
     SHOTS_RECORDS,
@@ -308,6 +308,14 @@ def test_a_kept_network_comes_with_the_command_that_uses_it():
 )
 def test_real_and_mixed_data_are_told_apart(origins, statement):
     assert say_origin([make_record().model_copy(update={"origins": origins})]) == statement
+
+
+@pytest.mark.parametrize(("precision", "said"), [("fp32", "float32"), ("", "not stated")])
+def test_the_page_names_the_precision_of_scores(precision, said):
+    records = tuple(one.model_copy(update={"precision": precision}) for one in folds_report().table.records)
+    table = replace(folds_report().table, records=records)
+    ((_, found),) = [fact for fact in describe_origin(table).facts if fact[0] == "Scored in"]
+    assert said in found
 
 
 @pytest.mark.parametrize(

@@ -33,25 +33,25 @@ NAMES = {
     ),
     ("table1", "reference-code", "digestpath glas.maml", 0): "c2af77663f0aed9c 56ae5782f4b33202 45a989203d56d314",
     ("smoke", "laptop", "glas synthetic.transfer", 0): "27b8bfab51238a17 1cee3b5d25f65321 ee1251750ff39b07",
-    ("cerberus_table4", "laptop", "stl gland fold1 to fold3", 0): "8e9a69213c3580ba 9fcb2da0c68abf2a",
-    ("cerberus_table4", "paper", "in_mixed_pc fold1 to fold3", 0): "a10f1c293f2e9469 166fdef226c41350",
-    ("cerberus_table2", "paper", "cerberus fold1 to fold3", 0): "a10f1c293f2e9469 2e89229cfd706548 956073b91d567282",
+    ("cerberus_table4", "laptop", "stl gland fold1 to fold3", 0): "97c5900c7f46c6f7 852f5049a164e2ee",
+    ("cerberus_table4", "paper", "in_mixed_pc fold1 to fold3", 0): "97a2f0a8ad5bc0af 48c7fd410df91df3",
+    ("cerberus_table2", "paper", "cerberus fold1 to fold3", 0): "97a2f0a8ad5bc0af 09f6e648ca69c8be 2791ddea0f26ca2d",
     ("cerberus_table2", "paper", "cerberus fold1 to fold3", 0, "subtype.optim.steps=9"): (
-        "a10f1c293f2e9469 3da7b0fe90391d64 588105edf243f8a5"
+        "97a2f0a8ad5bc0af af9e6fed31df3685 7a83f4d76132db47"
     ),
     (
         "cerberus_table2",
         "paper",
         "cerberus_plus fold2 to fold1",
         1,
-    ): "b2c4c06cbe8171a9 2ee90a254daa5998 7b7abe38fee88383",
-    ("cerberus_table5", "reference-code", "in_stl fold3 to fold2", 0): "f8772cf519b00f84 dc49ea9919f03a7a",
+    ): "3606d7044bcdb6ae 8f87ab5554375489 4f49bd19ad5e892a",
+    ("cerberus_table5", "reference-code", "in_stl fold3 to fold2", 0): "0ff268f9b238e96d 1c31016567555b9f",
     (
         "cerberus",
         "laptop",
         "cerberus_plus fold1+fold2 to fold3",
         0,
-    ): "e6c87e225a3b0932 e2472c758d68df75 dd8a80283920fd95",
+    ): "028690b1d6838025 d4b6703fab72e607 ea228166ac21d0d6 9a78c103b26afe8c",
 }
 
 # Where an experiment's scale reads its shards: another layout is another set of shards.

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from histoseg.runs import catalog
+from histoseg.models.cerberus import CerberusSpec
+from histoseg.runs import catalog, names
 from histoseg.runs.config import Data, Optim, Run, Select, Stage
 from histoseg.runs.names import FORMAT, PACKAGES, run_name, stage_name
 from histoseg.runs.plain import digest, non_default
@@ -195,6 +196,28 @@ def test_a_first_stage_renames_all_that_follows(tiny_run):
         replace(tiny_run, network=replace(tiny_run.network, norm="batch")),
     ):
         assert not set(names_of(other)) & set(names_of(tiny_run))
+
+
+@pytest.mark.parametrize(
+    ("revised", "uses", "does_not"),
+    [
+        ("blur", {"data": Data(patch_px=32, blur=True)}, {"data": Data(patch_px=32)}),
+        ("unet", {}, {"network": CerberusSpec(width=8)}),
+    ],
+)
+def test_a_revision_renames_what_uses_it_and_nothing_else(monkeypatch, tiny_run, revised, uses, does_not):
+    using, other = replace(tiny_run, **uses), replace(tiny_run, **does_not)
+    before, kept = names_of(using), names_of(other)
+    monkeypatch.setitem(names.REVISIONS, revised, 7)
+    assert not set(names_of(using)) & set(before)
+    assert names_of(other) == kept
+
+
+def test_every_revision_is_of_a_field_or_a_module():
+    known = {one.name for one in fields(Data)} | {
+        name for package in PACKAGES.values() for name in catalog.names(package)
+    }
+    assert set(names.REVISIONS) <= known
 
 
 def test_a_label_is_for_people(tiny_run):

@@ -50,16 +50,18 @@ def train_as_rank(rank, world_size, port, job):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mixed", [True, False])
-def test_ranks_have_the_gradients_and_statistics_of_one_process(folds_url, tiny_fold_run, tmp_path, mixed):
+@pytest.mark.parametrize("how", [{"mixed": True}, {"mixed": False}, {"masked": True, "in_turn": True}])
+def test_ranks_have_the_gradients_and_statistics_of_one_process(folds_url, tiny_fold_run, tmp_path, how):
     """Five patches over two ranks: uneven shares, and steps in which a rank has no patch of some structure.
 
     Compared are Adam's first moments, which are sums of gradients. Weights are no measure: the bias of a convolution
     before batch normalisation has no gradient but rounding, of which Adam makes whole steps. So steps are tiny.
     """
-    method = replace(tiny_fold_run.stages[0].method, mixed=mixed)
+    method = replace(tiny_fold_run.stages[0].method, **how)
     run = with_stage(tiny_fold_run, method=method, optim={"lr": 1e-7, "steps": 6})
     run = with_stage(run, 1, optim={"lr": 1e-7, "steps": 2})
+    if method.masked:  # The rest of what the published code does otherwise
+        run = with_stage(run, 1, method=replace(run.stages[1].method, class_weights=(12.0, 1.0, 2.0, 6.0, 12.0, 2.0)))
     job = {"run": to_json(run), "store": folds_url, "folder": str(tmp_path)}
     train_as_rank(0, 1, 0, job)
     torch.multiprocessing.spawn(train_as_rank, (2, free_port(), job), nprocs=2)

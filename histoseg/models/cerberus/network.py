@@ -83,11 +83,14 @@ class Cerberus(Network):
         features = self.encode(images)
         logits = {name: self.decode(features, name) for name in self.decoders}
         if self.tissue is not None:
-            cells = self.parts.tissue_cells
-            top, left = ((side - cells) // 2 for side in features[-1].shape[2:])
-            middle = features[-1][:, :, top : top + cells, left : left + cells]
-            logits["tissue"] = self.classify([middle])
+            logits["tissue"] = self.classify([self.middle(features)])
         return logits
+
+    def middle(self, features: list[Tensor]) -> Float[Tensor, "B F I I"]:
+        """The smallest features of the square in the middle of each patch, which one class of tissue belongs to."""
+        cells = self.parts.tissue_cells
+        top, left = ((side - cells) // 2 for side in features[-1].shape[2:])
+        return features[-1][:, :, top : top + cells, left : left + cells]
 
     def freeze_all_but(self, decoder: str) -> None:
         """From now on only that decoder is trained; nothing else changes, running statistics included."""
@@ -200,8 +203,9 @@ def with_type_decoder(network: Cerberus, structure: str, num_classes: int, seed:
 
 
 def _draw_weights(module: nn.Module) -> None:
-    """He et al. 2015, by fan-out, as in the published code."""
+    """Weights by He et al. 2015, by fan-out, and biases uniform within 1/√fan-in, torch's own: the published code's."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if module.bias is not None:
-            nn.init.zeros_(module.bias)
+            bound = module.weight[0].numel() ** -0.5
+            nn.init.uniform_(module.bias, -bound, bound)

@@ -90,6 +90,17 @@ def test_every_part_depends_on_the_seed():
         assert not torch.equal(first, other.state_dict()[name])
 
 
+def test_first_weights_and_biases_are_drawn_as_published():
+    """A deviation of √(2 / fan-out) for weights, by He et al. 2015; torch's own uniform ±1/√fan-in for biases."""
+    model = build(CerberusParts(decoders=FIVE, tissue=9), 0)
+    for conv in (model.decoders["gland"].stages[0][0], model.tissue.conv1):
+        outputs, inputs, side, _ = conv.weight.shape
+        assert conv.weight.std().item() == pytest.approx((2 / (outputs * side**2)) ** 0.5, rel=0.02)
+        bound = (inputs * side**2) ** -0.5
+        assert 0.9 * bound < conv.bias.abs().max().item() <= bound
+        assert conv.bias.std().item() == pytest.approx(bound / 3**0.5, rel=0.15)
+
+
 def test_the_global_random_state_is_left_alone():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
