@@ -48,7 +48,6 @@ def to_geojson(objects: Sequence[DetectedObject], colours: Mapping[Kind, str], n
 
 
 def _feature(found: DetectedObject, colours: Mapping[Kind, str], name: str) -> dict[str, object]:
-    points = np.round(np.concatenate([found.ring, found.ring[:1]]), 3).tolist()
     row = structure(found.structure)
     measurements = {"Area µm^2": round(found.area_um2, 3)}
     if found.class_probability is not None:
@@ -56,7 +55,7 @@ def _feature(found: DetectedObject, colours: Mapping[Kind, str], name: str) -> d
     return {
         "type": "Feature",
         "id": str(uuid.uuid5(UUIDS, f"{name}/{found.structure}/{found.id}")),
-        "geometry": {"type": "Polygon", "coordinates": [points]},
+        "geometry": _geometry(found),
         "properties": {
             "objectType": row.object_type,
             "classification": {
@@ -66,6 +65,14 @@ def _feature(found: DetectedObject, colours: Mapping[Kind, str], name: str) -> d
             "measurements": measurements,
         },
     }
+
+
+def _geometry(found: DetectedObject) -> dict[str, object]:
+    """An object's pieces and holes as RFC 7946 has them: outer rings against the clock, if y counted upward."""
+    closed = [[np.round(np.concatenate([ring, ring[:1]]), 3).tolist() for ring in rings] for rings in found.polygons]
+    if len(closed) == 1:
+        return {"type": "Polygon", "coordinates": closed[0]}
+    return {"type": "MultiPolygon", "coordinates": closed}
 
 
 def choose_colours(image: PredictedImage) -> dict[Kind, str]:

@@ -68,11 +68,11 @@ def _draw_objects(
     """Outlines; wide ones have a white rim to be seen on any tissue."""
     width_px = max(row.outline_px, zoom)
     for found in objects:
-        points = np.round((found.ring * zoom - 0.5) * 2**SHIFT).astype(np.int32)[:, None]
+        rings = [np.round((ring * zoom - 0.5) * 2**SHIFT).astype(np.int32)[:, None] for ring in found.rings]
         if row.outline_px > 1:
-            cv2.polylines(picture, [points], True, (255, 255, 255), width_px + 2, cv2.LINE_AA, SHIFT)
+            cv2.polylines(picture, rings, True, (255, 255, 255), width_px + 2, cv2.LINE_AA, SHIFT)
         colour = to_rgb(colours[found.structure, found.class_name])
-        cv2.polylines(picture, [points], True, colour, width_px, cv2.LINE_AA, SHIFT)
+        cv2.polylines(picture, rings, True, colour, width_px, cv2.LINE_AA, SHIFT)
 
 
 def _draw_squares(picture: Image, predicted: PredictedImage, zoom: int) -> None:
