@@ -1,9 +1,9 @@
 """Objects of an instance map as polygons along the edges of their pixels, so that a polygon's area is its object's.
 
-A polygon is a piece of an object whose pixels are joined by their sides. Pieces that only touch by a corner are polygons
-of their own. Of two pixels of one piece that touch by a corner, the outline takes the side on which no ring meets itself:
-what lies beyond the corner is another hole, or a hole and the outside. So every polygon is valid as the OpenGIS
-Simple Features (OGC 06-103r4, 6.1.11.1) define it: simple rings, which touch in single points, around one area.
+A polygon is a piece of an object whose pixels are joined by their sides. Pieces that only touch by a corner are
+polygons of their own. Where two pixels of one piece touch by a corner, the ring turns so that no ring meets itself: the
+two background pixels there belong to different holes, or to a hole and to the outside. So every polygon is valid by
+OpenGIS Simple Features (OGC 06-103r4, 6.1.11.1): simple rings, which touch in single points, around a connected area.
 """
 
 from dataclasses import dataclass
@@ -33,11 +33,11 @@ class _Sides:
 
 
 def trace_polygons(instance_map: InstanceMap) -> dict[int, list[Polygon]]:
-    """The polygons of each object, by ascending id; corners are distances in pixels from the map's upper left corner."""
+    """The polygons of each object, by ascending id; corners are in pixels from the upper left corner of the map."""
     from skimage.measure import label
 
     padded = np.pad(instance_map, 1)
-    pieces = label(padded, background=0, connectivity=1).astype(np.int32)
+    pieces = label(padded, background=0, connectivity=1).astype(np.int32)  # type: ignore[no-untyped-call]  # it has no types
     found: dict[int, dict[int, list[Corners]]] = {}  # Rings of each piece of each object, the outer one first
     for pixel, ring in _rings(_find_sides(pieces), padded.shape[1]):
         rings = found.setdefault(int(padded.flat[pixel]), {}).setdefault(int(pieces.flat[pixel]), [])

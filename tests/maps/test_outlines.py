@@ -1,4 +1,4 @@
-"""Polygons of objects against the instance map that they are of; Shapely judges areas, validity and what lies within."""
+"""Polygons of objects against their instance map; Shapely judges areas, validity and what lies within."""
 
 import numpy as np
 import pytest
