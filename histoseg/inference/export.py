@@ -42,9 +42,15 @@ def to_table(objects: Sequence[DetectedObject]) -> str:
     return text.getvalue()
 
 
-def to_geojson(objects: Sequence[DetectedObject], colours: Mapping[Kind, str], name: str) -> dict[str, object]:
-    """All objects as QuPath imports them: as detections or as annotations, as each structure states."""
-    return {"type": "FeatureCollection", "features": [_feature(found, colours, name) for found in objects]}
+def to_geojson(
+    objects: Sequence[DetectedObject], colours: Mapping[Kind, str], name: str, caveats: Sequence[str] = ()
+) -> dict[str, object]:
+    """All objects as QuPath imports them: as detections or as annotations, as each structure states.
+
+    Caveats are a member "caveats" of the collection, which programs that do not know it leave alone (RFC 7946, 6.1).
+    """
+    features = [_feature(found, colours, name) for found in objects]
+    return {"type": "FeatureCollection", **({"caveats": list(caveats)} if caveats else {}), "features": features}
 
 
 def _feature(found: DetectedObject, colours: Mapping[Kind, str], name: str) -> dict[str, object]:

@@ -30,6 +30,7 @@ class PredictedImage:
     image_px: tuple[int, int]  # Height and width of the image as the file has it
     seen_px: tuple[int, int]  # Height and width at which the network saw it
     mpp: float  # Microns per pixel of the image as the file has it
+    caveats: tuple[str, ...] = ()  # Why the prediction may be worth little, a sentence each
 
     @property
     def scale(self) -> Float64[np.ndarray, " 2"]:

@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -197,6 +198,23 @@ def test_the_overlay_draws_each_class_in_its_colour_where_it_is(maps):
     legend = picture[2 * CANVAS_PX :].reshape(-1, 3)
     for kind in (("gland", ""), ("nuclei", "long"), ("nuclei", "round")):
         assert (legend == rgb(colours[kind])).all(axis=1).any()
+
+
+def test_the_overlay_has_a_band_for_each_caveat(maps):
+    predicted = make_predicted(maps, KINDS)
+    plain, _ = draw(predicted)
+    long = "a caveat of more words than one line of a small picture has room for, so that it goes on in the next"
+    caveats = ("the model was trained for 6 steps only", long)
+    bands, _ = draw(replace(predicted, caveats=caveats))
+    height = 2 * CANVAS_PX
+    np.testing.assert_array_equal(bands[:height], plain[:height])
+    added = bands.shape[0] - plain.shape[0]
+    np.testing.assert_array_equal(bands[height + added :], plain[height:])
+    is_coloured = (bands[height : height + added] == overlay.CAVEAT_COLOUR).all(axis=2)
+    assert is_coloured[:, [0, -1]].all()
+    assert not is_coloured.all(axis=1)[: added // 3].all()  # There is text in the first band ...
+    assert not is_coloured.all(axis=1)[added // 2 :].all()  # ... and in the second, of two lines.
+    assert added > 3 * 14
 
 
 def test_the_overlay_frames_tissue_but_not_background():
