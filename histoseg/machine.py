@@ -1,4 +1,4 @@
-"""This machine and this code: how many cores a process may use, which versions and which commit run."""
+"""This machine, its processes and this code: cores that may be used, ids, which versions and which commit run."""
 
 import os
 import platform
@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")  # cgroup v2: "<quota> <period>" in microseconds, or "max <period>"
+PROC = Path("/proc")  # Linux only
 CODE = ("histoseg", "ray_jobs")
 PACKAGES = ("histoseg", "torch", "ray", "numpy", "opencv-python-headless", "albumentations")
 
@@ -19,6 +20,39 @@ def available_cpus() -> int:
     except (OSError, ValueError):
         return affinity
     return affinity if quota == "max" else max(1, min(affinity, int(quota) // int(period)))
+
+
+def machine_id() -> str:
+    """The machine's name, on Linux with its start and the namespace in which process numbers count."""
+    try:
+        boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
+        return f"{platform.node()} {boot} {(PROC / 'self/ns/pid').readlink()}"
+    except OSError:
+        return platform.node()
+
+
+def process_id() -> str:
+    """This process's number and its start, which no other process of this machine ever has together."""
+    return f"{os.getpid()} {_start_of(os.getpid())}"
+
+
+def is_running(process: str) -> bool:
+    """Whether a process of this machine, named by its `process_id`, still runs."""
+    number, _, start = process.partition(" ")
+    return start == _start_of(int(number))
+
+
+def _start_of(number: int) -> str:
+    """When a process was started; empty if there is none of this number, or it has ended and was not waited for."""
+    if not PROC.exists():
+        words = ["ps", "-o", "stat=", "-o", "lstart=", "-p", str(number)]
+        state, *start = subprocess.run(words, capture_output=True, text=True, check=False).stdout.split() or ["Z"]
+        return "" if state.startswith("Z") else " ".join(start)
+    try:
+        stat = (PROC / str(number) / "stat").read_text().rpartition(")")[2].split()  # proc(5): from field 3 on
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if stat[0] in "ZX" else stat[19]  # Field 22: clock ticks since the machine's start
 
 
 def git_commit() -> str:

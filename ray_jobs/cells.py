@@ -10,11 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from histoseg.errors import HistosegError, TrainingError
+from histoseg.machine import machine_id, process_id
 from histoseg.pipeline.plan import Plan
+from histoseg.runs.job import result_fields
 from histoseg.runs.names import run_name, to_json
 from histoseg.runs.plain import digest
 from histoseg.runs.request import Request
+from histoseg.store.conditional import require_conditional_puts
+from histoseg.store.holders import Holder
 from histoseg.store.keys import record_key
+from histoseg.store.leases import number_attempt
 from histoseg.store.objects import Store
 from ray_jobs import grid
 from ray_jobs.gauges import CELLS, gauges, repeated
@@ -31,6 +36,9 @@ def complete(plan: Plan, store: Store, request: Request, home: Path, connect_ray
 
     `home` is an absolute folder, of the same path on every node, for copies of shards and Ray's own notes;
     `connect_ray` is entered if a cell has no record.
+
+    Raises:
+        ConfigError: If the store would replace records that exist.
     """
     wanted = {record_key(plan.experiment, cell) for cell in plan.cells}
     recorded = _recorded(store, wanted)
@@ -47,16 +55,30 @@ def complete(plan: Plan, store: Store, request: Request, home: Path, connect_ray
     ]
     if not groups:
         return None
+    require_conditional_puts(store)
     with connect_ray(), _counting(store, wanted, len(recorded)):
         try:
             resources = grid.available(request.resources)
             workers = grid.Workers(num_workers=request.workers, use_gpu=resources.get("GPU", 0) >= 1)
             notes = home / "notes" / request.name
-            grid.run(in_own_order(groups, request.name), workers, notes, resources, uuid.uuid4().hex)
+            grid.run(in_own_order(groups, request.name), workers, notes, resources, holder_for(request, store))
             _require_records(wanted, store)
         except HistosegError as error:
             return error
     return None
+
+
+def holder_for(request: Request, store: Store) -> Holder:
+    """This process as the holder of a job's leases; an attempt of a RayJob takes its number in the store."""
+    asked = {name: str(value) for name, value in result_fields(request).items()}
+    return Holder(
+        owner=uuid.uuid4().hex,
+        job=request.name or f"{request.experiment}-{digest(asked)[:8]}",
+        machine=machine_id(),
+        process=process_id(),
+        submission=request.submission,
+        attempt=number_attempt(store, request.submission) if request.submission else 0,
+    )
 
 
 def in_own_order(groups: Sequence[Group], job: str) -> list[Group]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoseg.errors import ConfigError, HistosegError, StorageError, TrainingError
+from histoseg.store.holders import Holder
 from histoseg.store.leases import leased
 from histoseg.store.objects import BRISK, connect
 from ray_jobs.gauges import FAILED, SetGauges, gauges, training_begun
@@ -49,7 +50,7 @@ class Workers:
         return ScalingConfig(num_workers=self.num_workers, use_gpu=self.use_gpu, resources_per_worker=self.resources)
 
 
-def run(groups: Sequence[Group], workers: Workers, notes: Path, resources: Mapping[str, float], owner: str) -> None:
+def run(groups: Sequence[Group], workers: Workers, notes: Path, resources: Mapping[str, float], holder: Holder) -> None:
     """Complete all groups; one that fails does not stop the others. Ray must have been started.
 
     Args:
@@ -58,14 +59,14 @@ def run(groups: Sequence[Group], workers: Workers, notes: Path, resources: Mappi
         notes: An absolute folder for Ray's own notes, on this node, where drivers run as well. Checkpoints and records
             go to the store.
         resources: What the cluster has or will have.
-        owner: Whose leases on groups are.
+        holder: Whose leases on groups are.
 
     Raises:
         ConfigError: If the cluster is too small for one run.
         TrainingError: If groups failed, with the cause of each.
     """
     with gauges(FAILED) as show:
-        outcomes = _tune(groups, workers, notes, resources, owner, show)
+        outcomes = _tune(groups, workers, notes, resources, holder, show)
     failed = [f"{group.id}: {error}" for group, error in zip(groups, outcomes, strict=True) if error]
     if failed:
         title = f"{len(failed)} of {len(groups)} groups failed, the others are recorded:"
@@ -77,14 +78,14 @@ def _tune(
     workers: Workers,
     notes: Path,
     resources: Mapping[str, float],
-    owner: str,
+    holder: Holder,
     show: SetGauges,
 ) -> list[str]:
     """Have Tune start every group; returns the error of each, or ""."""
     from ray import tune
 
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.CRITICAL)  # It misses Tune's logs.
-    drive = tune.with_parameters(_drive, groups=groups, workers=workers, path=str(notes), owner=owner)
+    drive = tune.with_parameters(_drive, groups=groups, workers=workers, path=str(notes), holder=holder)
     run_config = tune.RunConfig(
         name="grid",
         storage_path=str(notes),
@@ -156,7 +157,7 @@ def _reported(metrics: Mapping[str, Any] | None) -> str:
     return error.partition("\n")[0]
 
 
-def _drive(config: dict[str, Any], groups: Sequence[Group], workers: Workers, path: str, owner: str) -> None:
+def _drive(config: dict[str, Any], groups: Sequence[Group], workers: Workers, path: str, holder: Holder) -> None:
     """One Tune trial: a Ray Train run from start to end, while its group is leased. Reports its error, or ""."""
     from ray import tune
     from ray.train.v2.api.exceptions import WorkerGroupError
@@ -164,7 +165,7 @@ def _drive(config: dict[str, Any], groups: Sequence[Group], workers: Workers, pa
     group = groups[config["group"]]
     log_worker(logging.INFO)
     try:
-        with leased(connect(group.request.store, BRISK), group.id, owner) as lease, training_begun(group.short_id):
+        with leased(connect(group.request.store, BRISK), group.id, holder) as lease, training_begun(group.short_id):
             error = _fit(replace(group, attempt=lease.number), workers, path)
     except StorageError:
         raise  # What is raised, as when the store or Ray Train's controller is away, is tried again.

@@ -1,4 +1,6 @@
-"""How many cores a process may use: those the scheduler gives it, and no more than its container's quota."""
+"""How many cores a process may use, by scheduler and container; and whether a process of this machine still runs."""
+
+import subprocess
 
 import pytest
 
@@ -33,3 +35,20 @@ def test_a_containers_quota_limits_the_cores(quota, text, cpus):
 def test_without_cgroups_the_scheduler_says(quota):
     assert not quota.exists()
     assert machine.available_cpus() == 8
+
+
+@pytest.mark.parametrize("proc", [machine.PROC, "none"])
+def test_a_process_runs_until_it_is_killed_even_if_nobody_waits_for_it(proc, monkeypatch, tmp_path):
+    """On Linux by /proc, elsewhere by `ps`."""
+    monkeypatch.setattr(machine, "PROC", tmp_path / proc)
+    assert machine.is_running(machine.process_id())
+    with subprocess.Popen(["sleep", "60"]) as process:
+        name = f"{process.pid} {machine._start_of(process.pid)}"
+        assert machine.is_running(name)
+        assert not machine.is_running(f"{name}0")  # Another one of this number
+        process.kill()
+        for _ in range(1000):
+            if not machine.is_running(name):
+                break
+        assert not machine.is_running(name)
+    assert not machine.is_running(name)

@@ -7,17 +7,16 @@ from contextlib import suppress
 from histoseg.doctor.check import Check
 from histoseg.errors import HistosegError, StoreRefusedError
 from histoseg.pipeline.plan import make_plan
+from histoseg.store.conditional import NEEDS_STORE, keeps_existing
+from histoseg.store.keys import trial_key
 from histoseg.store.objects import BRISK, Store, connect
 
 NEEDS_RIGHT = "correct the URL, or get this right: for the key on a bucket, for this user on a folder"
-NEEDS_STORE = (
-    "no right helps; take a store with conditional puts (If-None-Match), such as AWS, SeaweedFS, Ceph or MinIO"
-)
 
 
 def store_checks(url: str) -> Iterator[Check]:
     """Put, read, list and delete a test object; the first failure ends the checks, and the object is removed."""
-    key = f"doctor/{uuid.uuid4().hex}"
+    key = trial_key(uuid.uuid4().hex)
     try:
         store = connect(url)
     except HistosegError as error:
@@ -61,8 +60,8 @@ def _steps(store: Store, key: str) -> dict[str, Callable[[], bool]]:
     return {
         "put": put,
         "get": lambda: store.get(key) == body,
-        "put only if absent": lambda: not store.put_if_absent(key, b"other") and store.get(key) == body,
-        "list": lambda: key in store.list("doctor/"),
+        "put only if absent": lambda: keeps_existing(store, key),
+        "list": lambda: key in store.list(trial_key("")),
         "delete": delete,
     }
 

@@ -42,13 +42,18 @@ def to_table(objects: Sequence[DetectedObject]) -> str:
     return text.getvalue()
 
 
-def to_geojson(objects: Sequence[DetectedObject], colours: Mapping[Kind, str], name: str) -> dict[str, object]:
-    """All objects as QuPath imports them: as detections or as annotations, as each structure states."""
-    return {"type": "FeatureCollection", "features": [_feature(found, colours, name) for found in objects]}
+def to_geojson(
+    objects: Sequence[DetectedObject], colours: Mapping[Kind, str], name: str, caveats: Sequence[str] = ()
+) -> dict[str, object]:
+    """All objects as QuPath imports them: as detections or as annotations, as each structure states.
+
+    Caveats are a member "caveats" of the collection, which programs that do not know it leave alone (RFC 7946, 6.1).
+    """
+    features = [_feature(found, colours, name) for found in objects]
+    return {"type": "FeatureCollection", **({"caveats": list(caveats)} if caveats else {}), "features": features}
 
 
 def _feature(found: DetectedObject, colours: Mapping[Kind, str], name: str) -> dict[str, object]:
-    points = np.round(np.concatenate([found.ring, found.ring[:1]]), 3).tolist()
     row = structure(found.structure)
     measurements = {"Area µm^2": round(found.area_um2, 3)}
     if found.class_probability is not None:
@@ -56,7 +61,7 @@ def _feature(found: DetectedObject, colours: Mapping[Kind, str], name: str) -> d
     return {
         "type": "Feature",
         "id": str(uuid.uuid5(UUIDS, f"{name}/{found.structure}/{found.id}")),
-        "geometry": {"type": "Polygon", "coordinates": [points]},
+        "geometry": _geometry(found),
         "properties": {
             "objectType": row.object_type,
             "classification": {
@@ -66,6 +71,14 @@ def _feature(found: DetectedObject, colours: Mapping[Kind, str], name: str) -> d
             "measurements": measurements,
         },
     }
+
+
+def _geometry(found: DetectedObject) -> dict[str, object]:
+    """An object's pieces and holes as RFC 7946 has them: outer rings against the clock, if y counted upward."""
+    closed = [[np.round(np.concatenate([ring, ring[:1]]), 3).tolist() for ring in rings] for rings in found.polygons]
+    if len(closed) == 1:
+        return {"type": "Polygon", "coordinates": closed[0]}
+    return {"type": "MultiPolygon", "coordinates": closed}
 
 
 def choose_colours(image: PredictedImage) -> dict[Kind, str]:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int32, UInt8
-from skimage.measure import find_contours
+from jaxtyping import Float64, Int32, UInt8
 
 from histoseg.maps.objects import find_objects
+from histoseg.maps.outlines import trace_polygons
 from histoseg.models.prediction import Prediction, Probabilities
 from histoseg.structures import structure
 
@@ -30,6 +30,7 @@ class PredictedImage:
     image_px: tuple[int, int]  # Height and width of the image as the file has it
     seen_px: tuple[int, int]  # Height and width at which the network saw it
     mpp: float  # Microns per pixel of the image as the file has it
+    caveats: tuple[str, ...] = ()  # Why the prediction may be worth little, a sentence each
 
     @property
     def scale(self) -> Float64[np.ndarray, " 2"]:
@@ -69,7 +70,12 @@ class DetectedObject:
     area_um2: float
     centroid: tuple[float, float]
     box: tuple[float, float, float, float]  # Left, top, right, bottom
-    ring: Ring  # The outline of its largest piece, which never crosses itself; holes are left out
+    polygons: tuple[tuple[Ring, ...], ...]  # Of each piece, along its pixels' edges: the outer ring, then its holes
+
+    @property
+    def rings(self) -> list[Ring]:
+        """All rings, whichever piece they are of."""
+        return [ring for polygon in self.polygons for ring in polygon]
 
 
 def list_objects(image: PredictedImage) -> list[DetectedObject]:
@@ -79,12 +85,11 @@ def list_objects(image: PredictedImage) -> list[DetectedObject]:
 
 def _of_structure(image: PredictedImage, name: str) -> Iterator[DetectedObject]:
     instance_map, scale = image.prediction.instance_maps[name], image.scale
-    objects = find_objects(instance_map)
+    objects, polygons = find_objects(instance_map), trace_polygons(instance_map)
     names = image.class_names(name)
     um2 = image.mpp**2 * float(scale.prod())
     for i, (top, left, bottom, right) in enumerate(objects.boxes.tolist()):
         kind = int(image.prediction.classes[name][i]) if names else 0
-        mask = instance_map[top:bottom, left:right] == objects.ids[i]
         x, y = ((objects.centroids[i] + 0.5) * scale).tolist()
         yield DetectedObject(
             structure=name,
@@ -94,23 +99,5 @@ def _of_structure(image: PredictedImage, name: str) -> Iterator[DetectedObject]:
             area_um2=float(objects.areas[i]) * um2,
             centroid=(x, y),
             box=(left * scale[0], top * scale[1], right * scale[0], bottom * scale[1]),
-            ring=(outline(mask) + np.array([left, top])) * scale,
+            polygons=tuple(tuple(ring * scale for ring in rings) for rings in polygons[int(objects.ids[i])]),
         )
-
-
-def outline(mask: Bool[np.ndarray, "H W"]) -> Ring:
-    """The outline of a mask's largest piece, between its pixels and those around, corners only.
-
-    It cuts the corners of pixels, so that it never crosses itself, not even where pixels touch by a corner.
-    """
-    rings = [ring[:-1, ::-1] for ring in find_contours(np.pad(mask, 1).astype(np.float64), 0.5)]  # type: ignore[no-untyped-call]  # it has no types
-    largest = max(rings, key=lambda ring: abs(_signed_area(ring)))
-    before, after = largest - np.roll(largest, 1, axis=0), np.roll(largest, -1, axis=0) - largest
-    is_corner = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
-    ring = largest[is_corner] - 0.5  # One pixel less for the padding; half of one more from its middle to its corner.
-    return np.asarray(ring if _signed_area(ring) > 0 else ring[::-1])
-
-
-def _signed_area(ring: Ring) -> float:
-    x, y = ring.T
-    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2

@@ -26,6 +26,7 @@ FRAME_PX = 2
 TINT = 0.4  # How much a class of pixels covers the image
 MIN_WIDTH_PX = 480  # Room for a legend below a small image.
 INK = (34, 38, 43)
+CAVEAT_COLOUR = (255, 226, 150)  # As that of a warning sign, on which ink is easy to read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +52,11 @@ def draw_overlay(
     _draw_squares(picture, predicted, zoom)
     for row in sorted(structures().values(), key=lambda row: -row.outline_px):  # The finest on top
         _draw_objects(picture, row, [found for found in objects if found.structure == row.name], colours, zoom)
-    legend = _draw_legend(_legend(predicted, objects, colours), max(picture.shape[1], MIN_WIDTH_PX))
-    room = legend.shape[1] - picture.shape[1]
-    return np.concatenate([np.pad(picture, ((0, 0), (0, room), (0, 0)), constant_values=255), legend])
+    width = max(picture.shape[1], MIN_WIDTH_PX)
+    legend = _draw_legend(_legend(predicted, objects, colours), width)
+    room = width - picture.shape[1]
+    picture = np.pad(picture, ((0, 0), (0, room), (0, 0)), constant_values=255)
+    return np.concatenate([picture, *[_draw_caveat(text, width) for text in predicted.caveats], legend])
 
 
 def _zoom(predicted: PredictedImage) -> int:
@@ -68,11 +71,11 @@ def _draw_objects(
     """Outlines; wide ones have a white rim to be seen on any tissue."""
     width_px = max(row.outline_px, zoom)
     for found in objects:
-        points = np.round((found.ring * zoom - 0.5) * 2**SHIFT).astype(np.int32)[:, None]
+        rings = [np.round((ring * zoom - 0.5) * 2**SHIFT).astype(np.int32)[:, None] for ring in found.rings]
         if row.outline_px > 1:
-            cv2.polylines(picture, [points], True, (255, 255, 255), width_px + 2, cv2.LINE_AA, SHIFT)
+            cv2.polylines(picture, rings, True, (255, 255, 255), width_px + 2, cv2.LINE_AA, SHIFT)
         colour = to_rgb(colours[found.structure, found.class_name])
-        cv2.polylines(picture, [points], True, colour, width_px, cv2.LINE_AA, SHIFT)
+        cv2.polylines(picture, rings, True, colour, width_px, cv2.LINE_AA, SHIFT)
 
 
 def _draw_squares(picture: Image, predicted: PredictedImage, zoom: int) -> None:
@@ -148,7 +151,7 @@ def _semantic_legend(predicted: PredictedImage) -> Legend:
 
 def _draw_legend(groups: Legend, width: int) -> Image:
     """A white strip with a paragraph for each group."""
-    size = max(14, min(width // 80, 48))  # Large images are looked at from further away.
+    size = _text_px(width)
     font = ImageFont.load_default(size)
     indent, line, gap = 9 * size, round(1.6 * size), size
     places: list[tuple[int, int, LegendEntry]] = []
@@ -173,3 +176,26 @@ def _draw_legend(groups: Legend, width: int) -> Image:
             draw.line((x, middle, x + 1.5 * gap, middle), to_rgb(entry.colour), 2 * entry.width_px + 1)
         draw.text((x + (2 * gap if entry.colour else 0), y), entry.text, INK, font)
     return np.array(strip)
+
+
+def _draw_caveat(text: str, width: int) -> Image:
+    """A coloured band with a sentence, in as many lines as it needs."""
+    size = _text_px(width)
+    font = ImageFont.load_default(size)
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width - size:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    band = PillowImage.new("RGB", (width, round(1.3 * size * len(lines)) + size // 2), CAVEAT_COLOUR)
+    draw = ImageDraw.Draw(band)
+    for number, line in enumerate(lines):
+        draw.text((size // 2, round(1.3 * size * number) + size // 4), line, INK, font)
+    return np.array(band)
+
+
+def _text_px(width: int) -> int:
+    """The height of letters; large images are looked at from further away."""
+    return max(14, min(width // 80, 48))

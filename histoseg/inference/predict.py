@@ -19,7 +19,7 @@ from histoseg.files.images import read_image
 from histoseg.inference.export import choose_colours, encode_map, shares, to_geojson, to_grid, to_table
 from histoseg.inference.objects import DetectedObject, PredictedImage, list_objects
 from histoseg.inference.overlay import draw_overlay
-from histoseg.inference.resolution import CREDIBLE_MPP, find_mpp
+from histoseg.inference.resolution import CREDIBLE_MPP, find_mpp, resolution_caveat
 from histoseg.machine import versions
 from histoseg.maps.windows import MarginWindows, Windows
 from histoseg.models.prediction import Prediction
@@ -93,6 +93,9 @@ def look(name: str, image: Image, mpp: float, model: Model, windows: Windows) ->
     given = Sample(key="image", patient="image", image=image, semantic_map=blank, mpp=mpp)
     shown = resample(given, model.mpp).image
     _warn_if_large(name, shown, model)
+    other_mpp = resolution_caveat(mpp, model.mpp)
+    for caveat in other_mpp:
+        logger.warning("%s: %s", name, caveat)
     return PredictedImage(
         name=name,
         prediction=model.spec.predict(model.network, shown, windows, mpp=model.mpp),
@@ -100,6 +103,7 @@ def look(name: str, image: Image, mpp: float, model: Model, windows: Windows) ->
         image_px=(image.shape[0], image.shape[1]),
         seen_px=(shown.shape[0], shown.shape[1]),
         mpp=mpp,
+        caveats=(*model.caveats, *other_mpp),
     )
 
 
@@ -144,7 +148,7 @@ def make_files(predicted: PredictedImage, image: Image, objects: Sequence[Detect
     colours = choose_colours(predicted)
     files = {
         "objects.csv": to_table(objects).encode(),
-        "objects.geojson": _json(to_geojson(objects, colours, predicted.name)),
+        "objects.geojson": _json(to_geojson(objects, colours, predicted.name, predicted.caveats)),
     }
     for name, label_map in {**predicted.prediction.instance_maps, **predicted.prediction.semantic_maps}.items():
         ending, body = encode_map(predicted.own_map(label_map))
@@ -164,6 +168,7 @@ def summarise(predicted: PredictedImage, objects: Sequence[DetectedObject], mode
         "size_px": [predicted.image_px[1], predicted.image_px[0]],
         "mpp": predicted.mpp,
         "model": {"sha256": model.sha256, "origin": model.origin, "mpp": model.mpp},
+        "caveats": list(predicted.caveats),
         "histoseg": versions()["histoseg"],
         "counts": {name: _counts(predicted, name, objects) for name in predicted.prediction.instance_maps},
         "tissue": None if grid is None else grid["shares"],
@@ -206,7 +211,7 @@ def _digest_inputs(path: Path, model: Model, options: Options) -> str:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     about = [model.sha256, model.mpp, dict(model.classes), asdict(options.windows), options.mpp, versions()["histoseg"]]
-    return digest([hashlib.sha256(body).hexdigest(), *about])
+    return digest([hashlib.sha256(body).hexdigest(), *about, *model.caveats])
 
 
 def _write(store: Store, folder: str, files: Mapping[str, bytes], summary: Mapping[str, object]) -> None:

@@ -28,6 +28,13 @@ def find_mpp(path: Path, given: float | None) -> float:
     return float(mpp or 0)
 
 
+def resolution_caveat(image_mpp: float, model_mpp: float) -> tuple[str, ...]:
+    """A sentence about an image of another resolution than a model's; nothing if they agree."""
+    if abs(image_mpp / model_mpp - 1) <= DISAGREEMENT:
+        return ()
+    return (f"the model was trained at {model_mpp:.4g} µm per pixel; this image has {image_mpp:.4g} and was resampled",)
+
+
 def stored_mpp(path: Path) -> float | None:
     """Microns per pixel that a PNG or TIFF states; None if it states none, or one that no microscope has."""
     try:

@@ -1,6 +1,8 @@
 """A request submitted to a release of the chart: the RayJob is created unless it exists, and followed to its end."""
 
 import time
+import uuid
+from dataclasses import replace
 from http import HTTPStatus
 
 import yaml
@@ -35,7 +37,7 @@ def submit(
     CANCEL=1 behind it, it looks or cancels. What a job that failed has finished lies in the store.
     """
     pace = pace or Pace()
-    made = manifest(request, settings, command)
+    made = manifest(replace(request, submission=uuid.uuid4().hex[:12]), settings, command)
     name, results = made["metadata"]["name"], made["metadata"]["annotations"][RESULTS]
     if _create(cluster, made, show, pace):
         show(f"{name}: created in namespace {cluster.namespace} of {cluster.context}; its results go to {results}")
@@ -103,8 +105,15 @@ def _difference(found: Object, made: Object) -> str:
     if is_terminal(found):  # It ran on what the store held then, which is not in its name.
         command = made["metadata"]["annotations"][COMMAND]
         return f"; `{command} CANCEL=1`, then the same command, runs what has no record in the store now"
-    is_equal = found["spec"].get("entrypoint") == made["spec"]["entrypoint"]
+    is_equal = _asked(found) == _asked(made)
     return "" if is_equal else ", which goes on with the workers and listeners that it was submitted with"
+
+
+def _asked(job: Object) -> Request | str:
+    """What a RayJob runs, whichever submission it is; the command line itself if that is not of ours."""
+    entrypoint = str(job["spec"].get("entrypoint") or "")
+    request = request_of(entrypoint)
+    return replace(request, submission="") if request else entrypoint
 
 
 def _require_same(found: Object, made: Object) -> None:

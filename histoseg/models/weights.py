@@ -28,6 +28,7 @@ from histoseg.store.objects import FileStore, Store
 logger = logging.getLogger(__name__)
 
 FORMAT = 2
+FEW_STEPS = 100  # Fewer leave a new network close to random numbers; the smallest real schedules here have 400.
 HEAD_PARTS = ("heads", "decoders", "tissue")  # Where networks have what one task needs; all else is shared.
 
 
@@ -41,6 +42,8 @@ class Model:
         mpp: Microns per pixel of the images it was trained on.
         origin: Where it is from, for people.
         sha256: Of the stored numbers; empty if it was not read from a folder.
+        steps: Steps of the optimiser in all its trainings; None if that is not known, as of published weights.
+        made_up: The sources it was trained on whose images are demo data, which this program drew.
     """
 
     spec: NetworkSpec
@@ -49,6 +52,18 @@ class Model:
     mpp: float
     origin: str
     sha256: str = ""
+    steps: int | None = None
+    made_up: tuple[str, ...] = ()
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """Why it can have learnt little of real tissue, a sentence each."""
+        found = []
+        if self.made_up:
+            found.append(f"the model was trained on made-up images (demo data of {', '.join(self.made_up)})")
+        if self.steps is not None and self.steps < FEW_STEPS:
+            found.append(f"the model was trained for {self.steps} steps only")
+        return tuple(found)
 
 
 def save_model(model: Model, store: Store, folder: str) -> None:
@@ -64,6 +79,8 @@ def save_model(model: Model, store: Store, folder: str) -> None:
         "mpp": model.mpp,
         "origin": model.origin,
         "sha256": hashlib.sha256(body).hexdigest(),
+        "steps": model.steps,
+        "made_up": list(model.made_up),
     }
     prefix = f"{folder}/" if folder else ""
     store.put(f"{prefix}model.safetensors", body)
@@ -71,7 +88,7 @@ def save_model(model: Model, store: Store, folder: str) -> None:
 
 
 def load_model(folder: Path | str) -> Model:
-    """The model that `save_model` wrote.
+    """The model that `save_model` wrote; what speaks against it is logged.
 
     Raises:
         CheckpointError: If the folder holds none, or its files do not belong together.
@@ -88,14 +105,25 @@ def load_model(folder: Path | str) -> Model:
         spec: NetworkSpec = catalog.load("histoseg.models", settings.pop("name")).SPEC(**settings)
         network = spec.rebuild(Heads(num_classes=about["heads"], tissue_px=about["tissue_px"]))
         classes = {name: tuple(names) for name, names in about["classes"].items()}
-        mpp, sha256, origin = float(about["mpp"]), about["sha256"], about["origin"]
+        model = Model(
+            spec=spec,
+            network=network.eval(),
+            classes=classes,
+            mpp=float(about["mpp"]),
+            origin=about["origin"],
+            sha256=about["sha256"],
+            steps=about.get("steps"),  # Models of earlier versions state neither.
+            made_up=tuple(about.get("made_up", ())),
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder}/model.json does not describe a model ({error!r}); write it again") from error
     body = FileStore(folder).get("model.safetensors")
-    if hashlib.sha256(body).hexdigest() != sha256:
+    if hashlib.sha256(body).hexdigest() != model.sha256:
         raise CheckpointError(f"{folder}/model.safetensors is not the file that model.json describes; copy both again")
     take_over(network, load(body), str(folder))
-    return Model(spec=spec, network=network.eval(), classes=classes, mpp=mpp, origin=origin, sha256=sha256)
+    for caveat in model.caveats:
+        logger.warning("%s: %s; its predictions say little about real tissue", folder, caveat)
+    return model
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

@@ -150,10 +150,21 @@ def _save(trained: Trained, run: Run, number: int, dataset: MetaDataset, store: 
         classes=class_names(spec.heads(trained.model).num_classes, tasks),
         mpp=run.data.mpp or tasks[sources[-1]].mpp,
         origin=f"{run.experiment} {run.scale}, {label_of(run, number)}, seed {run.seed}",
+        steps=_total_steps(trained, run, number, dataset, store),
+        made_up=tuple(dict.fromkeys(name for name in sources if dataset.sources[name].origin == "demo")),
     )
     save_model(model, store, model_folder(name))
     finished = _Finished(curve=trained.curve, best_step=trained.best_step, seconds=trained.seconds)
     store.put(_finished_key(name), finished.model_dump_json().encode())
+
+
+def _total_steps(trained: Trained, run: Run, number: int, dataset: MetaDataset, store: Store) -> int | None:
+    """The steps of a stage and those before it; None if an earlier version left a stage before without its steps."""
+    if number == 0:
+        return trained.best_step
+    about = store.get(f"{model_folder(stage_name(run, number - 1, dataset.checksums))}/model.json")
+    before: int | None = json.loads(about).get("steps")
+    return None if before is None else before + trained.best_step
 
 
 def class_names(heads: Iterable[str], tasks: Mapping[str, Task]) -> dict[str, tuple[str, ...]]:

@@ -30,6 +30,7 @@ class Request:
         sets: Assignments such as optim.steps=200.
         listen: What else hears how far a training is: names of `histoseg.listeners`, each perhaps with `=argument`.
         name: The job's name on a cluster, under which it leaves its results; empty on one machine.
+        submission: An id of the RayJob that runs it, equal in all its attempts; empty if it is none.
         capacity: What a cluster's workers will have when all are there, in Ray's words: CPU=8, GPU=2; empty means what
             Ray has when the job begins.
     """
@@ -48,6 +49,7 @@ class Request:
         Option("LISTEN", 'listeners, e.g. "tensorboard mlflow=http://host:5000"', changes_result=False),
     ] = ()
     name: Annotated[str, Option("", "the job's name, set when it is submitted", changes_result=False)] = ""
+    submission: Annotated[str, Option("", "the RayJob's id, set when it is submitted", changes_result=False)] = ""
     capacity: Annotated[
         tuple[str, ...], Option("", 'what the cluster will have, e.g. "CPU=8 GPU=2"', changes_result=False)
     ] = ()

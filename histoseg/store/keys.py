@@ -12,8 +12,10 @@ runs/<stage>/model/                         the finished network, as `histoseg p
 records/<experiment>/<run>.json             put only if absent, never changed
 records/<experiment>/panels/<run>/...png    pictures of the first scored images
 leases/<stage>/000001.json                  who trains it; the highest number may write
+leases/<submission>/000001.json             a number for each attempt of a RayJob
 results/<experiment>/<job>/index.html       what a job on a cluster leaves
 tensorboard/<experiment>/<stage>/...        event files, if a request asks for them
+doctor/<mark>                               put to try what the store can do, then deleted
 """
 
 import re
@@ -106,3 +108,8 @@ def results_folder(experiment: str, job: str) -> str:
 def tensorboard_folder(experiment: str, stage: str) -> str:
     """TensorBoard's event files of a stage, if a request asks for them."""
     return f"tensorboard/{experiment}/{stage}"
+
+
+def trial_key(mark: str) -> str:
+    """An object that is put to try what a store can do."""
+    return f"doctor/{mark}"

@@ -3,7 +3,8 @@
 A lease is a chain of numbered objects, `leases/<name>/<number>.json`. The process that puts the next number holds the
 lease: the store accepts each number once. The number is the holder's fencing token. The holder beats: it rewrites its
 object again and again. A process that waits for the lease watches the newest object, and takes the next number once the
-holder has released it or has not beaten for `ttl_s` by the watcher's own clock, so no two clocks need to agree. Later
+holder has released it or has not beaten for `ttl_s` by the watcher's own clock, so no two clocks need to agree; at once
+where the holder is known to have ended, or is an earlier attempt of the same RayJob (`histoseg.store.holders`). Later
 writes of a former holder are refused by its own `FencedStore`, because its number is no longer the highest. (Chubby's
 sequencers and the fencing tokens of Kleppmann 2017, Designing Data-Intensive Applications, ch. 8, are the same idea.)
 
@@ -19,9 +20,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from histoseg.errors import LeaseError, StorageError, StoreRefusedError
+from histoseg.store.conditional import require_conditional_puts
+from histoseg.store.holders import Holder
 from histoseg.store.keys import lease_folder, lease_key
 from histoseg.store.objects import Store
 
@@ -40,59 +43,46 @@ class Lease:
     number: int
 
 
-class _LeaseObject(BaseModel):
-    """One object of a lease; `beat` counts how often its holder has rewritten it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    owner: str
-    beat: int = 0
-    released: bool = False
-
-
 @contextmanager
-def leased(store: Store, name: str, owner: str, ttl_s: float = TTL_S) -> Iterator[Lease]:
+def leased(store: Store, name: str, holder: Holder, ttl_s: float = TTL_S) -> Iterator[Lease]:
     """Hold the lease of a name within the context, after waiting for another holder if there is one.
 
-    All attempts share the store; its timeouts must be short, or a slow answer costs the lease. An owner takes over its
-    own lease at once, and that of a holder without a beat for `ttl_s` seconds.
+    All attempts share the store; its timeouts must be short, or a slow answer costs the lease. A holder takes over its
+    own lease at once, also one that it replaces (see `Holder.replaces`), and any without a beat for `ttl_s` seconds.
 
     Raises:
         LeaseError: If the store refuses, or fails for `PATIENCE_S`: trying again would not help.
+        ConfigError: If the store ignores that a number may be put only once.
     """
-    lease = _acquire(store, name, owner, ttl_s)
+    lease = _acquire(store, name, holder, ttl_s)
     done = threading.Event()
-    beating = threading.Thread(target=_beat, args=(store, lease, owner, ttl_s / BEATS_PER_TTL, done), daemon=True)
+    beating = threading.Thread(target=_beat, args=(store, lease, holder, ttl_s / BEATS_PER_TTL, done), daemon=True)
     beating.start()
     try:
         yield lease
     finally:
         done.set()
         beating.join()
-        _release(store, lease, owner)
+        _release(store, lease, holder)
 
 
-def _acquire(store: Store, name: str, owner: str, ttl_s: float) -> Lease:
-    seen: tuple[int, bytes] | None = None
+def _acquire(store: Store, name: str, holder: Holder, ttl_s: float) -> Lease:
+    seen = (-1, b"")  # The highest number, and what its object held, which changes with each beat
     since, failing_since = time.monotonic(), None
     while True:
         try:
+            require_conditional_puts(store)
             number = newest(store, name)
             body = store.get(lease_key(name, number)) if number else b""
-            following = Lease(name=name, number=number + 1)
+            silent_s = time.monotonic() - since if seen == (number, body) else 0.0
+            if _may_take(name, holder, _parse(body), silent_s, ttl_s):
+                following = Lease(name=name, number=number + 1)
+                if store.put_if_absent(lease_key(name, following.number), _body(holder)):
+                    return following
+            elif seen[0] != number:
+                _log_wait(store, Lease(name=name, number=number), _parse(body), ttl_s)
             if seen != (number, body):
-                holder = _parse(body)
-                is_free = holder is None or holder.released or holder.owner == owner
-                if is_free and _put(store, following, owner):
-                    return following
-                if seen is None or seen[0] != number:
-                    logger.info("lease %s: held by %s; waiting", name, holder.owner if holder else "another process")
                 seen, since, failing_since = (number, body), time.monotonic(), None
-            elif time.monotonic() - since >= ttl_s:
-                logger.warning("lease %s: its holder has not beaten for %.0f s; taking it over", name, ttl_s)
-                if _put(store, following, owner):
-                    return following
-                seen = None
         except StorageError as error:  # The holder could not beat either, so its silence does not count.
             since = time.monotonic()
             failing_since = failing_since or since
@@ -105,42 +95,68 @@ def _acquire(store: Store, name: str, owner: str, ttl_s: float) -> Lease:
         time.sleep(ttl_s / BEATS_PER_TTL / 2)
 
 
+def _may_take(name: str, holder: Holder, former: Holder | None, silent_s: float, ttl_s: float) -> bool:
+    """Whether a lease is free; None stands for a lease without a former holder that could be read."""
+    if former is None or former.released or former.owner == holder.owner:
+        return True
+    reason = holder.replaces(former) or (f"which has not renewed it for {ttl_s:.0f} s" if silent_s >= ttl_s else "")
+    if reason:
+        logger.warning("lease %s: taking it over from %s, %s", name, former, reason)
+    return bool(reason)
+
+
+def _log_wait(store: Store, lease: Lease, former: Holder | None, ttl_s: float) -> None:
+    until = time.strftime("%H:%M:%S", time.localtime(time.time() + ttl_s))
+    key = f"{store.url}/{lease_key(lease.name, lease.number)}"
+    text = "lease %s: held by %s; waiting until %s is released, or, if it is not renewed meanwhile, until %s"
+    logger.info(text, lease.name, former, key, until)
+
+
 def newest(store: Store, name: str) -> int:
     """The highest number of a lease, which is its holder's; 0 if it was never held."""
     names = (key.rpartition("/")[2].removesuffix(".json") for key in store.list(lease_folder(name)))
     return max((int(number) for number in names if number.isdigit()), default=0)
 
 
-def _parse(body: bytes) -> _LeaseObject | None:
+def number_attempt(store: Store, submission: str) -> int:
+    """A number for this attempt of a submission, higher than those of all attempts before.
+
+    Raises:
+        ConfigError: If the store ignores that a number may be put only once.
+    """
+    require_conditional_puts(store)
+    number = newest(store, submission) + 1
+    while not store.put_if_absent(lease_key(submission, number), b"{}"):
+        number += 1
+    return number
+
+
+def _parse(body: bytes) -> Holder | None:
     """The content of a lease's object; None if it cannot be read."""
     try:
-        return _LeaseObject.model_validate_json(body)
+        return Holder.model_validate_json(body)
     except ValidationError:
         return None
 
 
-def _body(owner: str, beat: int, *, released: bool = False) -> bytes:
-    return _LeaseObject(owner=owner, beat=beat, released=released).model_dump_json().encode()
+def _body(holder: Holder, beat: int = 0, *, released: bool = False) -> bytes:
+    return holder.model_copy(update={"beat": beat, "released": released}).model_dump_json().encode()
 
 
-def _put(store: Store, lease: Lease, owner: str) -> bool:
-    return store.put_if_absent(lease_key(lease.name, lease.number), _body(owner, 0))
-
-
-def _beat(store: Store, lease: Lease, owner: str, every_s: float, done: threading.Event) -> None:
+def _beat(store: Store, lease: Lease, holder: Holder, every_s: float, done: threading.Event) -> None:
     beat = 0
     while not done.wait(every_s):
         beat += 1
         try:
-            store.put(lease_key(lease.name, lease.number), _body(owner, beat))
+            store.put(lease_key(lease.name, lease.number), _body(holder, beat))
         except StorageError as error:
             logger.warning("lease %s: could not be renewed: %s", lease.name, error)
 
 
-def _release(store: Store, lease: Lease, owner: str) -> None:
+def _release(store: Store, lease: Lease, holder: Holder) -> None:
     """Free the lease at once. The object of the highest number stays: no number may be given twice."""
     try:
-        store.put(lease_key(lease.name, lease.number), _body(owner, -1, released=True))
+        store.put(lease_key(lease.name, lease.number), _body(holder, -1, released=True))
         for number in range(1, lease.number):
             store.delete(lease_key(lease.name, number))
     except StorageError as error:

@@ -184,8 +184,7 @@ class S3Store:
         from botocore.config import Config
 
         # A self-hosted server seldom has a wildcard DNS name, so with an endpoint the bucket goes into the path.
-        has_endpoint = any(os.environ.get(f"AWS_ENDPOINT_URL{end}") for end in ("", "_S3"))
-        style: Literal["path", "auto"] = "path" if has_endpoint else "auto"
+        style: Literal["path", "auto"] = "path" if endpoint_url() else "auto"
         config = Config(
             retries={"mode": "standard", "total_max_attempts": self.patience.attempts},
             connect_timeout=10,
@@ -291,7 +290,7 @@ class S3Store:
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError, SSLError
 
-        where = f"{self.url} at {os.environ.get(_endpoint_variable()) or 'AWS'}"
+        where = f"{self.url} at {endpoint_url() or 'AWS'}"
         try:
             yield
         except (BotoCoreError, Boto3Error, ClientError) as error:
@@ -304,6 +303,11 @@ class S3Store:
             if isinstance(error, SSLError):
                 advice = "set AWS_CA_BUNDLE (in pods store.caConfigMap) to the certificate of the server's authority"
             raise StorageError(f"{where}: {error}; {advice}") from error
+
+
+def endpoint_url() -> str:
+    """The address of the S3 server as the environment has it; empty stands for AWS."""
+    return os.environ.get(_endpoint_variable(), "")
 
 
 def _endpoint_variable() -> str:

@@ -2,20 +2,16 @@ import csv
 import io
 import json
 import math
-from itertools import combinations
+from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
-from beartype.roar import BeartypeException
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from jaxtyping import TypeCheckError
+import shapely
 from PIL import Image as PillowImage
 
 from histoseg.inference import export as exports
 from histoseg.inference import overlay
-from histoseg.inference.objects import PredictedImage, list_objects, outline
+from histoseg.inference.objects import PredictedImage, list_objects
 from histoseg.models.cerberus.published import PUBLISHED_CLASSES
 from histoseg.models.prediction import Prediction
 
@@ -66,8 +62,8 @@ def test_objects_are_named_in_the_pixels_of_the_image(maps):
     assert (long.id, long.class_name, long.class_probability) == (1, "long", 0.75)
     assert (dot.id, dot.class_name, dot.class_probability) == (3, "", None)
     assert dot.centroid == pytest.approx((71, 61))  # The middle of column 35 and row 30, twice
-    # A diamond through the middles of the pixel's sides: half its area.
-    assert sorted(map(tuple, dot.ring.tolist())) == [(70, 61), (71, 60), (71, 62), (72, 61)]
+    ((ring,),) = dot.polygons  # Along the edges of its pixel
+    assert sorted(map(tuple, ring.tolist())) == [(70, 60), (70, 62), (72, 60), (72, 62)]
 
 
 def test_the_table_can_be_read_back(maps):
@@ -117,61 +113,25 @@ def test_ids_are_the_same_each_time_and_differ_between_objects(maps):
     assert len({*first, *other}) == 6
 
 
-def area_within(ring):
-    """Gauss's formula; positive as GeoJSON wants outer rings."""
-    return sum(x * v - u * y for (x, y), (u, v) in zip(ring, np.roll(ring, -1, axis=0), strict=True)) / 2
-
-
-def side_of(a, b, c):
-    return np.sign((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
-
-
-def cross(first, second):
-    """Whether two segments share any point, one of them beginning on the other included."""
-    (a, b), (c, d) = first, second
-    sides = side_of(a, b, c), side_of(a, b, d), side_of(c, d, a), side_of(c, d, b)
-    if sides[0] != sides[1] and sides[2] != sides[3]:
-        return True
-    between = [(a, b, c), (a, b, d), (c, d, a), (c, d, b)]
-    return any(
-        side == 0 and (np.minimum(p, q) <= r).all() and (r <= np.maximum(p, q)).all()
-        for side, (p, q, r) in zip(sides, between, strict=True)
-    )
-
-
-@given(
-    st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=5, max_size=5).filter(
-        lambda rows: any(map(any, rows))
-    )
-)
-@settings(max_examples=60, deadline=None)
-def test_an_outline_never_meets_itself(rows):
-    mask = np.array(rows)
-    ring = outline(mask)
-    assert len(ring) >= 4
-    edges = list(zip(ring, np.roll(ring, -1, axis=0), strict=True))
-    for (i, first), (j, second) in combinations(enumerate(edges), 2):
-        if j - i not in (1, len(edges) - 1):
-            assert not cross(first, second)
-    assert area_within(ring) > 0
-    assert ring.min() >= 0
-    assert (ring <= [mask.shape[1], mask.shape[0]]).all()
-
-
-def test_an_outline_encloses_the_area_of_its_pixels():
-    mask = cv2.circle(np.zeros((60, 60), np.uint8), (30, 28), 20, 1, cv2.FILLED) > 0
-    ring = outline(mask)
-    # Each corner outward cuts an eighth of a pixel, each inward adds one; there are four more outward.
-    assert area_within(ring) == pytest.approx(mask.sum() - 0.5)
-    assert len(ring) < 100
-
-
-def test_the_outline_of_several_pieces_is_that_of_the_largest():
-    mask = np.zeros((10, 10), bool)
-    mask[0:2, 0:2] = mask[2:8, 2:8] = True  # They touch by a corner.
-    ring = outline(mask)
-    assert area_within(ring) == pytest.approx(36 - 0.5)
-    assert ring.min() == 2
+@pytest.mark.parametrize("scale", [1, 2, 1.5])
+def test_a_polygon_has_the_area_of_its_object_and_its_holes(scale):
+    """A gland with a lumen, in which a second piece lies, and a third beside it that touches by a corner."""
+    gland = np.zeros((CANVAS_PX, CANVAS_PX), np.int32)
+    gland[4:24, 2:32], gland[8:20, 6:28], gland[12:14, 10:14], gland[24:26, 32:40] = 1, 0, 1, 1
+    predicted = make_predicted({"gland": gland}, {"gland": [0]}, scale=scale)
+    (feature,) = exports.to_geojson(list_objects(predicted), exports.choose_colours(predicted), "slide")["features"]
+    shape = shapely.from_geojson(json.dumps(feature["geometry"]))
+    assert (shape.geom_type, shape.is_valid) == ("MultiPolygon", True)
+    pixels = 20 * 30 - 12 * 22 + 2 * 4 + 2 * 8
+    assert gland.sum() == pixels
+    assert shape.area == pixels * scale**2
+    assert shape.area * 0.5**2 == feature["properties"]["measurements"]["Area µm^2"]
+    assert sorted(len(part.interiors) for part in shape.geoms) == [0, 0, 1]
+    assert shape.bounds == (2 * scale, 4 * scale, 40 * scale, 26 * scale)
+    if scale in (1, 2):  # Others divide pixels.
+        rows, columns = np.indices(predicted.image_px) + 0.5
+        own = predicted.own_map(gland)
+        np.testing.assert_array_equal(shapely.contains_xy(shape, columns, rows), own > 0)
 
 
 def test_every_class_has_a_colour_of_its_own_up_to_eight():
@@ -218,12 +178,6 @@ def test_an_instance_map_keeps_its_numbers(largest, ending):
         np.testing.assert_array_equal(np.array(image).astype(np.int64), instance_map)
 
 
-@pytest.mark.parametrize("wrong", [np.zeros((3, 3), np.int32), np.zeros(3, bool)])
-def test_an_outline_needs_a_mask(wrong):
-    with pytest.raises((BeartypeException, TypeCheckError)):
-        outline(wrong)
-
-
 def draw(predicted, grey=200):
     image = np.full((*predicted.image_px, 3), grey, np.uint8)
     objects, colours = list_objects(predicted), exports.choose_colours(predicted)
@@ -244,6 +198,23 @@ def test_the_overlay_draws_each_class_in_its_colour_where_it_is(maps):
     legend = picture[2 * CANVAS_PX :].reshape(-1, 3)
     for kind in (("gland", ""), ("nuclei", "long"), ("nuclei", "round")):
         assert (legend == rgb(colours[kind])).all(axis=1).any()
+
+
+def test_the_overlay_has_a_band_for_each_caveat(maps):
+    predicted = make_predicted(maps, KINDS)
+    plain, _ = draw(predicted)
+    long = "a caveat of more words than one line of a small picture has room for, so that it goes on in the next"
+    caveats = ("the model was trained for 6 steps only", long)
+    bands, _ = draw(replace(predicted, caveats=caveats))
+    height = 2 * CANVAS_PX
+    np.testing.assert_array_equal(bands[:height], plain[:height])
+    added = bands.shape[0] - plain.shape[0]
+    np.testing.assert_array_equal(bands[height + added :], plain[height:])
+    is_coloured = (bands[height : height + added] == overlay.CAVEAT_COLOUR).all(axis=2)
+    assert is_coloured[:, [0, -1]].all()
+    assert not is_coloured.all(axis=1)[: added // 3].all()  # There is text in the first band ...
+    assert not is_coloured.all(axis=1)[added // 2 :].all()  # ... and in the second, of two lines.
+    assert added > 3 * 14
 
 
 def test_the_overlay_frames_tissue_but_not_background():

@@ -1,6 +1,7 @@
 import io
 import json
 import math
+import shutil
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from histoseg import cli
 from histoseg.errors import DataError, StorageError
 from histoseg.inference.objects import list_objects
 from histoseg.inference.predict import Options, look, predict_image, summarise
-from histoseg.inference.resolution import find_mpp, stored_mpp
+from histoseg.inference.resolution import find_mpp, resolution_caveat, stored_mpp
 from histoseg.maps.windows import MarginWindows
 from histoseg.models.cerberus import CerberusSpec
 from histoseg.models.cerberus.network import CerberusParts, build
@@ -94,6 +95,35 @@ def test_everything_is_written_and_again_the_same(capsys, model, image, tmp_path
         assert labels.mode == "I;16"
     predict(capsys, model, tmp_path / "again", [image], "--mpp", 0.5)
     assert contents(tmp_path / "again" / "slide") == written
+
+
+def test_a_model_that_has_learnt_nothing_real_says_so_everywhere(capsys, caplog, model, image, tmp_path):
+    poor = tmp_path / "poor"
+    shutil.copytree(model, poor)
+    about = json.loads((poor / "model.json").read_text())
+    (poor / "model.json").write_text(json.dumps({**about, "steps": 6, "made_up": ["glas", "synthetic"]}))
+    code, _, err = predict(capsys, poor, tmp_path / "out", [image], "--mpp", 0.25)
+    assert code == 0, err
+    made_up, steps, resolution = expected = [
+        "the model was trained on made-up images (demo data of glas, synthetic)",
+        "the model was trained for 6 steps only",
+        "the model was trained at 0.5 µm per pixel; this image has 0.25 and was resampled",
+    ]
+    lines = caplog.messages
+    assert [line for line in lines if made_up in line or steps in line] == lines[:2]
+    assert f"slide: {resolution}" in lines
+    written = contents(tmp_path / "out" / "slide")
+    assert json.loads(written["objects.geojson"])["caveats"] == expected
+    assert json.loads(written["summary.json"])["caveats"] == expected
+    predict(capsys, model, tmp_path / "good", [image], "--mpp", 0.5)
+    good = contents(tmp_path / "good" / "slide")
+    assert "caveats" not in json.loads(good["objects.geojson"])
+    assert json.loads(good["summary.json"])["caveats"] == []
+
+
+@pytest.mark.parametrize(("image_mpp", "said"), [(0.5, False), (0.52, False), (0.53, True), (0.25, True), (2.0, True)])
+def test_a_resolution_is_another_one_from_a_twentieth_on(image_mpp, said):
+    assert bool(resolution_caveat(image_mpp, 0.5)) == said
 
 
 def test_what_is_there_is_kept_until_something_changes(capsys, model, image, tmp_path):

@@ -183,9 +183,19 @@ class TestAgain:
         server.tell(lambda api: api.running.update({"uid-1": [state("Running", "RUNNING"), ends()]}))
         template = spoilt(settings.template, {"spec.rayClusterSpec.workerGroupSpecs.0.replicas": 3})
         shown, _ = act(job=replace(job, workers=1), settings=replace(settings, template=template))
-        live = server.rayjob(name)["spec"]["entrypoint"]
-        assert request_of(live) == replace(job, capacity=("CPU=8", "GPU=2"))
+        live = request_of(server.rayjob(name)["spec"]["entrypoint"])
+        assert live == replace(job, capacity=("CPU=8", "GPU=2"), submission=live.submission)
         assert shown[0].endswith("which goes on with the workers and listeners that it was submitted with")
+
+    def test_each_rayjob_has_an_id_that_its_attempts_share(self, act, server, cluster, name):
+        """KubeRay starts each attempt by the same entrypoint; a job that is submitted again is another one."""
+        ids = []
+        for _ in range(2):
+            act([ends()])
+            ids.append(request_of(server.rayjob(name)["spec"]["entrypoint"]).submission)
+            cluster.delete_rayjob(name, server.rayjob(name)["metadata"]["uid"])
+        assert all(ids)
+        assert len(set(ids)) == 2
 
     @pytest.mark.parametrize("other", ["python -m ray_jobs.driver --experiment=table1 --seeds=9", "sleep 1"])
     def test_a_live_one_with_another_entrypoint_is_refused(self, other, act, server, name, mistake):

@@ -25,7 +25,7 @@ def store(tmp_path):
     return FileStore(tmp_path)
 
 
-def put(store, spec=CERBERUS, heads=MODELS[0][1]):
+def put(store, spec=CERBERUS, heads=MODELS[0][1], **changes):
     """The folder of a model with random numbers, statistics of normalisation included."""
     network = spec.rebuild(heads)
     random = torch.Generator().manual_seed(0)
@@ -33,7 +33,8 @@ def put(store, spec=CERBERUS, heads=MODELS[0][1]):
         if value.is_floating_point():
             value.uniform_(0.5, 1.5, generator=random)
     classes = {name: tuple(f"class {i}" for i in range(count)) for name, count in heads.num_classes.items()}
-    save_model(Model(spec=spec, network=network, classes=classes, mpp=0.25, origin="a test"), store, "model")
+    model = Model(spec=spec, network=network, classes=classes, mpp=0.25, origin="a test", **changes)
+    save_model(model, store, "model")
     return store.root / "model", network, classes
 
 
@@ -52,6 +53,35 @@ def test_a_model_of_any_network_is_read_as_it_was_written(store, spec, heads):
     again = model.network.state_dict()
     assert again.keys() == network.state_dict().keys()
     assert all(torch.equal(again[name], value) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("steps", "made_up", "said"),
+    [
+        (16, (), ["the model was trained for 16 steps only"]),
+        (99, ("glas", "lab"), ["made-up images (demo data of glas, lab)", "for 99 steps only"]),
+        (100, ("glas",), ["made-up images (demo data of glas)"]),
+        (100, (), []),
+        (None, (), []),
+    ],
+)
+def test_a_model_that_has_learnt_little_says_so_when_it_is_read(store, caplog, steps, made_up, said):
+    folder, _, _ = put(store, steps=steps, made_up=made_up)
+    model = load_model(folder)
+    assert (model.steps, model.made_up) == (steps, made_up)
+    assert len(model.caveats) == len(caplog.messages) == len(said)
+    for text, caveat, line in zip(said, model.caveats, caplog.messages, strict=True):
+        assert text in caveat
+        assert f"{folder}: {caveat}" in line
+
+
+def test_a_model_of_an_earlier_version_says_nothing(store, caplog):
+    folder, _, _ = put(store, steps=3, made_up=("glas",))
+    about = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({k: v for k, v in about.items() if k not in ("steps", "made_up")}))
+    model = load_model(folder)
+    assert (model.steps, model.made_up, model.caveats) == (None, (), ())
+    assert not caplog.messages
 
 
 def test_the_description_names_the_network_and_its_settings(store):

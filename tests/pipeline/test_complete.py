@@ -152,6 +152,7 @@ def test_the_kept_model_is_the_one_that_was_scored(folds, record_of, tmp_path):
     assert (model.mpp, model.classes) == (0.5, {"nuclei_type": CELLS, "tissue": TISSUES})
     assert model.origin == "lab_folds tiny, subtype cerberus fold1 to fold3, seed 0"
     assert set(model.network.decoders) == {"nuclei", "nuclei_type"}
+    assert (model.steps, model.made_up) == (2 + 2, ("cells", "tissue"))  # Of both stages; all of it is demo data.
     dataset = open_dataset([run], folds, tmp_path / "cache")
     pictures = Pictures(store=folds, folder="again", leads=False)
     again = run.evaluator.score(model.network, run, dataset, Process(), pictures)

@@ -59,6 +59,20 @@ def test_jobs_have_notes_of_their_own_and_share_shards(handed_out, tmp_path):
     assert {group.cache for (group,) in groups} == {f"{tmp_path}/home/cache"}
 
 
+def test_a_repeated_command_has_the_name_that_its_leases_had(tmp_path):
+    store = connect(f"file://{tmp_path}")
+    first, again, other = (cells.holder_for(replace(SMOKE, sets=sets), store) for sets in [(), (), ("optim.steps=2",)])
+    assert first.job == again.job != other.job
+    assert len({holder.owner for holder in (first, again, other)}) == 3
+    assert cells.holder_for(replace(SMOKE, workers=3), store).job == first.job  # They change no result.
+    assert cells.holder_for(replace(SMOKE, name="smoke-1f0c9a2e"), store).job == "smoke-1f0c9a2e"
+
+
+def test_each_attempt_of_a_rayjob_has_a_higher_number(tmp_path):
+    store, request = connect(f"file://{tmp_path}"), replace(SMOKE, name="smoke-1f0c9a2e", submission="4c28cfdc0e96")
+    assert [cells.holder_for(request, store).attempt for _ in range(3)] == [1, 2, 3]
+
+
 def test_two_jobs_begin_with_other_groups():
     one, two = in_own_order(GROUPS, "table1-1f0c9a2e"), in_own_order(GROUPS, "table1-77ab01cd")
     assert sorted(one, key=GROUPS.index) == sorted(two, key=GROUPS.index) == GROUPS

@@ -8,6 +8,7 @@ import pytest
 from histoseg.errors import ConfigError, StorageError, TrainingError
 from histoseg.runs.names import to_json
 from histoseg.runs.request import Request
+from histoseg.store.holders import Holder
 from histoseg.store.objects import connect
 from ray_jobs import grid
 from ray_jobs.train import Group
@@ -51,6 +52,9 @@ def test_first_line_finds_the_cause():
     assert grid.first_line(RuntimeError()) == "RuntimeError"
 
 
+ME = Holder(owner="job")
+
+
 def group(name: str, store, does: str) -> Group:
     run = replace(leave_one_out_run(), row=name)
     return Group(
@@ -82,7 +86,7 @@ def after(cluster, tmp_path_factory):
     kinds = {"refused": "refuse", "stumbling": "stumble", "killed": "die_once", "good": "record"}
     groups = [group(name, store, does) for name, does in kinds.items()]
     with pytest.raises(TrainingError) as caught, logged("histoseg.grid") as lines:
-        grid.run(groups, grid.Workers(max_failures=1), tmp_path_factory.mktemp("notes"), grid.available({}), "job")
+        grid.run(groups, grid.Workers(max_failures=1), tmp_path_factory.mktemp("notes"), grid.available({}), ME)
     return store, str(caught.value), lines
 
 
@@ -145,5 +149,5 @@ def test_what_may_pass_by_itself_is_left_to_tune_to_try_again(cluster, error, re
     monkeypatch.setattr(tune, "report", told.append)
     asked = group("monuseg", connect(f"file://{tmp_path}"), "record")
     with nullcontext() if reported else pytest.raises(type(error)):
-        grid._drive({"group": 0}, [asked], grid.Workers(), str(tmp_path), "job")
+        grid._drive({"group": 0}, [asked], grid.Workers(), str(tmp_path), ME)
     assert told == reported

@@ -24,6 +24,7 @@ FIELDS = {
     "sets": WORDS,
     "listen": st.sampled_from([(), ("tensorboard", "mlflow=http://host:5000")]),
     "name": st.sampled_from(["", "table1-0"]),
+    "submission": st.sampled_from(["", "4c28cfdc0e96"]),
     "capacity": st.sampled_from([(), ("CPU=8", "GPU=1.5")]),
 }
 
