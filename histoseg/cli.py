@@ -24,9 +24,10 @@ from histoseg.runs.config import Data, Run
 from histoseg.runs.job import RELEASE
 from histoseg.runs.names import stage_name, to_json
 from histoseg.runs.request import Request
+from histoseg.shards.pool import shard_pool
 from histoseg.shards.prepare import prepare_sources
 from histoseg.shards.verify import prepared_sources, verify_source
-from histoseg.shards.writer import Recipe, shard_pool
+from histoseg.shards.writer import Recipe
 from histoseg.store.keys import model_folder
 from histoseg.store.objects import FileStore, Store, connect
 from histoseg.training.listeners import LogLine
@@ -103,11 +104,10 @@ def prepare(
     for source, index in prepared.indexes.items():
         images, patients = len(set(index.samples.image)), len(set(index.samples.patient))
         print(f"{source}: {images} images of {patients} patients in {len(index.shards)} shards")
-    if absent := [name for name in chosen if name not in {*prepared.indexes, *prepared.faulty}]:
-        print(f"not found in {raw}, so left out: {', '.join(absent)}")
-    if prepared.faulty:
-        faulty = ", ".join(prepared.faulty)
-        raise typer.Exit(_complain(f"not as published, and left out for the reasons above: {faulty}"))
+    if prepared.absent:
+        print(f"not found in {raw}, so left out: {', '.join(prepared.absent)}")
+    if prepared.failures:
+        raise typer.Exit(_complain("; ".join(prepared.failures)))
     print(target.url)
 
 
@@ -303,6 +303,7 @@ def exporter(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; what goes wrong is one line and exit code 1, or 2 if the command itself cannot be."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("histoseg").setLevel(os.environ.get("HISTOSEG_LOG", "INFO"))
     try:
         app(arguments)
     except HistosegError as error:

@@ -19,8 +19,9 @@ from histoseg.pipeline.plan import Plan, data_of, load_experiment, make_plan
 from histoseg.runs.argv import from_words
 from histoseg.runs.config import Data, require
 from histoseg.runs.request import DEMO, PREPARED, Request
+from histoseg.shards.pool import shard_pool
 from histoseg.shards.prepare import prepare_sources
-from histoseg.shards.writer import Recipe, shard_pool
+from histoseg.shards.writer import Recipe
 from histoseg.store.keys import results_folder
 from histoseg.store.objects import PATIENT, Store, connect
 from histoseg.training.listening import require_listeners

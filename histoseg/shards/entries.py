@@ -5,9 +5,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from histoseg.errors import ConfigError, DataError, MissingSourceError
+from histoseg.errors import ConfigError, DataError, HistosegError, MissingSourceError
 from histoseg.runs import catalog
 from histoseg.shards.marks import Stamp
+from histoseg.shards.reading import say_exception
 from histoseg.types import KEY_PATTERN, Entry
 
 
@@ -25,7 +26,13 @@ def find_entries(source: str, raw: Path, options: Mapping[str, str]) -> list[Ent
         )
     if not raw.is_dir():
         raise ConfigError(f"{raw} is not a folder; give the folder that holds the raw data sets")
-    entries = list(catalog.load_source(source).entries(raw, **options))
+    module = catalog.load_source(source)
+    try:
+        entries = list(module.entries(raw, **options))
+    except HistosegError:
+        raise
+    except Exception as error:  # A lab's own module may raise anything.
+        raise DataError(f"{source}: `entries` raised {say_exception(error, module)}") from error
     if not entries:
         raise MissingSourceError(f"{raw}: `entries` of {source} found nothing there, or left out all; see its file")
     _require_names(source, entries)
@@ -50,10 +57,13 @@ def _is_text(value: object) -> bool:
 
 def stamps(entry: Entry, raw: Path) -> tuple[Stamp, ...]:
     """Role, path below the folder, size and time of each of an entry's raw files: they change when a file does."""
+    return tuple((role, os.path.relpath(path, raw), *_state(path)) for role, path in sorted(entry.files.items()))
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of a file; one that is not there, such as a link without a target, has none."""
     try:
-        stats = {role: (path, path.stat()) for role, path in sorted(entry.files.items())}
-    except OSError as error:  # A link without a target, for example
-        raise DataError(f"{error.filename}: {error.strerror}; fetch the file again, or remove its name") from error
-    return tuple(
-        (role, os.path.relpath(path, raw), stat.st_size, stat.st_mtime_ns) for role, (path, stat) in stats.items()
-    )
+        state = path.stat()
+    except OSError:
+        return -1, 0
+    return state.st_size, state.st_mtime_ns

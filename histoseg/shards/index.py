@@ -6,8 +6,9 @@ Samples are stored by column: a million of them are 128 MB of JSON, read in seco
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 
@@ -16,11 +17,12 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.shards.stored import FORMAT, NEWER, IndexFile, Origin, Samples, Shard, ShardColumns, ShardPart
+from histoseg.shards.stored import FORMAT, NEWER, IndexFile, Origin, Samples, Shard, ShardColumns, ShardPart, Unreadable
 from histoseg.store.keys import index_key, shard_folder
 from histoseg.store.objects import Store
 from histoseg.types import EXTERNAL, FOLDS, SPLITS, Split, Task
 
+MAX_NAMED = 10  # More keys than this make a message hard to read.
 ALL_SPLITS: tuple[Split, ...] = (*SPLITS, *FOLDS, EXTERNAL)
 
 
@@ -34,6 +36,8 @@ class SourceIndex:
         tile_px: Smallest side of a tile of a larger image.
         options: The reader's options, for example how raters were consolidated.
         checksum: SHA-256 that stands for all that a run reads: every shard's bytes and split, and the structure.
+        unreadable: Images that the shards lack because they could not be read.
+        notes: What reading the files left out or changed, and how often.
     """
 
     task: Task
@@ -44,6 +48,8 @@ class SourceIndex:
     shards: tuple[Shard, ...]
     samples: Samples
     checksum: str
+    unreadable: tuple[Unreadable, ...] = ()
+    notes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def folder(self) -> str:
@@ -71,6 +77,17 @@ class SourceIndex:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader of a table must know about this source."""
+        left_out = (f"{self.task.name}: {self.say_unreadable()}",) if self.unreadable else ()
+        return (*left_out, *self._warnings_of_classes())
+
+    def say_unreadable(self) -> str:
+        """How many images could not be read, and which."""
+        total = len(self.unreadable) + len(set(self.samples.image))
+        keys = [one.key for one in self.unreadable[:MAX_NAMED]]
+        more = f" and {len(self.unreadable) - MAX_NAMED} more" if len(self.unreadable) > MAX_NAMED else ""
+        return f"{len(self.unreadable)} of {total} images could not be read and are left out: {', '.join(keys)}{more}"
+
+    def _warnings_of_classes(self) -> tuple[str, ...]:
         seen = [self.task.classes[i] for i in np.flatnonzero(self.class_pixels())]
         if len(seen) > 1:
             return ()
@@ -106,6 +123,9 @@ def encode_index(
     patients: dict[Split, set[str]] = {}
     for part in parts:
         patients.setdefault(part.shard.split, set()).update(part.samples.patient)
+    notes: Counter[str] = Counter()
+    for part in parts:
+        notes.update(part.notes)
     content = IndexFile.model_construct(  # Parts were checked when they were made.
         format=FORMAT,
         task=task,
@@ -116,8 +136,10 @@ def encode_index(
         shards=tuple(part.shard for part in parts),
         samples=Samples.model_construct(None, **columns, shard=numbers),
         patients={split: sorted(names) for split, names in patients.items()},
+        unreadable=tuple(chain.from_iterable(part.unreadable for part in parts)),
+        notes=dict(sorted(notes.items())),
     )
-    return content.model_dump_json().encode() + b"\n"
+    return content.model_dump_json(exclude_defaults=True).encode() + b"\n"
 
 
 def open_index(store: Store, source: str, layout: str) -> SourceIndex:
@@ -144,6 +166,8 @@ def open_index(store: Store, source: str, layout: str) -> SourceIndex:
         shards=content.shards,
         samples=content.samples,
         checksum=_checksum(content),
+        unreadable=content.unreadable,
+        notes=content.notes,
     )
 
 

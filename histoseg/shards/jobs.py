@@ -2,17 +2,23 @@
 
 import hashlib
 import tempfile
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 from pydantic import ValidationError
 
 from histoseg.errors import DataError, StorageError
+from histoseg.files.notes import collect
 from histoseg.runs import catalog
 from histoseg.runs.catalog import Source
+from histoseg.shards.reading import leave_out, read_sample
 from histoseg.shards.resample import resample
-from histoseg.shards.stored import Shard, ShardPart
-from histoseg.shards.tar import checked, write_tar
+from histoseg.shards.stored import Shard, ShardPart, Unreadable
+from histoseg.shards.tar import write_tar
 from histoseg.store.keys import shard_key, shard_part_key
 from histoseg.store.objects import Store
 from histoseg.types import Entry, Sample, Split
@@ -27,6 +33,7 @@ class ShardJob:
         least_px: Smallest side that an image may have; 0 allows any.
         mark: Name of all that the shard's bytes depend on.
         former_mark: The mark that the version before gave the same shard.
+        unreadable: Those of its images that end the process that reads them; they are not among the entries.
     """
 
     source: str
@@ -39,6 +46,7 @@ class ShardJob:
     least_px: int
     mark: str
     former_mark: str
+    unreadable: tuple[Unreadable, ...] = ()
 
     @property
     def part_key(self) -> str:
@@ -46,12 +54,33 @@ class ShardJob:
         return shard_part_key(self.source, self.layout, self.mark)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Samples:
+    """The samples of a job that can be read; which cannot, and what was noted, is known when all have been read."""
+
+    source: Source
+    job: ShardJob
+    unreadable: list[Unreadable] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
+
+    def __iter__(self) -> Iterator[Sample]:
+        for entry in self.job.entries:
+            try:
+                with collect() as notes:
+                    sample = _read(self.source, entry, self.job)
+            except DataError as error:
+                self.unreadable.append(leave_out(entry, error))
+                continue
+            self.notes.update(notes)
+            yield sample
+
+
 def write_shard(job: ShardJob, store: Store) -> ShardPart:
-    """Write one tar and put it, then the part of the index that says what it holds."""
+    """Write one tar and put it, then the part of the index that says what it holds and which images it lacks."""
     source = catalog.load_source(job.source)
+    samples = _Samples(source=source, job=job, unreadable=list(job.unreadable))
     with tempfile.TemporaryDirectory(prefix="histoseg-shard-") as folder:
         path = Path(folder) / "shard.tar"
-        samples = (_read(source, entry, job) for entry in job.entries)
         try:
             columns = write_tar(path, samples, source.TASK, job.split, job.tile_px)
         except OSError as error:
@@ -66,15 +95,36 @@ def write_shard(job: ShardJob, store: Store) -> ShardPart:
             num_samples=len(columns.key),
         )
         store.put(shard_key(job.source, job.layout, shard.name), path)
-    part = ShardPart(shard=shard, samples=columns)
-    store.put(job.part_key, part.model_dump_json().encode())
+    notes = dict(sorted(samples.notes.items()))
+    part = ShardPart(shard=shard, samples=columns, unreadable=tuple(samples.unreadable), notes=notes)
+    store.put(job.part_key, part.to_json())
     return part
+
+
+def stored_bytes(source: str, entry: Entry, mpp: float) -> float | Unreadable:
+    """How many bytes an image and its semantic map take, resampled to `mpp` unless that is 0."""
+    try:
+        sample = read_sample(catalog.load_source(source), entry)
+    except DataError as error:
+        return leave_out(entry, error)
+    factor = (sample.mpp / mpp) ** 2 if mpp else 1.0
+    return factor * (sample.image.nbytes + sample.semantic_map.nbytes)
+
+
+def read_alone(job: ShardJob, entry: Entry) -> None:
+    """Read an image as `write_shard` does and keep nothing: whether the process survives is what matters."""
+    with suppress(DataError):
+        _read(catalog.load_source(job.source), entry, job)
 
 
 def _read(source: Source, entry: Entry, job: ShardJob) -> Sample:
     """One sample as it is stored."""
-    sample = checked(source.TASK, entry, source.read(entry))
-    sample = resample(sample, job.mpp) if job.mpp else sample
+    sample = read_sample(source, entry)
+    try:
+        sample = resample(sample, job.mpp) if job.mpp else sample
+    except (MemoryError, cv2.error) as error:
+        what = f"its {' x '.join(map(str, sample.image.shape[:2]))} pixels cannot be resampled to {job.mpp:g} µm/px"
+        raise DataError(f"{job.source}: {entry.key}: {what} ({type(error).__name__}); cut it into pieces") from error
     if min(sample.image.shape[:2]) < job.least_px:
         size = " x ".join(map(str, sample.image.shape[:2]))
         raise DataError(
@@ -90,7 +140,7 @@ def find_part(job: ShardJob, store: Store) -> ShardPart | None:
         return part
     part = _read_part(job, shard_part_key(job.source, job.layout, job.former_mark), store)
     if part:
-        store.put(job.part_key, part.model_dump_json().encode())
+        store.put(job.part_key, part.to_json())
     return part
 
 

@@ -7,23 +7,26 @@ the same tissue share a fold. Assignments are kept in the store, so that a sourc
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from pydantic import BaseModel, RootModel, ValidationError
 
-from histoseg.errors import ConfigError, DataError, MissingSourceError
+from histoseg.errors import ConfigError, DataError
 from histoseg.runs import catalog
+from histoseg.runs.catalog import Source
 from histoseg.runs.plain import digest
 from histoseg.shards.entries import find_entries, option_names, stamps
+from histoseg.shards.faults import Faults
 from histoseg.shards.fingerprint import Fingerprint, fingerprint
 from histoseg.shards.folds import assign_folds, find_leaks, find_missing_classes
 from histoseg.shards.index import SourceIndex
+from histoseg.shards.reading import leave_out, log_unreadable, outcome, read_sample, require_few
 from histoseg.shards.same_tissue import find_same_tissue
-from histoseg.shards.tar import checked
+from histoseg.shards.stored import Unreadable
 from histoseg.shards.writer import Recipe, write_shards
 from histoseg.store.keys import FOLD_ASSIGNMENTS, fingerprints_key
 from histoseg.store.objects import Store
@@ -41,7 +44,7 @@ class Assignments(RootModel[dict[str, Split]]):
 
 
 class Fingerprints(RootModel[list[Fingerprint]]):
-    """The fingerprints of a source's images, in the order of its entries."""
+    """The fingerprints of a source's images, in the order of its entries; only kept where all could be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +53,14 @@ class Prepared:
 
     Attributes:
         omissions: Which sources were left out and why, a sentence each.
-        faulty: Those whose files are there, but not as published.
+        absent: Those of which the folder has no file.
+        failures: Which sources and images could not be read, a line each.
     """
 
     indexes: Mapping[str, SourceIndex]
     omissions: tuple[str, ...]
-    faulty: tuple[str, ...]
+    absent: tuple[str, ...]
+    failures: tuple[str, ...]
 
 
 def prepare_sources(
@@ -63,48 +68,77 @@ def prepare_sources(
 ) -> Prepared:
     """Write the shards of every source that a folder holds; whole shards that are there already are kept.
 
-    Unless `strict`, a source that is missing or whose files are not as published is left out with a reason, and sources
-    without an option ignore it.
+    A source whose files cannot be used is left out with a reason. Unless `strict`, sources that are missing are no
+    failure, and sources without an option ignore it.
 
     Raises:
         DataError: If the folder holds none of them, or tissue would be in two folds.
         ConfigError: If the folder does not exist, or the recipe contradicts itself.
     """
     _require_folds(sources, recipe)
-    options = {source: _options_of(source, recipe, strict=strict) for source in sources}
-    if unknown := set(recipe.options).difference(*options.values()):
-        raise ConfigError(f"no source of {', '.join(sources)} has an option {min(unknown)}")
-    omissions: dict[str, DataError] = {}
-    entries: dict[str, list[Entry]] = {}
-    prints: dict[str, Fingerprint] = {}
+    if not raw.is_dir():
+        raise ConfigError(f"{raw} is not a folder; give the folder that holds the raw data sets")
+    faults = Faults(strict=strict)
+    options = _options(sources, recipe, faults)
+    found: dict[str, _FoundImages] = {}
+    for source in options:
+        with faults.of(source):
+            found[source] = _find_images(source, raw, store, replace(recipe, options=options[source]), pool)
+    folds = _folds(found, store, recipe.unbound) if recipe.data.folds and found else {}
     indexes: dict[str, SourceIndex] = {}
-    for source in sources:
-        with _leaving_out(source, omissions, strict=strict):
-            found = find_entries(source, raw, options[source])
-            prints |= _fingerprints(source, found, raw, store, pool) if recipe.data.folds else {}
-            entries[source] = found
-    folds = divide(entries, prints, store, recipe.unbound) if recipe.data.folds and entries else {}
-    for source in entries:
+    for source, images in found.items():
         own = {name.removeprefix(f"{source}/"): fold for name, fold in folds.items() if name.startswith(f"{source}/")}
-        with _leaving_out(source, omissions, strict=strict):
-            indexes[source] = write_shards(
-                source, raw, store, replace(recipe, options=options[source], folds=own), pool
-            )
+        with faults.of(source):
+            how = replace(recipe, options=options[source], folds=own, unreadable=images.unreadable)
+            indexes[source] = write_shards(source, raw, store, how, pool)
     if not indexes:
-        raise DataError(f"{raw} holds none of {', '.join(sources)}; `histoseg list` names the sources")
+        raise faults.explain_nothing(raw)
     for line in _missing_classes(indexes) if recipe.data.folds else ():
         logger.warning("%s", line)
+    lacking = [f"{source}: {index.say_unreadable()}" for source, index in indexes.items() if index.unreadable]
     return Prepared(
         indexes=indexes,
-        omissions=tuple(_say_omission(source, error) for source, error in omissions.items()),
-        faulty=tuple(source for source, error in omissions.items() if not isinstance(error, MissingSourceError)),
+        omissions=faults.omissions,
+        absent=faults.absent,
+        failures=(*faults.failures, *lacking),
     )
 
 
-def _options_of(source: str, recipe: Recipe, *, strict: bool) -> Mapping[str, str]:
-    """The options that a source is read with."""
-    choices = recipe.options if strict else option_names(source)
-    return {name: value for name, value in recipe.options.items() if name in choices}
+def _options(sources: Sequence[str], recipe: Recipe, faults: Faults) -> dict[str, Mapping[str, str]]:
+    """The options that each source is read with."""
+    options: dict[str, Mapping[str, str]] = {}
+    for source in sources:
+        with faults.of(source):
+            choices = recipe.options if faults.strict else option_names(source)
+            options[source] = {name: value for name, value in recipe.options.items() if name in choices}
+    if unknown := set(recipe.options).difference(*options.values()):
+        raise ConfigError(f"no source of {', '.join(sources)} has an option {min(unknown)}")
+    return options
+
+
+@dataclass(frozen=True, kw_only=True)
+class _FoundImages:
+    """The images of a source before shards are written; with folds, after each was read to be compared with others."""
+
+    entries: list[Entry]
+    prints: Mapping[str, Fingerprint] = field(default_factory=dict)
+    unreadable: tuple[Unreadable, ...] = ()
+
+
+def _find_images(source: str, raw: Path, store: Store, recipe: Recipe, pool: Executor) -> _FoundImages:
+    entries = find_entries(source, raw, recipe.options)
+    if not recipe.data.folds:
+        return _FoundImages(entries=entries)
+    prints, unreadable = _fingerprints(source, entries, raw, store, pool)
+    keys = {one.key for one in unreadable}
+    readable = [entry for entry in entries if entry.key not in keys]
+    return _FoundImages(entries=readable, prints=prints, unreadable=unreadable)
+
+
+def _folds(found: Mapping[str, _FoundImages], store: Store, unbound: Collection[str]) -> dict[str, Split]:
+    """The fold of each patient, as `divide` gives it."""
+    prints = {name: print_ for images in found.values() for name, print_ in images.prints.items()}
+    return divide({source: images.entries for source, images in found.items()}, prints, store, unbound)
 
 
 def _require_folds(sources: Sequence[str], recipe: Recipe) -> None:
@@ -117,24 +151,6 @@ def _require_folds(sources: Sequence[str], recipe: Recipe) -> None:
         raise ConfigError(
             f"folds of {recipe.unbound[0]} cannot be dealt again: the layout {recipe.data.layout} has no folds"
         )
-
-
-@contextmanager
-def _leaving_out(source: str, omissions: dict[str, DataError], *, strict: bool) -> Iterator[None]:
-    """Note and log faults of a source's files, and go on with the other sources."""
-    try:
-        yield
-    except DataError as error:
-        if strict:
-            raise
-        omissions[source] = error
-        logger.warning("%s", _say_omission(source, error))
-
-
-def _say_omission(source: str, error: DataError) -> str:
-    if isinstance(error, MissingSourceError):
-        return f"{source} was not found: {error}"
-    return f"{source} was left out, because its files are not as published: {error}"
 
 
 def divide(
@@ -179,24 +195,61 @@ def _load(kind: type[Content], key: str, store: Store) -> Content:
 
 
 def _fingerprints(
-    source: str, chosen: Sequence[Entry], raw: Path, store: Store, pool: Executor
-) -> dict[str, Fingerprint]:
-    """Each image's fingerprint as "source/key"; kept in the store as long as its files stay the same."""
-    key = fingerprints_key(source, digest([[entry.key, stamps(entry, raw)] for entry in chosen]))
-    if store.size(key) is None:
-        logger.info("%s: comparing %d images with those of other sources", source, len(chosen))
-        parts = [chosen[start : start + IMAGES_PER_JOB] for start in range(0, len(chosen), IMAGES_PER_JOB)]
-        found = [one for part in pool.map(_read_fingerprints, [source] * len(parts), parts) for one in part]
-        store.put(key, Fingerprints(found).model_dump_json().encode())
-    prints = _load(Fingerprints, key, store).root
-    return {f"{source}/{entry.key}": print_ for entry, print_ in zip(chosen, prints, strict=True)}
+    source: str, entries: Sequence[Entry], raw: Path, store: Store, pool: Executor
+) -> tuple[dict[str, Fingerprint], tuple[Unreadable, ...]]:
+    """Each image's fingerprint as "source/key", and the images that cannot be read.
+
+    Fingerprints are kept in the store as long as the files stay the same, if all images can be read.
+    """
+    key = fingerprints_key(source, digest([[entry.key, stamps(entry, raw)] for entry in entries]))
+    if store.size(key) is not None:
+        kept = _load(Fingerprints, key, store).root
+        return {f"{source}/{entry.key}": print_ for entry, print_ in zip(entries, kept, strict=True)}, ()
+    logger.info("%s: comparing %d images with those of other sources", source, len(entries))
+    prints, unreadable = {}, []
+    for entry, result in _read_all_fingerprints(source, entries, pool):
+        if isinstance(result, Fingerprint):
+            prints[f"{source}/{entry.key}"] = result
+            continue
+        unreadable.append(result)
+        log_unreadable(source, [result])
+        require_few(source, len(entries), unreadable)
+    if not unreadable:
+        store.put(key, Fingerprints(list(prints.values())).model_dump_json().encode())
+    return prints, tuple(unreadable)
 
 
-def _read_fingerprints(source: str, entries: Sequence[Entry]) -> list[Fingerprint]:
+def _read_all_fingerprints(
+    source: str, entries: Sequence[Entry], pool: Executor
+) -> Iterator[tuple[Entry, Fingerprint | Unreadable]]:
+    """Each entry and its fingerprint; images that were read by a process that died are each read by itself."""
+    parts = [entries[start : start + IMAGES_PER_JOB] for start in range(0, len(entries), IMAGES_PER_JOB)]
+    readings = [pool.submit(_read_fingerprints, source, part) for part in parts]
+    try:
+        for part, reading in zip(parts, readings, strict=True):
+            try:
+                yield from zip(part, reading.result(), strict=True)
+            except BrokenProcessPool:
+                for entry in part:
+                    result = outcome(entry, pool.submit(_read_fingerprints, source, [entry]))
+                    yield entry, result if isinstance(result, Unreadable) else result[0]
+    finally:
+        for reading in readings:
+            reading.cancel()
+
+
+def _read_fingerprints(source: str, entries: Sequence[Entry]) -> list[Fingerprint | Unreadable]:
     """The fingerprints of some images; runs in a separate process."""
     module = catalog.load_source(source)
-    samples = (checked(module.TASK, entry, module.read(entry)) for entry in entries)
-    return [fingerprint(sample.image, sample.mpp) for sample in samples]
+    return [_read_fingerprint(module, entry) for entry in entries]
+
+
+def _read_fingerprint(module: Source, entry: Entry) -> Fingerprint | Unreadable:
+    try:
+        sample = read_sample(module, entry)
+        return fingerprint(sample.image, sample.mpp)
+    except DataError as error:
+        return leave_out(entry, error)
 
 
 def _missing_classes(indexes: Mapping[str, SourceIndex]) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, field_serializer, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from histoseg.runs.plain import non_default
@@ -75,15 +75,45 @@ class Samples(ShardColumns):
     shard: list[int]
 
 
+class Unreadable(Stored):
+    """An image that is not in the shards because it could not be read.
+
+    Attributes:
+        key: Of its entry.
+        file: Its path when it was read.
+        reason: One line with the path.
+        trace: The traceback where a program's exception was the reason; for the log, it is not stored.
+    """
+
+    key: str
+    file: str
+    reason: str
+    trace: str = Field(default="", exclude=True)
+
+
 class ShardPart(Stored):
-    """The part of an index that one shard adds."""
+    """The part of an index that one shard adds.
+
+    Attributes:
+        unreadable: Entries of the shard that it lacks.
+        notes: What reading its files left out or changed, and how often (`histoseg.files.notes`).
+    """
 
     shard: Shard
     samples: ShardColumns
+    unreadable: tuple[Unreadable, ...] = ()
+    notes: dict[str, int] = {}
+
+    def to_json(self) -> bytes:
+        """As stored: what is empty is left out, as versions wrote it that did not have it."""
+        return self.model_dump_json(exclude_defaults=True).encode()
 
 
 class IndexFile(Stored):
-    """The content of index.json; `patients` of each split are for people who read it."""
+    """The content of index.json; `patients` of each split are for people who read it.
+
+    `unreadable` and `notes` are those of all shards together.
+    """
 
     format: int
     task: Task
@@ -94,6 +124,8 @@ class IndexFile(Stored):
     shards: tuple[Shard, ...]
     samples: Samples
     patients: dict[Split, list[str]]
+    unreadable: tuple[Unreadable, ...] = ()
+    notes: dict[str, int] = {}
 
     @field_validator("format")
     @classmethod

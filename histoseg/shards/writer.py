@@ -5,28 +5,28 @@ index is put last: a reader sees all of a source or nothing of it.
 """
 
 import logging
-import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from concurrent.futures import Executor, Future, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from histoseg.demo.write import DEMO_MARK
-from histoseg.machine import available_cpus
+from histoseg.errors import DataError
 from histoseg.runs import catalog
 from histoseg.runs.config import Data
 from histoseg.shards.entries import find_entries, stamps
 from histoseg.shards.index import SourceIndex, encode_index, open_index
-from histoseg.shards.jobs import ShardJob, find_part, write_shard
+from histoseg.shards.jobs import ShardJob, find_part, read_alone, stored_bytes, write_shard
 from histoseg.shards.marks import ShardContent, shard_mark, shard_mark_of_format_2
+from histoseg.shards.reading import log_unreadable, outcome, require_few
 from histoseg.shards.splits import split_by_patient
-from histoseg.shards.stored import Origin, ShardPart
-from histoseg.shards.tar import checked
+from histoseg.shards.stored import Origin, ShardPart, Unreadable
 from histoseg.shards.tiles import smallest_tile_px
 from histoseg.store.keys import index_key, shard_folder, shard_key
 from histoseg.store.objects import Store
-from histoseg.types import EXTERNAL, FOLDS, IGNORE, SPLITS, Entry, Sample, Split
+from histoseg.types import EXTERNAL, FOLDS, IGNORE, SPLITS, Entry, Split
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class Recipe:
         rewrite: Whether to write shards that are there already.
         folds: The fold of each of the source's patients, where `data.folds` asks for folds.
         unbound: Sources whose published folds are not kept.
+        unreadable: Images of the source that were found to be unreadable when folds were made; they are in no fold.
     """
 
     data: Data = field(default_factory=Data)
@@ -52,19 +53,23 @@ class Recipe:
     rewrite: bool = False
     folds: Mapping[str, Split] = field(default_factory=dict)
     unbound: tuple[str, ...] = ()
-
-
-def shard_pool() -> ProcessPoolExecutor:
-    """Processes for `write_shards`, one per core; they start when there is work."""
-    # spawn: forked children would share this process's open sockets and locks.
-    return ProcessPoolExecutor(available_cpus(), mp_context=multiprocessing.get_context("spawn"))
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 def write_shards(source: str, raw: Path, store: Store, recipe: Recipe, pool: Executor) -> SourceIndex:
-    """Write a source's shards and index; return the index as it now stands in the store."""
+    """Write a source's shards and index; return the index as it now stands in the store.
+
+    Images that cannot be read are left out, logged, and named in the index.
+
+    Raises:
+        DataError: If the folder does not hold the source, or many of its images cannot be read.
+    """
     task, layout = catalog.load_source(source).TASK, recipe.data.layout
-    jobs = _plan(source, find_entries(source, raw, recipe.options), raw, recipe)
-    parts = _write_all(jobs, store, recipe.rewrite, pool)
+    entries = find_entries(source, raw, recipe.options)
+    known = {one.key for one in recipe.unreadable}
+    jobs = _plan(source, [entry for entry in entries if entry.key not in known], raw, recipe, pool)
+    first, *others = _write_all(jobs, store, recipe, pool)
+    parts = [first.model_copy(update={"unreadable": (*recipe.unreadable, *first.unreadable)}), *others]
     origin: Origin = "demo" if any((folder / DEMO_MARK).exists() for folder in (raw, *raw.parents)) else "raw"
     tile_px = smallest_tile_px(recipe.data)
     body = encode_index(task, parts, origin=origin, layout=layout, tile_px=tile_px, options=recipe.options)
@@ -74,22 +79,26 @@ def write_shards(source: str, raw: Path, store: Store, recipe: Recipe, pool: Exe
     index = open_index(store, source, layout)
     shards = (shard_key(source, layout, shard.name) for shard in index.shards)
     _remove_others(store, shard_folder(source, layout), {key, *shards, *(job.part_key for job in jobs)})
-    for warning in (*index.warnings, *_find_doubts(index)):
-        logger.warning("%s", warning)
+    for line in (*_say_notes(index), *index.warnings, *_find_doubts(index)):
+        logger.warning("%s", line)
     return index
 
 
-def _plan(source: str, entries: list[Entry], raw: Path, recipe: Recipe) -> list[ShardJob]:
+def _plan(source: str, entries: list[Entry], raw: Path, recipe: Recipe, pool: Executor) -> list[ShardJob]:
     """Which entries go into which shard: fixed by the entries alone, not by the machine."""
     data, module = recipe.data, catalog.load_source(source)
     splits = recipe.folds if data.folds else split_by_patient(entries, source)
-    fitting = _images_that_fit(checked(module.TASK, entries[0], module.read(entries[0])), data.mpp)
+    chosen = {
+        split: [entry for entry in entries if splits[entry.patient] == split]
+        for split in ((*FOLDS, EXTERNAL) if data.folds else SPLITS)
+    }
+    sizes = {split: max(1, -(-len(part) // MIN_SHARDS)) for split, part in chosen.items()}
+    fitting = _images_that_fit(source, entries, data.mpp, pool) if max(sizes.values()) > 1 else 1
     jobs = []
-    for split in (*FOLDS, EXTERNAL) if data.folds else SPLITS:
-        chosen = [entry for entry in entries if splits[entry.patient] == split]
-        size = min(fitting, max(1, -(-len(chosen) // MIN_SHARDS)))
-        for number, start in enumerate(range(0, len(chosen), size)):
-            part = chosen[start : start + size]
+    for split, members in chosen.items():
+        size = min(fitting, sizes[split])
+        for number, start in enumerate(range(0, len(members), size)):
+            part = members[start : start + size]
             content = ShardContent(
                 task=module.TASK,
                 split=split,
@@ -103,10 +112,16 @@ def _plan(source: str, entries: list[Entry], raw: Path, recipe: Recipe) -> list[
     return jobs
 
 
-def _images_that_fit(first: Sample, mpp: float) -> int:
-    """How many images like the first one a shard holds."""
-    factor = (first.mpp / mpp) ** 2 if mpp else 1.0
-    return max(1, int(SHARD_BYTES / (factor * (first.image.nbytes + first.semantic_map.nbytes))))
+def _images_that_fit(source: str, entries: list[Entry], mpp: float, pool: Executor) -> int:
+    """How many images like the first one that can be read a shard holds."""
+    unreadable: list[Unreadable] = []
+    for entry in entries:
+        size = outcome(entry, pool.submit(stored_bytes, source, entry, mpp))
+        if not isinstance(size, Unreadable):
+            return max(1, int(SHARD_BYTES / size))
+        unreadable.append(size)
+        require_few(source, len(entries), unreadable)
+    return 1
 
 
 def _make_job(content: ShardContent, entries: list[Entry], data: Data) -> ShardJob:
@@ -124,13 +139,22 @@ def _make_job(content: ShardContent, entries: list[Entry], data: Data) -> ShardJ
     )
 
 
-def _write_all(jobs: list[ShardJob], store: Store, rewrite: bool, pool: Executor) -> list[ShardPart]:
-    """Write the shards that are missing; the parts come back in the order of the jobs."""
-    kept = {} if rewrite else {job.mark: part for job in jobs if (part := find_part(job, store))}
-    if kept:
-        logger.info("%s: %d of %d shards are there already", jobs[0].source, len(kept), len(jobs))
-    written = _run_parallel([job for job in jobs if job.mark not in kept], store, pool)
-    parts = kept | {job.mark: part for job, part in written}
+def _write_all(jobs: list[ShardJob], store: Store, recipe: Recipe, pool: Executor) -> list[ShardPart]:
+    """Write the shards that are missing or lack images; the parts come back in the order of the jobs.
+
+    What could not be read is tried again: the reason may have been too little memory, or a reader that was corrected.
+    """
+    found = {} if recipe.rewrite else {job.mark: part for job in jobs if (part := find_part(job, store))}
+    parts = {mark: part for mark, part in found.items() if not part.unreadable}
+    if parts:
+        logger.info("%s: %d of %d shards are there already", jobs[0].source, len(parts), len(jobs))
+    unreadable = list(recipe.unreadable)
+    num_images = len(unreadable) + sum(len(job.entries) for job in jobs)
+    for job, part in _run_parallel([job for job in jobs if job.mark not in parts], store, pool):
+        parts[job.mark] = part
+        log_unreadable(job.source, part.unreadable)
+        unreadable += part.unreadable
+        require_few(job.source, num_images, unreadable)
     return [parts[job.mark] for job in jobs]
 
 
@@ -139,11 +163,32 @@ def _run_parallel(jobs: list[ShardJob], store: Store, pool: Executor) -> Iterato
     pending: dict[Future[ShardPart], ShardJob] = {pool.submit(write_shard, job, store): job for job in jobs}
     try:
         for future in as_completed(pending):
-            yield pending[future], future.result()
-            report(pending[future])
+            job = pending[future]
+            try:
+                part = future.result()
+            except BrokenProcessPool:
+                part = _write_without_fatal(job, store, pool)
+            yield job, part
+            report(job)
     finally:
         for future in pending:
             future.cancel()
+
+
+def _write_without_fatal(job: ShardJob, store: Store, pool: Executor) -> ShardPart:
+    """Write a shard again after the process that wrote it died, without the images that end a process by themselves."""
+    logger.warning("%s: a process that read images died; reading each of %d by itself", job.source, len(job.entries))
+    tried = [(entry, outcome(entry, pool.submit(read_alone, job, entry))) for entry in job.entries]
+    fatal = tuple(result for _, result in tried if result is not None)
+    readable = tuple(entry for entry, result in tried if result is None)
+    try:
+        return pool.submit(write_shard, replace(job, entries=readable, unreadable=fatal), store).result()
+    except BrokenProcessPool as error:
+        names = f"{job.entries[0].key} to {job.entries[-1].key}"
+        raise DataError(
+            f"{job.source}: the process that writes the shard of {names} died twice, though each image can be read by "
+            "itself; there may be too little memory"
+        ) from error
 
 
 def _progress(jobs: list[ShardJob]) -> Callable[[ShardJob], None]:
@@ -168,6 +213,11 @@ def _remove_others(store: Store, folder: str, written: set[str]) -> None:
     for key in store.list(f"{folder}/"):
         if key not in written:
             store.delete(key)
+
+
+def _say_notes(index: SourceIndex) -> list[str]:
+    """What reading the files left out or changed, a line each."""
+    return [f"{index.task.name}: {text}: {count}" for text, count in index.notes.items()]
 
 
 def _find_doubts(index: SourceIndex) -> list[str]:

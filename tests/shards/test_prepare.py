@@ -1,6 +1,7 @@
 """Several sources divided into folds together; tissue in two folds is refused before anything is written."""
 
 import json
+import re
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,7 +11,7 @@ import pytest
 
 from histoseg.demo import files
 from histoseg.demo.write import write_demo_data
-from histoseg.errors import ConfigError, DataError
+from histoseg.errors import ConfigError, DataError, MissingSourceError
 from histoseg.files.images import read_image
 from histoseg.runs import catalog
 from histoseg.runs.config import Data
@@ -155,7 +156,7 @@ def test_a_source_that_is_not_there_is_left_out_with_its_reason(demo, fold_data,
     prepared = prepare_sources(["kather5k", "lizard"], raw, store, Recipe(data=fold_data), pool)
     assert set(prepared.indexes) == {"kather5k"}
     assert [text for text in prepared.omissions if text.startswith("lizard was not found")]
-    assert prepared.faulty == ()
+    assert (prepared.absent, prepared.failures) == (("lizard",), ())
     with pytest.raises(DataError, match="holds none of lizard"):
         prepare_sources(["lizard"], raw, store, Recipe(data=fold_data), pool)
 
@@ -180,30 +181,55 @@ def test_what_has_no_folds_cannot_be_dealt_anew(demo, store, pool, unbound, mess
         prepare_sources(["synthetic"], demo, store, recipe, pool)
 
 
-def test_what_is_not_as_published_is_told_from_what_is_not_there(store, pool, tmp_path, monkeypatch):
+def test_a_source_with_a_fault_is_told_from_one_that_is_not_there(store, pool, tmp_path, monkeypatch):
     labs = {name: SOURCE.replace("NAME", name) for name in ("laba", "labb", "labc")}
+    labs["labb"] = labs["labb"].replace("return [", 'raise KeyError("patient")  # ')
     write_lab(tmp_path / "lab", labs)
     monkeypatch.syspath_prepend(str(tmp_path / "lab"))
     raw = write_raw(write_raw(tmp_path / "raw", "laba"), "labb")
-    (raw / "labb" / "lost.raw").symlink_to(raw / "nowhere")
     prepared = prepare_sources(list(labs), raw, store, Recipe(data=Data(patch_px=96)), pool)
     assert set(prepared.indexes) == {"laba"}
-    assert prepared.faulty == ("labb",)
-    assert [text.split(":")[0] for text in prepared.omissions] == [
-        "labc was not found",
-        "labb was left out, because its files are not as published",
-    ]
+    assert prepared.absent == ("labc",)
+    (failure,) = prepared.failures
+    assert re.search(
+        r"labb was left out: labb: `entries` raised KeyError: 'patient' \(.*labb_of.*py, line 14\)", failure
+    )
+    assert {text.split(":")[0] for text in prepared.omissions} == {"labc was not found", "labb was left out"}
 
 
-def test_a_source_with_a_damaged_image_is_left_out_of_the_folds(fold_data, store, pool, tmp_path):
-    """Whatever shares tissue with it; the others are prepared all the same."""
+def test_named_sources_go_on_without_one_that_fails(store, pool, tmp_path, monkeypatch):
+    """A source that is named must be there, so the command fails; what can be prepared is prepared all the same."""
+    write_lab(tmp_path / "lab", {name: SOURCE.replace("NAME", name) for name in ("laba", "labb", "labc")})
+    monkeypatch.syspath_prepend(str(tmp_path / "lab"))
+    raw = write_raw(write_raw(tmp_path / "raw", "labc"), "labb")
+    recipe = Recipe(data=Data(patch_px=96))
+    prepared = prepare_sources(["laba", "labb", "labc"], raw, store, recipe, pool, strict=True)
+    assert set(prepared.indexes) == {"labb", "labc"}
+    assert prepared.failures == (f"laba was not found: {raw}: no laba found",)
+    with pytest.raises(DataError, match="holds none of laba"):
+        prepare_sources(["laba"], raw, store, recipe, pool)
+    with pytest.raises(MissingSourceError, match=f"^{raw}: no laba found"):
+        prepare_sources(["laba"], raw, store, recipe, pool, strict=True)
+
+
+def test_a_damaged_image_is_left_out_of_the_folds(fold_data, store, pool, tmp_path):
     write_demo_data(tmp_path, sources=["glas", "kather5k"])
-    next(tmp_path.rglob("testA_1.bmp")).write_bytes(b"BM cut short")
+    damaged = next(tmp_path.rglob("testA_1.bmp"))
+    whole = damaged.read_bytes()
+    damaged.write_bytes(b"BM cut short")
+    for _ in range(2):  # It is said again, as long as the file is damaged.
+        prepared = prepare_sources(["glas", "kather5k"], tmp_path, store, Recipe(data=fold_data), pool)
+        assert set(prepared.indexes) == {"glas", "kather5k"}
+        assert prepared.omissions == ()
+        (failure,) = prepared.failures
+        assert re.fullmatch(r"glas: 1 of \d+ images could not be read and are left out: testA_1", failure)
+        (left_out,) = prepared.indexes["glas"].unreadable
+        assert f"{damaged}: not a readable image" in left_out.reason
+        assert "testA_1" not in prepared.indexes["glas"].samples.image
+    damaged.write_bytes(whole)
     prepared = prepare_sources(["glas", "kather5k"], tmp_path, store, Recipe(data=fold_data), pool)
-    assert set(prepared.indexes) == {"kather5k"}
-    assert prepared.faulty == ("glas",)
-    assert "testA_1.bmp: not a readable image" in prepared.omissions[0]
-    assert not [name for name in json.loads(store.get(FOLD_ASSIGNMENTS)) if name.startswith("glas/")]
+    assert prepared.failures == prepared.indexes["glas"].unreadable == ()
+    assert "testA_1" in prepared.indexes["glas"].samples.image
 
 
 def test_folds_are_not_dealt_by_what_is_no_image(store, pool, tmp_path, fold_data, monkeypatch):

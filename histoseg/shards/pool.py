@@ -1,0 +1,62 @@
+"""Processes that read files: a library that ends its process, as by a segmentation fault, costs one task."""
+
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from queue import SimpleQueue
+from typing import ParamSpec, TypeVar
+
+from histoseg.machine import available_cpus
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+class ReaderPool(ThreadPoolExecutor):
+    """Processes that start when there is work; each has one task at a time.
+
+    A task whose process dies ends with BrokenProcessPool, and another process takes the place of the dead one. One
+    ProcessPoolExecutor for all would end every waiting task, without naming the one that was being read.
+    """
+
+    def __init__(self, num_processes: int) -> None:
+        super().__init__(num_processes)
+        self._idle: SimpleQueue[ProcessPoolExecutor | None] = SimpleQueue()
+        for _ in range(num_processes):
+            self._idle.put(None)
+
+    def submit(
+        self, task: Callable[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Future[Result]:
+        """The result to come of a task, which a process runs."""
+        return super().submit(self._run, task, *args, **kwargs)
+
+    def _run(self, task: Callable[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        process = self._idle.get() or _start()
+        alive: ProcessPoolExecutor | None = process
+        try:
+            return process.submit(task, *args, **kwargs).result()
+        except BrokenProcessPool:
+            process.shutdown()
+            alive = None
+            raise
+        finally:
+            self._idle.put(alive)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the processes once they have finished their tasks."""
+        super().shutdown(wait, cancel_futures=cancel_futures)
+        while not self._idle.empty():
+            if (process := self._idle.get()) is not None:
+                process.shutdown(wait)
+
+
+def _start() -> ProcessPoolExecutor:
+    # spawn: forked children would share this process's open sockets and locks.
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+
+
+def shard_pool() -> ReaderPool:
+    """Processes for `write_shards`, one per core."""
+    return ReaderPool(available_cpus())
