@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from histoseg.errors import ConfigError, DataError
+from histoseg.files.arrays import open_array
 from histoseg.files.folders import Folders, by_name, pair, plain, require_unique, scan
 from histoseg.sources._samples import make_sample
 from histoseg.types import FOLDS, IGNORE, Entry, Image, InstanceMap, Sample, SemanticMap, Split, Task
@@ -71,21 +72,12 @@ def _entry(fold: str, number: int, files: dict[str, Path], overlaps: str) -> Ent
 
 def _numbers(images: Path, masks: Path) -> list[int]:
     """The positions of all images, after checking that the shapes of both arrays match."""
-    first, second = _open(images).shape, _open(masks).shape
+    first, second = open_array(images).shape, open_array(masks).shape
     if len(first) != 4 or first[3] != 3:
         raise DataError(f"{images}: shape {first}; expected images x height x width x 3; fetch the file again")
     if second != (*first[:3], NUM_NUCLEI_CHANNELS + 1):
         raise DataError(f"{masks}: shape {second}; expected {(*first[:3], NUM_NUCLEI_CHANNELS + 1)} as its images have")
     return list(range(first[0]))
-
-
-def _open(path: Path) -> np.ndarray:
-    """The array, mapped from disk: only indexed parts are read."""
-    try:
-        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: not a readable NumPy array ({error}); fetch the file again") from error
-    return array
 
 
 def _select(
@@ -117,9 +109,9 @@ def _read_types(types: dict[str, Path], fold: str, images: Path, count: int) -> 
 def read(entry: Entry) -> Sample:
     """One image, its nuclei and the class of each; nuclei are numbered over all types together."""
     number = entry.options["number"]
-    image = _to_image(np.array(_open(entry.files["image"])[number]), f"{entry.files['image']}: image {number}")
+    image = _to_image(np.array(open_array(entry.files["image"])[number]), f"{entry.files['image']}: image {number}")
     where = f"{entry.files['annotation']}: image {number}"
-    channels = np.array(_open(entry.files["annotation"])[number, :, :, :NUM_NUCLEI_CHANNELS])
+    channels = np.array(open_array(entry.files["annotation"])[number, :, :, :NUM_NUCLEI_CHANNELS])
     instance_map, semantic_map = merge_channels(channels, where, overlaps=entry.options["overlaps"])
     return make_sample(entry, TASK, image, semantic_map, instance_map)
 
