@@ -122,8 +122,8 @@ def _read_values(path: Path, *, lossy: bool = False) -> np.ndarray:
         return values[:, :, 0]
     if values.ndim != 2:
         raise DataError(
-            f"{path}: labels in colour, shape {values.shape}; expected one channel of class ids or numbers; save the"
-            " numbers, or read colours with `histoseg.files.labels.read_colour_map`"
+            f"{path}: labels in colour, shape {values.shape}; expected one channel of class ids or numbers; save them"
+            " as grey values"
         )
     return values
 

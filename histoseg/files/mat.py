@@ -27,10 +27,10 @@ def load_mat(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     except Exception as error:  # Damaged files raise anything: zlib.error, OverflowError, MemoryError, ...
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise DataError(f"{path}: not a readable MATLAB file ({reason}); fetch it again") from error
-    found = {name: content[name] for name in names if name in content}
-    if wrong := [name for name, values in found.items() if not isinstance(values, np.ndarray)]:
+    arrays = {name: values for name in names if isinstance(values := content.get(name), np.ndarray)}
+    if wrong := [name for name in names if name in content and name not in arrays]:
         raise DataError(f"{path}: {wrong[0]} is not an array; {REMEDY}")
-    return found
+    return arrays
 
 
 def _load_hdf5(path: Path, names: Sequence[str]) -> dict[str, object]:
@@ -102,4 +102,4 @@ def _to_classes(
         )
     leave_out(path, "objects that id names but inst_map lacks", len(listed) - len(present), len(listed), REMEDY)
     rows = first[np.searchsorted(listed, present)]
-    return np.concatenate([[0], classes[rows]]).astype(np.uint8)[compact]
+    return np.asarray(np.concatenate([[0], classes[rows]]).astype(np.uint8)[compact])

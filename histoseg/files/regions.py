@@ -158,7 +158,7 @@ def classify(
 
 def to_semantic_map(instance_map: InstanceMap, classes: Sequence[int]) -> SemanticMap:
     """The class of each pixel's object, 0 where there is none; object i + 1 has the i-th of the classes."""
-    return np.array([0, *classes], np.uint8)[instance_map]
+    return np.asarray(np.array([0, *classes], np.uint8)[instance_map])
 
 
 def _require_near(regions: Sequence[Region], size: tuple[int, int], path: Path) -> None:
@@ -198,7 +198,7 @@ def _fill_edges(ring: Ring, start: tuple[int, int], shape: tuple[int, int]) -> M
     """The pixels on and within an outline whose vertices are pixels (OpenCV's fillPoly)."""
     canvas = np.zeros(shape, np.uint8)
     cv2.fillPoly(canvas, [np.round(ring).astype(np.int32) - np.array(start, np.int32)], 1)
-    return canvas.view(bool)
+    return np.asarray(canvas == 1)
 
 
 def _fill_middles(ring: Ring, start: tuple[int, int], shape: tuple[int, int]) -> Mask:

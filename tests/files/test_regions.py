@@ -99,7 +99,7 @@ def test_regions_without_area():
         kept = with_area([box(0, 0, 2, 2), point], PATH)
     assert [len(region.rings[0]) for region in kept] == [4]
     assert notes == {"regions with fewer than three vertices left out": 1}
-    with pytest.raises(DataError, match="outlines.xml: 2 of 3 are regions with fewer than three vertices"):
+    with pytest.raises(DataError, match=r"outlines.xml: 2 of 3 are regions with fewer than three vertices"):
         with_area([box(0, 0, 2, 2), point, point], PATH)
 
 
