@@ -21,7 +21,6 @@ EXTERNAL: Split = "external"
 Kind = Literal["semantic", "instance", "patch"]
 
 IGNORE = 255  # The label of pixels that neither loss nor metric may count.
-MAP_IT = "map it in `read`, or correct the mask"
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]+")  # WebDataset splits names at the first dot, so keys have none.
 
 Image = UInt8[np.ndarray, "H W 3"]
@@ -35,7 +34,7 @@ def _list(choices: Iterable[str]) -> str:
 
 def say_labels(num_classes: int) -> str:
     """Which labels a semantic map may have and what to do about others, for messages."""
-    return f"expected 0 to {num_classes - 1}, or {IGNORE} for not labelled; {MAP_IT}"
+    return f"expected 0 to {num_classes - 1}, or {IGNORE} for not labelled; correct the mask"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,8 @@ def read_xml(path: Path, repair: Callable[[bytes], bytes] = lambda text: text) -
     """The root of an XML file; `repair` corrects known faults of its text first."""
     try:
         root: Element = defusedxml.ElementTree.fromstring(repair(path.read_bytes()))
-    except (ParseError, DefusedXmlException) as error:
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; fetch the file again") from error
+    except (ParseError, DefusedXmlException, LookupError, ValueError) as error:  # The last two: an unknown encoding
         raise DataError(f"{path}: not well-formed XML ({error}); fetch the file again") from error
     return root

@@ -1,4 +1,4 @@
-"""Images and label images as arrays."""
+"""Images as arrays."""
 
 import warnings
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
 from histoseg.errors import DataError
-from histoseg.types import MAP_IT, Image, SemanticMap
+from histoseg.types import Image
 
 
 @contextmanager
@@ -40,16 +40,3 @@ def read_image(path: Path) -> Image:
         if image.mode.startswith(("I", "F")):
             raise DataError(f"{path}: pixels of more than 8 bits (mode {image.mode}); save it as 8-bit RGB")
         return np.array(image.convert("RGB"))
-
-
-def read_labels(path: Path) -> SemanticMap:
-    """The values of a one-channel image; of an image with a palette, the indices."""
-    with _open(path) as image:
-        values = np.array(image)
-    if values.ndim == 3 and (values == values[:, :, :1]).all():
-        values = values[:, :, 0]  # Some tools save grey masks with three equal channels.
-    if values.ndim != 2:
-        raise DataError(f"{path}: an annotation of shape {values.shape}; expected one channel of class ids; {MAP_IT}")
-    if values.max(initial=0) > 255:
-        raise DataError(f"{path}: an annotation with value {values.max()}; expected values up to 255; {MAP_IT}")
-    return values.astype(np.uint8)

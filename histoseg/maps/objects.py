@@ -1,5 +1,6 @@
 """The objects of an instance map: where each lies, and the class that most of its pixels have."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -22,7 +23,7 @@ class Objects:
 
 def find_objects(instance_map: InstanceMap) -> Objects:
     """Every object of the map, also one of a single pixel, which the published code leaves out."""
-    ids, compact = _renumber(instance_map)
+    ids, compact = compact_ids(instance_map)
     slices = ndimage.find_objects(compact, len(ids)) if ids.size else []
     boxes = [(rows.start, columns.start, rows.stop, columns.stop) for rows, columns in slices]
     areas, centroids = np.zeros(len(ids), np.int64), np.zeros((len(ids), 2))
@@ -48,7 +49,7 @@ def vote_types(
         raise ValueError(f"num_types = {num_types}: must be within 1 and 256")
     if (largest := int(type_map.max(initial=0))) >= num_types:
         raise ValueError(f"type_map holds {largest}; types are 0 to {num_types - 1}")
-    ids, compact = _renumber(instance_map)
+    ids, compact = compact_ids(instance_map)
     codes = compact.astype(np.int64)
     codes *= num_types
     codes += type_map
@@ -62,11 +63,35 @@ def vote_types(
 
 def renumber(instance_map: InstanceMap) -> InstanceMap:
     """A map of the same objects with ids from 1 on, none missing, in the same order."""
-    return _renumber(instance_map)[1]
+    return compact_ids(instance_map)[1]
 
 
-def _renumber(instance_map: InstanceMap) -> tuple[Int32[np.ndarray, " N"], InstanceMap]:
-    """The old ids in ascending order, and the map with new ones.
+def number_pieces(instance_map: InstanceMap) -> InstanceMap:
+    """A map in which each connected piece of one id is an object, from 1 on; pixels that touch by a corner connect."""
+    pieces: InstanceMap = np.zeros(instance_map.shape, np.int32)
+    count = 0
+    for box, mask, labels, found in _pieces(instance_map):
+        pieces[box][mask] = labels[mask] + count
+        count += found
+    return pieces
+
+
+def count_pieces(instance_map: InstanceMap) -> Int64[np.ndarray, " N"]:
+    """How many pieces each object has, as `number_pieces` numbers them, in ascending order of ids."""
+    return np.array([found for *_, found in _pieces(instance_map)], np.int64)
+
+
+def _pieces(instance_map: InstanceMap) -> Iterator[tuple[tuple[slice, slice], np.ndarray, np.ndarray, int]]:
+    """Each object's box, its pixels there, the labels of its pieces and their number."""
+    ids, compact = compact_ids(instance_map)
+    for number, box in enumerate(ndimage.find_objects(compact, len(ids)) if ids.size else [], start=1):
+        mask = compact[box] == number
+        found, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
+        yield box, mask, labels, found - 1
+
+
+def compact_ids(instance_map: InstanceMap) -> tuple[Int32[np.ndarray, " N"], InstanceMap]:
+    """The ids in ascending order, and a map of the same objects with ids from 1 on.
 
     Ids are looked up once for each run of equal pixels; there are far fewer runs than pixels.
     """

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from histoseg.errors import DataError
 from histoseg.files.folders import Folders, by_name, make_key, pair, plain, require_unique, scan
+from histoseg.files.instances import Instances, require_choice
 from histoseg.sources._folds import no_fold, read_column, read_folds
 from histoseg.sources._samples import read_mat_sample
 from histoseg.types import Entry, Sample, Split, Task
@@ -30,7 +31,7 @@ MPP = 0.5  # By definition of this layout: Cerberus works at 0.5 microns per pix
 
 def source(
     structure: str, title: str, classes: tuple[str, ...]
-) -> tuple[Task, Callable[[Path], list[Entry]], Callable[[Entry], Sample]]:
+) -> tuple[Task, Callable[..., list[Entry]], Callable[[Entry], Sample]]:
     """TASK, `entries` and `read` of the source of one structure; only nuclei must have classes."""
     task = Task(
         name=f"cerberus_{structure}",
@@ -41,11 +42,18 @@ def source(
         kind="instance",
         structure=structure,
     )
-    return task, lambda root: _find_entries(root, task), lambda entry: _read_entry(entry, task)
+
+    def entries(root: Path, *, instances: str = "numbered") -> list[Entry]:
+        return _find_entries(root, task, require_choice(instances, task.name))
+
+    return task, entries, lambda entry: _read_entry(entry, task)
 
 
-def _find_entries(root: Path, task: Task) -> list[Entry]:
-    """The images of one structure, pairs and table checked, no pixel read."""
+def _find_entries(root: Path, task: Task, instances: Instances) -> list[Entry]:
+    """The images of one structure, pairs and table checked, no pixel read.
+
+    Objects are "numbered", or each connected piece of a number is one ("components").
+    """
     folders = scan(root)
     images = _images(folders, task.structure)
     labels = by_name(folders, r".+\.mat", _is("labels", task.structure))
@@ -54,7 +62,7 @@ def _find_entries(root: Path, task: Task) -> list[Entry]:
     entries: list[Entry] = []
     for folder in sorted({path.parent.parent for path in images.values()}):
         inside = {name: files for name, files in pairs.items() if files["image"].parent.parent == folder}
-        entries += _entries_of(folder, inside)
+        entries += _entries_of(folder, inside, instances)
     _require_one_fold_each(entries)
     others = {other: _images(folders, other) for other in STRUCTURES if other != task.structure}
     return require_unique([replace(entry, same_as=_find_twins(entry, others)) for entry in entries])
@@ -80,7 +88,7 @@ def _find_twins(entry: Entry, others: Mapping[str, Mapping[str, Path]]) -> tuple
     )
 
 
-def _entries_of(folder: Path, files: Mapping[str, Mapping[str, Path]]) -> list[Entry]:
+def _entries_of(folder: Path, files: Mapping[str, Mapping[str, Path]], instances: Instances) -> list[Entry]:
     """The entries of one folder, with what its table says of them."""
     table = folder / TABLE
     folds: dict[str, Split] = {}
@@ -96,7 +104,7 @@ def _entries_of(folder: Path, files: Mapping[str, Mapping[str, Path]]) -> list[E
             patient=make_key(patients.get(name) or name),
             person=f"{folder.parent}/{patients[name]}" if patients.get(name) else "",
             files=members,
-            options={"mpp": mpps.get(name, MPP)},
+            options={"mpp": mpps.get(name, MPP), "instances": instances},
             fold=folds.get(name),
         )
         for name, members in files.items()

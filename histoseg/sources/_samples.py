@@ -4,7 +4,8 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from histoseg.errors import DataError
-from histoseg.files.images import read_image, read_labels
+from histoseg.files.images import read_image
+from histoseg.files.labels import read_instance_map
 from histoseg.files.mat import read_objects
 from histoseg.types import IGNORE, Entry, Image, Sample, Task, say_labels
 
@@ -41,14 +42,19 @@ def make_sample(
 def read_numbered(entry: Entry, task: Task) -> Sample:
     """An image whose annotation numbers its objects; all have class 1."""
     image = read_image(entry.files["image"])
-    instance_map = read_labels(entry.files["annotation"]).astype(np.int32)
+    instance_map = read_instance_map(entry.files["annotation"], instances=entry.options.get("instances", "numbered"))
     return make_sample(entry, task, image, (instance_map != 0).astype(np.uint8), instance_map)
 
 
 def read_mat_sample(entry: Entry, task: Task, mpp: float, *, has_classes: bool = True) -> Sample:
     """An image with the objects of its label file, as `read_objects` reads it."""
     image = read_image(entry.files["image"])
-    instance_map, semantic_map = read_objects(entry.files["annotation"], task.num_classes, has_classes=has_classes)
+    instance_map, semantic_map = read_objects(
+        entry.files["annotation"],
+        task.num_classes,
+        has_classes=has_classes,
+        instances=entry.options.get("instances", "numbered"),
+    )
     return make_sample(entry, task, image, semantic_map, instance_map, mpp)
 
 

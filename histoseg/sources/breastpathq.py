@@ -1,6 +1,5 @@
 """BreastPathQ 2019, cell labels: points on nuclei of breast tissue (Petrick et al. 2021)."""
 
-import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -14,10 +13,9 @@ from histoseg.errors import DataError
 from histoseg.files.annotations import read_xml
 from histoseg.files.folders import by_name, make_key, pair, plain, require_unique, scan
 from histoseg.files.images import read_image
+from histoseg.files.left_out import leave_out
 from histoseg.sources._samples import make_sample
 from histoseg.types import Entry, Sample, SemanticMap, Task
-
-logger = logging.getLogger(__name__)
 
 TASK = Task(
     name="breastpathq",
@@ -57,10 +55,9 @@ def read(entry: Entry) -> Sample:
     """One crop; each labelled point is a disc of its class."""
     image = read_image(entry.files["image"])
     path = entry.files["annotation"]
-    points = _points(read_xml(path, close_image), path)
-    height, width = image.shape[:2]
-    semantic_map = draw_discs(points, (height, width))
-    return make_sample(entry, TASK, image, semantic_map)
+    size = (image.shape[0], image.shape[1])
+    points = _visible(_points(read_xml(path, close_image), path), size, path)
+    return make_sample(entry, TASK, image, draw_discs(points, size))
 
 
 def close_image(text: bytes) -> bytes:
@@ -73,25 +70,37 @@ def close_image(text: bytes) -> bytes:
 def _points(root: Element, path: Path) -> list[tuple[int, int, int]]:
     """Each point as x, y, class, in the order of the file; points of unknown description are left out and counted."""
     points = []
-    ignored: Counter[str] = Counter()
+    unknown: Counter[str] = Counter()
     for graphic in root.iter("graphic"):
         description = graphic.get("description", "")
         found = [_position(point.text or "", path) for point in graphic.iter("point")]
         if (label := CLASSES.get(plain(description))) is None:
-            ignored[description] += len(found)
+            unknown[description] += len(found)
         else:
             points += [(x, y, label) for x, y in found]
-    if ignored:
-        logger.info("%s: points of unknown description left out: %s", path, dict(ignored))
+    descriptions = ", ".join(repr(name) for name, _ in unknown.most_common(3))
+    remedy = f"their descriptions, such as {descriptions}, are not those of BreastPathQ; correct them in the file"
+    what = "points of unknown description"
+    leave_out(path, what, unknown.total(), unknown.total() + len(points), remedy)
     return points
 
 
 def _position(text: str, path: Path) -> tuple[int, int]:
     try:
         x, y = (round(float(part)) for part in text.split(","))
-    except ValueError:
+    except (ValueError, OverflowError):  # Not-a-number and infinity have no integer.
         raise DataError(f"{path}: point {text!r}; expected two numbers as in 28,82; fetch the file again") from None
     return x, y
+
+
+def _visible(points: Sequence[tuple[int, int, int]], size: tuple[int, int], path: Path) -> list[tuple[int, int, int]]:
+    """The points whose discs have pixels in the image; the others are left out and counted."""
+    height, width = size
+    reach = RADIUS_PX
+    seen = [(x, y, label) for x, y, label in points if -reach <= x < width + reach and -reach <= y < height + reach]
+    remedy = f"the image has {width}x{height} px; take the key of this crop"
+    leave_out(path, "points outside the image", len(points) - len(seen), len(points), remedy)
+    return seen
 
 
 def draw_discs(points: Sequence[tuple[int, int, int]], size: tuple[int, int]) -> SemanticMap:

@@ -1,7 +1,7 @@
 """CoNSeP: nuclei of the colon by type (Graham et al. 2019, HoVer-Net)."""
 
-import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +9,12 @@ import numpy as np
 from histoseg.errors import ConfigError, DataError
 from histoseg.files.folders import by_name, in_part, make_key, pair, plain, require_unique, scan
 from histoseg.files.images import read_image
-from histoseg.files.mat import load_mat, to_instance_map
+from histoseg.files.instances import REMEDY, require_choice, to_instance_map, to_objects
+from histoseg.files.left_out import leave_out
+from histoseg.files.mat import load_mat
+from histoseg.files.notes import note
 from histoseg.sources._samples import make_sample
-from histoseg.types import Entry, Sample, SemanticMap, Task
-
-logger = logging.getLogger(__name__)
+from histoseg.types import IGNORE, Entry, InstanceMap, Sample, SemanticMap, Task
 
 TASK = Task(
     name="consep",
@@ -33,12 +34,13 @@ TYPES = ("auto", "published", "merged")
 MERGED = np.array([0, 1, 2, 3, 3, 4, 4, 4], np.uint8)
 
 
-def entries(root: Path, *, types: str = "auto") -> list[Entry]:
+def entries(root: Path, *, types: str = "auto", instances: str = "numbered") -> list[Entry]:
     """The images of both official parts, pairs checked, no pixel read. Names state no patient: each image is its own.
 
     types: Whether the files have the seven published types or the four merged ones. Type 4 is malignant epithelium
         in the first and spindle-shaped in the second, so one file may fit both: "auto" reads the whole folder as
         merged if no nucleus in it has a type above 4. Use "published" for a selection without such nuclei.
+    instances: Whether nuclei are "numbered", or each connected piece of a number is one ("components").
     """
     if types not in TYPES:
         raise ConfigError(f"no types {types!r} for {TASK.name}; choose from {', '.join(TYPES)}")
@@ -49,8 +51,9 @@ def entries(root: Path, *, types: str = "auto") -> list[Entry]:
     pairs = pair(root, TASK.title, wanted, images, labels)
     if types == "auto":
         types = _detect(labels.values())
+    options = {"types": types, "instances": require_choice(instances, TASK.name)}
     return require_unique(
-        [Entry(key=name, patient=name, files=files, options={"types": types}) for name, files in pairs.items()]
+        [Entry(key=name, patient=name, files=files, options=options) for name, files in pairs.items()]
     )
 
 
@@ -77,16 +80,29 @@ def _load(path: Path, *names: str) -> dict[str, np.ndarray]:
 
 
 def read(entry: Entry) -> Sample:
-    """One image, its nuclei and the type of each pixel's nucleus."""
+    """One image, its nuclei and the type of each pixel's nucleus; a nucleus without a type is not labelled."""
     image = read_image(entry.files["image"])
     path = entry.files["annotation"]
     content = _load(path, "inst_map", "type_map")
     semantic_map = _to_classes(content["type_map"], entry.options["types"], path)
-    instance_map = to_instance_map(content["inst_map"], path)
+    numbered = to_instance_map(content["inst_map"], path, "inst_map")
+    instance_map = to_objects(numbered, entry.options["instances"], path)
     sample = make_sample(entry, TASK, image, semantic_map, instance_map)
-    if differing := int(((instance_map > 0) != (semantic_map > 0)).sum()):
-        logger.info("%s: %s pixels have a nucleus but no type, or a type but no nucleus", path, differing)
-    return sample
+    return replace(sample, semantic_map=_without_guesses(semantic_map, instance_map, path))
+
+
+def _without_guesses(semantic_map: SemanticMap, instance_map: InstanceMap, path: Path) -> SemanticMap:
+    """The types, IGNORE where a nucleus has none: it is certainly not background."""
+    has_type, has_nucleus = semantic_map > 0, instance_map > 0
+    if not (has_type != has_nucleus).any():
+        return semantic_map
+    unknown = has_nucleus & ~has_type
+    nuclei, typed = np.unique(instance_map[has_nucleus]), np.unique(instance_map[has_nucleus & has_type])
+    untyped = len(nuclei) - len(typed)
+    leave_out(path, "nuclei without a type", untyped, len(nuclei), REMEDY, done="kept, their class is not labelled")
+    note("pixels of a nucleus without a type, not labelled", int(np.count_nonzero(unknown)))
+    note("pixels with a type but outside of any nucleus", int(np.count_nonzero(has_type & ~has_nucleus)))
+    return np.where(unknown, np.uint8(IGNORE), semantic_map)
 
 
 def _to_classes(type_map: np.ndarray, types: str, path: Path) -> SemanticMap:

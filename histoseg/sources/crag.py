@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from histoseg.files.folders import by_name, in_part, make_key, pair, plain, require_unique, scan
+from histoseg.files.instances import require_choice
 from histoseg.sources._samples import read_numbered
 from histoseg.types import Entry, Sample, Task
 
@@ -20,11 +21,17 @@ TASK = Task(
 PARTS = ("train", "valid", "test")  # The second part is `valid` in some releases, `test` in others.
 
 
-def entries(root: Path) -> list[Entry]:
-    """The images of all parts, pairs checked, no pixel read. Names state no patient: each image is its own."""
+def entries(root: Path, *, instances: str = "numbered") -> list[Entry]:
+    """The images of all parts, pairs checked, no pixel read. Names state no patient: each image is its own.
+
+    instances: Whether glands are "numbered", or each connected piece of a number is one ("components").
+    """
+    options = {"instances": require_choice(instances, TASK.name)}
     wanted = "CRAG/train and CRAG/valid or CRAG/test with Images and Annotation"
     pairs = pair(root, TASK.title, wanted, _pngs(root, "images"), _pngs(root, "annotation"))
-    return require_unique([Entry(key=name, patient=name, files=files) for name, files in pairs.items()])
+    return require_unique(
+        [Entry(key=name, patient=name, files=files, options=options) for name, files in pairs.items()]
+    )
 
 
 def _pngs(root: Path, kind: str) -> dict[str, Path]:

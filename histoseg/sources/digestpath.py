@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from histoseg.errors import ConfigError
+from histoseg.errors import ConfigError, DataError
 from histoseg.files.folders import Folders, by_name, make_key, pair, plain, require_unique, scan
-from histoseg.files.images import read_image, read_labels
+from histoseg.files.images import read_image
+from histoseg.files.labels import read_labels
+from histoseg.files.notes import note
 from histoseg.sources._samples import make_sample
-from histoseg.types import Entry, Sample, Task
+from histoseg.types import Entry, Sample, SemanticMap, Task
 
 TASK = Task(
     name="digestpath",
@@ -24,6 +26,8 @@ TASK = Task(
 )
 
 THRESHOLD = 127  # Masks are JPEG: edges of 0 and 255 ring.
+RINGING = 64  # How far they do, at most.
+MAX_BETWEEN = 0.1  # Of the pixels: more are no edges, but other labels.
 SLIDE = re.compile(r"(?P<slide>.+?)_\d{4}-\d{2}-\d{2}[ _]\d{2}_\d{2}_\d{2}")  # Up to the time of the scan.
 CASE = re.compile(r"\d{4}_\d+|[A-Za-z]*\d+(-\d+)?")  # Without the number of the block: 2018_61918_1-3, 18-09926A.
 
@@ -65,7 +69,20 @@ def read(entry: Entry) -> Sample:
     """One image; an entry without annotation has no lesion."""
     image = read_image(entry.files["image"])
     if "annotation" in entry.files:
-        semantic_map = (read_labels(entry.files["annotation"]) > THRESHOLD).astype(np.uint8)
+        semantic_map = _read_lesions(entry.files["annotation"])
     else:
         semantic_map = np.zeros(image.shape[:2], np.uint8)
     return make_sample(entry, TASK, image, semantic_map)
+
+
+def _read_lesions(path: Path) -> SemanticMap:
+    """1 where the mask is bright."""
+    mask = read_labels(path, lossy=True)
+    between = int(np.count_nonzero((mask > RINGING) & (mask < 255 - RINGING)))
+    if 0 < mask.max(initial=0) <= THRESHOLD or between > MAX_BETWEEN * mask.size:
+        raise DataError(
+            f"{path}: {between} of {mask.size} pixels are neither near 0 nor near 255, and the highest is {mask.max()};"
+            " expected 0 for no lesion and 255 for a lesion; fetch or write the mask again"
+        )
+    note("images with a mask that shows no lesion", int(not mask.any()))
+    return (mask > THRESHOLD).astype(np.uint8)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from histoseg.errors import DataError
 from histoseg.files.folders import by_name, pair, require_unique, scan
+from histoseg.files.instances import require_choice
 from histoseg.files.tables import read_csv
 from histoseg.sources._samples import read_numbered
 from histoseg.types import Entry, Sample, Task
@@ -23,8 +24,12 @@ IMAGE = r"(train|testA|testB)_\d+\.bmp"
 ANNOTATION = r"(train|testA|testB)_\d+_anno\.bmp"
 
 
-def entries(root: Path) -> list[Entry]:
-    """The images of all three official parts, pairs checked, no pixel read; only `Grade.csv` states patients."""
+def entries(root: Path, *, instances: str = "numbered") -> list[Entry]:
+    """The images of all three official parts, pairs checked, no pixel read; only `Grade.csv` states patients.
+
+    instances: Whether glands are "numbered", or each connected piece of a number is one ("components").
+    """
+    options = {"instances": require_choice(instances, TASK.name)}
     folders = scan(root)
     images = by_name(folders, IMAGE)
     annotations = by_name(folders, ANNOTATION, name=lambda path: path.stem.removesuffix("_anno"))
@@ -32,7 +37,9 @@ def entries(root: Path) -> list[Entry]:
     patients = _read_patients(next(iter(images.values())).parent / "Grade.csv")
     if unknown := sorted(images.keys() - patients.keys()):
         raise DataError(f"{TASK.title}: Grade.csv has no row for {unknown[0]}; fetch Grade.csv again")
-    return require_unique([Entry(key=name, patient=patients[name], files=files) for name, files in pairs.items()])
+    return require_unique(
+        [Entry(key=name, patient=patients[name], files=files, options=options) for name, files in pairs.items()]
+    )
 
 
 def _read_patients(path: Path) -> dict[str, str]:

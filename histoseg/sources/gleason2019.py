@@ -10,7 +10,10 @@ import numpy as np
 
 from histoseg.errors import ConfigError, DataError
 from histoseg.files.folders import Folders, by_name, make_key, pair, plain, require_unique, scan
-from histoseg.files.images import read_image, read_labels
+from histoseg.files.images import read_image
+from histoseg.files.labels import read_labels
+from histoseg.files.left_out import leave_out
+from histoseg.files.notes import note
 from histoseg.maps import consensus as rater_consensus
 from histoseg.sources._samples import make_sample
 from histoseg.types import Entry, Image, Sample, SemanticMap, Task
@@ -30,7 +33,9 @@ RATERS = tuple(f"rater{number}" for number in range(1, 7))
 CONSENSUS = ("staple", "majority", *RATERS)
 IMAGE = r"slide\d+_core\d+\.jpe?g"
 MAP = r"slide\d+_core\d+_classimg_nonconvex\.png"
+FETCH = "fetch the map again"
 BENIGN = 1  # Ids above 5 are slips for benign (Foucart's corrections of this data set).
+LARGEST_SLIP = 9  # A rater types one digit; a map full of larger ids is of another kind, such as grey levels.
 
 
 def entries(root: Path, *, consensus: str = "staple") -> list[Entry]:
@@ -101,7 +106,11 @@ def _read_map(path: Path, image: Image) -> SemanticMap:
             f"{path}: {rater_map.shape[1]}x{rater_map.shape[0]} px,"
             f" but its core has {image.shape[1]}x{image.shape[0]} px; fetch both again"
         )
-    return np.where(rater_map < TASK.num_classes, rater_map, np.uint8(BENIGN))
+    slips = rater_map >= TASK.num_classes
+    strange = int(np.count_nonzero(rater_map > LARGEST_SLIP))
+    leave_out(path, f"pixels with an id above {LARGEST_SLIP}", strange, rater_map.size, FETCH, done="read as benign")
+    note("pixels with an id above 5 read as benign", int(np.count_nonzero(slips)) - strange)
+    return np.where(slips, np.uint8(BENIGN), rater_map)
 
 
 def _unite(maps: list[SemanticMap], consensus: str) -> SemanticMap:

@@ -7,6 +7,7 @@ A name such as `glas_1` states the data set an image is from, but not the image:
 from pathlib import Path
 
 from histoseg.files.folders import by_name, make_key, pair, plain, require_unique, scan
+from histoseg.files.instances import require_choice
 from histoseg.files.tables import read_csv
 from histoseg.sources._folds import no_fold, read_folds
 from histoseg.sources._samples import read_mat_sample
@@ -24,11 +25,14 @@ TASK = Task(
 )
 
 
-def entries(root: Path) -> list[Entry]:
+def entries(root: Path, *, instances: str = "numbered") -> list[Entry]:
     """The images of both archives, pairs and folds checked, no pixel read. No file states patients: each is its own.
 
     External images are those from TCGA by `info.csv`; the public archives hold none.
+
+    instances: Whether nuclei are "numbered", or each connected piece of a number is one ("components").
     """
+    options = {"instances": require_choice(instances, TASK.name)}
     folders = scan(root)
     images = by_name(folders, r".+\.png", _has_images)
     labels = by_name(folders, r".+\.mat", _has_labels)
@@ -48,6 +52,7 @@ def entries(root: Path) -> list[Entry]:
                 key=make_key(name),
                 patient=make_key(name),
                 files=files,
+                options=options,
                 fold=EXTERNAL if sources[name] == "tcga" else folds[name],
             )
             for name, files in pairs.items()

@@ -1,22 +1,19 @@
 """MoNuSeg 2018: all nuclei in tissue of several organs (Kumar et al. 2017 and 2020)."""
 
-import logging
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-import cv2
 import numpy as np
 
 from histoseg.errors import DataError
 from histoseg.files.annotations import read_xml
 from histoseg.files.folders import by_name, make_key, pair, plain, require_unique, scan
 from histoseg.files.images import read_image
+from histoseg.files.imagescope import REMEDY, choose_layer, regions_of
+from histoseg.files.regions import draw_polygons
 from histoseg.sources._samples import make_sample
-from histoseg.types import Entry, InstanceMap, Sample, Task
-
-logger = logging.getLogger(__name__)
+from histoseg.types import Entry, Sample, Task
 
 TASK = Task(
     name="monuseg",
@@ -32,17 +29,19 @@ TASK = Task(
 
 NAME = r"TCGA-[^.]+"
 BARCODE = re.compile(r"TCGA-\w{2}-\w{4}")  # Project, tissue source site, participant.
-REMEDY = "fetch the file again"
 
 
-def entries(root: Path) -> list[Entry]:
-    """The images of the training and the test archive, pairs checked, no pixel read."""
+def entries(root: Path, *, layer: str = "") -> list[Entry]:
+    """The images of the training and the test archive, pairs checked, no pixel read.
+
+    layer: The layer of the annotations that outlines nuclei, by its name; needed where several have regions.
+    """
     folders = scan(root)
     images = by_name(folders, NAME + r"\.tiff?", _is_monuseg)
     annotations = by_name(folders, NAME + r"\.xml", _is_monuseg)
     wanted = "Tissue Images/TCGA-*.tif with Annotations/TCGA-*.xml, or MoNuSegTestData"
     pairs = pair(root, TASK.title, wanted, images, annotations)
-    return require_unique([_entry(files) for files in pairs.values()])
+    return require_unique([_entry(files, layer) for files in pairs.values()])
 
 
 def _is_monuseg(folder: Path) -> bool:
@@ -50,7 +49,7 @@ def _is_monuseg(folder: Path) -> bool:
     return plain(folder.name) in ("tissueimages", "annotations") or "monuseg" in plain(folder.name)
 
 
-def _entry(files: dict[str, Path]) -> Entry:
+def _entry(files: dict[str, Path], layer: str) -> Entry:
     image = files["image"]
     barcode = BARCODE.match(image.name)
     if barcode is None:
@@ -58,17 +57,20 @@ def _entry(files: dict[str, Path]) -> Entry:
             f"{image}: its name has no TCGA barcode such as TCGA-A7-A13E, which identifies the patient;"
             " restore the published name"
         )
-    return Entry(key=make_key(image.stem), patient=barcode[0], person=barcode[0], files=files)
+    key = make_key(image.stem)
+    return Entry(key=key, patient=barcode[0], person=barcode[0], files=files, options={"layer": layer})
 
 
 def read(entry: Entry) -> Sample:
-    """One image; each outlined region is an object, and their union is class 1."""
+    """One image; each outlined region is an object, its edge included, and their union is class 1."""
     image = read_image(entry.files["image"])
-    root = read_xml(entry.files["annotation"])
-    height, width = image.shape[:2]
-    instance_map = number_regions(_polygons(root, entry.files["annotation"]), (height, width))
-    semantic_map, mpp = (instance_map > 0).astype(np.uint8), _mpp(root, entry.files["annotation"])
-    return make_sample(entry, TASK, image, semantic_map, instance_map, mpp)
+    path = entry.files["annotation"]
+    root = read_xml(path)
+    size = (image.shape[0], image.shape[1])
+    regions = choose_layer(regions_of(root, path), size, path, entry.options.get("layer", ""))
+    instance_map = draw_polygons(regions, size, path, with_edges=True).instance_map
+    semantic_map = (instance_map > 0).astype(np.uint8)
+    return make_sample(entry, TASK, image, semantic_map, instance_map, _mpp(root, path))
 
 
 def _mpp(root: Element, path: Path) -> float:
@@ -81,31 +83,3 @@ def _mpp(root: Element, path: Path) -> float:
     if not 0 < mpp < 100:
         raise DataError(f"{path}: MicronsPerPixel is {mpp}; expected one near {TASK.mpp}; {REMEDY}")
     return mpp
-
-
-def _polygons(root: Element, path: Path) -> list[np.ndarray]:
-    """The vertices (x, y) of each region; regions of fewer than three enclose nothing: left out and counted."""
-    if root.tag != "Annotations":
-        raise DataError(f"{path}: root element {root.tag}; expected Annotations as Aperio writes; {REMEDY}")
-    try:
-        regions = [
-            np.array([(float(vertex.attrib["X"]), float(vertex.attrib["Y"])) for vertex in region.iter("Vertex")])
-            for region in root.iter("Region")
-        ]
-    except (KeyError, ValueError) as error:
-        raise DataError(f"{path}: a vertex without the numbers X and Y ({error}); {REMEDY}") from error
-    polygons = [region for region in regions if len(region) >= 3]
-    if dropped := len(regions) - len(polygons):
-        logger.info("%s: %s regions with fewer than three vertices left out", path, dropped)
-    return polygons
-
-
-def number_regions(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> InstanceMap:
-    """1 within the first polygon, its edge included, 2 within the second: a later one covers an earlier one.
-
-    Vertices may lie outside the image. Polygons are filled one by one: OpenCV clears overlaps of those filled together.
-    """
-    instance_map = np.zeros(size, np.int32)
-    for number, polygon in enumerate(polygons, start=1):
-        cv2.fillPoly(instance_map, [np.round(polygon).astype(np.int32)], number)
-    return instance_map

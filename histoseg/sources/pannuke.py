@@ -6,7 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from histoseg.errors import ConfigError, DataError
+from histoseg.files.arrays import open_array
 from histoseg.files.folders import Folders, by_name, pair, plain, require_unique, scan
+from histoseg.files.instances import Instances, are_whole, require_choice, to_objects
+from histoseg.files.notes import note
+from histoseg.maps.objects import renumber
 from histoseg.sources._samples import make_sample
 from histoseg.types import FOLDS, IGNORE, Entry, Image, InstanceMap, Sample, SemanticMap, Split, Task
 
@@ -27,12 +31,14 @@ OVERLAPS = ("refuse", "ignore")
 CONVERT = "np.save(path, np.load(path, allow_pickle=True).astype(str)), if you trust the file"
 
 
-def entries(root: Path, *, tissue: str = "all", overlaps: str = "refuse") -> list[Entry]:
+def entries(root: Path, *, tissue: str = "all", overlaps: str = "refuse", instances: str = "numbered") -> list[Entry]:
     """The images of all folds, arrays paired and counted, no pixel read. No file states patients: each is its own.
 
     tissue: "all", or one that `types.npy` names, such as "Colon".
     overlaps: For a pixel in nuclei of two types: "refuse" the image, or "ignore" the pixel.
+    instances: Whether nuclei are "numbered", or each connected piece of a number is one ("components").
     """
+    choice = require_choice(instances, TASK.name)
     if overlaps not in OVERLAPS:
         raise ConfigError(f"no overlaps {overlaps!r} for {TASK.name}; choose from {', '.join(OVERLAPS)}")
     folders = scan(root)
@@ -42,8 +48,9 @@ def entries(root: Path, *, tissue: str = "all", overlaps: str = "refuse") -> lis
     wanted = {fold: _numbers(images[fold], masks[fold]) for fold in images}
     if tissue != "all":
         wanted = _select(_arrays(folders, "types.npy"), images, wanted, tissue)
+    options = {"overlaps": overlaps, "instances": choice}
     return require_unique(
-        [_entry(fold, number, pairs[fold], overlaps) for fold, numbers in wanted.items() for number in numbers]
+        [_entry(fold, number, pairs[fold], options) for fold, numbers in wanted.items() for number in numbers]
     )
 
 
@@ -63,29 +70,20 @@ def _fold(folder: Path) -> Split | None:
     return None
 
 
-def _entry(fold: str, number: int, files: dict[str, Path], overlaps: str) -> Entry:
+def _entry(fold: str, number: int, files: dict[str, Path], options: dict[str, str]) -> Entry:
     key = f"{fold}_{number:05}"
     part = next(name for name in FOLDS if name == fold)
-    return Entry(key=key, patient=key, files=files, options={"number": number, "overlaps": overlaps}, fold=part)
+    return Entry(key=key, patient=key, files=files, options={"number": number, **options}, fold=part)
 
 
 def _numbers(images: Path, masks: Path) -> list[int]:
     """The positions of all images, after checking that the shapes of both arrays match."""
-    first, second = _open(images).shape, _open(masks).shape
+    first, second = open_array(images).shape, open_array(masks).shape
     if len(first) != 4 or first[3] != 3:
         raise DataError(f"{images}: shape {first}; expected images x height x width x 3; fetch the file again")
     if second != (*first[:3], NUM_NUCLEI_CHANNELS + 1):
         raise DataError(f"{masks}: shape {second}; expected {(*first[:3], NUM_NUCLEI_CHANNELS + 1)} as its images have")
     return list(range(first[0]))
-
-
-def _open(path: Path) -> np.ndarray:
-    """The array, mapped from disk: only indexed parts are read."""
-    try:
-        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: not a readable NumPy array ({error}); fetch the file again") from error
-    return array
 
 
 def _select(
@@ -117,10 +115,12 @@ def _read_types(types: dict[str, Path], fold: str, images: Path, count: int) -> 
 def read(entry: Entry) -> Sample:
     """One image, its nuclei and the class of each; nuclei are numbered over all types together."""
     number = entry.options["number"]
-    image = _to_image(np.array(_open(entry.files["image"])[number]), f"{entry.files['image']}: image {number}")
+    image = _to_image(np.array(open_array(entry.files["image"])[number]), f"{entry.files['image']}: image {number}")
     where = f"{entry.files['annotation']}: image {number}"
-    channels = np.array(_open(entry.files["annotation"])[number, :, :, :NUM_NUCLEI_CHANNELS])
-    instance_map, semantic_map = merge_channels(channels, where, overlaps=entry.options["overlaps"])
+    channels = np.array(open_array(entry.files["annotation"])[number, :, :, :NUM_NUCLEI_CHANNELS])
+    instance_map, semantic_map = merge_channels(
+        channels, where, overlaps=entry.options["overlaps"], instances=entry.options["instances"]
+    )
     return make_sample(entry, TASK, image, semantic_map, instance_map)
 
 
@@ -131,9 +131,11 @@ def _to_image(pixels: np.ndarray, where: str) -> Image:
     return np.round(pixels).astype(np.uint8)
 
 
-def merge_channels(channels: np.ndarray, where: str, *, overlaps: str) -> tuple[InstanceMap, SemanticMap]:
+def merge_channels(
+    channels: np.ndarray, where: str, *, overlaps: str, instances: Instances = "numbered"
+) -> tuple[InstanceMap, SemanticMap]:
     """One map of nuclei and one of classes, from one channel of numbered nuclei per class; numbers may recur."""
-    if not (np.isfinite(channels).all() and (channels >= 0).all() and (channels == np.floor(channels)).all()):
+    if not are_whole(channels):
         raise DataError(f"{where} has masks that are not whole numbers from 0 up; fetch it again")
     twice = (channels > 0).sum(axis=2) > 1
     if twice.any() and overlaps == "refuse":
@@ -142,10 +144,11 @@ def merge_channels(channels: np.ndarray, where: str, *, overlaps: str) -> tuple[
         )
     instance_map, semantic_map = np.zeros(twice.shape, np.int32), np.zeros(twice.shape, np.uint8)
     for channel in range(channels.shape[2]):
-        numbers, indices = np.unique(channels[:, :, channel], return_inverse=True)
-        compact = np.cumsum(numbers > 0)[indices].reshape(twice.shape)
+        numbered = to_objects(channels[:, :, channel].astype(np.int32), instances, where)
+        compact = renumber(numbered)
         inside = (compact > 0) & ~twice
         instance_map[inside] = compact[inside] + instance_map.max()
         semantic_map[inside] = channel + 1
     semantic_map[twice] = IGNORE
+    note("pixels in nuclei of two types, not labelled", int(twice.sum()))
     return instance_map, semantic_map

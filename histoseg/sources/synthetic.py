@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from histoseg.files.folders import by_name, pair, require_unique, scan
-from histoseg.files.images import read_image, read_labels
+from histoseg.files.images import read_image
+from histoseg.files.labels import read_labels
 from histoseg.sources._samples import make_sample
 from histoseg.types import Entry, Sample, Task
 

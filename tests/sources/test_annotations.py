@@ -6,7 +6,9 @@ import scipy.io
 from PIL import Image
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.files.images import read_image, read_labels
+from histoseg.files.images import read_image
+from histoseg.files.labels import read_labels
+from histoseg.files.notes import collect
 from histoseg.sources import breastpathq, consep, digestpath, glas, gleason2019, monuseg, synthetic
 from histoseg.types import IGNORE, Entry
 
@@ -56,10 +58,30 @@ def test_breastpathq_draws_discs_in_order(tmp_path):
     assert labels[60, 60] == 0  # A description that no list has.
 
 
-def test_breastpathq_counts_unknown_descriptions(tmp_path, caplog):
-    with caplog.at_level("INFO"):
+def test_breastpathq_counts_points_of_unknown_description(tmp_path):
+    with collect() as notes:
         breastpathq.read(breastpathq_set(tmp_path))
-    assert "{'stroma?': 1}" in caplog.text
+    assert notes == {"points of unknown description left out": 1}
+
+
+def test_breastpathq_refuses_a_key_of_unknown_descriptions(tmp_path):
+    key = KEY.replace("IDC", "Zyste")  # Two of three points are then unknown.
+    with pytest.raises(DataError, match=r"key.xml: 2 of 3 are points of unknown description.*'Zyste', 'stroma\?'"):
+        breastpathq.read(breastpathq_set(tmp_path, key))
+
+
+def test_breastpathq_counts_points_outside_and_refuses_a_key_of_the_slide(tmp_path):
+    # The image has 80 x 70 px and discs a radius of 12: the first has pixels in it, the second none.
+    entry = breastpathq_set(tmp_path, KEY.replace("60,60", "80,-5").replace("20,30", "99,30").replace("stroma?", "UDH"))
+    with collect() as notes:
+        assert breastpathq.read(entry).semantic_map[0, 79] == 2
+    assert notes == {"points outside the image left out": 1}
+    with pytest.raises(DataError, match=r"2 of 3 are points outside the image, .*80x70 px"):
+        breastpathq.read(
+            breastpathq_set(
+                tmp_path, KEY.replace("20,30", "2000,30").replace("40,30", "9e9,1").replace("stroma?", "UDH")
+            )
+        )
 
 
 @pytest.mark.parametrize(("spelling", "label"), [("MC- E", 1), ("MC - C", 1), ("DCIS 2", 1), ("UDH", 2), ("TIL-S", 3)])
@@ -75,7 +97,11 @@ def test_breastpathq_repairs_only_the_known_fault():
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
-    [("</graphic>", "", "not well-formed XML"), ("20,30", "20;30", r"point '20;30'; expected two numbers")],
+    [
+        ("</graphic>", "", "not well-formed XML"),
+        ("20,30", "20;30", r"point '20;30'; expected two numbers"),
+        ("20,30", "nan,3", "point 'nan,3'"),
+    ],
 )
 def test_breastpathq_faults(tmp_path, old, new, message):
     with pytest.raises(DataError, match=message):
@@ -136,8 +162,12 @@ def test_monuseg_fills_the_union_of_regions(tmp_path):
 
 def test_monuseg_tolerates_vertices_outside_and_degenerate_regions(tmp_path):
     beyond = region((-5, -5), (4, -5), (4, 4), (-5, 4))
-    labels = monuseg.read(monuseg_set(tmp_path, beyond + region((30, 20), (31, 21)) + region())).semantic_map
-    assert labels.sum() == 25  # What lies inside: columns 0 to 4 of rows 0 to 4. Two vertices enclose nothing.
+    regions = beyond + SQUARE + region((30, 20), (31, 21)) + region()
+    with collect() as notes:
+        labels = monuseg.read(monuseg_set(tmp_path, regions)).semantic_map
+    # What lies inside: columns 0 to 4 of rows 0 to 4, and the square's 10 x 10. Two vertices enclose nothing.
+    assert labels.sum() == 125
+    assert notes == {"regions with fewer than three vertices left out": 2}
 
 
 @pytest.mark.parametrize(("stated", "mpp"), [(' MicronsPerPixel="0.2485"', 0.2485), ("", 0.25)])
@@ -214,7 +244,7 @@ def test_annotation_in_colour_is_refused(tmp_path):
     coloured = grey(20, 30)
     coloured[0, 0] = (255, 0, 0)
     glas_set(tmp_path, coloured)
-    with pytest.raises(DataError, match="expected one channel of class ids; map it in `read`"):
+    with pytest.raises(DataError, match="expected one channel of class ids or numbers; save"):
         glas.read(glas.entries(tmp_path)[0])
 
 
@@ -314,13 +344,28 @@ def test_consep_published_types_are_merged(tmp_path):
     np.testing.assert_array_equal(sample.instance_map, [[0, 1, 2, 3], [4, 5, 6, 7]])  # As in the file.
 
 
-def test_consep_counts_pixels_with_a_nucleus_but_no_type(tmp_path, caplog):
+def test_consep_nuclei_without_a_type_are_not_labelled_and_counted(tmp_path):
+    consep_set(tmp_path, [[0, 1, 2, 0, 3]])
+    path = tmp_path / "CoNSeP" / "Train" / "Labels" / "train_0.mat"
+    scipy.io.savemat(path, {"type_map": np.array([[0, 1, 2, 0, 3]]), "inst_map": np.array([[1, 1, 0, 4, 5]])})
+    with collect() as notes:
+        sample = consep.read(consep.entries(tmp_path, types="merged")[0])
+    # Nucleus 1 has a type in one of its two pixels, nucleus 4 in none; the third pixel has a type alone.
+    assert sample.semantic_map.tolist() == [[IGNORE, 1, 2, IGNORE, 3]]
+    assert sample.instance_map.tolist() == [[1, 1, 0, 4, 5]]
+    assert notes == {
+        "nuclei without a type kept, their class is not labelled": 1,
+        "pixels of a nucleus without a type, not labelled": 2,
+        "pixels with a type but outside of any nucleus": 1,
+    }
+
+
+def test_consep_without_most_types_is_refused(tmp_path):
     consep_set(tmp_path, [[0, 1, 2]])
     path = tmp_path / "CoNSeP" / "Train" / "Labels" / "train_0.mat"
-    scipy.io.savemat(path, {"type_map": np.array([[0, 1, 2]]), "inst_map": np.array([[1, 1, 0]])})
-    with caplog.at_level("INFO"):
+    scipy.io.savemat(path, {"type_map": np.array([[0, 1, 0]]), "inst_map": np.array([[3, 1, 2]])})
+    with pytest.raises(DataError, match=r"train_0.mat: 2 of 3 are nuclei without a type"):
         consep.read(consep.entries(tmp_path, types="merged")[0])
-    assert "train_0.mat: 2 pixels" in caplog.text  # The first has no type, the last no nucleus.
 
 
 def test_consep_types_are_told_by_the_whole_folder(tmp_path):
@@ -362,13 +407,13 @@ def test_class_id_out_of_range(tmp_path):
     image = save(tmp_path / "image.png", grey(4, 4))
     mask = save(tmp_path / "mask.png", np.full((4, 4), 3))
     entry = Entry(key="a", patient="a", files={"image": image, "annotation": mask})
-    with pytest.raises(DataError, match=r"mask.png: class id 3; expected 0 to 2, or 255 for not labelled; map it"):
+    with pytest.raises(DataError, match=r"mask.png: class id 3; expected 0 to 2, or 255 for not labelled; correct"):
         synthetic.read(entry)
 
 
 def test_labels_that_a_byte_cannot_hold(tmp_path):
     Image.fromarray(np.full((4, 4), 3000, np.uint16)).save(tmp_path / "mask.png")
-    with pytest.raises(DataError, match=r"mask\.png: .* value 3000; expected values up to 255; map it in `read`"):
+    with pytest.raises(DataError, match=r"mask\.png: .* to 3000; expected whole numbers, values up to 255; correct"):
         read_labels(tmp_path / "mask.png")
 
 

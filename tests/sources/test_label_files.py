@@ -6,6 +6,7 @@ import pytest
 from histoseg.demo import files, mucosa
 from histoseg.errors import DataError, MissingSourceError
 from histoseg.files.mat import read_objects
+from histoseg.files.notes import collect
 from histoseg.sources import crag, lizard
 from histoseg.types import EXTERNAL
 from tests.sources.raw_files import OBJECTS, grey, save, save_mat
@@ -56,6 +57,23 @@ def test_written_objects_come_back(tmp_path):
     files.write_objects(tmp_path / "a.mat", instance_map, semantic_map, rng)
     for written, back in zip((instance_map, semantic_map), read_objects(tmp_path / "a.mat", 7), strict=True):
         np.testing.assert_array_equal(written, back)
+
+
+def test_pieces_become_objects_and_keep_their_class(tmp_path):
+    content = {"inst_map": [[7, 0, 7], [0, 3, 3]], "id": [[7], [3]], "class": [[1], [2]]}
+    instance_map, semantic_map = read_objects(save_mat(tmp_path / "a.mat", **content), 7, instances="components")
+    # By rising numbers: 3 is piece 1; the two of 7 do not touch.
+    np.testing.assert_array_equal(instance_map, [[2, 0, 3], [0, 1, 1]])
+    np.testing.assert_array_equal(semantic_map, [[1, 0, 1], [0, 2, 2]])
+
+
+def test_objects_that_the_map_lacks_are_noted_and_refused_if_most(tmp_path):
+    content = {"inst_map": [[0, 1, 2, 3]], "id": [[1], [2], [3], [4]], "class": [[1]] * 4}
+    with collect() as notes:
+        read_objects(save_mat(tmp_path / "a.mat", **content), 7)
+    assert notes == {"objects that id names but inst_map lacks left out": 1}
+    with pytest.raises(DataError, match=r"a.mat: 3 of 4 are objects that id names but inst_map lacks"):
+        read_objects(save_mat(tmp_path / "a.mat", **{**content, "inst_map": [[0, 1]]}), 7)
 
 
 @pytest.mark.parametrize(

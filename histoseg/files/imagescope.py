@@ -1,0 +1,126 @@
+"""Annotations of Aperio's ImageScope: layers with regions, some of which are holes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+import cv2
+import numpy as np
+
+from histoseg.errors import DataError
+from histoseg.files.annotations import read_xml
+from histoseg.files.left_out import leave_out
+from histoseg.files.notes import note
+from histoseg.files.regions import Region, make_ring, with_area
+
+REMEDY = "fetch the file again, or export it from ImageScope"
+FRAME = 0.9  # Of the image: a region that covers more frames what was annotated.
+
+
+def read_imagescope(path: Path) -> list[Region]:
+    """The regions of all layers, in the order of the file; those with `NegativeROA="1"` are holes.
+
+    A hole belongs to the last region of its layer that holds most of its vertices. Regions of fewer than three vertices
+    (points, lines) and holes without a region around them are left out and counted. The class of a region is its text,
+    else the name of its layer.
+    """
+    return regions_of(read_xml(path), path)
+
+
+def regions_of(root: Element, path: Path) -> list[Region]:
+    """The regions of a file that is parsed already, as `read_imagescope` gives them."""
+    if root.tag != "Annotations":
+        raise DataError(f"{path}: root element {root.tag}; expected Annotations as Aperio writes; {REMEDY}")
+    return [
+        region
+        for number, layer in enumerate(root.iter("Annotation"), start=1)
+        for region in _regions_of_layer(layer, number, path)
+    ]
+
+
+def _regions_of_layer(layer: Element, number: int, path: Path) -> list[Region]:
+    name = (layer.get("Name") or "").strip() or f"layer {number}"
+    numbered = [(element, _region(element, name, path, i)) for i, element in enumerate(layer.iter("Region"), start=1)]
+    positive = with_area([region for element, region in numbered if not _is_hole(element)], path)
+    return _cut_holes(positive, with_area([region for element, region in numbered if _is_hole(element)], path), path)
+
+
+def _is_hole(element: Element) -> bool:
+    return element.get("NegativeROA", "0").strip().lower() in ("1", "true")
+
+
+def _region(element: Element, layer: str, path: Path, number: int) -> Region:
+    where = f"{path}: region {number} of {layer}"
+    try:
+        points = [(float(vertex.attrib["X"]), float(vertex.attrib["Y"])) for vertex in element.iter("Vertex")]
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{where}: a vertex without the numbers X and Y ({error}); {REMEDY}") from error
+    name = (element.get("Text") or "").strip() or layer
+    return Region(rings=(make_ring(points, where),), class_name=name, layer=layer)
+
+
+def _cut_holes(positive: Sequence[Region], negative: Sequence[Region], path: Path) -> list[Region]:
+    """The positive regions, each with its holes."""
+    whole, lone = list(positive), 0
+    for hole in negative:
+        around = [i for i, region in enumerate(positive) if _holds(region, hole)]
+        if around:
+            owner = whole[around[-1]]
+            whole[around[-1]] = replace(owner, holes=(*owner.holes, *hole.rings))
+        else:
+            lone += 1
+    remedy = "draw each negative region within a positive one"
+    total = len(positive) + len(negative)
+    leave_out(path, "negative regions without a region around them", lone, total, remedy)
+    note("negative regions cut out of the region around them", len(negative) - lone)
+    return whole
+
+
+def _holds(region: Region, hole: Region) -> bool:
+    outline = region.rings[0].astype(np.float32)
+    points = hole.rings[0]
+    if (points.min(axis=0) > outline.max(axis=0)).any() or (points.max(axis=0) < outline.min(axis=0)).any():
+        return False
+    inside = [cv2.pointPolygonTest(outline, (x, y), measureDist=False) >= 0 for x, y in points.tolist()]
+    return 2 * sum(inside) > len(inside)
+
+
+def choose_layer(regions: Sequence[Region], size: tuple[int, int], path: Path, layer: str = "") -> list[Region]:
+    """The regions of the one layer that outlines objects.
+
+    That is the layer asked for; else the only one with regions; else the only one whose regions do not cover the image,
+    as the frame of a field does.
+
+    Args:
+        regions: Those of all layers.
+        size: Height and width of the image.
+        path: The file, for messages.
+        layer: The layer to take; empty to find out.
+
+    Raises:
+        DataError: If no layer has that name, or more than one outlines objects.
+    """
+    names = list(dict.fromkeys(region.layer for region in regions))
+    counts = ", ".join(f"{name!r} with {sum(region.layer == name for region in regions)} regions" for name in names)
+    if layer and layer not in names:
+        raise DataError(f"{path}: no layer {layer!r}; it has {counts or 'no regions'}; choose another layer")
+    found = [layer] if layer else [name for name in names if not _is_frame(regions, name, size)] or names[:1]
+    if len(found) > 1:
+        raise DataError(
+            f"{path}: layers {counts}, and only one can be the truth; prepare with --option layer=NAME, or remove the"
+            " others in ImageScope"
+        )
+    note("layers beside the one with the objects left out", len(names) - len(found))
+    return [region for region in regions if region.layer in found]
+
+
+def _is_frame(regions: Sequence[Region], name: str, size: tuple[int, int]) -> bool:
+    """Whether a layer has nothing but regions that cover the image."""
+    return all(_covers(region, size) for region in regions if region.layer == name)
+
+
+def _covers(region: Region, size: tuple[int, int]) -> bool:
+    extent = np.array([size[1], size[0]], np.float64)
+    clipped = np.clip(region.rings[0], 0, extent).astype(np.float32)
+    return bool(cv2.contourArea(clipped) > FRAME * size[0] * size[1])

@@ -1,0 +1,151 @@
+"""Label maps: the number or class of each pixel, from images and from files of arrays."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image as PillowImage
+
+from histoseg.errors import DataError
+from histoseg.files.arrays import open_array
+from histoseg.files.images import _open
+from histoseg.files.instances import Instances, are_whole, span, to_instance_map, to_objects
+from histoseg.files.mat import load_mat
+from histoseg.files.notes import note
+from histoseg.types import IGNORE, InstanceMap, SemanticMap
+
+LOSSY_FORMATS = ("JPEG", "MPO", "WEBP")
+LOSSY_COMPRESSIONS = ("jpeg", "tiff_jpeg", "webp")  # Within TIFF
+MAX_UNKNOWN = 0.01  # Of the pixels: smoothed borders have colours of their own, whole objects must not.
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+
+
+def read_labels(path: Path, *, lossy: bool = False) -> SemanticMap:
+    """The class ids of a one-channel image, of a palette image the indices, or of a .npy file.
+
+    Args:
+        path: The file.
+        lossy: Whether a format that changes values, such as JPEG, will do: only where they are cut at a threshold.
+
+    Raises:
+        DataError: If the file is damaged, has several different channels, or values that are no ids up to 255.
+    """
+    values = open_array(path) if path.suffix.lower() == ".npy" else _read_values(path, lossy=lossy)
+    if values.ndim != 2:
+        raise DataError(f"{path}: labels of shape {values.shape}; expected one channel of class ids; correct the mask")
+    if not are_whole(values) or values.max(initial=0) > 255:
+        raise DataError(
+            f"{path}: labels with {span(values)}; expected whole numbers, values up to 255; correct the mask"
+        )
+    return values.astype(np.uint8)
+
+
+def read_instance_map(path: Path, *, name: str = "inst_map", instances: Instances = "numbered") -> InstanceMap:
+    """The number of each pixel's object, 0 = none, of an image of 8, 16 or 32 bits, or of a .npy or .mat file.
+
+    Args:
+        path: The file.
+        name: The array's name in a .mat file.
+        instances: Whether objects are "numbered", or each connected piece of one number is one ("components"; pixels
+            that touch by a corner are connected).
+
+    Raises:
+        DataError: If the file is damaged or in a lossy format, or its values are no numbers of objects, see
+            `histoseg.files.instances`.
+    """
+    values = _read_numbers(path, name)
+    return to_objects(to_instance_map(values, path), instances, path)
+
+
+def _read_numbers(path: Path, name: str) -> np.ndarray:
+    ending = path.suffix.lower()
+    if ending == ".npy":
+        return np.squeeze(open_array(path))
+    if ending != ".mat":
+        return _read_values(path)
+    if name not in (content := load_mat(path, [name])):
+        raise DataError(f"{path}: has no {name}; name the array that numbers objects")
+    return content[name]
+
+
+def read_colour_map(path: Path, colours: Mapping[tuple[int, int, int], int]) -> SemanticMap:
+    """The class of each pixel's colour, of an RGB, RGBA or palette image.
+
+    Pixels of another colour are IGNORE, and counted; wholly transparent ones are class 0.
+
+    Args:
+        path: The file.
+        colours: The class of each red, green, blue.
+
+    Raises:
+        DataError: If more than one in a hundred pixels has another colour, or the format is lossy.
+    """
+    with _open(path) as image:
+        _require_lossless(image, path)
+        pixels = np.array(image.convert("RGBA"))
+    codes, is_clear = _codes(pixels), pixels[:, :, 3] == 0
+    classes, is_known = np.full(codes.shape, IGNORE, np.uint8), is_clear.copy()
+    for colour, number in colours.items():
+        has_colour = codes == _codes(np.array([[[*colour, 255]]], np.uint8))
+        classes[has_colour] = number
+        is_known |= has_colour
+    unknown = int(np.count_nonzero(~is_known))
+    if unknown > MAX_UNKNOWN * is_known.size:
+        found, counts = np.unique(pixels[~is_known], axis=0, return_counts=True)
+        often = ", ".join(str(tuple(found[i].tolist())) for i in counts.argsort()[::-1][:3])
+        raise DataError(
+            f"{path}: {unknown} of {is_known.size} pixels have a colour without a class, most often {often} (red,"
+            " green, blue, opacity); name its class, or save the mask without smoothing"
+        )
+    note("pixels of a colour without a class, not labelled", unknown)
+    classes[is_clear] = 0
+    return classes
+
+
+def _codes(pixels: UInt8[np.ndarray, "H W 4"]) -> np.ndarray:
+    """Red, green, blue and opacity as one number."""
+    return np.ascontiguousarray(pixels).view(np.uint32)[:, :, 0]
+
+
+def _read_values(path: Path, *, lossy: bool = False) -> np.ndarray:
+    """The values of an image; equal colour channels, and an opacity that is the same everywhere, count for nothing."""
+    with _open(path) as image:
+        if not lossy:
+            _require_lossless(image, path)
+        values = np.array(image)
+        if image.mode == "P":
+            _require_indices(image, values, path)
+        if image.mode in ("LA", "RGBA") and (values[:, :, -1:] == values[0, 0, -1]).all():
+            values = values[:, :, :-1]
+    if values.ndim == 3 and (values == values[:, :, :1]).all():
+        return values[:, :, 0]
+    if values.ndim != 2:
+        raise DataError(
+            f"{path}: labels in colour, shape {values.shape}; expected one channel of class ids or numbers; save them"
+            " as grey values"
+        )
+    return values
+
+
+def _require_lossless(image: PillowImage.Image, path: Path) -> None:
+    if image.format in LOSSY_FORMATS or image.info.get("compression") in LOSSY_COMPRESSIONS:
+        raise DataError(
+            f"{path}: labels in a lossy format ({image.format}), which changes numbers near every border; save the"
+            " original labels as PNG"
+        )
+
+
+def _require_indices(image: PillowImage.Image, values: np.ndarray, path: Path) -> None:
+    """Refuse a palette in which another index than 0 is black: a program has sorted colours, not numbered classes."""
+    palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    used = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
+    colours = {int(i): tuple(palette[i].tolist()) for i in used if i < len(palette)}
+    black = [i for i, colour in colours.items() if colour == BLACK and i]
+    if black and colours.get(0, WHITE) not in (BLACK, WHITE):
+        raise DataError(
+            f"{path}: a palette image in which index 0 has the colour {colours[0]} and index {black[0]} is black: its"
+            " indices are no labels; save the numbers as grey values, or the colours as RGB"
+        )
+    if any(len(set(colour)) > 1 for colour in colours.values()):
+        note("label images with a palette of colours, whose indices are taken as labels")

@@ -1,0 +1,221 @@
+"""Outlines that people drew, from whatever program, and how they become a map of objects."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from histoseg.errors import DataError
+from histoseg.files.folders import plain
+from histoseg.files.left_out import leave_out
+from histoseg.files.notes import note
+from histoseg.types import InstanceMap, SemanticMap
+
+Ring = Float64[np.ndarray, "V 2"]
+Mask = Bool[np.ndarray, "_ _"]
+
+MAX_POSITION_PX = 1e7  # Slides have up to some hundred thousand pixels along a side.
+BEYOND = 1.0  # How far an outline may reach beyond an image, in sizes of the image; further away it is of a slide.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """One outlined object, in pixels of the image; the middle of the first pixel is (0.5, 0.5).
+
+    Attributes:
+        rings: Its outlines as x, y, the last vertex joined to the first; an object of several pieces has several.
+        holes: Outlines of what does not belong to it.
+        class_name: What the annotator called it; empty if nothing.
+        layer: The layer or group it lies in, as the program names it; empty if there are none.
+    """
+
+    rings: tuple[Ring, ...]
+    holes: tuple[Ring, ...] = ()
+    class_name: str = ""
+    layer: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnRegions:
+    """Regions as a map, and which of them it does not show whole; the first region has number 1.
+
+    Attributes:
+        instance_map: The number of the region that each pixel belongs to, 0 = none.
+        outside: Regions without a pixel in the image.
+        covered: Regions of which later ones leave nothing.
+        overlapping: Regions that cover a part of an earlier one.
+    """
+
+    instance_map: InstanceMap
+    outside: tuple[int, ...]
+    covered: tuple[int, ...]
+    overlapping: tuple[int, ...]
+
+
+def make_ring(points: object, where: str) -> Ring:
+    """The vertices as an array, after checking that they are pairs of credible numbers.
+
+    Args:
+        points: Vertices as x, y, as a file has them.
+        where: The file and the region, for the message.
+    """
+    try:
+        ring = np.asarray(points, np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{where}: a vertex that is not two numbers ({error}); export the annotation again") from error
+    if ring.size and (ring.ndim != 2 or ring.shape[1] != 2):
+        raise DataError(f"{where}: a vertex that is not two numbers, x and y; export the annotation again")
+    ring = ring.reshape(-1, 2)
+    wrong = ~(np.abs(ring) <= MAX_POSITION_PX).all(axis=1)  # Also not-a-number.
+    if wrong.any():
+        x, y = ring[wrong][0]
+        raise DataError(f"{where}: a vertex at x = {x:g}, y = {y:g}, which no image has; export the annotation again")
+    return ring
+
+
+def with_area(regions: Sequence[Region], path: Path) -> list[Region]:
+    """The regions that enclose something; those of fewer than three vertices are left out and counted."""
+    kept = [region for region in regions if all(len(ring) >= 3 for ring in region.rings) and region.rings]
+    dropped = len(regions) - len(kept)
+    remedy = "outline each object as a polygon"
+    leave_out(path, "regions with fewer than three vertices", dropped, len(regions), remedy)
+    return kept
+
+
+def draw_polygons(
+    regions: Sequence[Region], size: tuple[int, int], path: Path, *, with_edges: bool = False
+) -> DrawnRegions:
+    """A map in which region i has number i + 1; a later region covers an earlier one, and shows it through its holes.
+
+    What is outside of the image or covered is noted, and overlaps are counted.
+
+    Args:
+        regions: What to draw, in order.
+        size: Height and width of the image.
+        path: The file that the regions are from, for messages.
+        with_edges: Whether vertices are whole pixels, and those on an outline belong to the region, as ImageScope's
+            users and OpenCV understand it. Otherwise a pixel belongs to a region if its middle lies within.
+
+    Raises:
+        DataError: If a region lies far from the image, or more than half of them have no pixel in the map.
+    """
+    _require_near(regions, size, path)
+    fill = _fill_edges if with_edges else _fill_middles
+    instance_map = np.zeros(size, np.int32)
+    areas, overlapping = np.zeros(len(regions) + 1, np.int64), []
+    for number, region in enumerate(regions, start=1):
+        place, mask = _mask(region, size, fill)
+        part = instance_map[place]
+        areas[number] = int(np.count_nonzero(mask))
+        if part[mask].any():
+            overlapping.append(number)
+        part[mask] = number
+    left = np.bincount(instance_map.ravel(), minlength=len(regions) + 1)
+    outside = tuple(np.flatnonzero(areas[1:] == 0) + 1)
+    covered = tuple(np.flatnonzero((areas[1:] > 0) & (left[1:] == 0)) + 1)
+    _note_losses(len(regions), len(outside), len(covered), len(overlapping), path)
+    return DrawnRegions(
+        instance_map=instance_map,
+        outside=tuple(map(int, outside)),
+        covered=tuple(map(int, covered)),
+        overlapping=tuple(overlapping),
+    )
+
+
+def _note_losses(total: int, outside: int, covered: int, overlapping: int, path: Path) -> None:
+    remedy = "take the annotation of this image, in its own pixels"
+    leave_out(path, "regions outside the image or smaller than a pixel", outside, total, remedy)
+    remedy = "remove what frames the others, such as the outline of the tissue"
+    leave_out(path, "regions wholly covered by later ones", covered, total, remedy)
+    note("regions drawn over a part of an earlier one", overlapping)
+
+
+def classify(
+    regions: Sequence[Region], classes: Mapping[str, int], path: Path, *, ignored: Collection[str] = ()
+) -> tuple[list[Region], list[int]]:
+    """The regions whose class is known, and the class of each; the others are left out and counted.
+
+    Names are compared by their letters and digits, ignoring case.
+
+    Args:
+        regions: What to classify.
+        classes: The number of each class name.
+        path: The file that the regions are from, for messages.
+        ignored: Names to leave out without a word, such as that of a frame.
+    """
+    numbers = {plain(name): number for name, number in classes.items()}
+    silent = {plain(name) for name in ignored}
+    asked = [region for region in regions if plain(region.class_name) not in silent]
+    kept = [region for region in asked if plain(region.class_name) in numbers]
+    if unknown := sorted({region.class_name for region in asked if plain(region.class_name) not in numbers}):
+        remedy = f"their names are {', '.join(map(repr, unknown[:5]))}; known are {', '.join(classes)}; rename them"
+        leave_out(path, "regions of an unknown class", len(asked) - len(kept), len(asked), remedy)
+    return kept, [numbers[plain(region.class_name)] for region in kept]
+
+
+def to_semantic_map(instance_map: InstanceMap, classes: Sequence[int]) -> SemanticMap:
+    """The class of each pixel's object, 0 where there is none; object i + 1 has the i-th of the classes."""
+    return np.asarray(np.array([0, *classes], np.uint8)[instance_map])
+
+
+def _require_near(regions: Sequence[Region], size: tuple[int, int], path: Path) -> None:
+    """Refuse outlines of a whole slide beside an image that was cut from it."""
+    extent = np.array([size[1], size[0]], np.float64)
+    for number, region in enumerate(regions, start=1):
+        points = np.concatenate(region.rings)
+        far = (points < -BEYOND * extent) | (points > (1 + BEYOND) * extent)
+        if far.any():
+            x, y = points[far.any(axis=1)][0]
+            raise DataError(
+                f"{path}: region {number} has a vertex at x = {x:g}, y = {y:g}, but the image has {size[1]}x{size[0]}"
+                " px; an annotation of the whole slide does not fit a part of it: move the outlines to the image's own"
+                " pixels"
+            )
+
+
+Fill = Callable[[Ring, tuple[int, int], tuple[int, int]], Mask]
+
+
+def _mask(region: Region, size: tuple[int, int], fill: Fill) -> tuple[tuple[slice, slice], Mask]:
+    """The part of the map that a region may touch, and which of its pixels belong to the region."""
+    points = np.concatenate(region.rings)
+    left, top = np.clip(np.floor(points.min(axis=0)) - 1, 0, (size[1], size[0])).astype(int).tolist()
+    right, bottom = np.clip(np.ceil(points.max(axis=0)) + 2, 0, (size[1], size[0])).astype(int).tolist()
+    start, shape = (left, top), (bottom - top, right - left)
+    mask = np.zeros(shape, bool)
+    if mask.size:
+        for ring in region.rings:
+            mask |= fill(ring, start, shape)
+        for hole in region.holes:
+            mask &= ~fill(hole, start, shape)
+    return (slice(top, bottom), slice(left, right)), mask
+
+
+def _fill_edges(ring: Ring, start: tuple[int, int], shape: tuple[int, int]) -> Mask:
+    """The pixels on and within an outline whose vertices are pixels (OpenCV's fillPoly)."""
+    canvas = np.zeros(shape, np.uint8)
+    cv2.fillPoly(canvas, [np.round(ring).astype(np.int32) - np.array(start, np.int32)], 1)
+    return np.asarray(canvas == 1)
+
+
+def _fill_middles(ring: Ring, start: tuple[int, int], shape: tuple[int, int]) -> Mask:
+    """The pixels whose middle lies within an outline, by the even-odd rule.
+
+    Each edge that a row of middles crosses switches inside and outside for all pixels to the right of the crossing.
+    """
+    height, width = shape
+    first = ring - np.array(start) - 0.5
+    second = np.roll(first, -1, axis=0)
+    upper, lower = np.where(first[:, 1:] <= second[:, 1:], (first, second), (second, first))
+    begin = np.clip(np.ceil(upper[:, 1]), 0, height).astype(int)
+    counts = np.clip(np.ceil(lower[:, 1]), 0, height).astype(int) - begin
+    edges = np.repeat(np.arange(len(ring)), counts)
+    rows = np.arange(len(edges)) - np.repeat(np.cumsum(counts) - counts, counts) + begin[edges]
+    slopes = (lower - upper)[edges]
+    crossings = upper[edges, 0] + (rows - upper[edges, 1]) * slopes[:, 0] / slopes[:, 1]
+    switches = np.zeros((height, width + 1), np.int32)
+    np.add.at(switches, (rows, np.clip(np.ceil(crossings), 0, width).astype(int)), 1)
+    return np.asarray(switches[:, :width].cumsum(axis=1) % 2 == 1)
