@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup submit test check fix bench mutants list images test-pods clean
+.PHONY: help setup submit test check fix bench mutants list images test-pods test-kills clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -64,6 +64,9 @@ images: ## build the container images histoseg-train and histoseg-data: [TORCH=c
 
 test-pods: setup ## run the chart's pods from fresh images (root, Linux, podman, fifteen minutes)
 	@HISTOSEG_PODS=1 $(BIN)/python -m pytest tests/pods $(ARGS)
+
+test-kills: setup ## kill runs and predictions at each of their writes and repeat them, on files and S3 (ten minutes)
+	@HISTOSEG_KILLS=1 $(BIN)/python -m pytest tests/pipeline/test_kills.py $(ARGS)
 
 clean: ## remove everything that runs have left here, the store included
 	rm -rf .histoseg results .pytest_cache .mypy_cache .ruff_cache .hypothesis

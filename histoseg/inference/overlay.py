@@ -95,7 +95,7 @@ def _draw_squares(picture: Image, predicted: PredictedImage, zoom: int) -> None:
         cv2.rectangle(picture, first, last, to_rgb(colour or ""), FRAME_PX)
 
 
-def _tint(picture: Image, semantic_map: SemanticMap) -> None:
+def _tint(picture: Picture, semantic_map: SemanticMap) -> None:
     """Mix the colour of each class of pixels into the picture; none for background."""
     size = picture.shape[1], picture.shape[0]
     shown = cv2.resize(semantic_map, size, interpolation=cv2.INTER_NEAREST)

@@ -1,4 +1,4 @@
-"""Runs of both kinds that take a fraction of a second, on stores with a few tiny images; and a store that dies."""
+"""Runs of both kinds that take a fraction of a second, on stores with a few tiny images."""
 
 import numpy as np
 
@@ -95,36 +95,6 @@ def folds_run():
         score=Select(sources=("cells", "tissue"), splits=("fold3", "external")),
         evaluator=Objects(window_px=80, margin_px=16),
     )
-
-
-class Killed(BaseException):
-    """What a kill looks like from inside; no handler of exceptions stops it."""
-
-
-class MortalStore(FileStore):
-    """A store of a process that is killed when it is about to write or delete once more than it may."""
-
-    def __init__(self, root, writes=1_000_000):
-        super().__init__(root)
-        self.writes = writes
-        self.written = []
-
-    def _write(self, key):
-        if len(self.written) == self.writes:
-            raise Killed
-        self.written.append(key)
-
-    def put(self, key, body):
-        self._write(key)
-        super().put(key, body)
-
-    def put_if_absent(self, key, body):
-        self._write(key)
-        return super().put_if_absent(key, body)
-
-    def delete(self, key):
-        self._write(key)
-        super().delete(key)
 
 
 def forget(store):

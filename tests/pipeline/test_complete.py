@@ -17,15 +17,13 @@ from histoseg.records.schema import Record
 from histoseg.runs.config import Data, Select
 from histoseg.runs.names import from_json, run_name, stage_name
 from histoseg.scoring._pictures import Pictures
-from histoseg.training import loop
 from histoseg.training.process import Process
 from histoseg.types import Place
+from tests.pipeline.kills import MortalStore, Point
 from tests.pipeline.small_runs import (
     CELLS,
     FOLDS,
     TISSUES,
-    Killed,
-    MortalStore,
     folds_run,
     folds_store,
     forget,
@@ -202,7 +200,7 @@ def test_a_finished_run_is_not_run_again(kind, record_of, tmp_path, trained):
     record_of(run, store)
     before = {key: store.get(key) for key in store.list()}
     trained.clear()
-    record_of(run, MortalStore(store.root, writes=0))
+    record_of(run, MortalStore(store, Point(0, "before")))
     assert not trained
     assert {key: store.get(key) for key in store.list()} == before
 
@@ -275,7 +273,7 @@ def test_a_record_that_another_rank_misses_is_made_again_but_not_changed(tasks, 
 
 
 def test_a_rank_that_does_not_lead_writes_nothing(tasks, tmp_path, monkeypatch):
-    store = MortalStore(tasks.root, writes=0)
+    store = MortalStore(tasks, Point(0, "before"))
     process = Process(place=Place(rank=1, world_size=2))
     (key,) = complete([leave_one_out_run()], store, tmp_path / "cache", process)
     assert key.startswith("records/lab/")
@@ -301,30 +299,3 @@ def test_a_dataset_has_every_source_that_some_run_reads(tasks, tmp_path):
     narrow = replace(run, stages=(replace(run.stages[0], select=Select(sources=("second",))),))
     wide = replace(narrow, stages=(replace(run.stages[0], select=Select(sources=("first",))),))
     assert list(open_dataset([narrow, wide], tasks, tmp_path / "cache").sources) == ["second", "new", "first"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_run_killed_after_any_write_and_repeated_has_the_same_record(kind, tmp_path, monkeypatch):
-    make_store, make_run = KINDS[kind]
-    store, run, cache = make_store(tmp_path / "store"), make_run(), tmp_path / "cache"
-    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
-    for module in (completing, staging):  # Which takes longer than all the rest.
-        monkeypatch.setattr(module, "git_commit", lambda: "commit")
-    undisturbed = MortalStore(store.root)
-    (key,) = complete([run], undisturbed, cache, Process())
-    record, models = without_times(json.loads(store.get(key))), weights(store)
-    assert len([name for name in undisturbed.written if name.endswith(".safetensors")]) >= 3 + 3  # Of two stages
-    for writes in range(len(undisturbed.written)):
-        forget(store)
-        with pytest.raises(Killed):
-            complete([run], MortalStore(store.root, writes), cache, Process())
-        assert complete([run], store, cache, Process()) == [key]
-        assert without_times(json.loads(store.get(key))) == record, undisturbed.written[writes]
-        assert weights(store) == models, undisturbed.written[writes]
-        assert not [name for name in store.list("runs/") if "/step-" in name], undisturbed.written[writes]
-
-
-def weights(store):
-    """The weights that all stages have left."""
-    return {key: store.get(key) for key in store.list("runs/") if key.endswith("model/model.safetensors")}

@@ -22,10 +22,9 @@ from histoseg.training import loop
 from histoseg.training.method import method_of
 from histoseg.training.process import Process
 from histoseg.types import Place
+from tests.pipeline.kills import Killed, MortalStore, Point
 from tests.pipeline.small_runs import (
     CELLS,
-    Killed,
-    MortalStore,
     folds_run,
     folds_store,
     leave_one_out_run,
@@ -87,7 +86,7 @@ def test_a_finished_stage_is_taken_from_its_folder(tasks, stages_of, trainings):
     run = leave_one_out_run()
     first = stages_of(run, tasks)
     assert len(trainings) == 2
-    again = stages_of(run, MortalStore(tasks.root, writes=0))  # Nothing is written for it either.
+    again = stages_of(run, MortalStore(tasks, Point(0, "before")))  # Nothing is written for it either.
     assert len(trainings) == 2
     for one, two in zip(first, again, strict=True):
         assert same_weights(one.model, two.model)
@@ -114,14 +113,14 @@ def test_a_finished_stage_leaves_its_network_and_no_checkpoint(tasks, stages_of,
 def test_checkpoints_that_a_killed_process_left_are_deleted(tasks, stages_of, monkeypatch):
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
     run = leave_one_out_run()
-    whole = MortalStore(tasks.root)
+    whole = MortalStore(tasks)
     stages_of(run, whole, count=1)
     done = tasks.list("runs/")
     for key in done:
         tasks.delete(key)
     marked = next(i for i, key in enumerate(whole.written) if key.endswith("stage.json"))
     with pytest.raises(Killed):
-        stages_of(run, MortalStore(tasks.root, writes=marked + 1), count=1)
+        stages_of(run, MortalStore(tasks, Point(marked, "after")), count=1)
     assert set(tasks.list("runs/")) > set(done)
     stages_of(run, tasks, count=1)
     assert tasks.list("runs/") == done
@@ -171,12 +170,12 @@ def test_a_stage_killed_before_its_mark_is_repeated(tasks, stages_of, name_of, t
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0 if has_checkpoints else 1e9)
     run = leave_one_out_run()
     mark = f"runs/{name_of(run, tasks)}/stage.json"
-    whole = MortalStore(tasks.root)
+    whole = MortalStore(tasks)
     (trained,) = stages_of(run, whole, count=1)
     for key in tasks.list("runs/"):
         tasks.delete(key)
     with pytest.raises(Killed):
-        stages_of(run, MortalStore(tasks.root, writes=whole.written.index(mark)), count=1)
+        stages_of(run, MortalStore(tasks, Point(whole.written.index(mark), "before")), count=1)
     left = tasks.list("runs/")
     assert mark.replace("stage.json", "model/model.json") in left
     assert mark not in left
@@ -203,7 +202,7 @@ def test_a_stage_that_not_every_rank_sees_finished_is_trained(
 def test_what_a_stage_is_made_from_is_written_before_its_first_step(tasks, stages_of, name_of, tmp_path):
     run = leave_one_out_run()
     with pytest.raises(Killed):
-        stages_of(run, MortalStore(tasks.root, writes=1), count=1)
+        stages_of(run, MortalStore(tasks, Point(1, "before")), count=1)
     (key,) = tasks.list("runs/")
     assert key == f"runs/{name_of(run, tasks)}/run.json"
     about = json.loads(tasks.get(key))
