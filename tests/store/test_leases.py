@@ -210,7 +210,7 @@ def test_a_repeated_job_does_not_wait_for_its_killed_self(store, killed, caplog)
         {"process": process_id()},  # the former job still runs
         {"process": ""},
     ],
-    ids=str,
+    ids=["another job", "an earlier version", "another machine", "a running process", "an unknown process"],
 )
 def test_others_are_waited_for(store, killed, changed):
     left = former(**{"process": killed, **changed})
