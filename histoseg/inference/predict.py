@@ -215,12 +215,15 @@ def _digest_inputs(path: Path, model: Model, options: Options) -> str:
 
 
 def _write(store: Store, folder: str, files: Mapping[str, bytes], summary: Mapping[str, object]) -> None:
-    """All files, the summary last; files of another model that this one does not write are removed."""
+    """All files, the summary last; files of another model that this one does not write are removed.
+
+    They are removed before the earlier summary, which names them: a process killed in between is repeated.
+    """
     earlier = _read_summary(store, folder).files
-    store.delete(f"{folder}/{SUMMARY}")
     maps = {f"{name}.{ending}" for name in structures() for ending in ("png", "tif")}
-    for name in {*maps, "tissue.json", *earlier} - files.keys():
+    for name in sorted({*maps, "tissue.json", *earlier} - files.keys()):
         store.delete(f"{folder}/{name}")
+    store.delete(f"{folder}/{SUMMARY}")
     for name, body in files.items():
         store.put(f"{folder}/{name}", body)
     store.put(f"{folder}/{SUMMARY}", _json(summary))
