@@ -21,7 +21,7 @@ from histoseg.runs.plain import digest, non_default
 
 FORMAT = 2  # Of names: raised by hand where the meaning of a default changes.
 
-# Fields of `Data` and modules that do something else than they did under the same name (ADR 15); raised by hand.
+# Fields of `Data` and modules that do something else than they did under the same name (ADR 16); raised by hand.
 REVISIONS = {
     "blur": 2,  # Kernels and noise as published
     "cerberus": 2,  # Initial biases as published
