@@ -88,7 +88,7 @@ def test_an_extended_cerberus_keeps_what_fits():
     old, new = before.state_dict(), after.state_dict()
     kept = [name for name in old if not name.startswith("tissue.conv2")]  # That has one class less.
     assert all(torch.equal(old[name], new[name]) for name in kept)
-    assert torch.equal(new["tissue.conv2.bias"], spec.rebuild(spec.heads(after)).state_dict()["tissue.conv2.bias"])
+    assert new["tissue.conv2.bias"].shape == (2,)
 
 
 def test_an_extended_unet_keeps_its_body_only():

@@ -167,6 +167,6 @@ def test_a_stage_is_validated_on_the_val_split_of_its_own_sources_alone(dataset,
         return 0.5
 
     monkeypatch.setattr(Pixels, "validate", validate)
-    before = network_of(training_of(tiny_run, dataset))
+    before = train_stage(tiny_run, 0, None, dataset, store, Process()).model
     train_stage(tiny_run, 1, before, dataset, store, Process())
     assert seen == [(tiny_run.evaluator, ["monuseg"], Select(sources=("monuseg",), splits=("val",)))] * 2
