@@ -21,6 +21,10 @@ EXTERNAL: Split = "external"
 Kind = Literal["semantic", "instance", "patch"]
 
 IGNORE = 255  # The label of pixels that neither loss nor metric may count.
+# Microns per pixel of slides: scanners are within 0.1 and 4. Beyond, a unit was mistaken, and images would be resampled
+# to a thousandth or a thousandfold of their pixels.
+CREDIBLE_MPP = (0.05, 5.0)
+MAP_IT = "correct the mask"
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]+")  # WebDataset splits names at the first dot, so keys have none.
 
 Image = UInt8[np.ndarray, "H W 3"]
@@ -32,9 +36,21 @@ def _list(choices: Iterable[str]) -> str:
     return ", ".join(map(repr, choices))
 
 
+def is_credible_mpp(mpp: float) -> bool:
+    """Whether a slide may have that resolution, in microns per pixel; not NaN."""
+    low, high = CREDIBLE_MPP
+    return low <= mpp <= high
+
+
+def say_credible_mpp() -> str:
+    """The range of resolutions, for messages."""
+    low, high = CREDIBLE_MPP
+    return f"{low:g} to {high:g} microns per pixel"
+
+
 def say_labels(num_classes: int) -> str:
     """Which labels a semantic map may have and what to do about others, for messages."""
-    return f"expected 0 to {num_classes - 1}, or {IGNORE} for not labelled; correct the mask"
+    return f"expected 0 to {num_classes - 1}, or {IGNORE} for not labelled; {MAP_IT}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,12 @@
 """Finding raw files, and pairing images with annotations; each fault is one line that names the file and what to do."""
 
+import hashlib
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 from histoseg.errors import DataError, MissingSourceError
 from histoseg.types import Entry
@@ -11,6 +14,13 @@ from histoseg.types import Entry
 MAX_DEPTH = 6  # How many folders deep a source may lie below the one given: unpacked archives nest their names.
 MAX_NAMED = 3  # More names than this make a message hard to read.
 
+DIGEST = 8  # Hexadecimal digits: two of ten thousand names are alike in one of a hundred sets, and then refused.
+# Formats that keep every pixel. Converted sets have other ones than the published.
+LOSSLESS = "png|tiff?|bmp"
+LOSSY = "jpe?g"
+ENDING = re.compile(rf"\.({LOSSLESS}|{LOSSY}|mat|npy|xml|svs|ndpi)$", re.IGNORECASE)
+
+Value = TypeVar("Value")
 Folders = Mapping[Path, Sequence[Path]]
 
 
@@ -32,7 +42,17 @@ def _walk(folder: Path, depth: int) -> Iterator[tuple[Path, list[Path]]]:
 
 def plain(name: str) -> str:
     """The letters and digits of a name, lower case: `Train Imgs`, `Train_imgs` and `train-imgs` are `trainimgs`."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    return re.sub(r"[^a-z0-9]", "", nfc(name).lower())
+
+
+def nfc(name: str) -> str:
+    """The name with each accented letter as one character: macOS stores a letter and its accent as two."""
+    return unicodedata.normalize("NFC", name)
+
+
+def without_ending(name: str) -> str:
+    """The name of an image or label file as a table may give it, without the ending of its format if it has one."""
+    return nfc(ENDING.sub("", name.strip()))
 
 
 def select(folders: Folders, pattern: str, where: Callable[[Path], bool] = lambda _: True) -> list[Path]:
@@ -67,24 +87,68 @@ def by_name(
     pattern: str,
     where: Callable[[Path], bool] = lambda _: True,
     name: Callable[[Path], str] = lambda path: path.stem,
+    known: Collection[str] = (),
 ) -> dict[str, Path]:
-    """The files that `select` finds, by the name given to each; two of the same name are refused."""
+    """The files that `select` finds, by the name given to each, in NFC; two of the same name are refused.
+
+    Names that are known already are left out.
+    """
     named: dict[str, Path] = {}
     for path in select(folders, pattern, where):
-        if (twin := named.setdefault(name(path), path)) != path:
+        own = nfc(name(path))
+        if own not in known and (twin := named.setdefault(own, path)) != path:
             raise DataError(f"{path}: the same image name as {twin}; keep one of the two copies")
     return named
+
+
+def by_image_name(
+    folders: Folders,
+    stem: str,
+    endings: Sequence[str],
+    where: Callable[[Path], bool] = lambda _: True,
+    name: Callable[[Path], str] = lambda path: path.stem,
+) -> dict[str, Path]:
+    """The image files whose name without ending matches, by the name given to each.
+
+    Args:
+        folders: Where to look.
+        stem: The pattern of names without ending.
+        endings: Patterns of endings, such as those of the published format and then those of converted sets: where a
+            name has files of several, the first counts.
+        where: Which folders count.
+        name: The name of a file.
+    """
+    found: dict[str, Path] = {}
+    for ending in endings:
+        found |= by_name(folders, rf"{stem}\.({ending})", where, name, known=found)
+    return found
+
+
+def beside(folders: Folders, folder: Path, name: str) -> Path:
+    """The file of that name in a folder, ignoring case; where there is none, the path that it should have."""
+    matches = [path for path in folders.get(folder, ()) if nfc(path.name).casefold() == nfc(name).casefold()]
+    return folder / name if folder / name in matches or not matches else matches[0]
+
+
+def spelt_as(names: Collection[str], values: Mapping[str, Value]) -> dict[str, Value]:
+    """The values under those names that theirs equal, or equal ignoring case; others stay as they are."""
+    folded = {name.casefold(): name for name in names}
+    return {
+        name if name in names or (other := folded.get(name.casefold(), name)) in values else other: value
+        for name, value in values.items()
+    }
 
 
 def pair(
     root: Path, title: str, wanted: str, images: Mapping[str, Path], annotations: Mapping[str, Path]
 ) -> dict[str, dict[str, Path]]:
-    """Image and annotation of each name; refuses files without their counterpart.
+    """Image and annotation of each image name, which need not be alike in case; refuses files without counterpart.
 
     `root` is where files were sought, `title` the source's, `wanted` what a folder without any lacks.
     """
     if not images and not annotations:
         raise missing(root, title, wanted)
+    annotations = spelt_as(images, annotations)
     for paths, others, lacking in ((images, annotations, "annotation"), (annotations, images, "image")):
         if alone := sorted(paths.keys() - others.keys()):
             raise DataError(
@@ -99,8 +163,16 @@ def _listing(paths: Mapping[str, Path], names: Sequence[str]) -> str:
 
 
 def make_key(name: str) -> str:
-    """The name, with `-` in place of each run of characters that a key may not have."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
+    """The name, with `-` in place of each run of characters that a key may not have.
+
+    A name without a Latin letter, but with other characters that a key may not have, gets a digest: else `患者1` and
+    `样本1` would be the same.
+    """
+    name = nfc(name)
+    key = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
+    if (re.search("[A-Za-z]", key) or name.isascii()) and key:
+        return key
+    return f"{key}-{hashlib.sha256(name.encode()).hexdigest()[:DIGEST]}".lstrip("-")
 
 
 def require_unique(entries: Sequence[Entry]) -> list[Entry]:

@@ -34,6 +34,13 @@ def _open(path: Path) -> Iterator[PillowImage.Image]:
         PillowImage.MAX_IMAGE_PIXELS = limit
 
 
+@contextmanager
+def open_labels(path: Path) -> Iterator[PillowImage.Image]:
+    """A label image, loaded, with its values as stored."""
+    with _open(path) as image:
+        yield image
+
+
 def read_image(path: Path) -> Image:
     """The image as RGB."""
     with _open(path) as image:

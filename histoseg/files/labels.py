@@ -9,7 +9,7 @@ from PIL import Image as PillowImage
 
 from histoseg.errors import DataError
 from histoseg.files.arrays import open_array
-from histoseg.files.images import _open
+from histoseg.files.images import open_labels
 from histoseg.files.instances import Instances, are_whole, span, to_instance_map, to_objects
 from histoseg.files.mat import load_mat
 from histoseg.files.notes import note
@@ -81,7 +81,7 @@ def read_colour_map(path: Path, colours: Mapping[tuple[int, int, int], int]) -> 
     Raises:
         DataError: If more than one in a hundred pixels has another colour, or the format is lossy.
     """
-    with _open(path) as image:
+    with open_labels(path) as image:
         _require_lossless(image, path)
         pixels = np.array(image.convert("RGBA"))
     codes, is_clear = _codes(pixels), pixels[:, :, 3] == 0
@@ -110,7 +110,7 @@ def _codes(pixels: UInt8[np.ndarray, "H W 4"]) -> np.ndarray:
 
 def _read_values(path: Path, *, lossy: bool = False) -> np.ndarray:
     """The values of an image; equal colour channels, and an opacity that is the same everywhere, count for nothing."""
-    with _open(path) as image:
+    with open_labels(path) as image:
         if not lossy:
             _require_lossless(image, path)
         values = np.array(image)

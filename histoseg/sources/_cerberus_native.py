@@ -2,7 +2,7 @@
 
 Each of `<anything>/cerberus_native/gland`, `lumen` and `nuclei` has
 
-    Images/<name>.png
+    Images/<name>.png     or .tif, .bmp
     Labels/<name>.mat     `inst_map`, and `id` with `class` as in Lizard; glands and lumina may lack both: class 1
     split.csv             Filename and Split (1, 2, 3 or external); if known Patient and MPP, microns per pixel
 
@@ -17,11 +17,24 @@ from dataclasses import replace
 from pathlib import Path
 
 from histoseg.errors import DataError
-from histoseg.files.folders import Folders, by_name, make_key, pair, plain, require_unique, scan
+from histoseg.files.folders import (
+    LOSSLESS,
+    Folders,
+    beside,
+    by_image_name,
+    by_name,
+    make_key,
+    nfc,
+    pair,
+    plain,
+    require_unique,
+    scan,
+    spelt_as,
+)
 from histoseg.files.instances import Instances, require_choice
 from histoseg.sources._folds import no_fold, read_column, read_folds
 from histoseg.sources._samples import read_mat_sample
-from histoseg.types import Entry, Sample, Split, Task
+from histoseg.types import Entry, Sample, Split, Task, is_credible_mpp, say_credible_mpp
 
 FOLDER = "cerberus_native"
 STRUCTURES = ("gland", "lumen", "nuclei")  # Each is a source: `cerberus_gland` and so on.
@@ -62,14 +75,14 @@ def _find_entries(root: Path, task: Task, instances: Instances) -> list[Entry]:
     entries: list[Entry] = []
     for folder in sorted({path.parent.parent for path in images.values()}):
         inside = {name: files for name, files in pairs.items() if files["image"].parent.parent == folder}
-        entries += _entries_of(folder, inside, instances)
+        entries += _entries_of(beside(folders, folder, TABLE), inside, instances)
     _require_one_fold_each(entries)
     others = {other: _images(folders, other) for other in STRUCTURES if other != task.structure}
     return require_unique([replace(entry, same_as=_find_twins(entry, others)) for entry in entries])
 
 
 def _images(folders: Folders, structure: str) -> dict[str, Path]:
-    return by_name(folders, r".+\.png", _is("images", structure))
+    return by_image_name(folders, ".+", ("png", LOSSLESS), _is("images", structure))
 
 
 def _is(kind: str, structure: str) -> Callable[[Path], bool]:
@@ -80,7 +93,7 @@ def _is(kind: str, structure: str) -> Callable[[Path], bool]:
 def _find_twins(entry: Entry, others: Mapping[str, Mapping[str, Path]]) -> tuple[str, ...]:
     """The same image among those of the other structures: the same name in the same `cerberus_native`."""
     image = entry.files["image"]
-    twins = {other: images.get(image.stem) for other, images in others.items()}
+    twins = {other: images.get(nfc(image.stem)) for other, images in others.items()}
     return tuple(
         f"cerberus_{other}/{entry.key}"
         for other, twin in twins.items()
@@ -88,14 +101,16 @@ def _find_twins(entry: Entry, others: Mapping[str, Mapping[str, Path]]) -> tuple
     )
 
 
-def _entries_of(folder: Path, files: Mapping[str, Mapping[str, Path]], instances: Instances) -> list[Entry]:
+def _entries_of(table: Path, files: Mapping[str, Mapping[str, Path]], instances: Instances) -> list[Entry]:
     """The entries of one folder, with what its table says of them."""
-    table = folder / TABLE
+    folder = table.parent
     folds: dict[str, Split] = {}
     patients: dict[str, str] = {}
     mpps: dict[str, float] = {}
     if table.is_file():
-        folds, patients, mpps = read_folds(table), read_column(table, "Patient"), _read_mpps(table)
+        stated = {name: cell.text for name, cell in read_column(table, "Patient").items()}
+        folds, patients = spelt_as(files, read_folds(table)), spelt_as(files, stated)
+        mpps = spelt_as(files, _read_mpps(table))
         if unknown := sorted(files.keys() - folds.keys()):
             raise no_fold(table, unknown)
     return [
@@ -113,18 +128,18 @@ def _entries_of(folder: Path, files: Mapping[str, Mapping[str, Path]], instances
 
 def _read_mpps(table: Path) -> dict[str, float]:
     """The stated resolutions; images whose field is empty are left out."""
-    stated = {name: text for name, text in read_column(table, "MPP").items() if text}
-    return {name: _to_mpp(text, f"{table}: MPP of {name}") for name, text in stated.items()}
+    cells = {name: cell for name, cell in read_column(table, "MPP").items() if cell.text}
+    return {name: _to_mpp(cell.text, f"{table}: line {cell.line}: MPP of {name}") for name, cell in cells.items()}
 
 
 def _to_mpp(text: str, where: str) -> float:
     try:
-        mpp = float(text)
+        mpp = float(text.replace(",", "."))  # Spreadsheets in many languages write 0,25.
     except ValueError:
         mpp = math.nan
-    if not 0 < mpp < math.inf:
+    if not is_credible_mpp(mpp):
         raise DataError(
-            f"{where} is {text!r}; expected a positive number of microns per pixel, or an empty field for {MPP}"
+            f"{where} is {text!r}; expected a positive number, {say_credible_mpp()}, or an empty field for {MPP}"
         )
     return mpp
 

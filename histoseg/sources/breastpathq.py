@@ -11,7 +11,7 @@ import numpy as np
 
 from histoseg.errors import DataError
 from histoseg.files.annotations import read_xml
-from histoseg.files.folders import by_name, make_key, pair, plain, require_unique, scan
+from histoseg.files.folders import LOSSLESS, by_image_name, by_name, make_key, pair, plain, require_unique, scan
 from histoseg.files.images import read_image
 from histoseg.files.left_out import leave_out
 from histoseg.sources._samples import make_sample
@@ -38,7 +38,7 @@ CLASSES = {
 def entries(root: Path) -> list[Entry]:
     """The crops with cell labels, pairs checked, no pixel read. Names state no patients: each slide is one."""
     folders = scan(root)
-    images = by_name(folders, r".+_crop\.tiff?", name=lambda path: path.stem[: -len("_crop")])
+    images = by_image_name(folders, ".+_crop", ("tiff?", LOSSLESS), name=lambda path: path.stem[: -len("_crop")])
     keys = by_name(folders, r".+_key\.xml", name=lambda path: path.stem[: -len("_key")])
     pairs = pair(root, TASK.title, "cells/*_crop.tif with cells/*_key.xml", images, keys)
     return require_unique(

@@ -7,7 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.files.folders import by_name, in_part, make_key, pair, plain, require_unique, scan
+from histoseg.files.folders import (
+    LOSSLESS,
+    by_image_name,
+    by_name,
+    in_part,
+    make_key,
+    pair,
+    plain,
+    require_unique,
+    scan,
+)
 from histoseg.files.images import read_image
 from histoseg.files.instances import REMEDY, require_choice, to_instance_map, to_objects
 from histoseg.files.left_out import leave_out
@@ -45,7 +55,7 @@ def entries(root: Path, *, types: str = "auto", instances: str = "numbered") -> 
     if types not in TYPES:
         raise ConfigError(f"no types {types!r} for {TASK.name}; choose from {', '.join(TYPES)}")
     folders = scan(root)
-    images = by_name(folders, r".+\.png", lambda folder: _is_part(folder, "images", root), _name)
+    images = by_image_name(folders, ".+", ("png", LOSSLESS), lambda folder: _is_part(folder, "images", root), _name)
     labels = by_name(folders, r".+\.mat", lambda folder: _is_part(folder, "labels", root), _name)
     wanted = "CoNSeP/Train and CoNSeP/Test with Images/*.png and Labels/*.mat"
     pairs = pair(root, TASK.title, wanted, images, labels)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from histoseg.files.folders import by_name, in_part, make_key, pair, plain, require_unique, scan
+from histoseg.files.folders import LOSSLESS, LOSSY, by_image_name, in_part, make_key, pair, plain, require_unique, scan
 from histoseg.files.instances import require_choice
 from histoseg.sources._samples import read_numbered
 from histoseg.types import Entry, Sample, Task
@@ -28,17 +28,18 @@ def entries(root: Path, *, instances: str = "numbered") -> list[Entry]:
     """
     options = {"instances": require_choice(instances, TASK.name)}
     wanted = "CRAG/train and CRAG/valid or CRAG/test with Images and Annotation"
-    pairs = pair(root, TASK.title, wanted, _pngs(root, "images"), _pngs(root, "annotation"))
+    pairs = pair(root, TASK.title, wanted, _find(root, "images"), _find(root, "annotation"))
     return require_unique(
         [Entry(key=name, patient=name, files=files, options=options) for name, files in pairs.items()]
     )
 
 
-def _pngs(root: Path, kind: str) -> dict[str, Path]:
-    """The PNGs of one kind by key; the folder is `Annotation` in some releases, `Annotations` in others."""
-    return by_name(
+def _find(root: Path, kind: str) -> dict[str, Path]:
+    """The image files of one kind by key; the folder is `Annotation` in some releases, `Annotations` in others."""
+    return by_image_name(
         scan(root),
-        r".+\.png",
+        ".+",
+        ("png", LOSSLESS) if kind == "images" else ("png", LOSSLESS, LOSSY),
         lambda folder: plain(folder.name) in (kind, f"{kind}s") and in_part(folder, root, "crag", PARTS),
         lambda path: make_key(path.stem),
     )

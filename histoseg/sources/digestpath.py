@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.files.folders import Folders, by_name, make_key, pair, plain, require_unique, scan
+from histoseg.files.folders import LOSSLESS, LOSSY, Folders, by_image_name, make_key, pair, plain, require_unique, scan
 from histoseg.files.images import read_image
 from histoseg.files.labels import read_labels
 from histoseg.files.notes import note
@@ -25,6 +25,7 @@ TASK = Task(
     year=2022,
 )
 
+MASK = "_mask"
 THRESHOLD = 127  # Masks are JPEG: edges of 0 and 255 ring.
 RINGING = 64  # How far they do, at most.
 MAX_BETWEEN = 0.1  # Of the pixels: more are no edges, but other labels.
@@ -37,19 +38,19 @@ def entries(root: Path, *, negatives: str = "without") -> list[Entry]:
     if negatives not in ("with", "without"):
         raise ConfigError(f"digestpath: no negatives {negatives!r}; choose from with, without")
     folders = scan(root)
-    positive = _jpegs(folders, "tissuetrainpos")
-    images = {name: path for name, path in positive.items() if not name.endswith("_mask")}
-    masks = {name.removesuffix("_mask"): path for name, path in positive.items() if name.endswith("_mask")}
+    positive = _find(folders, "tissuetrainpos")
+    images = {name: path for name, path in positive.items() if not name.lower().endswith(MASK)}
+    masks = {name[: -len(MASK)]: path for name, path in positive.items() if name.lower().endswith(MASK)}
     pairs = pair(root, TASK.title, "tissue-train-pos-v1/*.jpg with *_mask.jpg", images, masks)
     found = [_entry(name, files) for name, files in pairs.items()]
     if negatives == "with":
-        found += [_entry(name, {"image": path}) for name, path in _jpegs(folders, "tissuetrainneg").items()]
+        found += [_entry(name, {"image": path}) for name, path in _find(folders, "tissuetrainneg").items()]
     return require_unique(found)
 
 
-def _jpegs(folders: Folders, prefix: str) -> dict[str, Path]:
-    """The JPEGs in folders whose name begins with the prefix; archives may nest a folder in one of the same name."""
-    return by_name(folders, r".+\.jpe?g", lambda folder: plain(folder.name).startswith(prefix))
+def _find(folders: Folders, prefix: str) -> dict[str, Path]:
+    """The images in folders whose name begins with the prefix; archives may nest a folder in one of the same name."""
+    return by_image_name(folders, ".+", (LOSSY, LOSSLESS), lambda folder: plain(folder.name).startswith(prefix))
 
 
 def _entry(name: str, files: dict[str, Path]) -> Entry:

@@ -3,13 +3,24 @@
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.files.folders import Folders, by_name, make_key, pair, plain, require_unique, scan
+from histoseg.files.folders import (
+    LOSSLESS,
+    LOSSY,
+    Folders,
+    by_image_name,
+    make_key,
+    pair,
+    plain,
+    require_unique,
+    scan,
+    spelt_as,
+)
 from histoseg.files.images import read_image
 from histoseg.files.labels import read_labels
 from histoseg.files.left_out import leave_out
@@ -31,8 +42,8 @@ TASK = Task(
 
 RATERS = tuple(f"rater{number}" for number in range(1, 7))
 CONSENSUS = ("staple", "majority", *RATERS)
-IMAGE = r"slide\d+_core\d+\.jpe?g"
-MAP = r"slide\d+_core\d+_classimg_nonconvex\.png"
+IMAGE = r"slide\d+_core\d+"
+MAP_ENDING = "_classimg_nonconvex"
 FETCH = "fetch the map again"
 BENIGN = 1  # Ids above 5 are slips for benign (Foucart's corrections of this data set).
 LARGEST_SLIP = 9  # A rater types one digit; a map full of larger ids is of another kind, such as grey levels.
@@ -47,8 +58,8 @@ def entries(root: Path, *, consensus: str = "staple") -> list[Entry]:
     if consensus not in CONSENSUS:
         raise ConfigError(f"no consensus {consensus!r} for {TASK.name}; choose from {', '.join(CONSENSUS)}")
     folders = scan(root)
-    images = by_name(folders, IMAGE, _holds_training_images)
-    maps = _maps(folders)
+    images = by_image_name(folders, IMAGE, (LOSSY, LOSSLESS), _holds_training_images)
+    maps = _maps(folders, images)
     first_maps = {core: next(iter(found.values())) for core, found in maps.items()}
     pair(root, TASK.title, "Train Imgs/slideNNN_coreNNN.jpg with Maps1_T to Maps6_T", images, first_maps)
     chosen = {core: _choose(found, consensus) for core, found in maps.items()}
@@ -68,12 +79,15 @@ def _rater(folder: Path) -> str | None:
     return f"rater{number[1]}" if number else None
 
 
-def _maps(folders: Folders) -> dict[str, dict[str, Path]]:
+def _maps(folders: Folders, images: Collection[str]) -> dict[str, dict[str, Path]]:
     """The maps of each core, by rater, in the order of the raters."""
     found: dict[str, dict[str, Path]] = defaultdict(dict)
     for rater in RATERS:
         own = {folder: files for folder, files in folders.items() if _rater(folder) == rater}
-        for core, path in by_name(own, MAP, name=lambda path: path.stem.partition("_classimg")[0]).items():
+        maps = by_image_name(
+            own, IMAGE + MAP_ENDING, ("png", LOSSLESS, LOSSY), name=lambda path: path.stem[: -len(MAP_ENDING)]
+        )
+        for core, path in spelt_as(images, maps).items():
             found[core][rater] = path
     return found
 

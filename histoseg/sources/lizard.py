@@ -6,7 +6,19 @@ A name such as `glas_1` states the data set an image is from, but not the image:
 
 from pathlib import Path
 
-from histoseg.files.folders import by_name, make_key, pair, plain, require_unique, scan
+from histoseg.files.folders import (
+    LOSSLESS,
+    beside,
+    by_image_name,
+    by_name,
+    make_key,
+    pair,
+    plain,
+    require_unique,
+    scan,
+    spelt_as,
+    without_ending,
+)
 from histoseg.files.instances import require_choice
 from histoseg.files.tables import read_csv
 from histoseg.sources._folds import no_fold, read_folds
@@ -34,16 +46,14 @@ def entries(root: Path, *, instances: str = "numbered") -> list[Entry]:
     """
     options = {"instances": require_choice(instances, TASK.name)}
     folders = scan(root)
-    images = by_name(folders, r".+\.png", _has_images)
+    images = by_image_name(folders, ".+", ("png", LOSSLESS), _has_images)
     labels = by_name(folders, r".+\.mat", _has_labels)
     wanted = "Lizard_Images1, Lizard_Images2 and Lizard_Labels/Labels"
     pairs = pair(root, TASK.title, wanted, images, labels)
-    table = next(iter(labels.values())).parent.parent / "info.csv"
-    sources = {
-        row["Filename"].removesuffix(".png"): row["Source"].lower()
-        for row in read_csv(table, ("Filename", "Source", "Split"), content="which fold an image is in")
-    }
-    folds = read_folds(table)
+    table = beside(folders, next(iter(labels.values())).parent.parent, "info.csv")
+    rows = read_csv(table, ("Filename", "Source", "Split"), content="which fold an image is in")
+    sources = spelt_as(images, {without_ending(row["Filename"]): row["Source"].lower() for row in rows})
+    folds = spelt_as(images, read_folds(table))
     if unknown := sorted(images.keys() - folds.keys()):
         raise no_fold(table, unknown)
     return require_unique(

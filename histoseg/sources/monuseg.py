@@ -8,12 +8,12 @@ import numpy as np
 
 from histoseg.errors import DataError
 from histoseg.files.annotations import read_xml
-from histoseg.files.folders import by_name, make_key, pair, plain, require_unique, scan
+from histoseg.files.folders import LOSSLESS, by_image_name, by_name, make_key, pair, plain, require_unique, scan
 from histoseg.files.images import read_image
 from histoseg.files.imagescope import REMEDY, choose_layer, regions_of
 from histoseg.files.regions import draw_polygons
 from histoseg.sources._samples import make_sample
-from histoseg.types import Entry, Sample, Task
+from histoseg.types import Entry, Sample, Task, is_credible_mpp, say_credible_mpp
 
 TASK = Task(
     name="monuseg",
@@ -37,7 +37,7 @@ def entries(root: Path, *, layer: str = "") -> list[Entry]:
     layer: The layer of the annotations that outlines nuclei, by its name; needed where several have regions.
     """
     folders = scan(root)
-    images = by_name(folders, NAME + r"\.tiff?", _is_monuseg)
+    images = by_image_name(folders, NAME, ("tiff?", LOSSLESS), _is_monuseg)
     annotations = by_name(folders, NAME + r"\.xml", _is_monuseg)
     wanted = "Tissue Images/TCGA-*.tif with Annotations/TCGA-*.xml, or MoNuSegTestData"
     pairs = pair(root, TASK.title, wanted, images, annotations)
@@ -51,7 +51,7 @@ def _is_monuseg(folder: Path) -> bool:
 
 def _entry(files: dict[str, Path], layer: str) -> Entry:
     image = files["image"]
-    barcode = BARCODE.match(image.name)
+    barcode = BARCODE.match(image.name.upper())
     if barcode is None:
         raise DataError(
             f"{image}: its name has no TCGA barcode such as TCGA-A7-A13E, which identifies the patient;"
@@ -80,6 +80,6 @@ def _mpp(root: Element, path: Path) -> float:
         mpp = float(text)
     except ValueError:
         raise DataError(f"{path}: MicronsPerPixel is {text!r}; expected a number; {REMEDY}") from None
-    if not 0 < mpp < 100:
-        raise DataError(f"{path}: MicronsPerPixel is {mpp}; expected one near {TASK.mpp}; {REMEDY}")
+    if not is_credible_mpp(mpp):
+        raise DataError(f"{path}: MicronsPerPixel is {mpp}; expected {say_credible_mpp()}; {REMEDY}")
     return mpp

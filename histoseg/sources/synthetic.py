@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from histoseg.files.folders import by_name, pair, require_unique, scan
+from histoseg.files.folders import LOSSLESS, by_image_name, pair, require_unique, scan
 from histoseg.files.images import read_image
 from histoseg.files.labels import read_labels
 from histoseg.sources._samples import make_sample
@@ -22,7 +22,7 @@ MASK = "_mask"
 
 def entries(root: Path) -> list[Entry]:
     """The images that `histoseg demo-data` drew, pairs checked, no pixel read."""
-    named = by_name(scan(root), r"patient\d+_.+\.png", lambda folder: folder.name == FOLDER)
+    named = by_image_name(scan(root), r"patient\d+_.+", ("png", LOSSLESS), lambda folder: folder.name == FOLDER)
     images = {name: path for name, path in named.items() if not name.endswith(MASK)}
     masks = {name.removesuffix(MASK): path for name, path in named.items() if name.endswith(MASK)}
     pairs = pair(root, TASK.title, "synthetic/patient*_*.png with *_mask.png", images, masks)

@@ -158,7 +158,7 @@ def test_lizard_table_faults(tmp_path, rows, header, message):
 def test_lizard_needs_its_table(tmp_path):
     lizard_set(tmp_path)
     table = tmp_path / "lizard_labels" / "Lizard_Labels" / "info.csv"
-    table.write_bytes(b"Filename,Source,Split\nglas_1,\xff\xfe,1\n")
+    table.write_bytes(b"Filename,Source,Split\nglas_1,\xc3\x81\x81,1\n")
     with pytest.raises(DataError, match=r"info.csv: not a readable table"):
         lizard.entries(tmp_path)
     table.unlink()
