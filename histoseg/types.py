@@ -21,6 +21,9 @@ EXTERNAL: Split = "external"
 Kind = Literal["semantic", "instance", "patch"]
 
 IGNORE = 255  # The label of pixels that neither loss nor metric may count.
+# Microns per pixel of slides: scanners are within 0.1 and 4. Beyond, a unit was mistaken, and images would be resampled
+# to a thousandth or a thousandfold of their pixels.
+CREDIBLE_MPP = (0.05, 5.0)
 MAP_IT = "map it in `read`, or correct the mask"
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]+")  # WebDataset splits names at the first dot, so keys have none.
 
@@ -31,6 +34,18 @@ InstanceMap = Int32[np.ndarray, "H W"]
 
 def _list(choices: Iterable[str]) -> str:
     return ", ".join(map(repr, choices))
+
+
+def is_credible_mpp(mpp: float) -> bool:
+    """Whether a slide may have that resolution, in microns per pixel; not NaN."""
+    low, high = CREDIBLE_MPP
+    return low <= mpp <= high
+
+
+def say_credible_mpp() -> str:
+    """The range of resolutions, for messages."""
+    low, high = CREDIBLE_MPP
+    return f"within {low:g} and {high:g} microns per pixel"
 
 
 def say_labels(num_classes: int) -> str:
@@ -46,7 +61,7 @@ class Task:
         name: The source's public name, which is also its file name.
         title: The name the field knows it by, for tables.
         classes: Class names; the position is the integer in the semantic map.
-        mpp: Microns per pixel at which the source publishes its images.
+        mpp: Microns per pixel at which the source publishes its images, within CREDIBLE_MPP.
         licence: The terms its authors state.
         kind: What is annotated: classes of pixels, objects with classes, or one class for a whole image.
         structure: The structure that its labels teach, see `histoseg.structures`; empty for semantic segmentation only.
@@ -73,6 +88,8 @@ class Task:
         if self.structure and not is_structure(self.structure):
             choices = f"choose from {_list(['', *structures()])}, or declare it in the entry-point group {GROUP}"
             raise ConfigError(f"task {self.name}: structure is {self.structure!r}; {choices}")
+        if isinstance(self.mpp, bool) or not isinstance(self.mpp, float | int) or not is_credible_mpp(self.mpp):
+            raise ConfigError(f"task {self.name}: mpp is {self.mpp!r}; it must be {say_credible_mpp()}")
         are_names = isinstance(self.classes, tuple) and all(isinstance(name, str) for name in self.classes)
         if not are_names or not 2 <= len(set(self.classes)) == len(self.classes) <= IGNORE:
             rule = f"a tuple of 2 to {IGNORE} different names, as ('background', 'gland')"

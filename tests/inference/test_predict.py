@@ -11,9 +11,9 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from histoseg import cli
 from histoseg.errors import DataError, StorageError
+from histoseg.files.resolution import find_mpp, stored_mpp
 from histoseg.inference.objects import list_objects
 from histoseg.inference.predict import Options, look, predict_image, summarise
-from histoseg.inference.resolution import find_mpp, stored_mpp
 from histoseg.maps.windows import MarginWindows
 from histoseg.models.cerberus import CerberusSpec
 from histoseg.models.cerberus.network import CerberusParts, build
@@ -199,7 +199,9 @@ def save(path, mpp=None, **options):
         ("a.png", 25400 / 72, None),  # For print
         ("a.tif", 25400 / 300, None),
         ("a.png", 0.04, None),
-        ("a.jpg", 0.5, None),  # JPEG's dots per inch end at 65535, that is 0.39 µm.
+        ("a.jpg", 0.5, 0.5),
+        ("a.bmp", 0.5, 0.5),
+        ("a.jpg", 25400 / 300, None),
         ("a.png", None, None),
         ("a.tif", None, None),
     ],
