@@ -8,6 +8,8 @@ from pathlib import Path
 
 CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")  # cgroup v2: "<quota> <period>" in microseconds, or "max <period>"
 PROC = Path("/proc")  # Linux only
+MEMORY = Path("/proc/meminfo")
+CGROUP_MEMORY = Path("/sys/fs/cgroup")  # memory.max: bytes, or "max"; memory.current: bytes in use
 CODE = ("histoseg", "ray_jobs")
 PACKAGES = ("histoseg", "torch", "ray", "numpy", "opencv-python-headless", "albumentations")
 
@@ -53,6 +55,31 @@ def _start_of(number: int) -> str:
     except (FileNotFoundError, ProcessLookupError):
         return ""
     return "" if stat[0] in "ZX" else stat[19]  # Field 22: clock ticks since the machine's start
+
+
+def available_memory() -> int | None:
+    """Bytes that this process can still take without swapping; None where the system does not say."""
+    limits = [limit for limit in (_free_memory(), _free_in_container()) if limit is not None]
+    return min(limits, default=None)
+
+
+def _free_memory() -> int | None:
+    try:
+        lines = dict(line.split(":", 1) for line in MEMORY.read_text().splitlines())
+        return 1024 * int(lines["MemAvailable"].split()[0])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _free_in_container() -> int | None:
+    """What the container's limit leaves; pages of files that were read can be given up, so they count as free."""
+    try:
+        limit = int((CGROUP_MEMORY / "memory.max").read_text())
+        used = int((CGROUP_MEMORY / "memory.current").read_text())
+        counts = dict(line.split() for line in (CGROUP_MEMORY / "memory.stat").read_text().splitlines())
+        return limit - used + int(counts.get("file", 0))
+    except (OSError, ValueError):
+        return None
 
 
 def git_commit() -> str:

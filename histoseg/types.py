@@ -61,7 +61,7 @@ class Task:
         name: The source's public name, which is also its file name.
         title: The name the field knows it by, for tables.
         classes: Class names; the position is the integer in the semantic map.
-        mpp: Microns per pixel at which the source publishes its images.
+        mpp: Microns per pixel at which the source publishes its images, within CREDIBLE_MPP.
         licence: The terms its authors state.
         kind: What is annotated: classes of pixels, objects with classes, or one class for a whole image.
         structure: The structure that its labels teach, see `histoseg.structures`; empty for semantic segmentation only.
@@ -88,6 +88,8 @@ class Task:
         if self.structure and not is_structure(self.structure):
             choices = f"choose from {_list(['', *structures()])}, or declare it in the entry-point group {GROUP}"
             raise ConfigError(f"task {self.name}: structure is {self.structure!r}; {choices}")
+        if isinstance(self.mpp, bool) or not isinstance(self.mpp, float | int) or not is_credible_mpp(self.mpp):
+            raise ConfigError(f"task {self.name}: mpp is {self.mpp!r}; it must be {say_credible_mpp()}")
         are_names = isinstance(self.classes, tuple) and all(isinstance(name, str) for name in self.classes)
         if not are_names or not 2 <= len(set(self.classes)) == len(self.classes) <= IGNORE:
             rule = f"a tuple of 2 to {IGNORE} different names, as ('background', 'gland')"

@@ -16,10 +16,10 @@ from pydantic import BaseModel, ValidationError
 
 from histoseg.errors import ConfigError, DataError
 from histoseg.files.images import read_image
+from histoseg.files.resolution import find_mpp, resolution_caveat
 from histoseg.inference.export import choose_colours, encode_map, shares, to_geojson, to_grid, to_table
 from histoseg.inference.objects import DetectedObject, PredictedImage, list_objects
 from histoseg.inference.overlay import draw_overlay
-from histoseg.inference.resolution import CREDIBLE_MPP, find_mpp, resolution_caveat
 from histoseg.machine import versions
 from histoseg.maps.windows import MarginWindows, Windows
 from histoseg.models.prediction import Prediction
@@ -28,7 +28,7 @@ from histoseg.runs.plain import digest
 from histoseg.shards.resample import resample
 from histoseg.store.objects import Store
 from histoseg.structures import TISSUE, structure, structures
-from histoseg.types import Image, Sample
+from histoseg.types import Image, Sample, is_credible_mpp, say_credible_mpp
 
 logger = logging.getLogger(__name__)
 
@@ -45,9 +45,8 @@ class Options:
     overwrite: bool = False  # Whether images whose results exist are predicted again
 
     def __post_init__(self) -> None:
-        low, high = CREDIBLE_MPP
-        if self.mpp is not None and not low <= self.mpp <= high:
-            raise ConfigError(f"--mpp {self.mpp:g}: must be within {low:g} and {high:g} microns per pixel")
+        if self.mpp is not None and not is_credible_mpp(self.mpp):
+            raise ConfigError(f"--mpp {self.mpp:g}: must be {say_credible_mpp()}")
 
 
 def predict_image(path: Path, model: Model, store: Store, options: Options) -> str:
@@ -121,9 +120,8 @@ def segment(model: Model, image: np.ndarray, mpp: float | None = None, windows: 
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"image has shape {image.shape} and type {image.dtype}; it must be H x W x 3 of uint8")
-    low, high = CREDIBLE_MPP
-    if mpp is not None and not low <= mpp <= high:
-        raise ValueError(f"mpp = {mpp:g}: must be within {low:g} and {high:g} microns per pixel")
+    if mpp is not None and not is_credible_mpp(mpp):
+        raise ValueError(f"mpp = {mpp:g}: must be {say_credible_mpp()}")
     predicted = look("image", image, model.mpp if mpp is None else mpp, model, windows or MarginWindows())
     found = predicted.prediction
     return replace(

@@ -24,10 +24,13 @@ def say_origin(records: Sequence[Record]) -> str:
     return f"Not all data are real ({lists}): a number that involves demo data says nothing about tissue."
 
 
-def describe_origin(table: Table) -> Section:
-    """What is common first, then every source and every run on demand."""
+Note = tuple[str, str, int]  # A source, what reading its files left out or changed, and how often
+
+
+def describe_origin(table: Table, notes: Sequence[Note] = ()) -> Section:
+    """What is common first, then what reading changed, and every source and every run on demand."""
     facts = _facts(table.records) if table.records else ()
-    listings = (_shards(table.records), _runs(table)) if table.records else ()
+    listings = (*_notes(notes), *((_shards(table.records), _runs(table)) if table.records else ()))
     return Section(name="provenance", heading="Where the numbers come from", facts=facts, listings=listings)
 
 
@@ -78,6 +81,16 @@ def _shards(records: Sequence[Record]) -> Listing:
         kinds=("head", "text", "code"),
         rows=sorted(known),
     )
+
+
+def _notes(notes: Sequence[Note]) -> tuple[Listing, ...]:
+    listing = Listing(
+        caption="What reading the files left out or changed",
+        heads=("Source", "What", "How often"),
+        kinds=("head", "text", "number"),
+        rows=[(source, text, f"{count:,}") for source, text, count in sorted(notes)],
+    )
+    return (listing,) if notes else ()
 
 
 def _runs(table: Table) -> Listing:

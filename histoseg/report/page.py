@@ -15,7 +15,7 @@ from histoseg.records.schema import Record
 from histoseg.report.cell import average
 from histoseg.report.curves import draw_losses, draw_validation
 from histoseg.report.figures import draw_scores, score_figures
-from histoseg.report.origin import describe_origin, say_origin
+from histoseg.report.origin import Note, describe_origin, say_origin
 from histoseg.report.panels import ReadBytes, draw_panels
 from histoseg.report.section import Listing, Picture, Section
 from histoseg.report.sentences import explain, finished, summarise
@@ -47,12 +47,14 @@ class Report:
     Attributes:
         stem: File name of table and figures, without extension.
         omissions: What was left out and why, one sentence each.
+        notes: What reading the files of each source left out or changed, and how often.
         model: The folder that holds a network to predict with; empty if there is none.
     """
 
     stem: str
     command: str
     omissions: Sequence[str] = ()
+    notes: Sequence[Note] = ()
     table: Table
     read: ReadBytes
     model: str = ""
@@ -103,7 +105,7 @@ def to_sections(report: Report) -> list[Section]:
         *(make(table) for make in table.spec.sections),
         _models(report),
         _omissions(report),
-        describe_origin(table),
+        describe_origin(table, report.notes),
         Section(name="reproduce", heading="How to get them again", code=report.command),
     ]
 

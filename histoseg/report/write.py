@@ -75,6 +75,7 @@ def write_report(
         stem=plan.experiment,
         command=command,
         omissions=[*absent, *warnings, *old],
+        notes=[(name, text, count) for name, index in plan.sources.items() for text, count in index.notes.items()],
         table=table,
         read=store.get,
         model=keep_model(table.records, store, folder / "model") if spec.keeps_model else "",

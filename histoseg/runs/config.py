@@ -7,7 +7,7 @@ from dataclasses import Field, dataclass
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from histoseg.errors import ConfigError
-from histoseg.types import EXTERNAL, FOLDS, SPLITS, Split
+from histoseg.types import EXTERNAL, FOLDS, SPLITS, Split, is_credible_mpp, say_credible_mpp
 
 Precision = Literal["fp32", "bf16"]
 Keep = Literal["last", "best val"]
@@ -67,7 +67,8 @@ class Data:
     def __post_init__(self) -> None:
         require(self.patch_px >= 16 and self.patch_px % 16 == 0, "data.patch_px", self.patch_px, "a multiple of 16")
         require(self.tissue_px >= 16 and self.tissue_px % 16 == 0, "data.tissue_px", self.tissue_px, "a multiple of 16")
-        require(0 <= self.mpp < 100, "data.mpp", self.mpp, "0 (as published) or microns per pixel")
+        credible = self.mpp == 0 or is_credible_mpp(self.mpp)
+        require(credible, "data.mpp", self.mpp, f"0 (as published), or {say_credible_mpp()}")
         require(0 <= self.shear_deg < 45, "data.shear_deg", self.shear_deg, "at least 0 and below 45")
         require(0 <= self.colour_p <= 1, "data.colour_p", self.colour_p, "within 0 and 1")
         require(0 < self.scale[0] <= self.scale[1], "data.scale", self.scale, "two positive factors, lower first")

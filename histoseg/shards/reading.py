@@ -8,6 +8,8 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from histoseg.errors import DataError, HistosegError
+from histoseg.files.notes import note
+from histoseg.files.resolution import collect_mpp, disagree
 from histoseg.runs.catalog import Source
 from histoseg.shards.stored import Unreadable
 from histoseg.shards.tar import checked
@@ -31,14 +33,20 @@ def read_sample(source: Source, entry: Entry) -> Sample:
     _require_files(entry)
     where = f"{source.TASK.name}: {entry.key}"
     try:
-        sample = source.read(entry)
+        with collect_mpp() as stated:
+            sample = source.read(entry)
         if not isinstance(sample, Sample):
             raise DataError(f"{where} was read as {type(sample).__name__}; `read` must give a Sample")
-        return checked(source.TASK, entry, sample)
+        sample = checked(source.TASK, entry, sample)
     except DataError:
         raise
     except (Exception, SystemExit) as error:  # A reader, or a decoder that it calls, may raise anything.
         raise DataError(f"{where}: `read` raised {say_exception(error, source)}") from error
+    for mpp in stated:
+        if disagree(mpp, sample.mpp):
+            what = f"images whose file states {mpp:.2g} microns per pixel, but that were read with {sample.mpp:.2g}"
+            note(f"{what}; correct the one that is wrong")
+    return sample
 
 
 def _require_files(entry: Entry) -> None:

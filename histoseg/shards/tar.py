@@ -16,7 +16,19 @@ import numpy as np
 from histoseg.errors import DataError
 from histoseg.shards.stored import ShardColumns
 from histoseg.shards.tiles import tile_boxes
-from histoseg.types import IGNORE, Entry, InstanceMap, Kind, Sample, SemanticMap, Split, Task, say_labels
+from histoseg.types import (
+    IGNORE,
+    Entry,
+    InstanceMap,
+    Kind,
+    Sample,
+    SemanticMap,
+    Split,
+    Task,
+    is_credible_mpp,
+    say_credible_mpp,
+    say_labels,
+)
 
 NO_MAP = -1
 MAX_OBJECTS = np.iinfo(np.uint16).max  # Instance maps are stored in two bytes.
@@ -119,8 +131,8 @@ def checked(task: Task, entry: Entry, sample: Sample) -> Sample:
     where = f"{task.name}: {entry.key}"
     if (found := (sample.key, sample.patient)) != (entry.key, entry.patient):
         raise DataError(f"{where} was read with key and patient {found}; `read` must give those of the entry")
-    if not isinstance(sample.mpp, float | int) or not 0 < sample.mpp < 100:
-        raise DataError(f"{where} has {sample.mpp!r} microns per pixel; `read` must give a positive float")
+    if not isinstance(sample.mpp, float | int) or not is_credible_mpp(sample.mpp):
+        raise DataError(f"{where} has {sample.mpp!r} microns per pixel; `read` must give a number {say_credible_mpp()}")
     _require_array(sample.image, f"{where}: image", "uint8", 3)
     _require_array(sample.semantic_map, f"{where}: semantic_map", "uint8")
     if sample.image.size == 0:

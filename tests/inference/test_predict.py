@@ -12,9 +12,9 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from histoseg import cli
 from histoseg.errors import DataError, StorageError
+from histoseg.files.resolution import find_mpp, resolution_caveat, stored_mpp
 from histoseg.inference.objects import list_objects
 from histoseg.inference.predict import Options, look, predict_image, summarise
-from histoseg.inference.resolution import find_mpp, resolution_caveat, stored_mpp
 from histoseg.maps.windows import MarginWindows
 from histoseg.models.cerberus import CerberusSpec
 from histoseg.models.cerberus.network import CerberusParts, build
@@ -190,10 +190,10 @@ def test_bad_images_do_not_keep_others_from_being_done(capsys, model, image, tmp
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--mpp", "0"], "--mpp 0: must be within 0.05 and 5"),
-        (["--mpp", "-1"], "--mpp -1: must be within"),
-        (["--mpp", "nan"], "--mpp nan: must be within"),
-        (["--mpp", "500"], "--mpp 500: must be within"),
+        (["--mpp", "0"], "--mpp 0: must be 0.05 to 5"),
+        (["--mpp", "-1"], "--mpp -1: must be 0.05 to 5"),
+        (["--mpp", "nan"], "--mpp nan: must be 0.05 to 5"),
+        (["--mpp", "500"], "--mpp 500: must be 0.05 to 5"),
         (["--mpp", "0.5", "--window-px", "100"], "windows.window_px = 100"),
         (["--mpp", "0.5", "--margin-px", "200"], "windows.window_px = 96"),
         (["--mpp", "0.5", "--model", "/nonexistent"], "holds no model.json"),
@@ -229,7 +229,9 @@ def save(path, mpp=None, **options):
         ("a.png", 25400 / 72, None),  # For print
         ("a.tif", 25400 / 300, None),
         ("a.png", 0.04, None),
-        ("a.jpg", 0.5, None),  # JPEG's dots per inch end at 65535, that is 0.39 µm.
+        ("a.jpg", 0.5, 0.5),
+        ("a.bmp", 0.5, 0.5),
+        ("a.jpg", 25400 / 300, None),
         ("a.png", None, None),
         ("a.tif", None, None),
     ],

@@ -323,3 +323,12 @@ def test_the_page_names_the_precision_of_scores(precision, said):
 )
 def test_seconds_are_printed_for_people(seconds, text):
     assert format_seconds(seconds) == text
+
+
+def test_what_reading_changed_stands_with_the_origin_of_numbers():
+    notes = [("glas", "transparent pixels read as <glass>", 12_345), ("crag", "regions left out", 2)]
+    page = to_html(pairs_report().table, to_sections(pairs_report(notes=notes)))
+    assert "What reading the files left out or changed" in page
+    text = parse(page).text
+    assert "crag regions left out 2 glas transparent pixels read as <glass> 12,345" in text
+    assert "What reading the files" not in to_html(pairs_report().table, to_sections(pairs_report()))

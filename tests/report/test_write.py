@@ -81,7 +81,7 @@ def test_a_report_shows_what_is_finished_and_why_the_rest_is_not(store, experime
         lambda row, column, sources: f"no shards of {row}, {sorted(sources)}" if row == "monuseg" else "",
     )
     plan = plan_of(done, planned, make_record(method="transfer"))
-    plan.sources = {"glas": SimpleNamespace(warnings=("glas was cut short.",))}
+    plan.sources = {"glas": SimpleNamespace(warnings=("glas was cut short.",), notes={"odd regions left out": 3})}
     plan.available = {"glas": "all that experiments ask of it"}
     plan.available = {"glas": "all that experiments ask of it"}
     plan.absent = ("crag",)
@@ -95,6 +95,7 @@ def test_a_report_shows_what_is_finished_and_why_the_rest_is_not(store, experime
     page = written.page.read_text()
     assert "crag is not in this store." in page
     assert "glas was cut short." in page
+    assert "odd regions left out" in page
     page = write_report(plan, store, tmp_path, command="again", omissions=["crag was not found."]).page.read_text()
     assert "crag was not found." in page
     assert "crag is not in this store." not in page

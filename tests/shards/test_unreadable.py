@@ -2,9 +2,11 @@
 
 import json
 import logging
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from PIL import Image as PillowImage
 
 from histoseg import cli
 from histoseg.errors import DataError
@@ -86,6 +88,30 @@ def test_what_is_no_sample_is_left_out_too(store, pool, lab, monkeypatch):
     monkeypatch.setattr(module, "read", lambda entry: None if entry.key == "image3" else read(entry))
     (left_out,) = write_shards("labset", lab, store, RECIPE, pool).unreadable
     assert "labset: image3 was read as NoneType; `read` must give a Sample" in left_out.reason
+
+
+def test_notes_of_all_shards_are_counted_logged_and_kept(store, pool, lab, caplog):
+    text = "from histoseg.files.notes import note; note('odd regions left out', {}){}"
+    for number, (count, then) in enumerate([(2, ""), (3, ""), (0, ""), (50, "; 1 / 0")]):
+        spoil(lab, number, text.format(count, then))
+    for _ in range(2):  # The second call reads what the first stored.
+        caplog.clear()
+        index = write_shards("labset", lab, store, RECIPE, pool)
+        assert index.notes == open_index(store, "labset", "96px").notes == {"odd regions left out": 5}
+        assert [text for text in caplog.messages if "odd regions" in text] == ["labset: odd regions left out: 5"]
+
+
+def test_a_resolution_that_contradicts_the_files_is_noted(store, pool, demo, tmp_path):
+    shutil.copytree(demo / "synthetic", tmp_path / "raw" / "synthetic")
+    images = sorted(path for path in (tmp_path / "raw").rglob("*.png") if "mask" not in path.name)
+    mpp = catalog.load_source("synthetic").TASK.mpp
+    for path, stated in zip(images[:5], (mpp / 2, mpp / 2, mpp * 1.04, 25400 / 72, mpp), strict=True):
+        with PillowImage.open(path) as image:
+            image.save(path, dpi=(25400 / stated,) * 2)
+    notes = write_shards("synthetic", tmp_path / "raw", store, RECIPE, pool).notes
+    ((text, count),) = notes.items()
+    assert f"states {mpp / 2:.2g} microns per pixel, but that were read with {mpp:.2g}" in text
+    assert count == 2
 
 
 def test_a_file_is_read_once_it_is_mended(store, pool, lab):

@@ -6,7 +6,6 @@ import scipy.io
 from PIL import Image
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.files.images import read_image
 from histoseg.files.labels import read_labels
 from histoseg.files.notes import collect
 from histoseg.sources import breastpathq, consep, digestpath, glas, gleason2019, monuseg, synthetic
@@ -415,9 +414,3 @@ def test_labels_that_a_byte_cannot_hold(tmp_path):
     Image.fromarray(np.full((4, 4), 3000, np.uint16)).save(tmp_path / "mask.png")
     with pytest.raises(DataError, match=r"mask\.png: .* to 3000; expected whole numbers, values up to 255; correct"):
         read_labels(tmp_path / "mask.png")
-
-
-def test_sixteen_bit_pixels_are_refused_and_not_clipped(tmp_path):
-    Image.fromarray(np.full((4, 4), 60_000, np.uint16)).save(tmp_path / "deep.tif")
-    with pytest.raises(DataError, match=r"deep\.tif: pixels of more than 8 bits"):
-        read_image(tmp_path / "deep.tif")

@@ -1,0 +1,50 @@
+"""An image file opened by Pillow; whatever goes wrong is one line with the path."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import tifffile
+from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
+
+from histoseg.errors import DataError
+
+SAVE_AS_BYTES = "save it as 8-bit RGB, white as 255"
+
+
+@contextmanager
+def open_image(path: Path) -> Iterator[PillowImage.Image]:
+    """The image, opened and not loaded, of any size; whatever a decoder raises meanwhile becomes a DataError.
+
+    Pillow and not OpenCV: OpenCV silently fills the rest of a truncated JPEG with grey.
+    """
+    limit = PillowImage.MAX_IMAGE_PIXELS
+    PillowImage.MAX_IMAGE_PIXELS = None  # Sections of tissue exceed the 178 Mpx above which Pillow suspects an attack.
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Unusual tags; unreadable pixels raise an error anyway.
+            with PillowImage.open(path) as image:
+                yield image
+    except DataError:
+        raise
+    except MemoryError as error:
+        raise DataError(f"{path}: needs more memory than there is; cut the image into regions") from error
+    except Exception as error:  # Damaged files make decoders raise anything: struct.error, IndexError, OverflowError.
+        if isinstance(error, UnidentifiedImageError) and (what := _unusual_tiff(path)):
+            raise DataError(f"{path}: {what}; {SAVE_AS_BYTES}") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DataError(f"{path}: not a readable image ({reason}); fetch the file again") from error
+    finally:
+        PillowImage.MAX_IMAGE_PIXELS = limit
+
+
+def _unusual_tiff(path: Path) -> str:
+    """The pixels of a TIFF that Pillow cannot read, because they are no bytes; empty for other files."""
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages[0].aspage()
+            return f"a TIFF of {page.dtype} pixels of shape {page.shape}"
+    except Exception:  # Not a TIFF, or a damaged one
+        return ""

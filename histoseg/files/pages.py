@@ -1,0 +1,56 @@
+"""Which page of a file with several is the image: one rule for all formats.
+
+The largest page is the image, if every other is at most half as wide and half as high: thumbnails, labels and levels of
+a pyramid are. Three grey pages of one size that the file calls channels are red, green and blue. Anything else, such as
+a z-stack or a time series, is refused.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image as PillowImage
+
+from histoseg.errors import DataError
+from histoseg.files.notes import note
+
+MAX_NAMED = 8  # More sizes than this make a message hard to read.
+CHANNELS = re.compile(r'\bchannels=3\b|\bSizeC="3"')  # As ImageJ and OME state it in a TIFF's description
+
+
+def pages_of_image(image: PillowImage.Image, path: Path) -> list[int]:
+    """The page to read; or, in this order, those of red, green and blue. The image is opened and not loaded.
+
+    Raises:
+        DataError: If the file does not say which of its pages is the image; the text has their sizes.
+    """
+    count = getattr(image, "n_frames", 1)
+    if count == 1:
+        return [0]
+    description = str(getattr(image, "tag_v2", {}).get(270, ""))
+    sizes, modes = zip(*(_look(image, page) for page in range(count)), strict=True)
+    image.seek(0)
+    largest = max(range(count), key=lambda page: sizes[page][0] * sizes[page][1])
+    width, height = sizes[largest]
+    if all(2 * w <= width and 2 * h <= height for page, (w, h) in enumerate(sizes) if page != largest):
+        note(
+            "pages left out beside the image, which is the largest: thumbnails, labels or levels of a pyramid",
+            count - 1,
+        )
+        return [largest]
+    if len(set(sizes)) == 1 and count == 3 and set(modes) <= {"L", "I;16", "I;16B"} and CHANNELS.search(description):
+        note("images of three grey pages, which the file calls channels: read as red, green and blue")
+        return [0, 1, 2]
+    raise DataError(
+        f"{path}: {count} pages of {_list(sizes)} pixels, and which is the image is not stated; save it alone"
+    )
+
+
+def _look(image: PillowImage.Image, page: int) -> tuple[tuple[int, int], str]:
+    image.seek(page)
+    return image.size, image.mode
+
+
+def _list(sizes: Sequence[tuple[int, int]]) -> str:
+    named = ", ".join(f"{width} x {height}" for width, height in sizes[:MAX_NAMED])
+    return named + (f" and {len(sizes) - MAX_NAMED} more" if len(sizes) > MAX_NAMED else "")

@@ -1,0 +1,351 @@
+"""What image files may contain: pages, orientation, transparency, depth; and what is refused."""
+
+import re
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image as PillowImage
+from PIL import TiffImagePlugin
+
+from histoseg.errors import DataError
+from histoseg.files import claims
+from histoseg.files.images import read_image
+from histoseg.files.labels import read_labels
+from histoseg.files.notes import collect
+
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (30, 40, 3)).astype(np.uint8)
+PIXELS[0, 0] = 255  # Glass, as in any image of tissue
+FULL = PIXELS.astype(np.uint16) * 257  # The same in 16 bits: 255 is 65535.
+SIXTEEN = "images of 16 bits per channel, scaled to 8 bits: 65535 is read as 255"
+
+
+def read(path):
+    """The image, and the notes of reading it."""
+    with collect() as notes:
+        image = read_image(path)
+    assert image.dtype == np.uint8
+    assert image.flags.c_contiguous
+    return image, dict(notes)
+
+
+def save(path, pixels, **options):
+    if path.suffix == ".tif":
+        tifffile.imwrite(path, pixels, **{"photometric": "rgb", **options})
+    elif pixels.dtype == np.uint16 and pixels.ndim == 3:
+        order = [2, 1, 0, *range(3, pixels.shape[2])]
+        assert cv2.imwrite(str(path), pixels[:, :, order])
+    else:
+        PillowImage.fromarray(pixels).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.webp"])
+def test_plain_images_are_read_without_a_note(tmp_path, name):
+    options = {"lossless": True} if name == "a.webp" else {}
+    image, notes = read(save(tmp_path / name, PIXELS, **options))
+    np.testing.assert_array_equal(image, PIXELS)
+    assert notes == {}
+
+
+# 16 bits
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "options"),
+    [
+        ("a.png", FULL, {}),
+        ("a.png", FULL[:, :, 0], {}),
+        ("a.tif", FULL, {}),
+        ("a.tif", FULL, {"compression": "zlib", "predictor": True, "byteorder": ">"}),
+        ("a.tif", np.moveaxis(FULL, 2, 0), {"planarconfig": "separate"}),
+        ("a.tif", FULL[:, :, 0], {"photometric": "minisblack"}),
+        ("a.tif", 65535 - FULL[:, :, 0], {"photometric": "miniswhite"}),
+    ],
+)
+def test_sixteen_bits_of_full_range_become_eight(tmp_path, name, pixels, options):
+    image, notes = read(save(tmp_path / name, pixels, **options))
+    colour = pixels.ndim == 3
+    np.testing.assert_array_equal(image, PIXELS if colour else PIXELS[:, :, [0, 0, 0]])
+    assert notes == {SIXTEEN: 1}
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize(("bits", "white"), [(8, 255), (10, 1023), (12, 4095), (14, 16383), (15, 32767)])
+def test_fewer_bits_in_a_file_of_sixteen_are_refused(tmp_path, name, grey, bits, white):
+    """They would become a dark image: 12 bits one of at most 15 of 255."""
+    pixels = (FULL.astype(np.float64) * white / 65535).round().astype(np.uint16)
+    path = save(tmp_path / name, pixels[:, :, 0] if grey else pixels, **({"photometric": "minisblack"} if grey else {}))
+    with pytest.raises(
+        DataError, match=rf"{path.name}: .* no value above {white}, as of {bits} bits.* 255 / {white}\)"
+    ):
+        read_image(path)
+
+
+def test_the_range_is_that_of_colours_and_not_of_alpha(tmp_path):
+    dark = np.dstack([FULL // 16, np.full((30, 40), 65535, np.uint16)])
+    with pytest.raises(DataError, match="no value above 4095"):
+        read_image(save(tmp_path / "a.png", dark))
+
+
+@pytest.mark.parametrize(
+    "pixels", [PIXELS / np.float32(255), (PIXELS / np.float32(255))[:, :, 0], PIXELS[:, :, 0].astype(np.uint32) * 9]
+)
+def test_floats_and_other_types_are_refused(tmp_path, pixels):
+    path = save(tmp_path / "a.tif", pixels, **({"photometric": "minisblack"} if pixels.ndim == 2 else {}))
+    with pytest.raises(DataError, match=rf"a\.tif: .*{pixels.dtype} .*save it as 8-bit RGB, white as 255"):
+        read_image(path)
+
+
+def test_a_compression_that_cannot_be_read_is_named(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.tif"), FULL)  # As LZW
+    try:
+        np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), PIXELS[:, :, ::-1])  # With imagecodecs installed
+    except DataError as error:
+        assert re.search(r"a\.tif: pixels of type uint16 compressed by LZW; install .*imagecodecs", str(error))  # noqa: PT017
+
+
+def test_the_end_of_a_deep_tiff_is_missed(tmp_path):
+    """tifffile would fill it with zeros."""
+    path = save(tmp_path / "a.tif", FULL)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(DataError, match=r"a\.tif"):
+        read_image(path)
+
+
+# Transparency
+
+
+@pytest.mark.parametrize(("name", "scale"), [("a.png", 1), ("a.tif", 1), ("a.png", 257), ("a.tif", 257)])
+def test_transparent_pixels_are_white(tmp_path, name, scale):
+    alpha = np.full((30, 40), 255, np.uint8)
+    alpha[:10], alpha[10] = 0, 51  # 51 is a fifth.
+    pixels = np.dstack([PIXELS, alpha]).astype(np.uint16 if scale > 1 else np.uint8) * scale
+    options = {"extrasamples": ["unassalpha"]} if name == "a.tif" else {}
+    image, notes = read(save(tmp_path / name, pixels.astype(np.uint16 if scale > 1 else np.uint8), **options))
+    assert (image[:10] == 255).all()
+    np.testing.assert_allclose(image[10], PIXELS[10] * 0.2 + 255 * 0.8, atol=0.51)
+    np.testing.assert_array_equal(image[11:], PIXELS[11:])
+    assert notes.pop("transparent pixels read as white glass") == 11 * 40
+    assert notes == ({SIXTEEN: 1} if scale > 1 else {})
+
+
+def test_transparency_of_a_palette_and_of_one_colour(tmp_path):
+    PillowImage.fromarray(np.zeros((4, 4), np.uint8), "P" if False else None).save(
+        tmp_path / "grey.png", transparency=0
+    )
+    palette = PillowImage.new("P", (4, 4))
+    palette.putpalette([0, 0, 0, 200, 0, 200])
+    palette.save(tmp_path / "palette.png", transparency=0)
+    for name in ("grey.png", "palette.png"):
+        image, notes = read(tmp_path / name)
+        assert (image == 255).all()
+        assert notes == {"transparent pixels read as white glass": 16}
+
+
+def test_opaque_alpha_needs_no_note(tmp_path):
+    image, notes = read(save(tmp_path / "a.png", np.dstack([PIXELS, np.full((30, 40), 255, np.uint8)])))
+    np.testing.assert_array_equal(image, PIXELS)
+    assert notes == {}
+
+
+# Orientation: what the eight numbers mean is TIFF 6.0, p. 36, here by hand for an image of 2 rows and 3 columns.
+UPRIGHT = {
+    2: [[3, 2, 1], [6, 5, 4]],
+    3: [[6, 5, 4], [3, 2, 1]],
+    4: [[4, 5, 6], [1, 2, 3]],
+    5: [[1, 4], [2, 5], [3, 6]],
+    6: [[4, 1], [5, 2], [6, 3]],
+    7: [[6, 3], [5, 2], [4, 1]],
+    8: [[3, 6], [2, 5], [1, 4]],
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize(("name", "deep"), [("a.png", False), ("a.tif", False), ("a.tif", True), ("a.webp", False)])
+def test_orientation_is_applied_in_every_format(tmp_path, orientation, name, deep):
+    pixels = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)[:, :, None].repeat(3, axis=2) * 40
+    exif = PillowImage.Exif()
+    exif[274] = orientation
+    if name == "a.tif":
+        tags = [(274, "H", 1, orientation, True)]
+        save(tmp_path / name, pixels.astype(np.uint16) * 257 if deep else pixels, extratags=tags)
+    else:
+        save(tmp_path / name, pixels, exif=exif, **({"lossless": True} if name == "a.webp" else {}))
+    image, notes = read(tmp_path / name)
+    np.testing.assert_array_equal(image[:, :, 0], np.array(UPRIGHT[orientation]) * 40)
+    assert [count for text, count in notes.items() if "orientation tag" in text] == [1]
+
+
+def test_orientation_of_a_deep_png_and_of_a_mask(tmp_path):
+    exif = PillowImage.Exif()
+    exif[274] = 6
+    PillowImage.fromarray(FULL[:, :, 0]).save(tmp_path / "deep.png", exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "deep.png")[:, :, 0], np.rot90(PIXELS[:, :, 0], -1))
+    PillowImage.fromarray(PIXELS[:, :, 0]).save(tmp_path / "mask.png", exif=exif)
+    np.testing.assert_array_equal(read_labels(tmp_path / "mask.png"), np.rot90(PIXELS[:, :, 0], -1))
+
+
+# Pages
+
+
+def write_pages(path, *pages, **options):
+    with tifffile.TiffWriter(path) as file:
+        for page in pages:
+            file.write(page, photometric="rgb", metadata=None, **options)
+    return path
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("deep", [False, True])
+def test_the_largest_page_is_the_image(tmp_path, place, deep):
+    pages = [PIXELS[::2, ::2] // 2, PIXELS[::4, ::4] // 2]
+    pages.insert(place, PIXELS)
+    image, notes = read(
+        write_pages(tmp_path / "a.tif", *(page.astype(np.uint16) * 257 if deep else page for page in pages))
+    )
+    np.testing.assert_array_equal(image, PIXELS)
+    assert [count for text, count in notes.items() if "pages left out" in text] == [2]
+
+
+@pytest.mark.parametrize(
+    ("pages", "sizes"),
+    [
+        ([PIXELS * 0, PIXELS], "2 pages of 40 x 30, 40 x 30"),
+        ([PIXELS, PIXELS[:20, :30]], "2 pages of 40 x 30, 30 x 20"),
+        ([PIXELS] * 12, "12 pages of .* 40 x 30 and 4 more"),
+    ],
+)
+def test_pages_of_similar_size_are_refused(tmp_path, pages, sizes):
+    path = write_pages(tmp_path / "a.tif", *pages)
+    for reader in (read_image, read_labels):
+        with pytest.raises(DataError, match=rf"a\.tif: {sizes} pixels, and which is the image is not stated"):
+            reader(path)
+
+
+def test_an_animation_is_refused(tmp_path):
+    first = PillowImage.fromarray(PIXELS)
+    for name in ("a.gif", "a.png"):
+        first.save(tmp_path / name, save_all=True, append_images=[PillowImage.fromarray(255 - PIXELS)])
+        with pytest.raises(DataError, match="2 pages of 40 x 30, 40 x 30"):
+            read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("kind", [{"imagej": True}, {"ome": True}])
+def test_three_grey_channels_are_red_green_and_blue(tmp_path, kind, deep):
+    channels = np.moveaxis(FULL if deep else PIXELS, 2, 0)
+    tifffile.imwrite(tmp_path / "a.tif", channels, photometric="minisblack", metadata={"axes": "CYX"}, **kind)
+    image, notes = read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image, PIXELS)
+    assert [count for text, count in notes.items() if "three grey pages" in text] == [1]
+
+
+@pytest.mark.parametrize(
+    ("axes", "kind"),
+    [("ZYX", {"imagej": True}), ("TYX", {"imagej": True}), ("ZYX", {"ome": True}), ("TYX", {"ome": True})],
+)
+def test_depths_and_times_are_no_channels(tmp_path, axes, kind):
+    planes = np.moveaxis(PIXELS, 2, 0)
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="minisblack", metadata={"axes": axes}, **kind)
+    with pytest.raises(DataError, match="3 pages of 40 x 30, 40 x 30, 40 x 30"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_levels_of_an_ome_pyramid_are_not_pages(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as file:
+        file.write(PIXELS, photometric="rgb", subifds=1)
+        file.write(PIXELS[::2, ::2], photometric="rgb", subfiletype=1)
+    np.testing.assert_array_equal(read(tmp_path / "a.ome.tif")[0], PIXELS)
+
+
+# Claims
+
+
+def bmp_header(width, height):
+    return struct.pack("<2sIHHI", b"BM", 54, 0, 0, 54) + struct.pack(
+        "<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0
+    )
+
+
+def png_of(width, height, body):
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.bmp", bmp_header(100_000, 100_000)),
+        ("a.bmp", bmp_header(200, 150)),
+        ("a.png", png_of(100_000, 100_000, zlib.compress(bytes(1000)))),
+    ],
+)
+def test_more_pixels_than_the_file_can_hold_are_refused_before_decoding(tmp_path, monkeypatch, name, content):
+    def load(self):
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(PillowImage.Image, "load", load)
+    (tmp_path / name).write_bytes(content)
+    for reader in (read_image, read_labels):
+        with pytest.raises(
+            DataError, match=rf"{name}: not a readable image \(its header claims \d+ x \d+ pixels, which"
+        ):
+            reader(tmp_path / name)
+
+
+def test_what_compresses_best_is_still_read(tmp_path):
+    """A page of one colour in each format, of more pixels than are never doubted."""
+    side = 5000
+    assert 3 * side**2 > claims.HARMLESS_BYTES
+    blank = PillowImage.new("RGB", (side, side), "white")
+    for name, options in {
+        "a.png": {"compress_level": 9},
+        "a.jpg": {"quality": 1, "optimize": True, "progressive": True, "subsampling": "4:2:0"},
+        "lzw.tif": {"compression": "tiff_lzw"},
+        "deflate.tif": {"compression": "tiff_adobe_deflate"},
+        "packbits.tif": {"compression": "packbits"},
+    }.items():
+        blank.save(tmp_path / name, **options)
+        assert read_image(tmp_path / name).shape == (side, side, 3), name
+        (tmp_path / name).unlink()
+
+
+def test_more_memory_than_is_free_is_refused_before_decoding(tmp_path, monkeypatch):
+    blank = PillowImage.new("L", (3000, 2000))  # 72 MB at 12 bytes a pixel
+    blank.save(tmp_path / "a.png")
+    monkeypatch.setattr(claims, "available_memory", lambda: 70_000_000)
+    with pytest.raises(
+        DataError, match=r"a\.png: 3000 x 2000 pixels take 0\.1 GB of memory to read, and 0\.1 GB are free"
+    ):
+        read_image(tmp_path / "a.png")
+    monkeypatch.setattr(claims, "available_memory", lambda: 73_000_000)
+    assert read_image(tmp_path / "a.png").shape == (2000, 3000, 3)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError, OverflowError, zlib.error, struct.error, RecursionError, AssertionError]
+)
+def test_whatever_a_decoder_raises_is_one_line(tmp_path, monkeypatch, error):
+    def load(self):
+        raise error("odd\nthing")
+
+    save(tmp_path / "a.tif", PIXELS)
+    monkeypatch.setattr(TiffImagePlugin.TiffImageFile, "load", load)
+    for reader in (read_image, read_labels):
+        with pytest.raises(DataError, match=r"a\.tif: ") as caught:
+            reader(tmp_path / "a.tif")
+        assert "\n" not in str(caught.value)
+
+
+def test_what_is_not_there_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"a\.png: .*No such file"):
+        read_image(tmp_path / "a.png")
