@@ -14,7 +14,7 @@ HAEMATOXYLIN = (0.563, 0.720, 0.406)
 EOSIN = (0.216, 0.801, 0.558)
 
 Dye = Float32[np.ndarray, "H W"]
-Polygon = Int32[np.ndarray, "V 2"]  # Vertices as x, y.
+Polygon = Int32[np.ndarray, "_ 2"]  # Vertices as x, y.
 Point = Float[np.ndarray, "2"]  # A position as x, y.
 Points = Float[np.ndarray, "P 2"]
 Mask = Bool[np.ndarray, "H W"]

@@ -14,7 +14,7 @@ from histoseg.files.left_out import leave_out
 from histoseg.files.notes import note
 from histoseg.types import InstanceMap, SemanticMap
 
-Ring = Float64[np.ndarray, "V 2"]
+Ring = Float64[np.ndarray, "_ 2"]
 Mask = Bool[np.ndarray, "_ _"]
 
 MAX_POSITION_PX = 1e7  # Slides have up to some hundred thousand pixels along a side.

@@ -16,7 +16,7 @@ from histoseg.maps.outlines import trace_polygons
 from histoseg.models.prediction import Prediction, Probabilities
 from histoseg.structures import structure
 
-Ring = Float64[np.ndarray, "V 2"]  # Corners of an outline as x, y; the last is joined to the first.
+Ring = Float64[np.ndarray, "_ 2"]  # Corners of an outline as x, y; the last is joined to the first.
 LabelMap = TypeVar("LabelMap", Int32[np.ndarray, "_ _"], UInt8[np.ndarray, "_ _"])
 
 

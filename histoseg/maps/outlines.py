@@ -14,7 +14,7 @@ from jaxtyping import Int32, Int64
 
 from histoseg.types import InstanceMap
 
-Corners = Int64[np.ndarray, "V 2"]  # A ring's corners as x, y; the last is joined to the first
+Corners = Int64[np.ndarray, "_ 2"]  # A ring's corners as x, y; the last is joined to the first
 Polygon = tuple[Corners, ...]  # The outer ring of a piece, then those of its holes
 
 EAST, SOUTH, WEST, NORTH = range(4)

@@ -52,6 +52,15 @@ def maps():
 KINDS = {"gland": [0], "nuclei": [2, 0]}
 
 
+def test_rings_of_one_object_may_have_different_numbers_of_corners():
+    gland = np.zeros((CANVAS_PX, CANVAS_PX), np.int32)
+    gland[2:30, 2:30] = 1
+    gland[5:8, 5:8] = 0
+    gland[12:20, 12:14] = gland[18:20, 12:20] = 0  # An L has six corners.
+    (found,) = list_objects(make_predicted({"gland": gland}, {"gland": [0]}))
+    assert sorted(len(ring) for ring in found.rings) == [4, 4, 6]
+
+
 def test_objects_are_named_in_the_pixels_of_the_image(maps):
     predicted = make_predicted(maps, KINDS, scale=2, mpp=0.25)
     gland, long, dot = list_objects(predicted)
