@@ -7,26 +7,24 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from histoseg.commands import data
+from histoseg.commands.data import StoreUrl
 from histoseg.demo.write import write_demo_data
 from histoseg.doctor.all_checks import DoctorOptions, all_checks
 from histoseg.errors import ConfigError, DataError, HistosegError
 from histoseg.maps.windows import MarginWindows
-from histoseg.pipeline.plan import Plan, data_of, load_experiment, make_plan
+from histoseg.pipeline.plan import Plan, make_plan
 from histoseg.records.exporter import serve
 from histoseg.records.schema import Record
-from histoseg.runs import catalog
-from histoseg.runs.config import Data, Run
+from histoseg.runs.config import Run
 from histoseg.runs.job import RELEASE
 from histoseg.runs.names import stage_name, to_json
 from histoseg.runs.request import Request
-from histoseg.shards.prepare import prepare_sources
 from histoseg.shards.verify import prepared_sources, verify_source
-from histoseg.shards.writer import Recipe, shard_pool
 from histoseg.store.keys import model_folder
 from histoseg.store.objects import FileStore, Store, connect
 from histoseg.training.listeners import LogLine
@@ -44,7 +42,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-StoreUrl = Annotated[str, typer.Option("--store", help="Where shards, models and records lie: file:///… or s3://…")]
 Scale = Annotated[str, typer.Option(help="The experiment's size; `histoseg list` shows the choices.")]
 Seeds = Annotated[int, typer.Option(min=1, help="How many seeds, counted from 0.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Change a field, e.g. optim.steps=200; repeatable.")]
@@ -54,19 +51,9 @@ Listen = Annotated[
 Cache = Annotated[Path, typer.Option(help="Folder for verified copies of shards.")]
 CACHE = Path(".histoseg/cache")
 
-
-@app.command("list")
-def list_names() -> None:
-    """List sources, methods, listeners and experiments with their scales."""
-    kinds = {"sources": _say_task, "methods": _first_line, "listeners": _first_line, "experiments": _say_scales}
-    for kind, describe in kinds.items():
-        print(kind)
-        for name in catalog.names(f"histoseg.{kind}"):
-            try:
-                text = describe(catalog.load(f"histoseg.{kind}", name))
-            except ConfigError as error:  # One module is faulty; the others can still be used.
-                text = f"cannot be used: {error}"
-            print(f"  {name:16} {text}")
+app.command("list")(data.list_names)
+app.command()(data.declare)
+app.command()(data.prepare)
 
 
 @app.command("demo-data")
@@ -77,38 +64,6 @@ def demo_data(
     """Draw small H&E-looking images and write them in each source's native layout."""
     write_demo_data(folder, seed)
     print(folder)
-
-
-@app.command()
-def prepare(
-    sources: Annotated[list[str], typer.Argument(help="Sources to write, or `all` that the folder holds.")],
-    raw: Annotated[Path, typer.Option(help="Folder that holds the raw data sets as their authors publish them.")],
-    store: StoreUrl,
-    experiment: Annotated[str, typer.Option(help="Write what this experiment reads, in its layout.")] = "",
-    scale: Annotated[str, typer.Option(help="With an experiment: its size, laptop if not said.")] = "",
-    patch_px: Annotated[
-        int | None, typer.Option(help="Without an experiment: side of the patches to be trained on, 768 if not said.")
-    ] = None,
-    option: Annotated[list[str] | None, typer.Option(help="Reader option, e.g. consensus=majority.")] = None,
-    deal_anew: Annotated[list[str] | None, typer.Option(help="Source whose published folds are not kept.")] = None,
-    rewrite: Annotated[bool, typer.Option(help="Write also what is there already.")] = False,
-) -> None:
-    """Turn raw data sets into shards and an index; what is there already is kept."""
-    data, known = _what_to_prepare(experiment, scale, patch_px)
-    chosen, strict = (known, False) if sources == ["all"] else (sources, True)
-    recipe = Recipe(data=data, options=_pairs(option or []), rewrite=rewrite, unbound=tuple(deal_anew or []))
-    target = connect(store)
-    with shard_pool() as pool:
-        prepared = prepare_sources(chosen, raw, target, recipe, pool, strict=strict)
-    for source, index in prepared.indexes.items():
-        images, patients = len(set(index.samples.image)), len(set(index.samples.patient))
-        print(f"{source}: {images} images of {patients} patients in {len(index.shards)} shards")
-    if absent := [name for name in chosen if name not in {*prepared.indexes, *prepared.faulty}]:
-        print(f"not found in {raw}, so left out: {', '.join(absent)}")
-    if prepared.faulty:
-        faulty = ", ".join(prepared.faulty)
-        raise typer.Exit(_complain(f"not as published, and left out for the reasons above: {faulty}"))
-    print(target.url)
 
 
 @app.command()
@@ -316,41 +271,9 @@ def _complain(text: str) -> int:
     return 1
 
 
-def _first_line(module: ModuleType) -> str:
-    return (module.__doc__ or "").partition("\n")[0]
-
-
-def _say_task(module: ModuleType) -> str:
-    task = module.TASK
-    return f"{task.title}: {', '.join(task.classes)}; {task.mpp} µm/px; {task.licence}"
-
-
-def _say_scales(module: ModuleType) -> str:
-    return f"{_first_line(module)} Scales: {', '.join(module.SCALES)}."
-
-
 def _words(texts: list[str] | None) -> tuple[str, ...]:
     """What was given by one option or several, each with one word or several."""
     return tuple(word for text in texts or [] for word in text.split())
-
-
-def _pairs(texts: list[str]) -> dict[str, str]:
-    if bad := [text for text in texts if "=" not in text]:
-        raise ConfigError(f"option {bad[0]!r} is not written as name=value")
-    return {name: value for name, _, value in (text.partition("=") for text in texts)}
-
-
-def _what_to_prepare(experiment: str, scale: str, patch_px: int | None) -> tuple[Data, list[str]]:
-    """How images are stored, and which sources `all` stands for."""
-    if experiment and patch_px is not None:
-        raise ConfigError(f"{experiment} says how large patches are; leave out --patch-px {patch_px} or --experiment")
-    if scale and not experiment:
-        raise ConfigError(f"--scale {scale} is the size of an experiment; name it with --experiment, or leave it out")
-    if not experiment:
-        return Data() if patch_px is None else Data(patch_px=patch_px), catalog.names("histoseg.sources")
-    request = Request(experiment=experiment, scale=scale or "laptop")
-    data = data_of(request.experiment, request.scale, request.sets)
-    return data, list(load_experiment(request.experiment, request.scale).SOURCES)
 
 
 def _plan(request: Request, store: Store) -> Plan:

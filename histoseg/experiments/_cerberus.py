@@ -19,6 +19,7 @@ DIVISIONS: tuple[tuple[tuple[Split, ...], Split], ...] = tuple(((FOLDS[i],), FOL
 
 SEGMENTATION: tuple[str, ...] = ("gland", "lumen", "nuclei")
 ALL: tuple[str, ...] = (*SEGMENTATION, TISSUE)
+STRUCTURES = ALL  # Every source that teaches one of them is read, whether the catalog has it or only the store.
 
 
 def sources_teaching(structures: Sequence[str]) -> tuple[str, ...]:
@@ -26,7 +27,7 @@ def sources_teaching(structures: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for structure in structures for group in catalog.teaching(structure) for name in group)
 
 
-SOURCES = sources_teaching(ALL)
+SOURCES = sources_teaching(STRUCTURES)
 
 # Sec. 4.4 names flip, rotation, blur and colour; how much is as in the published code, at 0.5 µm/px (20x).
 AUGMENTATION = Data(
@@ -169,7 +170,8 @@ class FoldGrid:
 
     def chosen(self, structure: str, sources: Sources) -> tuple[str, ...]:
         """What a structure is learnt from, of the sources that are prepared."""
-        groups = (tuple(name for name in group if name in sources) for group in catalog.teaching(structure))
+        tasks = [source.task for source in sources.values()]
+        groups = (tuple(name for name in group if name in sources) for group in catalog.teaching(structure, tasks))
         return next((group for group in groups if group), ())
 
     def _trainings(self, row: str, sources: Sources) -> Iterator[tuple[str, ...]]:

@@ -6,29 +6,29 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from histoseg.errors import ConfigError, DataError, MissingSourceError
-from histoseg.runs import catalog
+from histoseg.runs.catalog import Source
 from histoseg.shards.marks import Stamp
 from histoseg.types import KEY_PATTERN, Entry
 
 
-def option_names(source: str) -> list[str]:
+def option_names(source: Source) -> list[str]:
     """The names of the options of a source's reader."""
-    return list(inspect.signature(catalog.load_source(source).entries).parameters)[1:]
+    return list(inspect.signature(source.entries).parameters)[1:]
 
 
-def find_entries(source: str, raw: Path, options: Mapping[str, str]) -> list[Entry]:
+def find_entries(source: Source, raw: Path, options: Mapping[str, str]) -> list[Entry]:
     """The source's entries below a folder, sorted by key, options and keys checked; no pixel is read."""
-    choices = option_names(source)
+    name, choices = source.TASK.name, option_names(source)
     if unknown := set(options) - set(choices):
         raise ConfigError(
-            f"{source} has no option {', '.join(sorted(unknown))}; choose from {', '.join(choices) or 'none'}"
+            f"{name} has no option {', '.join(sorted(unknown))}; choose from {', '.join(choices) or 'none'}"
         )
     if not raw.is_dir():
         raise ConfigError(f"{raw} is not a folder; give the folder that holds the raw data sets")
-    entries = list(catalog.load_source(source).entries(raw, **options))
+    entries = list(source.entries(raw, **options))
     if not entries:
-        raise MissingSourceError(f"{raw}: `entries` of {source} found nothing there, or left out all; see its file")
-    _require_names(source, entries)
+        raise MissingSourceError(f"{raw}: `entries` of {name} found nothing there, or left out all; see its file")
+    _require_names(name, entries)
     return sorted(entries, key=lambda entry: entry.key)
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from histoseg.errors import DataError, StorageError
-from histoseg.runs import catalog
 from histoseg.runs.catalog import Source
 from histoseg.shards.resample import resample
 from histoseg.shards.stored import Shard, ShardPart
 from histoseg.shards.tar import checked, write_tar
+from histoseg.sources._declared import load_source
 from histoseg.store.keys import shard_key, shard_part_key
 from histoseg.store.objects import Store
 from histoseg.types import Entry, Sample, Split
@@ -27,6 +27,7 @@ class ShardJob:
         least_px: Smallest side that an image may have; 0 allows any.
         mark: Name of all that the shard's bytes depend on.
         former_mark: The mark that the version before gave the same shard.
+        declaration: The `source.toml` that declares the source; None for a source of the catalog.
     """
 
     source: str
@@ -39,6 +40,7 @@ class ShardJob:
     least_px: int
     mark: str
     former_mark: str
+    declaration: Path | None = None
 
     @property
     def part_key(self) -> str:
@@ -48,7 +50,7 @@ class ShardJob:
 
 def write_shard(job: ShardJob, store: Store) -> ShardPart:
     """Write one tar and put it, then the part of the index that says what it holds."""
-    source = catalog.load_source(job.source)
+    source = load_source(job.source, {job.source: job.declaration} if job.declaration else {})
     with tempfile.TemporaryDirectory(prefix="histoseg-shard-") as folder:
         path = Path(folder) / "shard.tar"
         samples = (_read(source, entry, job) for entry in job.entries)

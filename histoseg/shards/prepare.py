@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +17,6 @@ import numpy as np
 from pydantic import BaseModel, RootModel, ValidationError
 
 from histoseg.errors import ConfigError, DataError, MissingSourceError
-from histoseg.runs import catalog
 from histoseg.runs.plain import digest
 from histoseg.shards.entries import find_entries, option_names, stamps
 from histoseg.shards.fingerprint import Fingerprint, fingerprint
@@ -25,6 +25,7 @@ from histoseg.shards.index import SourceIndex
 from histoseg.shards.same_tissue import find_same_tissue
 from histoseg.shards.tar import checked
 from histoseg.shards.writer import Recipe, write_shards
+from histoseg.sources._declared import load_source
 from histoseg.store.keys import FOLD_ASSIGNMENTS, fingerprints_key
 from histoseg.store.objects import Store
 from histoseg.types import EXTERNAL, FOLDS, Entry, Split
@@ -80,8 +81,8 @@ def prepare_sources(
     indexes: dict[str, SourceIndex] = {}
     for source in sources:
         with _leaving_out(source, omissions, strict=strict):
-            found = find_entries(source, raw, options[source])
-            prints |= _fingerprints(source, found, raw, store, pool) if recipe.data.folds else {}
+            found = find_entries(load_source(source, recipe.declared), raw, options[source])
+            prints |= _fingerprints(source, found, raw, store, pool, recipe.declared) if recipe.data.folds else {}
             entries[source] = found
     folds = divide(entries, prints, store, recipe.unbound) if recipe.data.folds and entries else {}
     for source in entries:
@@ -103,7 +104,12 @@ def prepare_sources(
 
 def _options_of(source: str, recipe: Recipe, *, strict: bool) -> Mapping[str, str]:
     """The options that a source is read with."""
-    choices = recipe.options if strict else option_names(source)
+    if strict or not recipe.options:
+        return recipe.options
+    try:
+        choices = option_names(load_source(source, recipe.declared))
+    except DataError:  # It is left out, for this reason.
+        return {}
     return {name: value for name, value in recipe.options.items() if name in choices}
 
 
@@ -179,22 +185,24 @@ def _load(kind: type[Content], key: str, store: Store) -> Content:
 
 
 def _fingerprints(
-    source: str, chosen: Sequence[Entry], raw: Path, store: Store, pool: Executor
+    source: str, chosen: Sequence[Entry], raw: Path, store: Store, pool: Executor, declared: Mapping[str, Path]
 ) -> dict[str, Fingerprint]:
     """Each image's fingerprint as "source/key"; kept in the store as long as its files stay the same."""
     key = fingerprints_key(source, digest([[entry.key, stamps(entry, raw)] for entry in chosen]))
     if store.size(key) is None:
         logger.info("%s: comparing %d images with those of other sources", source, len(chosen))
         parts = [chosen[start : start + IMAGES_PER_JOB] for start in range(0, len(chosen), IMAGES_PER_JOB)]
-        found = [one for part in pool.map(_read_fingerprints, [source] * len(parts), parts) for one in part]
+        own = {name: path for name, path in declared.items() if name == source}
+        read = partial(_read_fingerprints, source, own)
+        found = [one for part in pool.map(read, parts) for one in part]
         store.put(key, Fingerprints(found).model_dump_json().encode())
     prints = _load(Fingerprints, key, store).root
     return {f"{source}/{entry.key}": print_ for entry, print_ in zip(chosen, prints, strict=True)}
 
 
-def _read_fingerprints(source: str, entries: Sequence[Entry]) -> list[Fingerprint]:
+def _read_fingerprints(source: str, declared: Mapping[str, Path], entries: Sequence[Entry]) -> list[Fingerprint]:
     """The fingerprints of some images; runs in a separate process."""
-    module = catalog.load_source(source)
+    module = load_source(source, declared)
     samples = (checked(module.TASK, entry, module.read(entry)) for entry in entries)
     return [fingerprint(sample.image, sample.mpp) for sample in samples]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from histoseg.demo.write import DEMO_MARK
 from histoseg.machine import available_cpus
-from histoseg.runs import catalog
+from histoseg.runs.catalog import Source
 from histoseg.runs.config import Data
 from histoseg.shards.entries import find_entries, stamps
 from histoseg.shards.index import SourceIndex, encode_index, open_index
@@ -24,6 +24,7 @@ from histoseg.shards.splits import split_by_patient
 from histoseg.shards.stored import Origin, ShardPart
 from histoseg.shards.tar import checked
 from histoseg.shards.tiles import smallest_tile_px
+from histoseg.sources._declared import load_source
 from histoseg.store.keys import index_key, shard_folder, shard_key
 from histoseg.store.objects import Store
 from histoseg.types import EXTERNAL, FOLDS, IGNORE, SPLITS, Entry, Sample, Split
@@ -45,6 +46,7 @@ class Recipe:
         rewrite: Whether to write shards that are there already.
         folds: The fold of each of the source's patients, where `data.folds` asks for folds.
         unbound: Sources whose published folds are not kept.
+        declared: The `source.toml` of each source that raw folders declare, by its name.
     """
 
     data: Data = field(default_factory=Data)
@@ -52,6 +54,7 @@ class Recipe:
     rewrite: bool = False
     folds: Mapping[str, Split] = field(default_factory=dict)
     unbound: tuple[str, ...] = ()
+    declared: Mapping[str, Path] = field(default_factory=dict)
 
 
 def shard_pool() -> ProcessPoolExecutor:
@@ -62,8 +65,9 @@ def shard_pool() -> ProcessPoolExecutor:
 
 def write_shards(source: str, raw: Path, store: Store, recipe: Recipe, pool: Executor) -> SourceIndex:
     """Write a source's shards and index; return the index as it now stands in the store."""
-    task, layout = catalog.load_source(source).TASK, recipe.data.layout
-    jobs = _plan(source, find_entries(source, raw, recipe.options), raw, recipe)
+    reader = load_source(source, recipe.declared)
+    task, layout = reader.TASK, recipe.data.layout
+    jobs = _plan(reader, find_entries(reader, raw, recipe.options), raw, recipe)
     parts = _write_all(jobs, store, recipe.rewrite, pool)
     origin: Origin = "demo" if any((folder / DEMO_MARK).exists() for folder in (raw, *raw.parents)) else "raw"
     tile_px = smallest_tile_px(recipe.data)
@@ -79,11 +83,11 @@ def write_shards(source: str, raw: Path, store: Store, recipe: Recipe, pool: Exe
     return index
 
 
-def _plan(source: str, entries: list[Entry], raw: Path, recipe: Recipe) -> list[ShardJob]:
+def _plan(source: Source, entries: list[Entry], raw: Path, recipe: Recipe) -> list[ShardJob]:
     """Which entries go into which shard: fixed by the entries alone, not by the machine."""
-    data, module = recipe.data, catalog.load_source(source)
-    splits = recipe.folds if data.folds else split_by_patient(entries, source)
-    fitting = _images_that_fit(checked(module.TASK, entries[0], module.read(entries[0])), data.mpp)
+    data, task = recipe.data, source.TASK
+    splits = recipe.folds if data.folds else split_by_patient(entries, task.name)
+    fitting = _images_that_fit(checked(task, entries[0], source.read(entries[0])), data.mpp)
     jobs = []
     for split in (*FOLDS, EXTERNAL) if data.folds else SPLITS:
         chosen = [entry for entry in entries if splits[entry.patient] == split]
@@ -91,7 +95,7 @@ def _plan(source: str, entries: list[Entry], raw: Path, recipe: Recipe) -> list[
         for number, start in enumerate(range(0, len(chosen), size)):
             part = chosen[start : start + size]
             content = ShardContent(
-                task=module.TASK,
+                task=task,
                 split=split,
                 number=number,
                 tile_px=smallest_tile_px(data),
@@ -99,7 +103,7 @@ def _plan(source: str, entries: list[Entry], raw: Path, recipe: Recipe) -> list[
                 mpp=data.mpp,
                 options=dict(recipe.options),
             )
-            jobs.append(_make_job(content, part, data))
+            jobs.append(_make_job(content, part, data, recipe.declared.get(task.name)))
     return jobs
 
 
@@ -109,7 +113,7 @@ def _images_that_fit(first: Sample, mpp: float) -> int:
     return max(1, int(SHARD_BYTES / (factor * (first.image.nbytes + first.semantic_map.nbytes))))
 
 
-def _make_job(content: ShardContent, entries: list[Entry], data: Data) -> ShardJob:
+def _make_job(content: ShardContent, entries: list[Entry], data: Data, declaration: Path | None) -> ShardJob:
     return ShardJob(
         source=content.task.name,
         layout=data.layout,
@@ -121,6 +125,7 @@ def _make_job(content: ShardContent, entries: list[Entry], data: Data) -> ShardJ
         least_px=data.tissue_px if content.task.kind == "patch" else 0,
         mark=shard_mark(content),
         former_mark=shard_mark_of_format_2(content),
+        declaration=declaration,
     )
 
 
