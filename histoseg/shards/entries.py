@@ -7,6 +7,7 @@ from pathlib import Path
 
 from histoseg.errors import ConfigError, DataError, MissingSourceError
 from histoseg.runs.catalog import Source
+from histoseg.runs.plain import digest
 from histoseg.shards.marks import Stamp
 from histoseg.types import KEY_PATTERN, Entry
 
@@ -14,6 +15,18 @@ from histoseg.types import KEY_PATTERN, Entry
 def option_names(source: Source) -> list[str]:
     """The names of the options of a source's reader."""
     return list(inspect.signature(source.entries).parameters)[1:]
+
+
+def reader_digest(source: Source) -> str:
+    """What stands for the code that reads a source: the text of its own file, without what it imports.
+
+    Empty if there is no such file; of a declared source, whose declaration is among the raw files, too.
+    """
+    path = getattr(source, "__file__", None)
+    try:
+        return digest(Path(path).read_text(encoding="utf-8")) if path else ""
+    except (OSError, UnicodeDecodeError):  # Within an archive, or compiled alone
+        return ""
 
 
 def find_entries(source: Source, raw: Path, options: Mapping[str, str]) -> list[Entry]:

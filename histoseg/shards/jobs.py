@@ -28,6 +28,7 @@ class ShardJob:
         mark: Name of all that the shard's bytes depend on.
         former_mark: The mark that the version before gave the same shard.
         declaration: The `source.toml` that declares the source; None for a source of the catalog.
+        reader: Digest of the source's code.
     """
 
     source: str
@@ -41,6 +42,7 @@ class ShardJob:
     mark: str
     former_mark: str
     declaration: Path | None = None
+    reader: str = ""
 
     @property
     def part_key(self) -> str:
@@ -68,7 +70,7 @@ def write_shard(job: ShardJob, store: Store) -> ShardPart:
             num_samples=len(columns.key),
         )
         store.put(shard_key(job.source, job.layout, shard.name), path)
-    part = ShardPart(shard=shard, samples=columns)
+    part = ShardPart(shard=shard, samples=columns, reader=job.reader)
     store.put(job.part_key, part.model_dump_json().encode())
     return part
 

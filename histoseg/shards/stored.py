@@ -76,10 +76,15 @@ class Samples(ShardColumns):
 
 
 class ShardPart(Stored):
-    """The part of an index that one shard adds."""
+    """The part of an index that one shard adds.
+
+    Attributes:
+        reader: Digest of the code that read the raw files; empty in parts that were written before there was one.
+    """
 
     shard: Shard
     samples: ShardColumns
+    reader: str = ""
 
 
 class IndexFile(Stored):

@@ -9,15 +9,15 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from histoseg.demo.write import DEMO_MARK
 from histoseg.machine import available_cpus
 from histoseg.runs.catalog import Source
 from histoseg.runs.config import Data
-from histoseg.shards.entries import find_entries, stamps
-from histoseg.shards.index import SourceIndex, encode_index, open_index
+from histoseg.shards.entries import find_entries, reader_digest, stamps
+from histoseg.shards.index import SourceIndex, encode_index, open_index, rewrite_command
 from histoseg.shards.jobs import ShardJob, find_part, write_shard
 from histoseg.shards.marks import ShardContent, shard_mark, shard_mark_of_format_2
 from histoseg.shards.splits import split_by_patient
@@ -104,7 +104,8 @@ def _plan(source: Source, entries: list[Entry], raw: Path, recipe: Recipe) -> li
                 options=dict(recipe.options),
             )
             jobs.append(_make_job(content, part, data, recipe.declared.get(task.name)))
-    return jobs
+    reader = reader_digest(source)
+    return [replace(job, reader=reader) for job in jobs]
 
 
 def _images_that_fit(first: Sample, mpp: float) -> int:
@@ -134,9 +135,19 @@ def _write_all(jobs: list[ShardJob], store: Store, rewrite: bool, pool: Executor
     kept = {} if rewrite else {job.mark: part for job in jobs if (part := find_part(job, store))}
     if kept:
         logger.info("%s: %d of %d shards are there already", jobs[0].source, len(kept), len(jobs))
+        _warn_of_other_readers(jobs, kept, store)
     written = _run_parallel([job for job in jobs if job.mark not in kept], store, pool)
     parts = kept | {job.mark: part for job, part in written}
     return [parts[job.mark] for job in jobs]
+
+
+def _warn_of_other_readers(jobs: list[ShardJob], kept: Mapping[str, ShardPart], store: Store) -> None:
+    """Say that kept shards were read by other code: its marks stay the same, so labels may be those of before."""
+    others = [job for job in jobs if job.mark in kept and kept[job.mark].reader not in ("", job.reader)]
+    if others:
+        again = rewrite_command(others[0].source, store.url, others[0].layout)
+        text = "%s: its reader has changed since %d of %d shards were written; if labels changed, write them again: %s"
+        logger.warning(text, others[0].source, len(others), len(jobs), again)
 
 
 def _run_parallel(jobs: list[ShardJob], store: Store, pool: Executor) -> Iterator[tuple[ShardJob, ShardPart]]:
