@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from histoseg.commands import data
-from histoseg.commands.data import StoreUrl
+from histoseg.commands.data import CACHE, Cache, StoreUrl
 from histoseg.demo.write import write_demo_data
 from histoseg.doctor.all_checks import DoctorOptions, all_checks
 from histoseg.errors import ConfigError, DataError, HistosegError
@@ -48,12 +48,11 @@ Sets = Annotated[list[str] | None, typer.Option("--set", help="Change a field, e
 Listen = Annotated[
     list[str] | None, typer.Option(help="What hears the training's progress, e.g. tensorboard; repeatable.")
 ]
-Cache = Annotated[Path, typer.Option(help="Folder for verified copies of shards.")]
-CACHE = Path(".histoseg/cache")
 
 app.command("list")(data.list_names)
 app.command()(data.declare)
 app.command()(data.prepare)
+app.command()(data.look)
 
 
 @app.command("demo-data")

@@ -13,7 +13,10 @@ from histoseg.runs import catalog
 from histoseg.runs.catalog import Source
 from histoseg.runs.config import Data
 from histoseg.runs.request import Request
+from histoseg.shards.index import open_index
 from histoseg.shards.prepare import prepare_sources
+from histoseg.shards.reader import ShardCache
+from histoseg.shards.verify import prepared_sources
 from histoseg.shards.writer import Recipe, shard_pool
 from histoseg.sources._declaration import FILE
 from histoseg.sources._declared import find_declarations, load_source
@@ -21,6 +24,8 @@ from histoseg.sources._draft import look_at
 from histoseg.sources._draft_file import to_toml
 from histoseg.store.objects import connect
 
+CACHE = Path(".histoseg/cache")
+Cache = Annotated[Path, typer.Option(help="Folder for verified copies of shards.")]
 StoreUrl = Annotated[str, typer.Option("--store", help="Where shards, models and records lie: file:///… or s3://…")]
 
 
@@ -108,6 +113,31 @@ def prepare(
         faulty = ", ".join(prepared.faulty)
         raise DataError(f"not as published, and left out for the reasons above: {faulty}")
     print(target.url)
+
+
+def look(
+    store: StoreUrl,
+    sources: Annotated[list[str] | None, typer.Argument(help="Prepared sources; without one, all.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the page.")] = Path("look"),
+    layout: Annotated[str, typer.Option(help="The layout, where a source is prepared in several; else all.")] = "",
+    images: Annotated[int, typer.Option(min=1, help="Images of each source.")] = 8,
+    cache: Cache = CACHE,
+) -> None:
+    """Make a page of prepared images with their truth drawn over them, to be looked at before training."""
+    from histoseg.report.look import write_look
+
+    target = connect(store)
+    found = prepared_sources(target)
+    wanted = [(name, one) for name, one in found if (not sources or name in sources) and layout in ("", one)]
+    absent = sorted({*(sources or [])} - {name for name, _ in wanted})
+    if absent or not wanted:
+        what = f"{', '.join(absent) or 'any source'}{layout and f' as {layout}'}"
+        choices = ", ".join(f"{name} ({one})" for name, one in found) or "nothing; see `histoseg prepare --help`"
+        raise DataError(f"{target.url} lacks {what}; it holds {choices}")
+    indexes = [open_index(target, name, one) for name, one in wanted]
+    for index in indexes:
+        print(f"{index.task.name} ({index.layout}): {len(set(index.samples.image))} images")
+    print(write_look(indexes, ShardCache(target, cache), out, images))
 
 
 def _what_to_prepare(
