@@ -135,12 +135,17 @@ class FoldGrid:
     """The runs of a table whose rows are ways to train and whose numbers are means over divisions of the folds.
 
     Which sources a structure is learnt from follows from what sources declare (`Task.structure`, `Task.reserve`).
+
+    Attributes:
+        least: How many structures must be prepared for a network of several; with one, a row that compares such a
+            network with networks of single structures would only repeat one of these.
     """
 
     experiment: str
     rows: Mapping[str, Row]
     scales: Mapping[str, Sizes] = field(default_factory=lambda: SCALES)
     divisions: tuple[tuple[tuple[Split, ...], Split], ...] = DIVISIONS
+    least: int = 2
 
     def runs(self, scale: str, seeds: int, sources: Sources) -> list[Run]:
         """Every run that the prepared sources allow, for seeds 0 to `seeds` - 1."""
@@ -178,7 +183,7 @@ class FoldGrid:
         """The structures of each of a row's networks, as far as they are annotated in the prepared sources."""
         for structures in self.rows[row].trainings:
             found = tuple(s for s in structures if not self.why_missing(row, f"test.{s}.pq", sources))
-            if found and (len(found) > 1 or len(structures) == 1):
+            if len(found) >= min(self.least, len(structures)):
                 yield found
 
     def _run(

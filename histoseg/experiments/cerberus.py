@@ -31,7 +31,7 @@ SPEC = folds_table(
     ),
     keeps_model=True,
 )
-_GRID = FoldGrid(experiment="cerberus", rows=ROWS, divisions=((("fold1", "fold2"), "fold3"),))
+_GRID = FoldGrid(experiment="cerberus", rows=ROWS, divisions=((("fold1", "fold2"), "fold3"),), least=1)
 runs = _GRID.runs
 why_missing = _GRID.why_missing
 

@@ -48,7 +48,9 @@ def _span(values: np.ndarray) -> str:
     return f"values from {values.min()} to {values.max()}"
 
 
-def read_objects(path: Path, num_classes: int, *, has_classes: bool = True) -> tuple[InstanceMap, SemanticMap]:
+def read_objects(
+    path: Path, num_classes: int, *, has_classes: bool = True, default_class: int = 1
+) -> tuple[InstanceMap, SemanticMap]:
     """The objects of a file in the layout of Lizard, and the class of the object each pixel belongs to.
 
     Row i of `id` and row i of `class` belong to the same object; rows come in any order.
@@ -56,14 +58,15 @@ def read_objects(path: Path, num_classes: int, *, has_classes: bool = True) -> t
     Args:
         path: The file, with `inst_map`, `id` and `class`.
         num_classes: Classes, background included.
-        has_classes: Whether `class` must be there; if not, all objects of a file without it have class 1.
+        has_classes: Whether `class` must be there.
+        default_class: The class of all objects of a file without it; IGNORE for objects whose class is not known.
     """
     content = load_mat(path, ("inst_map", "id", "class"))
     if "inst_map" not in content:
         raise DataError(f"{path}: has no inst_map; {EXPECTED}; {REMEDY}")
     instance_map = to_instance_map(content["inst_map"], path)
     if "class" not in content and not has_classes:
-        return instance_map, (instance_map > 0).astype(np.uint8)
+        return instance_map, (instance_map > 0) * np.uint8(default_class)
     if lacking := [name for name in ("id", "class") if name not in content]:
         raise DataError(f"{path}: has no {lacking[0]}; {EXPECTED}; {REMEDY}")
     numbers, classes = _column(content["id"], "id", path), _column(content["class"], "class", path)

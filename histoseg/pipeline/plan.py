@@ -1,7 +1,7 @@
 """An experiment against what a store holds: which runs there are, and why others are not."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,28 @@ def make_plan(name: str, store: Store, scale: str, seeds: int, sets: Sequence[st
         raise ConfigError(f"{name}: no cell can be had from {found} at {store.url}: {why}{remedy}")
     if strange := {run.experiment for run in runs} - {name}:
         raise ConfigError(f"{module.__file__}: its runs are of the experiment {strange.pop()!r}; it must be {name!r}")
-    return Plan(experiment=name, runs=tuple(_assigned(runs, sets)), sources=sources, absent=absent)
+    plan = Plan(experiment=name, runs=tuple(_assigned(runs, sets)), sources=sources, absent=absent)
+    for line in _say_unused(plan, module):
+        logger.warning("%s", line)
+    return plan
+
+
+def _say_unused(plan: Plan, module: Any) -> list[str]:
+    """A sentence for each prepared source that no run reads, with the reason."""
+    read = {source for run in plan.runs for source in run.sources}
+    return [
+        f"{name} is prepared, but no run of {plan.experiment} reads it: {_why_unused(name, read, plan, module)}"
+        for name in plan.sources
+        if name not in read
+    ]
+
+
+def _why_unused(name: str, read: Set[str], plan: Plan, module: Any) -> str:
+    task, tasks = plan.sources[name].task, [plan.sources[other].task for other in sorted(read)]
+    before = [other.name for other in tasks if other.structure == task.structure and other.reserve < task.reserve]
+    if task.structure and before:
+        return f"{task.structure} is learnt from {', '.join(before)}, and {name} is for where none of them is prepared"
+    return "; ".join(dict.fromkeys(_reasons(module, plan.available)))
 
 
 def _others(module: Any, store: Store, layout: str) -> dict[str, SourceIndex]:

@@ -194,6 +194,8 @@ def _find_doubts(index: SourceIndex) -> list[str]:
 def _doubts_about_labels(index: SourceIndex) -> list[str]:
     samples, source = index.samples, index.task.name
     pixels = index.class_pixels()
+    if index.has_untyped_objects:
+        return []  # Its warnings say that its objects have no class.
     num_pixels = sum(height * width for height, width in zip(samples.height, samples.width, strict=True))
     left_out = 1 - int(pixels.sum()) / num_pixels
     unlabelled = f"{left_out:.0%} of its pixels are {IGNORE}, which means not labelled"

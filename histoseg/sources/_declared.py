@@ -175,7 +175,8 @@ def read_maps(path: Path, declaration: Declaration, instances: str) -> tuple[Sem
     """The classes and, for kind `instance`, the objects of a label file, by its ending."""
     ending, num_classes = path.suffix.lower(), len(declaration.classes)
     if ending == ".mat" and declaration.kind == "instance":
-        objects, classes = read_objects(path, num_classes, has_classes=num_classes > 2)
+        default = IGNORE if num_classes > 2 else 1
+        objects, classes = read_objects(path, num_classes, has_classes=False, default_class=default)
         return classes, objects
     if ending not in LABEL_IMAGES:
         raise DataError(f"{path}: labels of kind {declaration.kind} are read from {', '.join((*LABEL_IMAGES, '.mat'))}")

@@ -165,6 +165,23 @@ def test_objects_of_matlab_files(tmp_path):
     np.testing.assert_array_equal(read_first(tmp_path).instance_map, numbers)
 
 
+def test_objects_of_several_classes_may_lack_them(tmp_path, store, caplog):
+    """They are objects, and the log says that no class is learnt; a class that is not known is no wrong mask."""
+    fields = {"kind": '"instance"', "structure": '"nuclei"', "labels": '"labels/{name}.mat"'}
+    folder = declare(tmp_path / "raw" / "glands", classes='["background", "a", "b"]', **fields)
+    numbers = np.zeros((40, 48), np.int32)
+    numbers[3:9, 3:9], numbers[20:25, 5:30] = 1, 2
+    (folder / "labels").mkdir(parents=True)
+    for i in range(3):
+        draw(folder / "images" / f"{i}.png", np.full((40, 48, 3), 9 * i))
+        scipy.io.savemat(folder / "labels" / f"{i}.mat", {"inst_map": numbers})
+    prepare(tmp_path / "raw", store, Data(patch_px=16))
+    assert "our_glands: its 6 objects have no class, so none is learnt" in caplog.text
+    assert "no pixel is" not in caplog.text
+    index = open_index(store, "our_glands", "16px")
+    assert (index.has_untyped_objects, sum(index.samples.num_objects)) == (True, 6)
+
+
 def test_folders_are_classes_of_whole_images(tmp_path):
     fields = {"kind": '"patch"', "classes": '["background", "tumour"]', "images": '"*/{name}.png"', "labels": ""}
     folder = declare(tmp_path / "tiles", '"01_TUMOR" = "tumour"', structure='"tissue"', **fields)
