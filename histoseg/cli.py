@@ -23,6 +23,7 @@ from histoseg.records.schema import Record
 from histoseg.runs.config import Run
 from histoseg.runs.job import RELEASE
 from histoseg.runs.names import stage_name, to_json
+from histoseg.runs.plain import digest
 from histoseg.runs.request import Request
 from histoseg.shards.verify import prepared_sources, verify_source
 from histoseg.store.keys import model_folder
@@ -128,13 +129,14 @@ def train(run: Run, store: Store, cache: Path, process: "Process") -> None:
 @app.command("evaluate")
 @_on_cell
 def evaluate(run: Run, store: Store, cache: Path, process: "Process") -> None:
-    """Train a cell's stages if need be, score the network on whole images, write the record."""
+    """Train a cell's stages if need be, score the network, write the record; prints where the model is."""
     from histoseg.pipeline.complete import complete
 
     for key in complete([run], store, cache, process):
         record = Record.model_validate_json(store.get(key))
         for name, score in record.scores.items():
             print(f"{name} {score:.3f}")
+        print(f"model: {store.url}/{record.model}")
         print(f"{store.url}/{key}")
 
 
@@ -179,7 +181,7 @@ def import_weights(
 @app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(help="PNG, JPEG or TIFF files.")],
-    model: Annotated[Path, typer.Option(help="The folder of a model.")],
+    model: Annotated[str, typer.Option(help="The folder of a model, or its address as `evaluate` prints it.")],
     out: Annotated[Path, typer.Option(help="Folder for the results; each image makes its own below.")],
     mpp: Annotated[float | None, typer.Option(help="Microns per pixel, where the files do not say.")] = None,
     window_px: Annotated[int, typer.Option(help="Side of a window; larger is faster and takes more memory.")] = 1024,
@@ -192,7 +194,7 @@ def predict(
 
     options = Options(mpp=mpp, windows=MarginWindows(window_px=window_px, margin_px=margin_px), overwrite=overwrite)
     require_distinct(images)
-    loaded = load_model(model)
+    loaded = load_model(_model_folder(model))
     loaded.network.to(_device())
     print(f"{len(images)} images with {loaded.origin}; results go to {out}", flush=True)
     failed = []
@@ -288,6 +290,19 @@ def _find_run(request: Request, store: Store, cell: str) -> tuple[Run, str]:
         what = f"has no cell {cell!r}" if cell else "has several cells"
         raise ConfigError(f"{request.experiment} {what}; choose --cell from {names}")
     return run, next(stage for stage, runs in plan.groups.items() if run in runs)
+
+
+def _model_folder(model: str) -> Path:
+    """The folder of a model; one in an object store is copied first."""
+    if "://" not in model:
+        return Path(model)
+    store = connect(model)
+    if isinstance(store, FileStore):
+        return store.root
+    folder = FileStore(CACHE.parent / "models" / digest(model))
+    for name in ("model.safetensors", "model.json"):
+        folder.put(name, store.get(name))
+    return folder.root
 
 
 def _device() -> "torch.device":

@@ -13,7 +13,7 @@ from PIL import ImageDraw, ImageFont
 from histoseg.inference.export import Kind, class_colour
 from histoseg.inference.objects import DetectedObject, PredictedImage
 from histoseg.maps.colours import to_rgb
-from histoseg.maps.outlines import draw_outline
+from histoseg.maps.lines import draw_outline
 from histoseg.structures import TISSUE, Structure, structure, structures
 from histoseg.types import Image, SemanticMap
 

@@ -7,8 +7,8 @@ from jaxtyping import UInt8
 from histoseg.errors import DataError
 from histoseg.inference.export import class_colour
 from histoseg.maps.colours import to_rgb
+from histoseg.maps.lines import draw_outline, outlines_of
 from histoseg.maps.objects import find_objects
-from histoseg.maps.outlines import draw_outline, outlines_of
 from histoseg.types import IGNORE, Image, Kind, Sample
 
 SHOWN_PX = 512  # The longest side of a shown image

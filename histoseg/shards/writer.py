@@ -16,11 +16,11 @@ from histoseg.demo.write import DEMO_MARK
 from histoseg.machine import available_cpus
 from histoseg.runs.catalog import Source
 from histoseg.runs.config import Data
+from histoseg.shards.copies import split_without_copies
 from histoseg.shards.entries import find_entries, reader_digest, stamps
 from histoseg.shards.index import SourceIndex, encode_index, open_index, rewrite_command
 from histoseg.shards.jobs import ShardJob, find_part, write_shard
 from histoseg.shards.marks import ShardContent, shard_mark, shard_mark_of_format_2
-from histoseg.shards.splits import split_by_patient
 from histoseg.shards.stored import Origin, ShardPart
 from histoseg.shards.tar import checked
 from histoseg.shards.tiles import smallest_tile_px
@@ -86,7 +86,7 @@ def write_shards(source: str, raw: Path, store: Store, recipe: Recipe, pool: Exe
 def _plan(source: Source, entries: list[Entry], raw: Path, recipe: Recipe) -> list[ShardJob]:
     """Which entries go into which shard: fixed by the entries alone, not by the machine."""
     data, task = recipe.data, source.TASK
-    splits = recipe.folds if data.folds else split_by_patient(entries, task.name)
+    splits = recipe.folds if data.folds else _split(entries, task.name)
     fitting = _images_that_fit(checked(task, entries[0], source.read(entries[0])), data.mpp)
     jobs = []
     for split in (*FOLDS, EXTERNAL) if data.folds else SPLITS:
@@ -106,6 +106,14 @@ def _plan(source: Source, entries: list[Entry], raw: Path, recipe: Recipe) -> li
             jobs.append(_make_job(content, part, data, recipe.declared.get(task.name)))
     reader = reader_digest(source)
     return [replace(job, reader=reader) for job in jobs]
+
+
+def _split(entries: list[Entry], source: str) -> Mapping[str, Split]:
+    """The split of each patient; what was found about copies is logged."""
+    splits, lines = split_without_copies(entries, source)
+    for line in lines:
+        logger.warning("%s", line)
+    return splits
 
 
 def _images_that_fit(first: Sample, mpp: float) -> int:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from histoseg.maps.colours import BLACK, CLASS_COLOURS, to_rgb
-from histoseg.maps.outlines import draw_outline, edge_of, outlines_of
+from histoseg.maps.lines import draw_outline, edge_of, outlines_of
 
 SQUARE = np.array([[[10, 10]], [[40, 10]], [[40, 40]], [[10, 40]]], np.int32)
 HAEMATOXYLIN, GLASS = (60, 30, 90), (244, 243, 245)
