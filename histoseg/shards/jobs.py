@@ -9,13 +9,14 @@ from pydantic import ValidationError
 
 from histoseg.errors import DataError, StorageError
 from histoseg.runs.catalog import Source
+from histoseg.shards.gists import gists_of
 from histoseg.shards.resample import resample
 from histoseg.shards.stored import Shard, ShardPart
 from histoseg.shards.tar import checked, write_tar
 from histoseg.sources._declared import load_source
 from histoseg.store.keys import shard_key, shard_part_key
 from histoseg.store.objects import Store
-from histoseg.types import Entry, Sample, Split
+from histoseg.types import SPLITS, Entry, Sample, Split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,8 @@ def write_shard(job: ShardJob, store: Store) -> ShardPart:
             columns = write_tar(path, samples, source.TASK, job.split, job.tile_px)
         except OSError as error:
             raise StorageError(f"{job.source}: cannot write {path}: {error.strerror or error}") from error
+        has_gists = job.split in SPLITS and source.TASK.kind != "patch"
+        gists = gists_of(path, columns) if has_gists else []
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         shard = Shard(
@@ -70,7 +73,7 @@ def write_shard(job: ShardJob, store: Store) -> ShardPart:
             num_samples=len(columns.key),
         )
         store.put(shard_key(job.source, job.layout, shard.name), path)
-    part = ShardPart(shard=shard, samples=columns, reader=job.reader)
+    part = ShardPart(shard=shard, samples=columns, reader=job.reader, gists=gists)
     store.put(job.part_key, part.model_dump_json().encode())
     return part
 

@@ -80,11 +80,14 @@ class ShardPart(Stored):
 
     Attributes:
         reader: Digest of the code that read the raw files; empty in parts that were written before there was one.
+        gists: What each sample looks like, see `histoseg.shards.gists`; empty likewise, for folds and for tiles with
+            one class.
     """
 
     shard: Shard
     samples: ShardColumns
     reader: str = ""
+    gists: list[str] = []
 
 
 class IndexFile(Stored):

@@ -18,6 +18,7 @@ from histoseg.runs.catalog import Source
 from histoseg.runs.config import Data
 from histoseg.shards.copies import split_without_copies
 from histoseg.shards.entries import find_entries, reader_digest, stamps
+from histoseg.shards.gists import refuse_near_copies
 from histoseg.shards.index import SourceIndex, encode_index, open_index, rewrite_command
 from histoseg.shards.jobs import ShardJob, find_part, write_shard
 from histoseg.shards.marks import ShardContent, shard_mark, shard_mark_of_format_2
@@ -69,6 +70,7 @@ def write_shards(source: str, raw: Path, store: Store, recipe: Recipe, pool: Exe
     task, layout = reader.TASK, recipe.data.layout
     jobs = _plan(reader, find_entries(reader, raw, recipe.options), raw, recipe)
     parts = _write_all(jobs, store, recipe.rewrite, pool)
+    refuse_near_copies(source, parts)
     origin: Origin = "demo" if any((folder / DEMO_MARK).exists() for folder in (raw, *raw.parents)) else "raw"
     tile_px = smallest_tile_px(recipe.data)
     body = encode_index(task, parts, origin=origin, layout=layout, tile_px=tile_px, options=recipe.options)
