@@ -15,9 +15,11 @@ from scipy.spatial import cKDTree
 from histoseg.errors import DataError
 from histoseg.shards.stored import ShardColumns, ShardPart
 
-SIDE_PX = 16  # A picture of 1000 pixels has 62 x 62 in each cell, whose mean another encoding changes by less than 1.
-NEAR = 3  # Grey levels by which cells of near copies differ at most; those of other tissue differ by their deviation.
-MIN_DEVIATION = 3.0  # Of the cells of a picture: empty glass, which looks like any other, is under 1.
+SIDE_PX = 16
+# Grey levels by which cells of near copies differ at most. Measured on 15 images of GlaS and MoNuSeg: JPEG of quality
+# 75 differs by 1, half and twice the resolution by 5; of two different images some cell always differs by 50 and more.
+NEAR = 6
+MIN_DEVIATION = 6.0  # Of the cells of a picture: empty glass, which looks like any other, is under 1.
 COARSE_PX = 4  # Cells are averaged to so many a side to find pairs quickly.
 
 Gists = UInt8[np.ndarray, "N 256"]
@@ -31,7 +33,8 @@ def gists_of(tar: Path, columns: ShardColumns) -> list[str]:
 
 
 def _encode(image: np.ndarray) -> str:
-    small = cv2.resize(image, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
+    # Every other row: it takes half of the time, and a cell's mean stays, as neighbouring rows are alike.
+    small = cv2.resize(image[::2], (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
     return base64.b64encode(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).tobytes()).decode()
 
 
