@@ -7,27 +7,25 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from histoseg.commands import data
+from histoseg.commands.data import CACHE, Cache, StoreUrl
 from histoseg.demo.write import write_demo_data
 from histoseg.doctor.all_checks import DoctorOptions, all_checks
 from histoseg.errors import ConfigError, DataError, HistosegError
 from histoseg.maps.windows import MarginWindows
-from histoseg.pipeline.plan import Plan, data_of, load_experiment, make_plan
+from histoseg.pipeline.plan import Plan, make_plan
 from histoseg.records.exporter import serve
 from histoseg.records.schema import Record
-from histoseg.runs import catalog
-from histoseg.runs.config import Data, Run
+from histoseg.runs.config import Run
 from histoseg.runs.job import RELEASE
 from histoseg.runs.names import stage_name, to_json
+from histoseg.runs.plain import digest
 from histoseg.runs.request import Request
-from histoseg.shards.pool import shard_pool
-from histoseg.shards.prepare import prepare_sources
 from histoseg.shards.verify import prepared_sources, verify_source
-from histoseg.shards.writer import Recipe
 from histoseg.store.keys import model_folder
 from histoseg.store.objects import FileStore, Store, connect
 from histoseg.training.listeners import LogLine
@@ -45,29 +43,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-StoreUrl = Annotated[str, typer.Option("--store", help="Where shards, models and records lie: file:///… or s3://…")]
 Scale = Annotated[str, typer.Option(help="The experiment's size; `histoseg list` shows the choices.")]
 Seeds = Annotated[int, typer.Option(min=1, help="How many seeds, counted from 0.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Change a field, e.g. optim.steps=200; repeatable.")]
 Listen = Annotated[
     list[str] | None, typer.Option(help="What hears the training's progress, e.g. tensorboard; repeatable.")
 ]
-Cache = Annotated[Path, typer.Option(help="Folder for verified copies of shards.")]
-CACHE = Path(".histoseg/cache")
 
-
-@app.command("list")
-def list_names() -> None:
-    """List sources, methods, listeners and experiments with their scales."""
-    kinds = {"sources": _say_task, "methods": _first_line, "listeners": _first_line, "experiments": _say_scales}
-    for kind, describe in kinds.items():
-        print(kind)
-        for name in catalog.names(f"histoseg.{kind}"):
-            try:
-                text = describe(catalog.load(f"histoseg.{kind}", name))
-            except ConfigError as error:  # One module is faulty; the others can still be used.
-                text = f"cannot be used: {error}"
-            print(f"  {name:16} {text}")
+app.command("list")(data.list_names)
+app.command()(data.declare)
+app.command()(data.prepare)
+app.command()(data.look)
 
 
 @app.command("demo-data")
@@ -78,37 +64,6 @@ def demo_data(
     """Draw small H&E-looking images and write them in each source's native layout."""
     write_demo_data(folder, seed)
     print(folder)
-
-
-@app.command()
-def prepare(
-    sources: Annotated[list[str], typer.Argument(help="Sources to write, or `all` that the folder holds.")],
-    raw: Annotated[Path, typer.Option(help="Folder that holds the raw data sets as their authors publish them.")],
-    store: StoreUrl,
-    experiment: Annotated[str, typer.Option(help="Write what this experiment reads, in its layout.")] = "",
-    scale: Annotated[str, typer.Option(help="With an experiment: its size, laptop if not said.")] = "",
-    patch_px: Annotated[
-        int | None, typer.Option(help="Without an experiment: side of the patches to be trained on, 768 if not said.")
-    ] = None,
-    option: Annotated[list[str] | None, typer.Option(help="Reader option, e.g. consensus=majority.")] = None,
-    deal_anew: Annotated[list[str] | None, typer.Option(help="Source whose published folds are not kept.")] = None,
-    rewrite: Annotated[bool, typer.Option(help="Write also what is there already.")] = False,
-) -> None:
-    """Turn raw data sets into shards and an index; what is there already is kept."""
-    data, known = _what_to_prepare(experiment, scale, patch_px)
-    chosen, strict = (known, False) if sources == ["all"] else (sources, True)
-    recipe = Recipe(data=data, options=_pairs(option or []), rewrite=rewrite, unbound=tuple(deal_anew or []))
-    target = connect(store)
-    with shard_pool() as pool:
-        prepared = prepare_sources(chosen, raw, target, recipe, pool, strict=strict)
-    for source, index in prepared.indexes.items():
-        images, patients = len(set(index.samples.image)), len(set(index.samples.patient))
-        print(f"{source}: {images} images of {patients} patients in {len(index.shards)} shards")
-    if prepared.absent:
-        print(f"not found in {raw}, so left out: {', '.join(prepared.absent)}")
-    if prepared.failures:
-        raise typer.Exit(_complain("; ".join(prepared.failures)))
-    print(target.url)
 
 
 @app.command()
@@ -174,13 +129,14 @@ def train(run: Run, store: Store, cache: Path, process: "Process") -> None:
 @app.command("evaluate")
 @_on_cell
 def evaluate(run: Run, store: Store, cache: Path, process: "Process") -> None:
-    """Train a cell's stages if need be, score the network on whole images, write the record."""
+    """Train a cell's stages if need be, score the network, write the record; prints where the model is."""
     from histoseg.pipeline.complete import complete
 
     for key in complete([run], store, cache, process):
         record = Record.model_validate_json(store.get(key))
         for name, score in record.scores.items():
             print(f"{name} {score:.3f}")
+        print(f"model: {store.url}/{record.model}")
         print(f"{store.url}/{key}")
 
 
@@ -225,7 +181,7 @@ def import_weights(
 @app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(help="PNG, JPEG or TIFF files.")],
-    model: Annotated[Path, typer.Option(help="The folder of a model.")],
+    model: Annotated[str, typer.Option(help="The folder of a model, or its address as `evaluate` prints it.")],
     out: Annotated[Path, typer.Option(help="Folder for the results; each image makes its own below.")],
     mpp: Annotated[float | None, typer.Option(help="Microns per pixel, where the files do not say.")] = None,
     window_px: Annotated[int, typer.Option(help="Side of a window; larger is faster and takes more memory.")] = 1024,
@@ -238,7 +194,7 @@ def predict(
 
     options = Options(mpp=mpp, windows=MarginWindows(window_px=window_px, margin_px=margin_px), overwrite=overwrite)
     require_distinct(images)
-    loaded = load_model(model)
+    loaded = load_model(_model_folder(model))
     loaded.network.to(_device())
     print(f"{len(images)} images with {loaded.origin}; results go to {out}", flush=True)
     failed = []
@@ -317,41 +273,9 @@ def _complain(text: str) -> int:
     return 1
 
 
-def _first_line(module: ModuleType) -> str:
-    return (module.__doc__ or "").partition("\n")[0]
-
-
-def _say_task(module: ModuleType) -> str:
-    task = module.TASK
-    return f"{task.title}: {', '.join(task.classes)}; {task.mpp} µm/px; {task.licence}"
-
-
-def _say_scales(module: ModuleType) -> str:
-    return f"{_first_line(module)} Scales: {', '.join(module.SCALES)}."
-
-
 def _words(texts: list[str] | None) -> tuple[str, ...]:
     """What was given by one option or several, each with one word or several."""
     return tuple(word for text in texts or [] for word in text.split())
-
-
-def _pairs(texts: list[str]) -> dict[str, str]:
-    if bad := [text for text in texts if "=" not in text]:
-        raise ConfigError(f"option {bad[0]!r} is not written as name=value")
-    return {name: value for name, _, value in (text.partition("=") for text in texts)}
-
-
-def _what_to_prepare(experiment: str, scale: str, patch_px: int | None) -> tuple[Data, list[str]]:
-    """How images are stored, and which sources `all` stands for."""
-    if experiment and patch_px is not None:
-        raise ConfigError(f"{experiment} says how large patches are; leave out --patch-px {patch_px} or --experiment")
-    if scale and not experiment:
-        raise ConfigError(f"--scale {scale} is the size of an experiment; name it with --experiment, or leave it out")
-    if not experiment:
-        return Data() if patch_px is None else Data(patch_px=patch_px), catalog.names("histoseg.sources")
-    request = Request(experiment=experiment, scale=scale or "laptop")
-    data = data_of(request.experiment, request.scale, request.sets)
-    return data, list(load_experiment(request.experiment, request.scale).SOURCES)
 
 
 def _plan(request: Request, store: Store) -> Plan:
@@ -367,6 +291,19 @@ def _find_run(request: Request, store: Store, cell: str) -> tuple[Run, str]:
         what = f"has no cell {cell!r}" if cell else "has several cells"
         raise ConfigError(f"{request.experiment} {what}; choose --cell from {names}")
     return run, next(stage for stage, runs in plan.groups.items() if run in runs)
+
+
+def _model_folder(model: str) -> Path:
+    """The folder of a model; one in an object store is copied first."""
+    if "://" not in model:
+        return Path(model)
+    store = connect(model)
+    if isinstance(store, FileStore):
+        return store.root
+    folder = FileStore(CACHE.parent / "models" / digest(model))
+    for name in ("model.safetensors", "model.json"):
+        folder.put(name, store.get(name))
+    return folder.root
 
 
 def _device() -> "torch.device":

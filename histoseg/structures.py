@@ -126,7 +126,7 @@ class Structure:
         is_bright: Whether objects are brighter than what surrounds them, for Otsu's baseline.
         blur_um: How far the image is blurred for that baseline, in microns: about the size of details within an object.
         colour: How objects without a class are drawn, as "#RRGGBB"; empty takes a colour that nothing else has.
-        outline_px: How wide outlines are drawn. Those wider than 1 get a white rim.
+        outline_px: How wide outlines are drawn, without the edge that makes them visible on any tissue.
         object_type: What an object is in QuPath: a detection, made for millions of objects, or an annotation.
     """
 

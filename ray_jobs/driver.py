@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 
 from histoseg.demo.write import write_demo_data
 from histoseg.errors import DataError, HistosegError
-from histoseg.pipeline.plan import Plan, data_of, load_experiment, make_plan
+from histoseg.pipeline.plan import Plan, data_of, load_experiment, make_plan, sources_of
 from histoseg.runs.argv import from_words
 from histoseg.runs.config import Data, require
 from histoseg.runs.request import DEMO, PREPARED, Request
 from histoseg.shards.pool import shard_pool
 from histoseg.shards.prepare import prepare_sources
 from histoseg.shards.writer import Recipe
+from histoseg.sources._declared import find_declarations
 from histoseg.store.keys import results_folder
 from histoseg.store.objects import PATIENT, Store, connect
 from histoseg.training.listening import require_listeners
@@ -74,9 +75,10 @@ def prepare(request: Request, raw: Path, store: Store, data: Data) -> list[str]:
     """Write the shards of every source that the folder holds; returns what was left out and why."""
     if not raw.is_dir():
         raise DataError(f"{raw} is not a folder; give the folder that holds the raw data sets")
-    sources = load_experiment(request.experiment, request.scale).SOURCES
+    declared = find_declarations(raw)
+    sources = sources_of(load_experiment(request.experiment, request.scale), declared)
     with shard_pool() as pool:
-        return list(prepare_sources(sources, raw, store, Recipe(data=data), pool).omissions)
+        return list(prepare_sources(sources, raw, store, Recipe(data=data, declared=declared), pool).omissions)
 
 
 def put_weights_given(request: Request, store: Store) -> list[str]:

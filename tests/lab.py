@@ -49,5 +49,5 @@ def write_raw(folder: Path, name: str, count: int = 6) -> Path:
     """The folder with raw files of a source, each of a patient of its own."""
     for i in range(count):
         (folder / name).mkdir(parents=True, exist_ok=True)
-        (folder / name / f"image{i}.raw").write_text("raw")
+        (folder / name / f"image{i}.raw").write_text(f"# raw {i}")
     return folder

@@ -25,6 +25,7 @@ LAYERS = [
     ["pipeline"],
     ["kube"],
     ["doctor"],
+    ["commands"],
     ["cli"],
 ]
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
@@ -47,6 +48,7 @@ NO_TORCH = [
     "methods",
     "listeners",
     "experiments",
+    "commands",
     "cli",
 ]
 MODULES = sorted((ROOT / "histoseg").rglob("*.py"))

@@ -19,6 +19,7 @@ DIVISIONS: tuple[tuple[tuple[Split, ...], Split], ...] = tuple(((FOLDS[i],), FOL
 
 SEGMENTATION: tuple[str, ...] = ("gland", "lumen", "nuclei")
 ALL: tuple[str, ...] = (*SEGMENTATION, TISSUE)
+STRUCTURES = ALL  # Every source that teaches one of them is read, whether the catalog has it or only the store.
 
 
 def sources_teaching(structures: Sequence[str]) -> tuple[str, ...]:
@@ -26,7 +27,7 @@ def sources_teaching(structures: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for structure in structures for group in catalog.teaching(structure) for name in group)
 
 
-SOURCES = sources_teaching(ALL)
+SOURCES = sources_teaching(STRUCTURES)
 
 # Sec. 4.4 names flip, rotation, blur and colour; how much is as in the published code, at 0.5 µm/px (20x).
 AUGMENTATION = Data(
@@ -154,12 +155,17 @@ class FoldGrid:
     """The runs of a table whose rows are ways to train and whose numbers are means over divisions of the folds.
 
     Which sources a structure is learnt from follows from what sources declare (`Task.structure`, `Task.reserve`).
+
+    Attributes:
+        least: How many structures must be prepared for a network of several; with one, a row that compares such a
+            network with networks of single structures would only repeat one of these.
     """
 
     experiment: str
     rows: Mapping[str, Row]
     scales: Mapping[str, Sizes] = field(default_factory=lambda: SCALES)
     divisions: tuple[tuple[tuple[Split, ...], Split], ...] = DIVISIONS
+    least: int = 2
 
     def runs(self, scale: str, seeds: int, sources: Sources) -> list[Run]:
         """Every run that the prepared sources allow, for seeds 0 to `seeds` - 1."""
@@ -189,14 +195,15 @@ class FoldGrid:
 
     def chosen(self, structure: str, sources: Sources) -> tuple[str, ...]:
         """What a structure is learnt from, of the sources that are prepared."""
-        groups = (tuple(name for name in group if name in sources) for group in catalog.teaching(structure))
+        tasks = [source.task for source in sources.values()]
+        groups = (tuple(name for name in group if name in sources) for group in catalog.teaching(structure, tasks))
         return next((group for group in groups if group), ())
 
     def _trainings(self, row: str, sources: Sources) -> Iterator[tuple[str, ...]]:
         """The structures of each of a row's networks, as far as they are annotated in the prepared sources."""
         for structures in self.rows[row].trainings:
             found = tuple(s for s in structures if not self.why_missing(row, f"test.{s}.pq", sources))
-            if found and (len(found) > 1 or len(structures) == 1):
+            if len(found) >= min(self.least, len(structures)):
                 yield found
 
     def _run(

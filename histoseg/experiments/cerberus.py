@@ -10,7 +10,8 @@ ROWS = {
         title="Cerberus+", trainings=((*OBJECTS, TISSUE),), imagenet=True, contour=True, subtyping=OBJECTS
     )
 }
-SOURCES = sources_teaching((*OBJECTS, TISSUE))
+STRUCTURES = (*OBJECTS, TISSUE)
+SOURCES = sources_teaching(STRUCTURES)
 SPEC = folds_table(
     title=f"One network for {', '.join(structures()[name].plural for name in OBJECTS)} and tissue",
     rows={"cerberus_plus": "Cerberus+"},
@@ -30,8 +31,8 @@ SPEC = folds_table(
     ),
     keeps_model=True,
 )
-_GRID = FoldGrid(experiment="cerberus", rows=ROWS, divisions=((("fold1", "fold2"), "fold3"),))
+_GRID = FoldGrid(experiment="cerberus", rows=ROWS, divisions=((("fold1", "fold2"), "fold3"),), least=1)
 runs = _GRID.runs
 why_missing = _GRID.why_missing
 
-__all__ = ["SCALES", "SOURCES", "SPEC", "runs", "why_missing"]
+__all__ = ["SCALES", "SOURCES", "SPEC", "STRUCTURES", "runs", "why_missing"]

@@ -1,6 +1,6 @@
 """Cerberus, Table 3: glands and lumina."""
 
-from histoseg.experiments._cerberus import ALL, SCALES, SOURCES, FoldGrid, Row
+from histoseg.experiments._cerberus import ALL, SCALES, SOURCES, STRUCTURES, FoldGrid, Row
 from histoseg.experiments._cerberus_paper import CITATION, TABLE3
 from histoseg.experiments._cerberus_spec import NOTES, folds_table, groups
 from histoseg.report.table import Paper
@@ -27,4 +27,4 @@ _GRID = FoldGrid(experiment="cerberus_table3", rows=ROWS)
 runs = _GRID.runs
 why_missing = _GRID.why_missing
 
-__all__ = ["SCALES", "SOURCES", "SPEC", "runs", "why_missing"]
+__all__ = ["SCALES", "SOURCES", "SPEC", "STRUCTURES", "runs", "why_missing"]

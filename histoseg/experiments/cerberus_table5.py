@@ -1,6 +1,6 @@
 """Cerberus, Table 5: classes of tissue, learned alone and together with objects."""
 
-from histoseg.experiments._cerberus import ALL, SCALES, SOURCES, FoldGrid, Row
+from histoseg.experiments._cerberus import ALL, SCALES, SOURCES, STRUCTURES, FoldGrid, Row
 from histoseg.experiments._cerberus_paper import CITATION, TABLE5
 from histoseg.experiments._cerberus_spec import NOTES, folds_table
 from histoseg.report.table import Paper
@@ -27,4 +27,4 @@ _GRID = FoldGrid(experiment="cerberus_table5", rows=ROWS)
 runs = _GRID.runs
 why_missing = _GRID.why_missing
 
-__all__ = ["SCALES", "SOURCES", "SPEC", "runs", "why_missing"]
+__all__ = ["SCALES", "SOURCES", "SPEC", "STRUCTURES", "runs", "why_missing"]

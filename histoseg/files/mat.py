@@ -51,7 +51,12 @@ def _from_hdf5(member: h5py.Dataset | h5py.Group) -> object:
 
 
 def read_objects(
-    path: Path, num_classes: int, *, has_classes: bool = True, instances: Instances = "numbered"
+    path: Path,
+    num_classes: int,
+    *,
+    has_classes: bool = True,
+    default_class: int = 1,
+    instances: Instances = "numbered",
 ) -> tuple[InstanceMap, SemanticMap]:
     """The objects of a file in the layout of Lizard, and the class of the object each pixel belongs to.
 
@@ -60,7 +65,8 @@ def read_objects(
     Args:
         path: The file, with `inst_map`, `id` and `class`.
         num_classes: Classes, background included.
-        has_classes: Whether `class` must be there; if not, all objects of a file without it have class 1.
+        has_classes: Whether `class` must be there.
+        default_class: The class of all objects of a file without it; IGNORE for objects whose class is not known.
         instances: Whether objects are "numbered", or their connected pieces are objects ("components").
     """
     content = load_mat(path, ("inst_map", "id", "class"))
@@ -68,7 +74,7 @@ def read_objects(
         raise DataError(f"{path}: has no inst_map; {EXPECTED}; {REMEDY}")
     numbered = to_instance_map(content["inst_map"], path, "inst_map")
     if "class" not in content and not has_classes:
-        return to_objects(numbered, instances, path), (numbered > 0).astype(np.uint8)
+        return to_objects(numbered, instances, path), (numbered > 0) * np.uint8(default_class)
     if lacking := [name for name in ("id", "class") if name not in content]:
         raise DataError(f"{path}: has no {lacking[0]}; {EXPECTED}; {REMEDY}")
     numbers, classes = _column(content["id"], "id", path), _column(content["class"], "class", path)

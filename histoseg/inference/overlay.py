@@ -13,6 +13,7 @@ from PIL import ImageDraw, ImageFont
 from histoseg.inference.export import Kind, class_colour
 from histoseg.inference.objects import DetectedObject, PredictedImage
 from histoseg.maps.colours import to_rgb
+from histoseg.maps.lines import draw_outline
 from histoseg.structures import TISSUE, Structure, structure, structures
 from histoseg.types import Image, SemanticMap
 
@@ -68,14 +69,11 @@ def _zoom(predicted: PredictedImage) -> int:
 def _draw_objects(
     picture: Image, row: Structure, objects: Sequence[DetectedObject], colours: Mapping[Kind, str], zoom: int
 ) -> None:
-    """Outlines; wide ones have a white rim to be seen on any tissue."""
+    """Outlines with an edge that makes them visible on any tissue."""
     width_px = max(row.outline_px, zoom)
     for found in objects:
         rings = [np.round((ring * zoom - 0.5) * 2**SHIFT).astype(np.int32)[:, None] for ring in found.rings]
-        if row.outline_px > 1:
-            cv2.polylines(picture, rings, True, (255, 255, 255), width_px + 2, cv2.LINE_AA, SHIFT)
-        colour = to_rgb(colours[found.structure, found.class_name])
-        cv2.polylines(picture, rings, True, colour, width_px, cv2.LINE_AA, SHIFT)
+        draw_outline(picture, rings, colours[found.structure, found.class_name], width_px, SHIFT)
 
 
 def _draw_squares(picture: Image, predicted: PredictedImage, zoom: int) -> None:

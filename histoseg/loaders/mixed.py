@@ -12,11 +12,12 @@ import numpy as np
 
 from histoseg.errors import DataError
 from histoseg.loaders.prefetch import Cutter, PatchPlan, prefetch, stacked
+from histoseg.maps.objects import is_known
 from histoseg.runs.config import Data, Run
 from histoseg.seeds import stream
 from histoseg.shards.reader import MetaDataset
 from histoseg.structures import TISSUE
-from histoseg.types import IGNORE, InstanceMap, MixedBatch, Place, Target
+from histoseg.types import InstanceMap, MixedBatch, Place, Target
 
 TISSUE_SHARE = 0.3  # Sec. 3.2.1: super tasks "are selected with probabilities of 0.7 and 0.3"
 TargetOf = Callable[[InstanceMap, str, float], Target]
@@ -160,7 +161,7 @@ class _MixedCutter(Cutter):
         instance_map = self._dataset.read_instances(plan.source, plan.row)
         patch, (types, instances) = self.augment(image, [semantic_map, instance_map], plan.seed)
         target = self._teach(instances.astype(np.int32), structure, self._data.mpp)
-        target.weights[types == IGNORE] = 0
+        target.weights[~is_known(types, instances)] = 0
         return patch, target, types.astype(np.uint8)  # albumentations stacks maps, so they come back as the widest.
 
     def _tissue(self, plan: PatchPlan) -> tuple[np.ndarray, Target, np.ndarray]:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float64, Int32, Int64, UInt8
+from jaxtyping import Bool, Float64, Int32, Int64, Shaped, UInt8
 from scipy import ndimage
 
-from histoseg.types import InstanceMap, SemanticMap
+from histoseg.types import IGNORE, InstanceMap, SemanticMap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,14 @@ def find_objects(instance_map: InstanceMap) -> Objects:
         areas[i] = moments["m00"]
         centroids[i] = moments["m10"] / areas[i] + left, moments["m01"] / areas[i] + top
     return Objects(ids=ids, boxes=np.array(boxes, np.int32).reshape(-1, 4), centroids=centroids, areas=areas)
+
+
+def is_known(
+    semantic_map: Shaped[np.ndarray, "H W"], instance_map: Shaped[np.ndarray, "H W"]
+) -> Bool[np.ndarray, "H W"]:
+    """Where it is known whether there is an object: labelled pixels, and those of objects whose class is not known."""
+    known: np.ndarray = (semantic_map != IGNORE) | (instance_map > 0)
+    return known
 
 
 def vote_types(

@@ -1,10 +1,12 @@
 """An experiment against what a store holds: which runs there are, and why others are not."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from histoseg.errors import ConfigError
+from histoseg.errors import ConfigError, DataError
 from histoseg.experiments._available import Available, assumed
 from histoseg.report.layout import TOO_FEW
 from histoseg.report.table import TableSpec
@@ -13,9 +15,12 @@ from histoseg.runs.config import Data, Run
 from histoseg.runs.names import has_field, override, parse_assignment, run_name, stage_name
 from histoseg.shards.index import SourceIndex, layout_options, open_index, prepare_command
 from histoseg.shards.verify import prepared_sources
+from histoseg.sources._declared import load_source
 from histoseg.store.keys import index_key
 from histoseg.store.objects import Store
-from histoseg.types import EXTERNAL, FOLDS, SPLITS
+from histoseg.types import EXTERNAL, FOLDS, SPLITS, Task
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +80,40 @@ def load_experiment(name: str, scale: str) -> Any:
 def data_of(name: str, scale: str, sets: Sequence[str]) -> Data:
     """How an experiment stores images, which must be known before any shard is written."""
     module = load_experiment(name, scale)
-    tasks = {source: catalog.load("histoseg.sources", source).TASK for source in module.SOURCES}
-    runs: list[Run] = module.runs(scale, 1, {source: assumed(task) for source, task in tasks.items()})
+    runs: list[Run] = module.runs(scale, 1, {source: assumed(_task_of(source)) for source in module.SOURCES})
     return _assigned(runs, sets)[0].data
+
+
+def _task_of(source: str) -> Task:
+    """The task of a source; of one that is not in the catalog any task, as only raw folders and stores know it."""
+    if source in catalog.names(catalog.SOURCES):
+        return catalog.load_source(source).TASK
+    return Task(name=source, title=source, classes=("background", "object"), mpp=1.0, licence="")
+
+
+def sources_of(module: Any, declared: Mapping[str, Path]) -> list[str]:
+    """The sources to prepare for an experiment: those that it names, and declared ones that teach its structures."""
+    others = {name: _is_wanted(module, name, declared) for name in sorted(declared.keys() - set(module.SOURCES))}
+    for name, is_wanted in others.items():
+        if not is_wanted:
+            logger.warning("%s is left out: no run of %s would read %s", declared[name], module.__name__, name)
+    return [*module.SOURCES, *(name for name, is_wanted in others.items() if is_wanted)]
+
+
+def _is_wanted(module: Any, name: str, declared: Mapping[str, Path]) -> bool:
+    """Whether an experiment reads a declared source; one that cannot be used counts, so that its fault is said."""
+    if not structures_of(module):
+        return False
+    try:
+        return load_source(name, declared).TASK.structure in structures_of(module)
+    except DataError:
+        return True
+
+
+def structures_of(module: Any) -> tuple[str, ...]:
+    """The structures of which an experiment reads every source; most experiments name their sources alone."""
+    found: tuple[str, ...] = getattr(module, "STRUCTURES", ())
+    return found
 
 
 def make_plan(name: str, store: Store, scale: str, seeds: int, sets: Sequence[str]) -> Plan:
@@ -86,6 +122,7 @@ def make_plan(name: str, store: Store, scale: str, seeds: int, sets: Sequence[st
     layout = data_of(name, scale, sets).layout
     present = [source for source in module.SOURCES if store.size(index_key(source, layout)) is not None]
     sources = {source: open_index(store, source, layout) for source in present}
+    sources |= _others(module, store, layout)
     absent = tuple(source for source in module.SOURCES if source not in sources)
     known = available(sources)
     runs: list[Run] = module.runs(scale, seeds, known)
@@ -96,7 +133,37 @@ def make_plan(name: str, store: Store, scale: str, seeds: int, sets: Sequence[st
         raise ConfigError(f"{name}: no cell can be had from {found} at {store.url}: {why}{remedy}")
     if strange := {run.experiment for run in runs} - {name}:
         raise ConfigError(f"{module.__file__}: its runs are of the experiment {strange.pop()!r}; it must be {name!r}")
-    return Plan(experiment=name, runs=tuple(_assigned(runs, sets)), sources=sources, absent=absent)
+    plan = Plan(experiment=name, runs=tuple(_assigned(runs, sets)), sources=sources, absent=absent)
+    for line in _say_unused(plan, module):
+        logger.warning("%s", line)
+    return plan
+
+
+def _say_unused(plan: Plan, module: Any) -> list[str]:
+    """A sentence for each prepared source that no run reads, with the reason."""
+    read = {source for run in plan.runs for source in run.sources}
+    return [
+        f"{name} is prepared, but no run of {plan.experiment} reads it: {_why_unused(name, read, plan, module)}"
+        for name in plan.sources
+        if name not in read
+    ]
+
+
+def _why_unused(name: str, read: Set[str], plan: Plan, module: Any) -> str:
+    task, tasks = plan.sources[name].task, [plan.sources[other].task for other in sorted(read)]
+    before = [other.name for other in tasks if other.structure == task.structure and other.reserve < task.reserve]
+    if task.structure and before:
+        return f"{task.structure} is learnt from {', '.join(before)}, and {name} is for where none of them is prepared"
+    return "; ".join(dict.fromkeys(_reasons(module, plan.available)))
+
+
+def _others(module: Any, store: Store, layout: str) -> dict[str, SourceIndex]:
+    """Prepared sources that an experiment does not name but that teach its structures, as declared ones do."""
+    if not structures_of(module):
+        return {}
+    unnamed = [name for name, other in prepared_sources(store) if other == layout and name not in module.SOURCES]
+    indexes = {name: open_index(store, name, layout) for name in unnamed}
+    return {name: index for name, index in indexes.items() if index.task.structure in structures_of(module)}
 
 
 def _assigned(runs: Sequence[Run], sets: Sequence[str]) -> list[Run]:

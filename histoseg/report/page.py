@@ -9,12 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from histoseg.records.schema import Record
 from histoseg.report.cell import average
 from histoseg.report.curves import draw_losses, draw_validation
 from histoseg.report.figures import draw_scores, score_figures
+from histoseg.report.html import render
 from histoseg.report.origin import Note, describe_origin, say_origin
 from histoseg.report.panels import ReadBytes, draw_panels
 from histoseg.report.section import Listing, Picture, Section
@@ -76,15 +75,9 @@ def write(folder: Path, report: Report) -> Path:
 
 def to_html(table: Table, sections: Sequence[Section]) -> str:
     """The page; sections without content are left out."""
-    folder = FileSystemLoader(Path(__file__).parent)
-    pages = Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     scales = ", ".join(sorted({record.scale for record in table.records}))
-    return pages.get_template("page.html.j2").render(
-        title=table.spec.title,
-        lead=f"{finished(table)}, at the {scales} scale." if scales else f"{finished(table)}.",
-        notice=say_origin(table.records),
-        sections=[section for section in sections if not section.is_empty],
-    )
+    lead = f"{finished(table)}, at the {scales} scale." if scales else f"{finished(table)}."
+    return render(table.spec.title, lead, say_origin(table.records), sections)
 
 
 def to_sections(report: Report) -> list[Section]:

@@ -60,7 +60,7 @@ class Listing:
     """A plain table.
 
     Attributes:
-        kinds: What each column holds: "head" (the name of the row), "text", "number" or "code".
+        kinds: What each column holds: "head" (the name of the row), "text", "number", "code" or "colour".
         summary: If given, the table is folded away under this text.
     """
 
@@ -87,6 +87,19 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Photo:
+    """A JPEG file that stands beside others; its text also replaces it for a reader who cannot see it."""
+
+    jpeg: bytes
+    caption: str
+
+    @property
+    def base64(self) -> str:
+        """The file as text, for a page that carries it along."""
+        return b64encode(self.jpeg).decode()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Section:
     """A part of the page under a heading; its contents appear in the order of these fields.
 
@@ -103,6 +116,7 @@ class Section:
     bullets: Sequence[str] = ()
     pictures: Sequence[Picture] = ()
     listings: Sequence[Listing] = ()
+    photos: Sequence[Photo] = ()
 
     @property
     def is_empty(self) -> bool:

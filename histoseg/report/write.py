@@ -12,6 +12,7 @@ from histoseg.records.schema import Record
 from histoseg.report.cell import CellKey
 from histoseg.report.layout import TOO_FEW, lay_out
 from histoseg.report.page import Report, write
+from histoseg.report.settings import describe_settings
 from histoseg.report.table import TableSpec
 from histoseg.report.text import to_markdown
 from histoseg.runs import catalog
@@ -62,6 +63,9 @@ def write_report(
     spec: TableSpec = module.SPEC
     records, old = read_records(plan, store)
     planned = replicates_of(plan.cells.values())
+    others = [] if records or old else describe_settings(plan.experiment, tuple(plan.cells.values()), store)
+    for line in others:
+        logger.warning("%s", line)
 
     def why_missing(row: str, column: str) -> str:
         is_planned = (row, "") in planned or (row, column) in planned
@@ -74,7 +78,7 @@ def write_report(
     report = Report(
         stem=plan.experiment,
         command=command,
-        omissions=[*absent, *warnings, *old],
+        omissions=[*absent, *warnings, *old, *(f"{line}." for line in others)],
         notes=[(name, text, count) for name, index in plan.sources.items() for text, count in index.notes.items()],
         table=table,
         read=store.get,

@@ -9,7 +9,7 @@ import logging
 import math
 import pkgutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.metadata import EntryPoints, entry_points
 from itertools import groupby
@@ -36,9 +36,12 @@ MEMBERS = {  # What a module of each package must have.
 class Source(Protocol):
     """A module of `histoseg.sources`: the task, the images below a folder, and one of them as a sample."""
 
-    TASK: Task
-    entries: Callable[..., list[Entry]]
-    read: Callable[[Entry], Sample]
+    @property
+    def TASK(self) -> Task: ...  # noqa: N802  # as modules have it
+    @property
+    def entries(self) -> Callable[..., list[Entry]]: ...
+    @property
+    def read(self) -> Callable[[Entry], Sample]: ...
 
 
 def names(package: str) -> list[str]:
@@ -73,13 +76,16 @@ def settings(package: str, name: str) -> type:
     return found
 
 
-def teaching(structure: str) -> list[tuple[str, ...]]:
+def teaching(structure: str, others: Iterable[Task] = ()) -> list[tuple[str, ...]]:
     """The sources that teach a structure, in groups of the same `Task.reserve`, lowest first.
 
     Sources of a group are in the order in which they were published; unpublished ones follow by name. A source from
-    another distribution that cannot be used is left out with a warning.
+    another distribution that cannot be used is left out with a warning. `others` are tasks of sources that need not be
+    in the catalog, such as those that a store holds.
     """
-    tasks = [task for name in names(SOURCES) if (task := _task_of(name)) and task.structure == structure]
+    own = names(SOURCES)
+    known = [*filter(None, map(_task_of, own)), *(task for task in others if task.name not in own)]
+    tasks = [task for task in known if task.structure == structure]
     tasks.sort(key=lambda task: (task.reserve, task.year or math.inf, task.name))
     return [tuple(task.name for task in group) for _, group in groupby(tasks, key=lambda task: task.reserve)]
 

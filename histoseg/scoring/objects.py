@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from histoseg.errors import DataError
-from histoseg.maps.objects import vote_types
+from histoseg.maps.objects import is_known, vote_types
 from histoseg.maps.windows import MarginWindows
 from histoseg.metrics.classification import average_precision_per_class, f1_per_class, mean_average_precision, mean_f1
 from histoseg.metrics.dice import dice_per_image_mean, dice_pooled
@@ -133,14 +133,16 @@ class Objects(MarginWindows):
         true = _annotated(sample)
         found = network_of(run).predict(network, sample.image, self, heads=[structure], mpp=run.data.mpp)
         # What was not annotated can be neither right nor wrong, and belongs to no object of the truth.
-        is_known = sample.semantic_map != IGNORE
-        predicted = found.instance_maps[structure] * is_known
+        known = is_known(sample.semantic_map, true)
+        predicted = found.instance_maps[structure] * known
         pixels = confusion((true > 0).astype(np.uint8), (predicted > 0).astype(np.uint8), 2)
         rows = [_row(count_panoptic(true, predicted)), pixels.ravel().astype(float)]
-        rows.append(_row(count_panoptic(true, otsu_objects(sample.image, structure, run.data.mpp) * is_known)))
+        rows.append(_row(count_panoptic(true, otsu_objects(sample.image, structure, run.data.mpp) * known)))
         by_class: tuple[PanopticCounts, ...] = (PanopticCounts(),) * (num_types - 1)
         if is_typed:
-            true_types = vote_types(true, sample.semantic_map * is_known, num_types)[0]
+            has_class = sample.semantic_map != IGNORE  # Objects without one count as objects alone.
+            true, predicted = true * has_class, predicted * has_class
+            true_types = vote_types(true, sample.semantic_map * has_class, num_types)[0]
             left = np.unique(predicted[predicted > 0]) - 1
             by_class = count_panoptic_by_class(true, true_types, predicted, found.classes[structure][left], num_types)
         return np.concatenate([*rows, *map(_row, by_class)])
@@ -180,7 +182,7 @@ class Objects(MarginWindows):
             predicted = spec.predict(network, sample.image, self, heads=[structure], mpp=run.data.mpp)
             found = predicted.instance_maps[structure]
             truth = _annotated(sample)
-            score = count_panoptic(truth, found * (sample.semantic_map != IGNORE)).pq
+            score = count_panoptic(truth, found * is_known(sample.semantic_map, truth)).pq
             drawn = {"truth": outlined(sample.image, truth), "prediction": outlined(sample.image, found)}
             keys = pictures.put(sample.key, {"image": sample.image, **drawn})
             yield Panel(

@@ -6,36 +6,48 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from histoseg.errors import ConfigError, DataError, HistosegError, MissingSourceError
-from histoseg.runs import catalog
+from histoseg.runs.catalog import Source
+from histoseg.runs.plain import digest
 from histoseg.shards.marks import Stamp
 from histoseg.shards.reading import say_exception
 from histoseg.types import KEY_PATTERN, Entry
 
 
-def option_names(source: str) -> list[str]:
+def option_names(source: Source) -> list[str]:
     """The names of the options of a source's reader."""
-    return list(inspect.signature(catalog.load_source(source).entries).parameters)[1:]
+    return list(inspect.signature(source.entries).parameters)[1:]
 
 
-def find_entries(source: str, raw: Path, options: Mapping[str, str]) -> list[Entry]:
+def reader_digest(source: Source) -> str:
+    """What stands for the code that reads a source: the text of its own file, without what it imports.
+
+    Empty if there is no such file; of a declared source, whose declaration is among the raw files, too.
+    """
+    path = getattr(source, "__file__", None)
+    try:
+        return digest(Path(path).read_text(encoding="utf-8")) if path else ""
+    except (OSError, UnicodeDecodeError):  # Within an archive, or compiled alone
+        return ""
+
+
+def find_entries(source: Source, raw: Path, options: Mapping[str, str]) -> list[Entry]:
     """The source's entries below a folder, sorted by key, options and keys checked; no pixel is read."""
-    choices = option_names(source)
+    name, choices = source.TASK.name, option_names(source)
     if unknown := set(options) - set(choices):
         raise ConfigError(
-            f"{source} has no option {', '.join(sorted(unknown))}; choose from {', '.join(choices) or 'none'}"
+            f"{name} has no option {', '.join(sorted(unknown))}; choose from {', '.join(choices) or 'none'}"
         )
     if not raw.is_dir():
         raise ConfigError(f"{raw} is not a folder; give the folder that holds the raw data sets")
-    module = catalog.load_source(source)
     try:
-        entries = list(module.entries(raw, **options))
+        entries = list(source.entries(raw, **options))
     except HistosegError:
         raise
     except Exception as error:  # A lab's own module may raise anything.
-        raise DataError(f"{source}: `entries` raised {say_exception(error, module)}") from error
+        raise DataError(f"{name}: `entries` raised {say_exception(error, source)}") from error
     if not entries:
-        raise MissingSourceError(f"{raw}: `entries` of {source} found nothing there, or left out all; see its file")
-    _require_names(source, entries)
+        raise MissingSourceError(f"{raw}: `entries` of {name} found nothing there, or left out all; see its file")
+    _require_names(name, entries)
     return sorted(entries, key=lambda entry: entry.key)
 
 

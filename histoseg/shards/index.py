@@ -75,6 +75,11 @@ class SourceIndex:
         return np.asarray(counts[rows].sum(axis=0), dtype=np.int64)
 
     @property
+    def has_untyped_objects(self) -> bool:
+        """Whether there are objects, but no class is known of any."""
+        return any(self.samples.num_objects) and not self.class_pixels()[1:].any()
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader of a table must know about this source."""
         left_out = (f"{self.task.name}: {self.say_unreadable()}",) if self.unreadable else ()
@@ -91,6 +96,8 @@ class SourceIndex:
         seen = [self.task.classes[i] for i in np.flatnonzero(self.class_pixels())]
         if len(seen) > 1:
             return ()
+        if self.has_untyped_objects:
+            return (f"{self.task.name}: its {sum(self.samples.num_objects)} objects have no class, so none is learnt",)
         found = ", ".join(seen) or "IGNORE"
         return (f"{self.task.name}: every labelled pixel is {found}; check how `read` maps the masks",)
 

@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,15 +13,16 @@ from pydantic import ValidationError
 
 from histoseg.errors import DataError, StorageError
 from histoseg.files.notes import collect
-from histoseg.runs import catalog
 from histoseg.runs.catalog import Source
+from histoseg.shards.gists import gists_of
 from histoseg.shards.reading import leave_out, read_sample
 from histoseg.shards.resample import resample
 from histoseg.shards.stored import Shard, ShardPart, Unreadable
 from histoseg.shards.tar import write_tar
+from histoseg.sources._declared import load_source
 from histoseg.store.keys import shard_key, shard_part_key
 from histoseg.store.objects import Store
-from histoseg.types import Entry, Sample, Split
+from histoseg.types import SPLITS, Entry, Sample, Split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,8 @@ class ShardJob:
         mark: Name of all that the shard's bytes depend on.
         former_mark: The mark that the version before gave the same shard.
         unreadable: Those of its images that end the process that reads them; they are not among the entries.
+        declaration: The `source.toml` that declares the source; None for a source of the catalog.
+        reader: Digest of the source's code.
     """
 
     source: str
@@ -47,6 +50,8 @@ class ShardJob:
     mark: str
     former_mark: str
     unreadable: tuple[Unreadable, ...] = ()
+    declaration: Path | None = None
+    reader: str = ""
 
     @property
     def part_key(self) -> str:
@@ -77,7 +82,7 @@ class _Samples:
 
 def write_shard(job: ShardJob, store: Store) -> ShardPart:
     """Write one tar and put it, then the part of the index that says what it holds and which images it lacks."""
-    source = catalog.load_source(job.source)
+    source = _source_of(job)
     samples = _Samples(source=source, job=job, unreadable=list(job.unreadable))
     with tempfile.TemporaryDirectory(prefix="histoseg-shard-") as folder:
         path = Path(folder) / "shard.tar"
@@ -85,6 +90,8 @@ def write_shard(job: ShardJob, store: Store) -> ShardPart:
             columns = write_tar(path, samples, source.TASK, job.split, job.tile_px)
         except OSError as error:
             raise StorageError(f"{job.source}: cannot write {path}: {error.strerror or error}") from error
+        has_gists = job.split in SPLITS and source.TASK.kind != "patch"
+        gists = gists_of(path, columns) if has_gists else []
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         shard = Shard(
@@ -95,16 +102,26 @@ def write_shard(job: ShardJob, store: Store) -> ShardPart:
             num_samples=len(columns.key),
         )
         store.put(shard_key(job.source, job.layout, shard.name), path)
-    notes = dict(sorted(samples.notes.items()))
-    part = ShardPart(shard=shard, samples=columns, unreadable=tuple(samples.unreadable), notes=notes)
+    part = ShardPart(
+        shard=shard,
+        samples=columns,
+        unreadable=tuple(samples.unreadable),
+        notes=dict(sorted(samples.notes.items())),
+        reader=job.reader,
+        gists=gists,
+    )
     store.put(job.part_key, part.to_json())
     return part
 
 
-def stored_bytes(source: str, entry: Entry, mpp: float) -> float | Unreadable:
+def _source_of(job: ShardJob) -> Source:
+    return load_source(job.source, {job.source: job.declaration} if job.declaration else {})
+
+
+def stored_bytes(source: str, declared: Mapping[str, Path], entry: Entry, mpp: float) -> float | Unreadable:
     """How many bytes an image and its semantic map take, resampled to `mpp` unless that is 0."""
     try:
-        sample = read_sample(catalog.load_source(source), entry)
+        sample = read_sample(load_source(source, declared), entry)
     except DataError as error:
         return leave_out(entry, error)
     factor = (sample.mpp / mpp) ** 2 if mpp else 1.0
@@ -114,7 +131,7 @@ def stored_bytes(source: str, entry: Entry, mpp: float) -> float | Unreadable:
 def read_alone(job: ShardJob, entry: Entry) -> None:
     """Read an image as `write_shard` does and keep nothing: whether the process survives is what matters."""
     with suppress(DataError):
-        _read(catalog.load_source(job.source), entry, job)
+        _read(_source_of(job), entry, job)
 
 
 def _read(source: Source, entry: Entry, job: ShardJob) -> Sample:

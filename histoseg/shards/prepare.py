@@ -5,10 +5,11 @@ the same tissue share a fold. Assignments are kept in the store, so that a sourc
 """
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +17,6 @@ import numpy as np
 from pydantic import BaseModel, RootModel, ValidationError
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.runs import catalog
 from histoseg.runs.catalog import Source
 from histoseg.runs.plain import digest
 from histoseg.shards.entries import find_entries, option_names, stamps
@@ -28,6 +28,7 @@ from histoseg.shards.reading import leave_out, log_unreadable, outcome, read_sam
 from histoseg.shards.same_tissue import find_same_tissue
 from histoseg.shards.stored import Unreadable
 from histoseg.shards.writer import Recipe, write_shards
+from histoseg.sources._declared import load_source
 from histoseg.store.keys import FOLD_ASSIGNMENTS, fingerprints_key
 from histoseg.store.objects import Store
 from histoseg.types import EXTERNAL, FOLDS, Entry, Split
@@ -109,7 +110,7 @@ def _options(sources: Sequence[str], recipe: Recipe, faults: Faults) -> dict[str
     options: dict[str, Mapping[str, str]] = {}
     for source in sources:
         with faults.of(source):
-            choices = recipe.options if faults.strict else option_names(source)
+            choices = recipe.options if faults.strict else option_names(load_source(source, recipe.declared))
             options[source] = {name: value for name, value in recipe.options.items() if name in choices}
     if unknown := set(recipe.options).difference(*options.values()):
         raise ConfigError(f"no source of {', '.join(sources)} has an option {min(unknown)}")
@@ -126,10 +127,10 @@ class _FoundImages:
 
 
 def _find_images(source: str, raw: Path, store: Store, recipe: Recipe, pool: Executor) -> _FoundImages:
-    entries = find_entries(source, raw, recipe.options)
+    entries = find_entries(load_source(source, recipe.declared), raw, recipe.options)
     if not recipe.data.folds:
         return _FoundImages(entries=entries)
-    prints, unreadable = _fingerprints(source, entries, raw, store, pool)
+    prints, unreadable = _fingerprints(source, entries, raw, store, pool, recipe.declared)
     keys = {one.key for one in unreadable}
     readable = [entry for entry in entries if entry.key not in keys]
     return _FoundImages(entries=readable, prints=prints, unreadable=unreadable)
@@ -195,7 +196,7 @@ def _load(kind: type[Content], key: str, store: Store) -> Content:
 
 
 def _fingerprints(
-    source: str, entries: Sequence[Entry], raw: Path, store: Store, pool: Executor
+    source: str, entries: Sequence[Entry], raw: Path, store: Store, pool: Executor, declared: Mapping[str, Path]
 ) -> tuple[dict[str, Fingerprint], tuple[Unreadable, ...]]:
     """Each image's fingerprint as "source/key", and the images that cannot be read.
 
@@ -207,7 +208,7 @@ def _fingerprints(
         return {f"{source}/{entry.key}": print_ for entry, print_ in zip(entries, kept, strict=True)}, ()
     logger.info("%s: comparing %d images with those of other sources", source, len(entries))
     prints, unreadable = {}, []
-    for entry, result in _read_all_fingerprints(source, entries, pool):
+    for entry, result in _read_all_fingerprints(entries, partial(_read_fingerprints, source, declared), pool):
         if isinstance(result, Fingerprint):
             prints[f"{source}/{entry.key}"] = result
             continue
@@ -220,27 +221,29 @@ def _fingerprints(
 
 
 def _read_all_fingerprints(
-    source: str, entries: Sequence[Entry], pool: Executor
+    entries: Sequence[Entry], read: Callable[[Sequence[Entry]], list[Fingerprint | Unreadable]], pool: Executor
 ) -> Iterator[tuple[Entry, Fingerprint | Unreadable]]:
     """Each entry and its fingerprint; images that were read by a process that died are each read by itself."""
     parts = [entries[start : start + IMAGES_PER_JOB] for start in range(0, len(entries), IMAGES_PER_JOB)]
-    readings = [pool.submit(_read_fingerprints, source, part) for part in parts]
+    readings = [pool.submit(read, part) for part in parts]
     try:
         for part, reading in zip(parts, readings, strict=True):
             try:
                 yield from zip(part, reading.result(), strict=True)
             except BrokenProcessPool:
                 for entry in part:
-                    result = outcome(entry, pool.submit(_read_fingerprints, source, [entry]))
+                    result = outcome(entry, pool.submit(read, [entry]))
                     yield entry, result if isinstance(result, Unreadable) else result[0]
     finally:
         for reading in readings:
             reading.cancel()
 
 
-def _read_fingerprints(source: str, entries: Sequence[Entry]) -> list[Fingerprint | Unreadable]:
+def _read_fingerprints(
+    source: str, declared: Mapping[str, Path], entries: Sequence[Entry]
+) -> list[Fingerprint | Unreadable]:
     """The fingerprints of some images; runs in a separate process."""
-    module = catalog.load_source(source)
+    module = load_source(source, declared)
     return [_read_fingerprint(module, entry) for entry in entries]
 
 

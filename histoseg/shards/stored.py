@@ -97,12 +97,17 @@ class ShardPart(Stored):
     Attributes:
         unreadable: Entries of the shard that it lacks.
         notes: What reading its files left out or changed, and how often (`histoseg.files.notes`).
+        reader: Digest of the code that read the raw files; empty in parts that were written before there was one.
+        gists: What each sample looks like, see `histoseg.shards.gists`; empty likewise, for folds and for tiles with
+            one class.
     """
 
     shard: Shard
     samples: ShardColumns
     unreadable: tuple[Unreadable, ...] = ()
     notes: dict[str, int] = {}
+    reader: str = ""
+    gists: list[str] = []
 
     def to_json(self) -> bytes:
         """As stored: what is empty is left out, as versions wrote it that did not have it."""

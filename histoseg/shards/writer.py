@@ -14,16 +14,18 @@ from pathlib import Path
 
 from histoseg.demo.write import DEMO_MARK
 from histoseg.errors import DataError
-from histoseg.runs import catalog
+from histoseg.runs.catalog import Source
 from histoseg.runs.config import Data
-from histoseg.shards.entries import find_entries, stamps
-from histoseg.shards.index import SourceIndex, encode_index, open_index
+from histoseg.shards.copies import split_without_copies
+from histoseg.shards.entries import find_entries, reader_digest, stamps
+from histoseg.shards.gists import refuse_near_copies
+from histoseg.shards.index import SourceIndex, encode_index, open_index, rewrite_command
 from histoseg.shards.jobs import ShardJob, find_part, read_alone, stored_bytes, write_shard
 from histoseg.shards.marks import ShardContent, shard_mark, shard_mark_of_format_2
 from histoseg.shards.reading import log_unreadable, outcome, require_few
-from histoseg.shards.splits import split_by_patient
 from histoseg.shards.stored import Origin, ShardPart, Unreadable
 from histoseg.shards.tiles import smallest_tile_px
+from histoseg.sources._declared import load_source
 from histoseg.store.keys import index_key, shard_folder, shard_key
 from histoseg.store.objects import Store
 from histoseg.types import EXTERNAL, FOLDS, IGNORE, SPLITS, Entry, Split
@@ -46,6 +48,7 @@ class Recipe:
         folds: The fold of each of the source's patients, where `data.folds` asks for folds.
         unbound: Sources whose published folds are not kept.
         unreadable: Images of the source that were found to be unreadable when folds were made; they are in no fold.
+        declared: The `source.toml` of each source that raw folders declare, by its name.
     """
 
     data: Data = field(default_factory=Data)
@@ -54,6 +57,7 @@ class Recipe:
     folds: Mapping[str, Split] = field(default_factory=dict)
     unbound: tuple[str, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
+    declared: Mapping[str, Path] = field(default_factory=dict)
 
 
 def write_shards(source: str, raw: Path, store: Store, recipe: Recipe, pool: Executor) -> SourceIndex:
@@ -62,14 +66,17 @@ def write_shards(source: str, raw: Path, store: Store, recipe: Recipe, pool: Exe
     Images that cannot be read are left out, logged, and named in the index.
 
     Raises:
-        DataError: If the folder does not hold the source, or many of its images cannot be read.
+        DataError: If the folder does not hold the source, many of its images cannot be read, or two splits have the
+            same picture.
     """
-    task, layout = catalog.load_source(source).TASK, recipe.data.layout
-    entries = find_entries(source, raw, recipe.options)
+    reader = load_source(source, recipe.declared)
+    task, layout = reader.TASK, recipe.data.layout
+    entries = find_entries(reader, raw, recipe.options)
     known = {one.key for one in recipe.unreadable}
-    jobs = _plan(source, [entry for entry in entries if entry.key not in known], raw, recipe, pool)
+    jobs = _plan(reader, [entry for entry in entries if entry.key not in known], raw, recipe, pool)
     first, *others = _write_all(jobs, store, recipe, pool)
     parts = [first.model_copy(update={"unreadable": (*recipe.unreadable, *first.unreadable)}), *others]
+    refuse_near_copies(source, parts)
     origin: Origin = "demo" if any((folder / DEMO_MARK).exists() for folder in (raw, *raw.parents)) else "raw"
     tile_px = smallest_tile_px(recipe.data)
     body = encode_index(task, parts, origin=origin, layout=layout, tile_px=tile_px, options=recipe.options)
@@ -84,23 +91,23 @@ def write_shards(source: str, raw: Path, store: Store, recipe: Recipe, pool: Exe
     return index
 
 
-def _plan(source: str, entries: list[Entry], raw: Path, recipe: Recipe, pool: Executor) -> list[ShardJob]:
+def _plan(source: Source, entries: list[Entry], raw: Path, recipe: Recipe, pool: Executor) -> list[ShardJob]:
     """Which entries go into which shard: fixed by the entries alone, not by the machine."""
-    data, module = recipe.data, catalog.load_source(source)
-    splits = recipe.folds if data.folds else split_by_patient(entries, source)
+    data, task = recipe.data, source.TASK
+    splits = recipe.folds if data.folds else _split(entries, task.name)
     chosen = {
         split: [entry for entry in entries if splits[entry.patient] == split]
         for split in ((*FOLDS, EXTERNAL) if data.folds else SPLITS)
     }
     sizes = {split: max(1, -(-len(part) // MIN_SHARDS)) for split, part in chosen.items()}
-    fitting = _images_that_fit(source, entries, data.mpp, pool) if max(sizes.values()) > 1 else 1
+    fitting = _images_that_fit(task.name, entries, recipe, pool) if max(sizes.values()) > 1 else 1
     jobs = []
     for split, members in chosen.items():
         size = min(fitting, sizes[split])
         for number, start in enumerate(range(0, len(members), size)):
             part = members[start : start + size]
             content = ShardContent(
-                task=module.TASK,
+                task=task,
                 split=split,
                 number=number,
                 tile_px=smallest_tile_px(data),
@@ -108,15 +115,24 @@ def _plan(source: str, entries: list[Entry], raw: Path, recipe: Recipe, pool: Ex
                 mpp=data.mpp,
                 options=dict(recipe.options),
             )
-            jobs.append(_make_job(content, part, data))
-    return jobs
+            jobs.append(_make_job(content, part, data, recipe.declared.get(task.name)))
+    reader = reader_digest(source)
+    return [replace(job, reader=reader) for job in jobs]
 
 
-def _images_that_fit(source: str, entries: list[Entry], mpp: float, pool: Executor) -> int:
+def _split(entries: list[Entry], source: str) -> Mapping[str, Split]:
+    """The split of each patient; what was found about copies is logged."""
+    splits, lines = split_without_copies(entries, source)
+    for line in lines:
+        logger.warning("%s", line)
+    return splits
+
+
+def _images_that_fit(source: str, entries: list[Entry], recipe: Recipe, pool: Executor) -> int:
     """How many images like the first one that can be read a shard holds."""
     unreadable: list[Unreadable] = []
     for entry in entries:
-        size = outcome(entry, pool.submit(stored_bytes, source, entry, mpp))
+        size = outcome(entry, pool.submit(stored_bytes, source, recipe.declared, entry, recipe.data.mpp))
         if not isinstance(size, Unreadable):
             return max(1, int(SHARD_BYTES / size))
         unreadable.append(size)
@@ -124,7 +140,7 @@ def _images_that_fit(source: str, entries: list[Entry], mpp: float, pool: Execut
     return 1
 
 
-def _make_job(content: ShardContent, entries: list[Entry], data: Data) -> ShardJob:
+def _make_job(content: ShardContent, entries: list[Entry], data: Data, declaration: Path | None) -> ShardJob:
     return ShardJob(
         source=content.task.name,
         layout=data.layout,
@@ -136,6 +152,7 @@ def _make_job(content: ShardContent, entries: list[Entry], data: Data) -> ShardJ
         least_px=data.tissue_px if content.task.kind == "patch" else 0,
         mark=shard_mark(content),
         former_mark=shard_mark_of_format_2(content),
+        declaration=declaration,
     )
 
 
@@ -148,6 +165,7 @@ def _write_all(jobs: list[ShardJob], store: Store, recipe: Recipe, pool: Executo
     parts = {mark: part for mark, part in found.items() if not part.unreadable}
     if parts:
         logger.info("%s: %d of %d shards are there already", jobs[0].source, len(parts), len(jobs))
+        _warn_of_other_readers(jobs, parts, store)
     unreadable = list(recipe.unreadable)
     num_images = len(unreadable) + sum(len(job.entries) for job in jobs)
     for job, part in _run_parallel([job for job in jobs if job.mark not in parts], store, pool):
@@ -156,6 +174,15 @@ def _write_all(jobs: list[ShardJob], store: Store, recipe: Recipe, pool: Executo
         unreadable += part.unreadable
         require_few(job.source, num_images, unreadable)
     return [parts[job.mark] for job in jobs]
+
+
+def _warn_of_other_readers(jobs: list[ShardJob], kept: Mapping[str, ShardPart], store: Store) -> None:
+    """Say that kept shards were read by other code: its marks stay the same, so labels may be those of before."""
+    others = [job for job in jobs if job.mark in kept and kept[job.mark].reader not in ("", job.reader)]
+    if others:
+        again = rewrite_command(others[0].source, store.url, others[0].layout)
+        text = "%s: its reader has changed since %d of %d shards were written; if labels changed, write them again: %s"
+        logger.warning(text, others[0].source, len(others), len(jobs), again)
 
 
 def _run_parallel(jobs: list[ShardJob], store: Store, pool: Executor) -> Iterator[tuple[ShardJob, ShardPart]]:
@@ -228,6 +255,8 @@ def _find_doubts(index: SourceIndex) -> list[str]:
 def _doubts_about_labels(index: SourceIndex) -> list[str]:
     samples, source = index.samples, index.task.name
     pixels = index.class_pixels()
+    if index.has_untyped_objects:
+        return []  # Its warnings say that its objects have no class.
     num_pixels = sum(height * width for height, width in zip(samples.height, samples.width, strict=True))
     left_out = 1 - int(pixels.sum()) / num_pixels
     unlabelled = f"{left_out:.0%} of its pixels are {IGNORE}, which means not labelled"

@@ -3,7 +3,8 @@
 Each of `<anything>/cerberus_native/gland`, `lumen` and `nuclei` has
 
     Images/<name>.png     or .tif, .bmp
-    Labels/<name>.mat     `inst_map`, and `id` with `class` as in Lizard; glands and lumina may lack both: class 1
+    Labels/<name>.mat     `inst_map`, and if known `id` with `class` as in Lizard; without them glands and lumina have
+                          class 1, and nuclei are learnt as nuclei alone
     split.csv             Filename and Split (1, 2, 3 or external); if known Patient and MPP, microns per pixel
 
 Without `split.csv` an image may go into any fold. Without a stated patient an image is its own patient; without a
@@ -34,7 +35,7 @@ from histoseg.files.folders import (
 from histoseg.files.instances import Instances, require_choice
 from histoseg.sources._folds import no_fold, read_column, read_folds
 from histoseg.sources._samples import read_mat_sample
-from histoseg.types import Entry, Sample, Split, Task, is_credible_mpp, say_credible_mpp
+from histoseg.types import IGNORE, Entry, Sample, Split, Task, is_credible_mpp, say_credible_mpp
 
 FOLDER = "cerberus_native"
 STRUCTURES = ("gland", "lumen", "nuclei")  # Each is a source: `cerberus_gland` and so on.
@@ -45,7 +46,7 @@ MPP = 0.5  # By definition of this layout: Cerberus works at 0.5 microns per pix
 def source(
     structure: str, title: str, classes: tuple[str, ...]
 ) -> tuple[Task, Callable[..., list[Entry]], Callable[[Entry], Sample]]:
-    """TASK, `entries` and `read` of the source of one structure; only nuclei must have classes."""
+    """TASK, `entries` and `read` of the source of one structure."""
     task = Task(
         name=f"cerberus_{structure}",
         title=title,
@@ -157,4 +158,5 @@ def _require_one_fold_each(entries: list[Entry]) -> None:
 
 def _read_entry(entry: Entry, task: Task) -> Sample:
     """One image, its objects and the class of each."""
-    return read_mat_sample(entry, task, entry.options["mpp"], has_classes=task.structure == "nuclei")
+    default = IGNORE if task.structure == "nuclei" else 1
+    return read_mat_sample(entry, task, entry.options["mpp"], has_classes=False, default_class=default)

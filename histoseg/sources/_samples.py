@@ -7,6 +7,7 @@ from histoseg.errors import DataError
 from histoseg.files.images import read_image
 from histoseg.files.labels import read_instance_map
 from histoseg.files.mat import read_objects
+from histoseg.files.notes import note
 from histoseg.types import IGNORE, Entry, Image, Sample, Task, say_labels
 
 
@@ -46,15 +47,20 @@ def read_numbered(entry: Entry, task: Task) -> Sample:
     return make_sample(entry, task, image, (instance_map != 0).astype(np.uint8), instance_map)
 
 
-def read_mat_sample(entry: Entry, task: Task, mpp: float, *, has_classes: bool = True) -> Sample:
+def read_mat_sample(
+    entry: Entry, task: Task, mpp: float, *, has_classes: bool = True, default_class: int = 1
+) -> Sample:
     """An image with the objects of its label file, as `read_objects` reads it."""
     image = read_image(entry.files["image"])
     instance_map, semantic_map = read_objects(
         entry.files["annotation"],
         task.num_classes,
         has_classes=has_classes,
+        default_class=default_class,
         instances=entry.options.get("instances", "numbered"),
     )
+    untyped = np.unique(instance_map[semantic_map == IGNORE])
+    note("objects without a class: found, but no class is learnt from them", len(untyped))
     return make_sample(entry, task, image, semantic_map, instance_map, mpp)
 
 

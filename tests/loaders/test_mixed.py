@@ -197,19 +197,34 @@ def test_a_rank_without_patches_has_arrays_of_the_same_size(fold_dataset, fold_d
     assert seen == {True, False}
 
 
-def test_what_is_not_labelled_has_no_weight(fold_dataset, fold_data, monkeypatch, tiny_fold_run):
-    read = MetaDataset.read
+@pytest.mark.parametrize("has_objects", [False, True])
+def test_what_is_not_labelled_has_no_weight_unless_it_is_an_object_without_a_class(
+    fold_dataset, fold_data, monkeypatch, tiny_fold_run, has_objects
+):
+    """One half of each image has no class: either there are no objects, or objects of which no class is known."""
+    read, read_instances = MetaDataset.read, MetaDataset.read_instances
+
+    def is_half(width):
+        return np.arange(width) % 64 < 32
 
     def half_labelled(dataset, source, row):
         image, semantic_map = read(dataset, source, row)
-        return image, np.where(np.arange(image.shape[1]) % 64 < 32, IGNORE, semantic_map).astype(np.uint8)
+        return image, np.where(is_half(image.shape[1]), IGNORE, semantic_map).astype(np.uint8)
+
+    def half_of_objects(dataset, source, row):
+        found = read_instances(dataset, source, row)
+        return np.where(is_half(found.shape[1]), np.uint16(7 * has_objects), found)
 
     monkeypatch.setattr(MetaDataset, "read", half_labelled)
+    monkeypatch.setattr(MetaDataset, "read_instances", half_of_objects)
     pools = {name: own for name, own in pools_of(fold_dataset, fold_data).items() if name != "tissue"}
     draw = MixedSampler(pools=pools, batch=6, mixed=True, seed=0)
     batch = next(mixed_loader(fold_dataset, tiny_fold_run, draw, place=Place()))
+    assert 0.2 < (batch.types == IGNORE).mean() < 0.8
+    if has_objects:  # At its rims a patch shows what lies outside of its image, where nothing is known.
+        assert (batch.weights[batch.types == IGNORE] > 0).mean() > 0.5
+        return
     np.testing.assert_array_equal(batch.weights == 0, batch.types == IGNORE)
-    assert 0.2 < (batch.weights == 0).mean() < 0.8
     assert batch.weights[batch.weights > 0].min() >= 1
     assert set(np.unique(batch.classes)) == {0, 1}  # Background and inner, without contours.
 

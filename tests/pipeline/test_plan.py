@@ -130,12 +130,29 @@ def test_a_row_that_is_only_quoted_is_no_reason(store):
 
 
 def test_too_few_structures_are_said_where_every_source_is_there(store, hold):
-    """One network of all structures needs two of them at least."""
+    """A row that compares one network of several structures with others needs two of them at least."""
     hold("96px-0.5mpp-folds", lizard=(*FOLDS, "external"))
-    with pytest.raises(
-        ConfigError, match=r"from lizard at .*: .*no shards with gland.*too few structures are prepared"
-    ):
-        make_plan("cerberus", store, "laptop", 1, [])
+    with pytest.raises(ConfigError, match=r"from lizard at .*: .*no shards with gland"):
+        make_plan("cerberus_table3", store, "laptop", 1, [])
+
+
+def test_a_cerberus_of_one_structure_trains(store, hold):
+    hold("96px-0.5mpp-folds", lizard=(*FOLDS, "external"))
+    (run,) = make_plan("cerberus", store, "laptop", 1, []).runs
+    assert run.sources == ("lizard",)
+    assert [stage.label for stage in run.stages] == ["train", "subtype"]
+
+
+def test_what_is_prepared_but_not_read_is_named_with_the_reason(store, hold, caplog):
+    hold("96px-0.5mpp-folds", lizard=(*FOLDS, "external"), pannuke=FOLDS, consep=FOLDS)
+    assert make_plan("cerberus", store, "laptop", 1, []).runs[0].sources == ("lizard",)
+    for name in ("pannuke", "consep"):
+        reason = f"nuclei is learnt from lizard, and {name} is for where none of them is prepared"
+        assert f"{name} is prepared, but no run of cerberus reads it: {reason}" in caplog.text
+    caplog.clear()
+    hold(glas=ALL, synthetic=ALL)
+    make_plan("smoke", store, "laptop", 1, [])
+    assert "is prepared" not in caplog.text
 
 
 def test_a_copied_experiment_that_keeps_the_old_name_is_refused(store, hold, monkeypatch):

@@ -269,6 +269,24 @@ def test_classes_are_counted_apart(score):
     assert (unnamed.key, unnamed.by_class) == ("ua", ())
 
 
+def test_an_object_without_a_class_counts_as_an_object_alone(score, monkeypatch):
+    """Both nuclei of A are found; of the second no class is known, so what was predicted there is no wrong class."""
+    whole_image = MetaDataset.whole_image
+
+    def untyped(dataset, source, rows):
+        found = whole_image(dataset, source, rows)
+        if found.key != "ca":
+            return found
+        return replace(
+            found, semantic_map=np.where(found.instance_map == 2, IGNORE, found.semantic_map).astype(np.uint8)
+        )
+
+    monkeypatch.setattr(MetaDataset, "whole_image", untyped)
+    _, _, first, *_ = score().images
+    assert first.objects == counts(2, 0, 0, 2.0)
+    assert first.by_class == (counts(1, 0, 0, 1.0), counts(0, 0, 0, 0.0))
+
+
 def test_scores_of_nuclei_have_those_of_their_classes(score):
     """mPQ leaves out images whose truth lacks the class: 1 / 1.5, and the mean of 0 and 1. mPQ+ pools counts."""
     found = score()

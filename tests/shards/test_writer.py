@@ -168,7 +168,7 @@ def test_an_unprepared_source_says_how_to_prepare_it(store):
 
 
 def test_unknown_source_and_option_list_the_choices(demo, store, pool):
-    with pytest.raises(ConfigError, match=r"no 'nope' in sources; choose from .*glas"):
+    with pytest.raises(MissingSourceError, match=r"no 'nope' in sources; choose from .*glas"):
         write_shards("nope", demo, store, RECIPE, pool)
     with pytest.raises(ConfigError, match="glas has no option colour"):
         write_shards("glas", demo, store, Recipe(options={"colour": "blue"}), pool)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from histoseg.errors import DataError, MissingSourceError
+from histoseg.files.notes import collect
 from histoseg.sources import cerberus_gland, cerberus_lumen, cerberus_nuclei
-from histoseg.types import EXTERNAL
+from histoseg.types import EXTERNAL, IGNORE
 from tests.sources.raw_files import OBJECTS, grey, save, save_mat
 
 
@@ -40,10 +41,13 @@ def test_native_glands_and_lumina_may_lack_classes(tmp_path, source):
     np.testing.assert_array_equal(sample.instance_map, [[0, 5], [6, 6]])
 
 
-def test_native_nuclei_must_have_classes(tmp_path):
+def test_native_nuclei_without_classes_are_nuclei(tmp_path):
     native(tmp_path, "nuclei", inst_map=[[0, 5], [6, 6]])
-    with pytest.raises(DataError, match="has no id"):
-        cerberus_nuclei.read(cerberus_nuclei.entries(tmp_path)[0])
+    with collect() as notes:
+        sample = cerberus_nuclei.read(cerberus_nuclei.entries(tmp_path)[0])
+    np.testing.assert_array_equal(sample.instance_map, [[0, 5], [6, 6]])
+    np.testing.assert_array_equal(sample.semantic_map, [[0, IGNORE], [IGNORE, IGNORE]])
+    assert notes == {"objects without a class: found, but no class is learnt from them": 2}
 
 
 def test_native_image_of_two_structures_is_the_same_tissue(tmp_path):

@@ -1,0 +1,1 @@
+"""A lab's source and experiments for histoseg."""

@@ -1,0 +1,1 @@
+"""What the commands of `histoseg` do; `histoseg.cli` gathers them."""
