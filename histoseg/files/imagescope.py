@@ -12,7 +12,7 @@ from histoseg.errors import DataError
 from histoseg.files.annotations import read_xml
 from histoseg.files.left_out import leave_out
 from histoseg.files.notes import note
-from histoseg.files.regions import Region, make_ring, with_area
+from histoseg.files.regions import Polygon, Region, contains, make_ring, with_area
 
 REMEDY = "fetch the file again, or export it from ImageScope"
 FRAME = 0.9  # Of the image: a region that covers more frames what was annotated.
@@ -57,17 +57,21 @@ def _region(element: Element, layer: str, path: Path, number: int) -> Region:
     except (KeyError, ValueError) as error:
         raise DataError(f"{where}: a vertex without the numbers X and Y ({error}); {REMEDY}") from error
     name = (element.get("Text") or "").strip() or layer
-    return Region(rings=(make_ring(points, where),), class_name=name, layer=layer)
+    return Region(polygons=(Polygon(outline=make_ring(points, where)),), class_name=name, layer=layer)
 
 
 def _cut_holes(positive: Sequence[Region], negative: Sequence[Region], path: Path) -> list[Region]:
     """The positive regions, each with its holes."""
     whole, lone = list(positive), 0
     for hole in negative:
-        around = [i for i, region in enumerate(positive) if _holds(region, hole)]
+        around = [
+            i for i, region in enumerate(positive) if contains(region.polygons[0].outline, hole.polygons[0].outline)
+        ]
         if around:
             owner = whole[around[-1]]
-            whole[around[-1]] = replace(owner, holes=(*owner.holes, *hole.rings))
+            (piece,) = owner.polygons
+            cut = replace(piece, holes=(*piece.holes, hole.polygons[0].outline))
+            whole[around[-1]] = replace(owner, polygons=(cut,))
         else:
             lone += 1
     remedy = "draw each negative region within a positive one"
@@ -75,15 +79,6 @@ def _cut_holes(positive: Sequence[Region], negative: Sequence[Region], path: Pat
     leave_out(path, "negative regions without a region around them", lone, total, remedy)
     note("negative regions cut out of the region around them", len(negative) - lone)
     return whole
-
-
-def _holds(region: Region, hole: Region) -> bool:
-    outline = region.rings[0].astype(np.float32)
-    points = hole.rings[0]
-    if (points.min(axis=0) > outline.max(axis=0)).any() or (points.max(axis=0) < outline.min(axis=0)).any():
-        return False
-    inside = [cv2.pointPolygonTest(outline, (x, y), measureDist=False) >= 0 for x, y in points.tolist()]
-    return 2 * sum(inside) > len(inside)
 
 
 def choose_layer(regions: Sequence[Region], size: tuple[int, int], path: Path, layer: str = "") -> list[Region]:
@@ -122,5 +117,5 @@ def _is_frame(regions: Sequence[Region], name: str, size: tuple[int, int]) -> bo
 
 def _covers(region: Region, size: tuple[int, int]) -> bool:
     extent = np.array([size[1], size[0]], np.float64)
-    clipped = np.clip(region.rings[0], 0, extent).astype(np.float32)
+    clipped = np.clip(region.polygons[0].outline, 0, extent).astype(np.float32)
     return bool(cv2.contourArea(clipped) > FRAME * size[0] * size[1])

@@ -1,6 +1,6 @@
 """Label files in MATLAB's format: numbered objects, and the class of each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import h5py
@@ -11,6 +11,7 @@ from jaxtyping import Int64
 from histoseg.errors import DataError
 from histoseg.files.instances import REMEDY, Instances, are_whole, span, to_instance_map, to_objects
 from histoseg.files.left_out import leave_out
+from histoseg.files.mat_tags import require_known_types
 from histoseg.maps.objects import compact_ids
 from histoseg.types import InstanceMap, SemanticMap
 
@@ -21,7 +22,9 @@ EXPECTED = "expected inst_map, id and class"
 def load_mat(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Those of the named arrays that the file has, whatever its version; MATLAB's 7.3 is HDF5."""
     try:
-        content = _load_hdf5(path, names) if h5py.is_hdf5(path) else scipy.io.loadmat(path, variable_names=list(names))
+        content = _load_hdf5(path, names) if h5py.is_hdf5(path) else _load_version_5(path, names)
+    except DataError:
+        raise
     except NotImplementedError as error:  # SciPy's word for a file that only h5py reads, which found no HDF5 in it
         raise DataError(f"{path}: a MATLAB 7.3 (HDF5) file, damaged; fetch it again, or save it with -v7") from error
     except Exception as error:  # Damaged files raise anything: zlib.error, OverflowError, MemoryError, ...
@@ -31,6 +34,12 @@ def load_mat(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     if wrong := [name for name in names if name in content and name not in arrays]:
         raise DataError(f"{path}: {wrong[0]} is not an array; {REMEDY}")
     return arrays
+
+
+def _load_version_5(path: Path, names: Sequence[str]) -> Mapping[str, object]:
+    require_known_types(path)
+    content: Mapping[str, object] = scipy.io.loadmat(path, variable_names=list(names))
+    return content
 
 
 def _load_hdf5(path: Path, names: Sequence[str]) -> dict[str, object]:

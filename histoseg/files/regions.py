@@ -1,7 +1,7 @@
 """Outlines that people drew, from whatever program, and how they become a map of objects."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -22,18 +22,24 @@ BEYOND = 1.0  # How far an outline may reach beyond an image, in sizes of the im
 
 
 @dataclass(frozen=True, kw_only=True)
+class Polygon:
+    """What lies within an outline and outside of its holes; the last vertex of each ring is joined to the first."""
+
+    outline: Ring
+    holes: tuple[Ring, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Region:
-    """One outlined object, in pixels of the image; the middle of the first pixel is (0.5, 0.5).
+    """One outlined object, as x, y in pixels of the image; the middle of the first pixel is (0.5, 0.5).
 
     Attributes:
-        rings: Its outlines as x, y, the last vertex joined to the first; an object of several pieces has several.
-        holes: Outlines of what does not belong to it.
+        polygons: Its pieces, one or more.
         class_name: What the annotator called it; empty if nothing.
         layer: The layer or group it lies in, as the program names it; empty if there are none.
     """
 
-    rings: tuple[Ring, ...]
-    holes: tuple[Ring, ...] = ()
+    polygons: tuple[Polygon, ...]
     class_name: str = ""
     layer: str = ""
 
@@ -76,9 +82,19 @@ def make_ring(points: object, where: str) -> Ring:
     return ring
 
 
+def contains(outline: Ring, points: Float64[np.ndarray, "P 2"]) -> bool:
+    """Whether most of the points lie within an outline, or on it."""
+    if (points.min(axis=0) > outline.max(axis=0)).any() or (points.max(axis=0) < outline.min(axis=0)).any():
+        return False
+    corners = outline.astype(np.float32)
+    inside = [cv2.pointPolygonTest(corners, (x, y), measureDist=False) >= 0 for x, y in points.tolist()]
+    return 2 * sum(inside) > len(inside)
+
+
 def with_area(regions: Sequence[Region], path: Path) -> list[Region]:
     """The regions that enclose something; those of fewer than three vertices are left out and counted."""
-    kept = [region for region in regions if all(len(ring) >= 3 for ring in region.rings) and region.rings]
+    pieces = [tuple(piece for piece in region.polygons if len(piece.outline) >= 3) for region in regions]
+    kept = [replace(region, polygons=own) for region, own in zip(regions, pieces, strict=True) if own]
     dropped = len(regions) - len(kept)
     remedy = "outline each object as a polygon"
     leave_out(path, "regions with fewer than three vertices", dropped, len(regions), remedy)
@@ -165,7 +181,7 @@ def _require_near(regions: Sequence[Region], size: tuple[int, int], path: Path) 
     """Refuse outlines of a whole slide beside an image that was cut from it."""
     extent = np.array([size[1], size[0]], np.float64)
     for number, region in enumerate(regions, start=1):
-        points = np.concatenate(region.rings)
+        points = _vertices(region)
         far = (points < -BEYOND * extent) | (points > (1 + BEYOND) * extent)
         if far.any():
             x, y = points[far.any(axis=1)][0]
@@ -176,21 +192,26 @@ def _require_near(regions: Sequence[Region], size: tuple[int, int], path: Path) 
             )
 
 
+def _vertices(region: Region) -> Ring:
+    return np.concatenate([polygon.outline for polygon in region.polygons])
+
+
 Fill = Callable[[Ring, tuple[int, int], tuple[int, int]], Mask]
 
 
 def _mask(region: Region, size: tuple[int, int], fill: Fill) -> tuple[tuple[slice, slice], Mask]:
     """The part of the map that a region may touch, and which of its pixels belong to the region."""
-    points = np.concatenate(region.rings)
+    points = _vertices(region)
     left, top = np.clip(np.floor(points.min(axis=0)) - 1, 0, (size[1], size[0])).astype(int).tolist()
     right, bottom = np.clip(np.ceil(points.max(axis=0)) + 2, 0, (size[1], size[0])).astype(int).tolist()
     start, shape = (left, top), (bottom - top, right - left)
     mask = np.zeros(shape, bool)
     if mask.size:
-        for ring in region.rings:
-            mask |= fill(ring, start, shape)
-        for hole in region.holes:
-            mask &= ~fill(hole, start, shape)
+        for polygon in region.polygons:
+            piece = fill(polygon.outline, start, shape)
+            for hole in polygon.holes:
+                piece &= ~fill(hole, start, shape)
+            mask |= piece
     return (slice(top, bottom), slice(left, right)), mask
 
 

@@ -37,7 +37,7 @@ NUCLEI = region(2, 2, 5, 5), region(8, 8, 12, 12)
 def test_layers_and_class_names(write):
     regions = read_imagescope(write(layer(*NUCLEI), layer(region(0, 0, 9, 9, 'Text="big"'), name="ROI"), layer()))
     assert [(found.layer, found.class_name) for found in regions] == [("layer 1", "layer 1")] * 2 + [("ROI", "big")]
-    assert regions[0].rings[0].tolist() == [[2, 2], [5, 2], [5, 5], [2, 5]]
+    assert regions[0].polygons[0].outline.tolist() == [[2, 2], [5, 2], [5, 5], [2, 5]]
 
 
 def test_a_negative_region_is_a_hole(write):
@@ -55,7 +55,7 @@ def test_a_hole_belongs_to_the_last_region_of_its_layer_that_holds_it(write):
     path = write(
         layer(hole, region(5, 5, 20, 20), region(6, 6, 20, 20), region(22, 22, 25, 25)), layer(region(0, 0, 29, 29))
     )
-    assert [len(found.holes) for found in read_imagescope(path)] == [0, 1, 0, 0]
+    assert [len(found.polygons[0].holes) for found in read_imagescope(path)] == [0, 1, 0, 0]
 
 
 def test_negative_regions_outside_of_any_other(write):

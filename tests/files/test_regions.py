@@ -10,18 +10,18 @@ from skimage.draw import polygon2mask
 from histoseg.errors import DataError
 from histoseg.files import left_out
 from histoseg.files.notes import collect
-from histoseg.files.regions import Region, classify, draw_polygons, make_ring, to_semantic_map, with_area
+from histoseg.files.regions import Polygon, Region, classify, draw_polygons, make_ring, to_semantic_map, with_area
 
 PATH = Path("outlines.xml")
 
 
 def box(left, top, right, bottom, **fields):
     corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
-    return Region(rings=(make_ring(corners, "box"),), **fields)
+    return Region(polygons=(Polygon(outline=make_ring(corners, "box")),), **fields)
 
 
 def with_hole(outer, hole):
-    return Region(rings=outer.rings, holes=hole.rings)
+    return Region(polygons=(Polygon(outline=outer.polygons[0].outline, holes=(hole.polygons[0].outline,)),))
 
 
 def random_rings(seed, count=150):
@@ -46,7 +46,9 @@ def test_vertices_that_are_pixels_belong_to_their_region():
 def test_filling_is_that_of_other_programs(monkeypatch, with_edges):
     monkeypatch.setattr(left_out, "MAX_LEFT_OUT", 1.0)  # Some have no pixel.
     for ring in random_rings(0):
-        found = draw_polygons([Region(rings=(ring,))], (40, 40), PATH, with_edges=with_edges).instance_map
+        found = draw_polygons(
+            [Region(polygons=(Polygon(outline=ring),))], (40, 40), PATH, with_edges=with_edges
+        ).instance_map
         if with_edges:
             expected = cv2.fillPoly(np.zeros((40, 40), np.int32), [np.round(ring).astype(np.int32)], 1)
         else:
@@ -61,6 +63,12 @@ def test_later_regions_cover_earlier_ones_and_show_them_through_holes():
     assert drawn.instance_map[3, 3] == 0
     assert np.bincount(drawn.instance_map.ravel()).tolist() == [64 - 1 - 31 - 9, 1, 36 - 4 - 1, 9]
     assert (drawn.covered, drawn.outside, drawn.overlapping) == ((), (), (3,))
+
+
+def test_a_piece_within_the_hole_of_another_is_kept():
+    ring, island = with_hole(box(0, 0, 7, 7), box(1, 1, 6, 6)), box(3, 3, 4, 4)
+    drawn = draw_polygons([Region(polygons=(*ring.polygons, *island.polygons))], (7, 7), PATH)
+    assert drawn.instance_map.sum() == 49 - 25 + 1
 
 
 def test_losses_are_noted_and_named():
@@ -94,10 +102,10 @@ def test_vertices_that_no_image_has(wrong):
 
 
 def test_regions_without_area():
-    point = Region(rings=(make_ring([(1, 1), (2, 2)], "point"),))
+    point = Region(polygons=(Polygon(outline=make_ring([(1, 1), (2, 2)], "point")),))
     with collect() as notes:
         kept = with_area([box(0, 0, 2, 2), point], PATH)
-    assert [len(region.rings[0]) for region in kept] == [4]
+    assert [len(region.polygons[0].outline) for region in kept] == [4]
     assert notes == {"regions with fewer than three vertices left out": 1}
     with pytest.raises(DataError, match=r"outlines.xml: 2 of 3 are regions with fewer than three vertices"):
         with_area([box(0, 0, 2, 2), point, point], PATH)

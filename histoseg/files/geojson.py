@@ -1,0 +1,83 @@
+"""GeoJSON as QuPath exports it, and `histoseg predict` for QuPath: so corrected predictions come back."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, Field, model_validator
+
+from histoseg.files.annotations import read_json
+from histoseg.files.left_out import leave_out
+from histoseg.files.notes import note
+from histoseg.files.regions import Polygon, Region, make_ring, with_area
+
+
+class _Geometry(BaseModel):
+    type: str
+    coordinates: list[object] = []
+
+
+class _Classification(BaseModel):
+    name: str | None = None
+    names: list[str] = []  # QuPath 0.6: those of a class derived from another
+
+
+class _Properties(BaseModel):
+    classification: _Classification | None = None
+    object_type: str = Field(default="", alias="objectType")
+
+
+class _Feature(BaseModel):
+    geometry: _Geometry | None
+    properties: _Properties | None = None
+    nucleus: _Geometry | None = Field(default=None, alias="nucleusGeometry")
+
+
+class _Collection(BaseModel):
+    features: list[_Feature]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _collect(cls, value: object) -> object:
+        """QuPath also exports a list of features, or one alone."""
+        if isinstance(value, list):
+            return {"features": value}
+        return {"features": [value]} if isinstance(value, dict) and value.get("type") == "Feature" else value
+
+
+def read_geojson(path: Path) -> list[Region]:
+    """The polygons and multipolygons of a file, in its order.
+
+    Features of other kinds, such as points and lines, are left out and counted. A cell of QuPath is its outline, not
+    that of its nucleus. The class of a region is QuPath's classification, its layer the type of object (annotation,
+    detection, cell, ...).
+    """
+    features = read_json(path, _Collection).features
+    read = [_region(feature, f"{path}: feature {i}") for i, feature in enumerate(features, start=1)]
+    regions = [region for region in read if region]
+    remedy = "outline each object as a polygon"
+    leave_out(path, "features that are no polygons", len(read) - len(regions), len(read), remedy)
+    note(
+        "cells read by their outline, not that of their nucleus",
+        sum(feature.nucleus is not None for feature in features),
+    )
+    return with_area(regions, path)
+
+
+def _region(feature: _Feature, where: str) -> Region | None:
+    """The feature as a region, or None if it is no polygon."""
+    geometry, properties = feature.geometry, feature.properties or _Properties()
+    if geometry is None or geometry.type not in ("Polygon", "MultiPolygon"):
+        return None
+    pieces = geometry.coordinates if geometry.type == "MultiPolygon" else [geometry.coordinates]
+    named = properties.classification or _Classification()
+    return Region(
+        polygons=tuple(_polygon(piece, where) for piece in pieces),
+        class_name=named.name or ": ".join(named.names),
+        layer=properties.object_type,
+    )
+
+
+def _polygon(rings: object, where: str) -> Polygon:
+    """The first ring is the outline, others are holes; the last vertex of each repeats the first."""
+    listed = rings if isinstance(rings, list) else [rings]
+    outline, *holes = (make_ring(ring, where) for ring in listed or [[]])
+    return Polygon(outline=outline, holes=tuple(holes))
