@@ -189,7 +189,7 @@ def predict(
     overwrite: Annotated[bool, typer.Option(help="Segment again what is there already.")] = False,
 ) -> None:
     """Find glands, lumina, nuclei and classes of tissue in whole images; what is there already is kept."""
-    from histoseg.inference.predict import Options, predict_image, require_distinct
+    from histoseg.inference.predict import Options, predict_images, require_distinct
     from histoseg.models.weights import load_model
 
     options = Options(mpp=mpp, windows=MarginWindows(window_px=window_px, margin_px=margin_px), overwrite=overwrite)
@@ -198,12 +198,12 @@ def predict(
     loaded.network.to(_device())
     print(f"{len(images)} images with {loaded.origin}; results go to {out}", flush=True)
     failed = []
-    for path in images:
-        try:
-            print(predict_image(path, loaded, FileStore(out), options), flush=True)
-        except DataError as error:
-            _complain(str(error))
+    for path, result in predict_images(images, loaded, FileStore(out), options):
+        if isinstance(result, DataError):
             failed.append(str(path))
+            _complain(str(result))
+        else:
+            print(result, flush=True)
     if failed:
         raise typer.Exit(_complain(f"{len(failed)} of {len(images)} images failed: {', '.join(failed)}"))
     print(out)

@@ -6,7 +6,8 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -14,17 +15,18 @@ import numpy as np
 from PIL import Image as PillowImage
 from pydantic import BaseModel, ValidationError
 
-from histoseg.errors import ConfigError, DataError
-from histoseg.files.images import read_image
-from histoseg.files.resolution import find_mpp, resolution_caveat
+from histoseg.errors import ConfigError, DataError, HistosegError
+from histoseg.files.resolution import resolution_caveat
 from histoseg.inference.export import choose_colours, encode_map, shares, to_geojson, to_grid, to_table
 from histoseg.inference.objects import DetectedObject, PredictedImage, list_objects
 from histoseg.inference.overlay import draw_overlay
+from histoseg.inference.reading import read_apart
 from histoseg.machine import versions
 from histoseg.maps.windows import MarginWindows, Windows
 from histoseg.models.prediction import Prediction
 from histoseg.models.weights import Model
 from histoseg.runs.plain import digest
+from histoseg.shards.pool import ReaderPool
 from histoseg.shards.resample import resample
 from histoseg.store.objects import Store
 from histoseg.structures import TISSUE, structure, structures
@@ -49,7 +51,25 @@ class Options:
             raise ConfigError(f"--mpp {self.mpp:g}: must be {say_credible_mpp()}")
 
 
-def predict_image(path: Path, model: Model, store: Store, options: Options) -> str:
+def predict_images(
+    paths: Sequence[Path], model: Model, store: Store, options: Options
+) -> Iterator[tuple[Path, str | DataError]]:
+    """Write what a model predicts in some images; each comes with a line about the result, or why it has none."""
+    with ReaderPool(1) as readers:
+        for path in paths:
+            try:
+                yield path, predict_image(path, model, store, options, readers)
+            except DataError as error:
+                yield path, error
+            except HistosegError:  # The store, for example: the other images would fail as well.
+                raise
+            except Exception as error:  # Too little memory, or a fault of the program that other images may not meet.
+                logger.debug("%s", path, exc_info=True)
+                what = " ".join(f"{type(error).__name__}: {error}".split())
+                yield path, DataError(f"{path}: cannot be segmented ({what}); HISTOSEG_LOG=DEBUG shows the traceback")
+
+
+def predict_image(path: Path, model: Model, store: Store, options: Options, readers: Executor) -> str:
     """Write what a model predicts in one image below `<stem>/` of a store; returns a line about the result.
 
     The summary is written last: an image whose summary states the same bytes, model and options is left as it is.
@@ -61,18 +81,19 @@ def predict_image(path: Path, model: Model, store: Store, options: Options) -> s
     made_of = _digest_inputs(path, model, options)
     if not options.overwrite and model.sha256 and _is_done(store, path.stem, made_of):
         return f"{path.name}: already there"
-    image = read_image(path)
-    predicted = look(path.stem, image, find_mpp(path, options.mpp), model, options.windows)
+    image = read_apart(path, options.mpp, readers)
+    predicted = look(path.stem, image.pixels, image.mpp, model, options.windows)
     objects = list_objects(predicted)
-    files = make_files(predicted, image, objects)
+    files = make_files(predicted, image.pixels, objects)
     summary = summarise(predicted, objects, model) | {
         "image": path.name,
         "windows": asdict(options.windows),
         "files": sorted(files),
         "made_of": made_of,
     }
-    _write(store, path.stem, files, summary)
-    return f"{path.name}: {describe(predicted)} in {time.perf_counter() - begun:.1f} s"
+    _write(store, path.stem, files, summary | ({"notes": image.notes} if image.notes else {}))
+    noted = "".join(f"; {text}: {count}" for text, count in image.notes.items())
+    return f"{path.name}: {describe(predicted)} in {time.perf_counter() - begun:.1f} s{noted}"
 
 
 def require_distinct(paths: Sequence[Path]) -> None:

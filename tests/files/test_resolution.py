@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image as PillowImage
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from histoseg.errors import DataError
 from histoseg.files.images import read_image
-from histoseg.files.resolution import collect_mpp, stored_mpp
+from histoseg.files.resolution import collect_mpp, find_mpp, stored_mpp
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (16, 24, 3)).astype(np.uint8)
 APERIO = "Aperio Image Library v12.0.15\r\n46000x32914 (240x240) JPEG/RGB Q=30|AppMag = 20|MPP = {}|Left = 25"
@@ -85,3 +88,48 @@ def test_what_is_read_is_collected(tmp_path):
         read_image(second)
     assert stated == [0.25]
     assert read_image(first).shape == PIXELS.shape  # Nothing is collected outside.
+
+
+def save(path, mpp=None, **options):
+    dots = {} if mpp is None else {"dpi": (25400 / mpp, 25400 / mpp)}
+    PillowImage.fromarray(PIXELS).save(path, **dots, **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "mpp", "expected"),
+    [
+        ("a.png", 0.5, 0.5),
+        ("a.tif", 0.5, 0.5),
+        ("a.tif", 0.2527, 0.2527),
+        ("a.png", 25400 / 72, None),  # For print
+        ("a.tif", 25400 / 300, None),
+        ("a.png", 0.04, None),
+        ("a.jpg", 0.5, 0.5),
+        ("a.bmp", 0.5, 0.5),
+        ("a.jpg", 25400 / 300, None),
+        ("a.png", None, None),
+        ("a.tif", None, None),
+    ],
+)
+def test_a_file_tells_its_resolution_where_it_is_credible(tmp_path, name, mpp, expected):
+    found = stored_mpp(save(tmp_path / name, mpp))
+    assert found == (None if expected is None else pytest.approx(expected, rel=1e-3))
+
+
+def test_a_tiff_may_count_per_centimetre(tmp_path):
+    tags = ImageFileDirectory_v2()
+    tags[282], tags[283], tags[296] = 40000.0, 40000.0, 3  # 10,000 µm / 40,000
+    assert stored_mpp(save(tmp_path / "a.tif", tiffinfo=tags)) == pytest.approx(0.25)
+
+
+def test_pixels_that_are_not_square_have_no_resolution(tmp_path):
+    assert stored_mpp(save(tmp_path / "a.png", dpi=(50800, 25400))) is None
+
+
+def test_a_given_resolution_must_agree_with_the_file(tmp_path):
+    path = save(tmp_path / "a.png", 0.5)
+    assert find_mpp(path, None) == pytest.approx(0.5, rel=1e-3)
+    assert find_mpp(path, 0.52) == 0.52
+    with pytest.raises(DataError, match=r"--mpp 0.25, but the file says 0.5 microns per pixel"):
+        find_mpp(path, 0.25)

@@ -1,20 +1,22 @@
 import io
 import json
 import math
+import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image as PillowImage
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from histoseg import cli
-from histoseg.errors import DataError, StorageError
-from histoseg.files.resolution import find_mpp, resolution_caveat, stored_mpp
+from histoseg.errors import StorageError
+from histoseg.files.resolution import resolution_caveat
+from histoseg.inference import predict as predicting
 from histoseg.inference.objects import list_objects
-from histoseg.inference.predict import Options, look, predict_image, summarise
+from histoseg.inference.predict import Options, look, predict_images, summarise
 from histoseg.maps.windows import MarginWindows
 from histoseg.models.cerberus import CerberusSpec
 from histoseg.models.cerberus.network import CerberusParts, build
@@ -23,6 +25,7 @@ from histoseg.models.prediction import Prediction
 from histoseg.models.spec import Heads
 from histoseg.models.unet import UNetSpec
 from histoseg.models.weights import Model, load_model, save_model
+from histoseg.shards.pool import ReaderPool
 from histoseg.store.objects import FileStore
 
 WINDOWS = ["--window-px", "96", "--margin-px", "16"]
@@ -148,7 +151,7 @@ def test_what_is_there_is_kept_until_something_changes(capsys, model, image, tmp
 
 def test_a_summary_is_never_beside_files_of_another_run(model, image, tmp_path, monkeypatch):
     store, loaded = FileStore(tmp_path / "out"), load_model(model)
-    predict_image(image, loaded, store, Options(mpp=0.5))
+    list(predict_images([image], loaded, store, Options(mpp=0.5)))
     assert "slide/summary.json" in store.list()
 
     def full(key, body):
@@ -156,16 +159,16 @@ def test_a_summary_is_never_beside_files_of_another_run(model, image, tmp_path, 
 
     monkeypatch.setattr(store, "put", full)
     with pytest.raises(StorageError, match="no space left"):
-        predict_image(image, loaded, store, Options(mpp=0.4))
+        list(predict_images([image], loaded, store, Options(mpp=0.4)))
     assert "slide/summary.json" not in store.list()
 
 
 def test_files_of_structures_that_a_model_has_not_are_removed(model, image, tmp_path):
     store = FileStore(tmp_path / "out")
-    predict_image(image, load_model(model), store, Options(mpp=0.5))
+    list(predict_images([image], load_model(model), store, Options(mpp=0.5)))
     network = build(CerberusParts(encoder="unet", width=4, decoders={"lumen": 2}), 0).eval()
     other = Model(spec=CerberusSpec(encoder="unet", width=4), network=network, classes={}, mpp=0.5, origin="")
-    predict_image(image, other, store, Options(mpp=0.5))
+    list(predict_images([image], other, store, Options(mpp=0.5)))
     names = [key.removeprefix("slide/") for key in store.list()]
     assert names == ["lumen.png", "objects.csv", "objects.geojson", "overlay.png", "summary.json"]
 
@@ -185,6 +188,45 @@ def test_bad_images_do_not_keep_others_from_being_done(capsys, model, image, tmp
     assert "slide.png: " in out
     assert (tmp_path / "out" / "slide" / "summary.json").exists()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["slide"]
+
+
+def test_what_reading_changed_is_said_and_kept(capsys, model, tmp_path):
+    pixels = np.dstack([draw_pixels(), np.full((60, 80), 255, np.uint8)])
+    pixels[:10, :10, 3] = 0
+    PillowImage.fromarray(pixels).save(tmp_path / "slide.png")
+    _, out, _ = predict(capsys, model, tmp_path / "out", [tmp_path / "slide.png"], "--mpp", 0.5)
+    assert "; transparent pixels read as white glass: 100" in out
+    summary = json.loads((tmp_path / "out" / "slide" / "summary.json").read_text())
+    assert summary["notes"] == {"transparent pixels read as white glass": 100}
+
+
+def test_one_image_that_fails_anyhow_is_one_line(capsys, model, image, tmp_path, monkeypatch):
+    """A fault while it is segmented, such as too little memory, and a process that ends while it is read."""
+    (tmp_path / "deadly.png").write_bytes(image.read_bytes())
+    (tmp_path / "large.png").write_bytes(image.read_bytes())
+    looking, reading = predicting.look, predicting.read_apart
+
+    def look_at(name, *rest):
+        if name == "large":
+            raise MemoryError("could not allocate\n1000 bytes")
+        return looking(name, *rest)
+
+    class Deadly(ThreadPoolExecutor):
+        def submit(self, *_):
+            return super().submit(ReaderPool(1).submit(os._exit, 1).result)
+
+    def read_or_die(path, mpp, readers):
+        return reading(path, mpp, Deadly(1) if path.stem == "deadly" else readers)
+
+    monkeypatch.setattr(predicting, "look", look_at)
+    monkeypatch.setattr(predicting, "read_apart", read_or_die)
+    images = [tmp_path / "deadly.png", tmp_path / "large.png", image]
+    code, out, err = predict(capsys, model, tmp_path / "out", images, "--mpp", 0.5)
+    assert code == 1
+    assert f"{tmp_path / 'deadly.png'}: reading it ended the process" in err
+    assert f"{tmp_path / 'large.png'}: cannot be segmented (MemoryError: could not allocate 1000 bytes)" in err
+    assert err.count("\n") == 3
+    assert "slide.png: " in out
 
 
 @pytest.mark.parametrize(
@@ -212,51 +254,6 @@ def test_two_images_of_one_name_are_refused_before_anything_is_done(capsys, mode
     code, out, err = predict(capsys, model, tmp_path / "out", [image, twin], "--mpp", 0.5)
     assert (code, out) == (1, "")
     assert f"{image} and {twin} would both be written to slide/" in err
-
-
-def save(path, mpp=None, **options):
-    dots = {} if mpp is None else {"dpi": (25400 / mpp, 25400 / mpp)}
-    PillowImage.fromarray(draw_pixels(8, 8)).save(path, **dots, **options)
-    return path
-
-
-@pytest.mark.parametrize(
-    ("name", "mpp", "expected"),
-    [
-        ("a.png", 0.5, 0.5),
-        ("a.tif", 0.5, 0.5),
-        ("a.tif", 0.2527, 0.2527),
-        ("a.png", 25400 / 72, None),  # For print
-        ("a.tif", 25400 / 300, None),
-        ("a.png", 0.04, None),
-        ("a.jpg", 0.5, 0.5),
-        ("a.bmp", 0.5, 0.5),
-        ("a.jpg", 25400 / 300, None),
-        ("a.png", None, None),
-        ("a.tif", None, None),
-    ],
-)
-def test_a_file_tells_its_resolution_where_it_is_credible(tmp_path, name, mpp, expected):
-    found = stored_mpp(save(tmp_path / name, mpp))
-    assert found == (None if expected is None else pytest.approx(expected, rel=1e-3))
-
-
-def test_a_tiff_may_count_per_centimetre(tmp_path):
-    tags = ImageFileDirectory_v2()
-    tags[282], tags[283], tags[296] = 40000.0, 40000.0, 3  # 10,000 µm / 40,000
-    assert stored_mpp(save(tmp_path / "a.tif", tiffinfo=tags)) == pytest.approx(0.25)
-
-
-def test_pixels_that_are_not_square_have_no_resolution(tmp_path):
-    assert stored_mpp(save(tmp_path / "a.png", dpi=(50800, 25400))) is None
-
-
-def test_a_given_resolution_must_agree_with_the_file(tmp_path):
-    path = save(tmp_path / "a.png", 0.5)
-    assert find_mpp(path, None) == pytest.approx(0.5, rel=1e-3)
-    assert find_mpp(path, 0.52) == 0.52
-    with pytest.raises(DataError, match=r"--mpp 0.25, but the file says 0.5 microns per pixel"):
-        find_mpp(path, 0.25)
 
 
 def test_an_image_is_seen_at_the_resolution_of_the_model(model, monkeypatch):

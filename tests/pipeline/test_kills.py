@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,8 @@ def put_model(folder, spec, network, classes):
 
 
 def predict(store, folder, model="cerberus"):
-    predict_image(folder / "slide.png", load_model(folder / model), store, Options(mpp=0.5))
+    with ThreadPoolExecutor(1) as readers:
+        predict_image(folder / "slide.png", load_model(folder / model), store, Options(mpp=0.5), readers)
 
 
 WORKS = {
