@@ -45,7 +45,7 @@ def is_credible_mpp(mpp: float) -> bool:
 def say_credible_mpp() -> str:
     """The range of resolutions, for messages."""
     low, high = CREDIBLE_MPP
-    return f"{low:g} to {high:g} microns per pixel"
+    return f"between {low:g} and {high:g} microns per pixel"
 
 
 def say_labels(num_classes: int) -> str:

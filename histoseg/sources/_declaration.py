@@ -29,11 +29,10 @@ from pydantic_core import ErrorDetails
 
 from histoseg.errors import ConfigError, DataError
 from histoseg.files.instances import Instances
-from histoseg.types import IGNORE, Kind, Task
+from histoseg.types import CREDIBLE_MPP, IGNORE, Kind, Task
 
 FILE = "source.toml"
 IGNORED = "ignored"  # What a value means whose pixels neither loss nor metric may count
-LOWEST_MPP, HIGHEST_MPP = 0.05, 5.0  # Scanners are within 0.1 and 4
 PLACE = re.compile(r"\{(\w+)\}|(\*)")  # {name} or * in a pattern of files
 COLOUR, NUMBER = re.compile("#[0-9a-fA-F]{6}"), re.compile("[0-9]{1,3}")
 
@@ -85,7 +84,7 @@ class Declaration(BaseModel):
     licence: Text
     kind: Kind
     classes: list[Text]
-    mpp: Annotated[float, Field(ge=LOWEST_MPP, le=HIGHEST_MPP)]
+    mpp: Annotated[float, Field(ge=CREDIBLE_MPP[0], le=CREDIBLE_MPP[1])]
     structure: str = ""
     year: int = 0
     images: Pattern

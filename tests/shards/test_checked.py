@@ -69,7 +69,7 @@ def test_a_whole_sample_is_taken():
         ({"patient": None}, r"\('a', None\)"),
         ({"mpp": "0.5"}, "has '0.5' microns per pixel"),
         ({"mpp": 0.0}, "has 0.0 microns per pixel"),
-        ({"mpp": 0.049}, r"has 0.049 microns per pixel; `read` must give a number within 0\.05 and 5"),
+        ({"mpp": 0.049}, r"has 0.049 microns per pixel; `read` must give a number between 0\.05 and 5"),
         ({"mpp": 5.1}, "has 5.1 microns per pixel"),
         ({"mpp": float("nan")}, "has nan microns per pixel"),
         ({"instance_map": np.zeros((4, 6), np.int32)}, "has an instance map"),
@@ -98,7 +98,7 @@ def test_objects_that_were_not_promised_are_refused(instance_map, message):
 def test_the_resolution_of_a_task_is_that_of_a_microscope(mpp):
     """Another one resamples images to a multiple of their size, and fills the disk."""
     with pytest.raises(
-        ConfigError, match=rf"task lab: mpp is {mpp!r}; it must be within 0\.05 and 5 microns per pixel"
+        ConfigError, match=rf"task lab: mpp is {mpp!r}; it must be between 0\.05 and 5 microns per pixel"
     ):
         replace(TASK, mpp=mpp)
 

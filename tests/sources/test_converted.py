@@ -128,7 +128,10 @@ def test_native_names_without_a_latin_letter(tmp_path):
         ("Filename,Split\na,1\n,2\n", r"Split.csv: line 3: Filename is empty; name the image, or remove the row"),
         ("Filename,Split\na,4\n", r"Split of a is '4'; expected 1, 2, 3, external; correct line 2"),
         ("Filename,Split\na,1\nA.png,1\na,2\n", r"Split of a is '1' and '2'; remove one of the rows, lines 2 and 4"),
-        ("Filename,Split,MPP\na,1,250\n", r"Split.csv: line 2: MPP of a is '250'; .*0.05 to 5 microns per pixel"),
+        (
+            "Filename,Split,MPP\na,1,250\n",
+            r"Split.csv: line 2: MPP of a is '250'; .*between 0.05 and 5 microns per pixel",
+        ),
     ],
 )
 def test_native_table_faults_name_the_line(tmp_path, table, message):
