@@ -8,7 +8,8 @@ from PIL import Image
 
 from histoseg.errors import DataError
 from histoseg.files.folders import by_name, pair, require_unique, scan
-from histoseg.files.images import read_image, read_labels
+from histoseg.files.images import read_image
+from histoseg.files.labels import read_instance_map
 from histoseg.types import Entry, Sample, Task
 
 TASK = Task(
@@ -35,7 +36,7 @@ def entries(root: Path) -> list[Entry]:
 def read(entry: Entry) -> Sample:
     """One image, which object each pixel belongs to, and the class of that object."""
     image = read_image(entry.files["image"])
-    instance_map = read_labels(entry.files["annotation"]).astype(np.int32)
+    instance_map = read_instance_map(entry.files["annotation"])
     if instance_map.shape != image.shape[:2]:
         path, found, wanted = entry.files["annotation"], instance_map.shape, image.shape[:2]
         raise DataError(f"{path}: {found} pixels, but its image has {wanted}; export it again")
