@@ -20,8 +20,10 @@ def load_mat(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
         content = scipy.io.loadmat(path, variable_names=list(names))
     except NotImplementedError as error:
         raise DataError(f"{path}: a MATLAB 7.3 (HDF5) file, which SciPy does not read; save it with -v7") from error
-    except (OSError, ValueError, TypeError, IndexError, scipy.io.matlab.MatReadError) as error:
-        raise DataError(f"{path}: not a readable MATLAB file ({error}); fetch it again") from error
+    except Exception as error:  # A damaged file makes SciPy raise anything: zlib.error, MemoryError, KeyError.
+        raise DataError(
+            f"{path}: not a readable MATLAB file ({type(error).__name__}: {error}); fetch it again"
+        ) from error
     return {name: content[name] for name in names if name in content}
 
 

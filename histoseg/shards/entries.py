@@ -3,6 +3,8 @@
 import inspect
 import os
 from collections.abc import Mapping
+from concurrent.futures import Executor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from histoseg.errors import ConfigError, DataError, HistosegError, MissingSourceError
@@ -37,6 +39,15 @@ def find_entries(source: str, raw: Path, options: Mapping[str, str]) -> list[Ent
         raise MissingSourceError(f"{raw}: `entries` of {source} found nothing there, or left out all; see its file")
     _require_names(source, entries)
     return sorted(entries, key=lambda entry: entry.key)
+
+
+def find_entries_apart(source: str, raw: Path, options: Mapping[str, str], pool: Executor) -> list[Entry]:
+    """As `find_entries`, in another process: some sources read label files to list their images."""
+    try:
+        return pool.submit(find_entries, source, raw, options).result()
+    except BrokenProcessPool as error:
+        what = f"a file that `entries` of {source} reads ended the process, as a fault in a library does"
+        raise DataError(f"{raw}: {what}; replace damaged files by intact copies") from error
 
 
 def _require_names(source: str, entries: list[Entry]) -> None:

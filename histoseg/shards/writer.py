@@ -16,7 +16,7 @@ from histoseg.demo.write import DEMO_MARK
 from histoseg.errors import DataError
 from histoseg.runs import catalog
 from histoseg.runs.config import Data
-from histoseg.shards.entries import find_entries, stamps
+from histoseg.shards.entries import find_entries_apart, stamps
 from histoseg.shards.index import SourceIndex, encode_index, open_index
 from histoseg.shards.jobs import ShardJob, find_part, read_alone, stored_bytes, write_shard
 from histoseg.shards.marks import ShardContent, shard_mark, shard_mark_of_format_2
@@ -65,7 +65,7 @@ def write_shards(source: str, raw: Path, store: Store, recipe: Recipe, pool: Exe
         DataError: If the folder does not hold the source, or many of its images cannot be read.
     """
     task, layout = catalog.load_source(source).TASK, recipe.data.layout
-    entries = find_entries(source, raw, recipe.options)
+    entries = find_entries_apart(source, raw, recipe.options, pool)
     known = {one.key for one in recipe.unreadable}
     jobs = _plan(source, [entry for entry in entries if entry.key not in known], raw, recipe, pool)
     first, *others = _write_all(jobs, store, recipe, pool)

@@ -83,8 +83,9 @@ def _open(path: Path) -> np.ndarray:
     """The array, mapped from disk: only indexed parts are read."""
     try:
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: not a readable NumPy array ({error}); fetch the file again") from error
+    except Exception as error:  # NumPy reads a header as Python, so a damaged one may raise anything.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DataError(f"{path}: not a readable NumPy array ({reason}); fetch the file again") from error
     return array
 
 
@@ -104,7 +105,7 @@ def _read_types(types: dict[str, Path], fold: str, images: Path, count: int) -> 
     path = types[fold]
     try:
         names = np.load(path, allow_pickle=False)
-    except ValueError as error:
+    except Exception as error:
         raise DataError(
             f"{path}: not readable without unpickling ({error}), which could run code; convert it with {CONVERT};"
             " or prepare tissue=all, which does without"
@@ -126,14 +127,19 @@ def read(entry: Entry) -> Sample:
 
 def _to_image(pixels: np.ndarray, where: str) -> Image:
     """The image as bytes; it is published as floats from 0 to 255."""
+    if pixels.size == 0 or pixels.dtype.kind not in "uif":
+        raise DataError(f"{where} has shape {pixels.shape} and type {pixels.dtype}; expected numbers; fetch it again")
     if not (np.isfinite(pixels).all() and 0 <= pixels.min() <= pixels.max() <= 255):
         raise DataError(f"{where} has values from {pixels.min()} to {pixels.max()}; expected 0 to 255; fetch it again")
+    if pixels.dtype.kind == "f" and 0 < pixels.max() <= 1:
+        raise DataError(f"{where} has floats from {pixels.min()} to {pixels.max()}; expected 0 to 255; multiply by 255")
     return np.round(pixels).astype(np.uint8)
 
 
 def merge_channels(channels: np.ndarray, where: str, *, overlaps: str) -> tuple[InstanceMap, SemanticMap]:
     """One map of nuclei and one of classes, from one channel of numbered nuclei per class; numbers may recur."""
-    if not (np.isfinite(channels).all() and (channels >= 0).all() and (channels == np.floor(channels)).all()):
+    whole = channels.size > 0 and channels.dtype.kind in "buif" and np.isfinite(channels).all()
+    if not (whole and (channels >= 0).all() and (channels == np.floor(channels)).all()):
         raise DataError(f"{where} has masks that are not whole numbers from 0 up; fetch it again")
     twice = (channels > 0).sum(axis=2) > 1
     if twice.any() and overlaps == "refuse":
