@@ -36,17 +36,19 @@ def read_deep(image: PillowImage.Image, page: int, path: Path) -> Values:
     """All bits of a page, as stored; the image is opened and not loaded."""
     if image.format == "TIFF":
         return _read_tiff(page, path)
-    image.load()  # Raises for a damaged file, of which OpenCV fills the rest.
-    values = _read_png(path) if image.format == "PNG" else np.array(image)
+    image.load()
+    values = np.array(image) if image.mode.startswith(("I", "F")) else _read_colour(image, path)
     return values if values.ndim == 3 else values[:, :, None]
 
 
-def _read_png(path: Path) -> np.ndarray:
+def _read_colour(image: PillowImage.Image, path: Path) -> Values:
+    """The pixels of a PNG of 16-bit colours, of which Pillow has the upper bytes; OpenCV fills what is damaged."""
     found = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    if found is None:
-        raise DataError(f"{path}: 16-bit PNG that OpenCV cannot read; {SAVE_AS_BYTES}")
-    values = np.asarray(found)
-    return values if values.ndim == 2 else values[:, :, [2, 1, 0, *range(3, values.shape[2])]]  # BGR
+    if found is not None and found.ndim == 3 and found.dtype == np.uint16:
+        values = np.asarray(found[:, :, [2, 1, 0, *range(3, found.shape[2])]], np.uint16)  # OpenCV has BGR.
+        if np.array_equal(values >> 8, np.asarray(image.convert("RGBA" if values.shape[2] == 4 else "RGB"))):
+            return values
+    raise DataError(f"{path}: not a readable image (damaged, or of unusual 16-bit pixels); {SAVE_AS_BYTES}")
 
 
 def _read_tiff(number: int, path: Path) -> Values:

@@ -3,6 +3,8 @@
 import inspect
 import os
 from collections.abc import Mapping
+from concurrent.futures import Executor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from histoseg.errors import ConfigError, DataError, HistosegError, MissingSourceError
@@ -10,6 +12,7 @@ from histoseg.runs.catalog import Source
 from histoseg.runs.plain import digest
 from histoseg.shards.marks import Stamp
 from histoseg.shards.reading import say_exception
+from histoseg.sources._declared import load_source
 from histoseg.types import KEY_PATTERN, Entry
 
 
@@ -49,6 +52,25 @@ def find_entries(source: Source, raw: Path, options: Mapping[str, str]) -> list[
         raise MissingSourceError(f"{raw}: `entries` of {name} found nothing there, or left out all; see its file")
     _require_names(name, entries)
     return sorted(entries, key=lambda entry: entry.key)
+
+
+def find_entries_apart(
+    source: str, raw: Path, options: Mapping[str, str], declared: Mapping[str, Path], pool: Executor
+) -> list[Entry]:
+    """As `find_entries`, in another process: some sources read label files to list their images.
+
+    `declared` has the `source.toml` of each source that a raw folder declares, by its name.
+    """
+    own = {name: path for name, path in declared.items() if name == source}
+    try:
+        return pool.submit(_find_entries_of, source, raw, options, own).result()
+    except BrokenProcessPool as error:
+        what = f"a file that `entries` of {source} reads ended the process, as a fault in a library does"
+        raise DataError(f"{raw}: {what}; replace damaged files by intact copies") from error
+
+
+def _find_entries_of(source: str, raw: Path, options: Mapping[str, str], declared: Mapping[str, Path]) -> list[Entry]:
+    return find_entries(load_source(source, declared), raw, options)
 
 
 def _require_names(source: str, entries: list[Entry]) -> None:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, RootModel, ValidationError
 from histoseg.errors import ConfigError, DataError
 from histoseg.runs.catalog import Source
 from histoseg.runs.plain import digest
-from histoseg.shards.entries import find_entries, option_names, stamps
+from histoseg.shards.entries import find_entries_apart, option_names, stamps
 from histoseg.shards.faults import Faults
 from histoseg.shards.fingerprint import Fingerprint, fingerprint
 from histoseg.shards.folds import assign_folds, find_leaks, find_missing_classes
@@ -127,7 +127,7 @@ class _FoundImages:
 
 
 def _find_images(source: str, raw: Path, store: Store, recipe: Recipe, pool: Executor) -> _FoundImages:
-    entries = find_entries(load_source(source, recipe.declared), raw, recipe.options)
+    entries = find_entries_apart(source, raw, recipe.options, recipe.declared, pool)
     if not recipe.data.folds:
         return _FoundImages(entries=entries)
     prints, unreadable = _fingerprints(source, entries, raw, store, pool, recipe.declared)

@@ -17,7 +17,7 @@ from histoseg.errors import DataError
 from histoseg.runs.catalog import Source
 from histoseg.runs.config import Data
 from histoseg.shards.copies import split_without_copies
-from histoseg.shards.entries import find_entries, reader_digest, stamps
+from histoseg.shards.entries import find_entries_apart, reader_digest, stamps
 from histoseg.shards.gists import refuse_near_copies
 from histoseg.shards.index import SourceIndex, encode_index, open_index, rewrite_command
 from histoseg.shards.jobs import ShardJob, find_part, read_alone, stored_bytes, write_shard
@@ -71,7 +71,7 @@ def write_shards(source: str, raw: Path, store: Store, recipe: Recipe, pool: Exe
     """
     reader = load_source(source, recipe.declared)
     task, layout = reader.TASK, recipe.data.layout
-    entries = find_entries(reader, raw, recipe.options)
+    entries = find_entries_apart(source, raw, recipe.options, recipe.declared, pool)
     known = {one.key for one in recipe.unreadable}
     jobs = _plan(reader, [entry for entry in entries if entry.key not in known], raw, recipe, pool)
     first, *others = _write_all(jobs, store, recipe, pool)

@@ -77,8 +77,15 @@ def _is_part(folder: Path, kind: str, root: Path) -> bool:
 
 
 def _detect(paths: Iterable[Path]) -> str:
-    highest = max((_load(path, "inst_type")["inst_type"].max(initial=0) for path in paths), default=0)
-    return "published" if highest > 4 else "merged"
+    return "published" if any(_highest_type(path) > 4 for path in paths) else "merged"
+
+
+def _highest_type(path: Path) -> float:
+    """The highest type in a label file; 0 in a damaged one, which is refused when it is read."""
+    try:
+        return float(_load(path, "inst_type")["inst_type"].max(initial=0))
+    except (DataError, TypeError, ValueError):
+        return 0.0
 
 
 def _load(path: Path, *names: str) -> dict[str, np.ndarray]:

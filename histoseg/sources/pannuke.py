@@ -102,7 +102,7 @@ def _read_types(types: dict[str, Path], fold: str, images: Path, count: int) -> 
     path = types[fold]
     try:
         names = np.load(path, allow_pickle=False)
-    except ValueError as error:
+    except Exception as error:
         raise DataError(
             f"{path}: not readable without unpickling ({error}), which could run code; convert it with {CONVERT};"
             " or prepare tissue=all, which does without"
@@ -126,8 +126,12 @@ def read(entry: Entry) -> Sample:
 
 def _to_image(pixels: np.ndarray, where: str) -> Image:
     """The image as bytes; it is published as floats from 0 to 255."""
+    if pixels.size == 0 or pixels.dtype.kind not in "uif":
+        raise DataError(f"{where} has shape {pixels.shape} and type {pixels.dtype}; expected numbers; fetch it again")
     if not (np.isfinite(pixels).all() and 0 <= pixels.min() <= pixels.max() <= 255):
         raise DataError(f"{where} has values from {pixels.min()} to {pixels.max()}; expected 0 to 255; fetch it again")
+    if pixels.dtype.kind == "f" and 0 < pixels.max() <= 1:
+        raise DataError(f"{where} has floats from {pixels.min()} to {pixels.max()}; expected 0 to 255; multiply by 255")
     return np.round(pixels).astype(np.uint8)
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from histoseg import cli
+from histoseg.demo.write import write_demo_data
 from histoseg.errors import DataError
 from histoseg.runs import catalog
 from histoseg.runs.config import Data
@@ -186,3 +187,28 @@ def test_the_command_fails_but_writes_what_it_can(lab, store, capsys, caplog):
         )
         assert "labset: 23 images of 23 patients" in printed.out
     assert len(open_index(store, "labset", "96px").unreadable) == 1
+
+
+def test_a_damaged_label_file_costs_one_image_though_the_list_reads_it(tmp_path, store, pool):
+    """CoNSeP's `entries` reads all label files, to find the edition."""
+    write_demo_data(tmp_path, sources=["consep"])
+    path = next(tmp_path.rglob("train_1.mat"))
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2 : len(whole) // 2 + 40] = bytes(255 - value for value in whole[len(whole) // 2 :][:40])
+    path.write_bytes(whole)
+    (left_out,) = write_shards("consep", tmp_path, store, RECIPE, pool).unreadable
+    assert left_out.key == "train_1"
+    assert f"{path}: not a readable MATLAB file" in left_out.reason
+
+
+def test_a_list_that_ends_its_process_costs_its_source_alone(lab, store):
+    """As SciPy is killed by some damaged label files."""
+    module = next((lab.parent / "lab").glob("*.py"))
+    module.write_text(module.read_text().replace("    paths = ", f"    {SEGFAULT}\n    paths = "))
+    write_demo_data(lab.parent / "demo", sources=["synthetic"])
+    (lab / "synthetic").symlink_to(lab.parent / "demo" / "synthetic")
+    with ReaderPool(1) as pool:
+        prepared = prepare_sources(["labset", "synthetic"], lab, store, RECIPE, pool)
+    assert set(prepared.indexes) == {"synthetic"}
+    (failure,) = prepared.failures
+    assert "a file that `entries` of labset reads ended the process" in failure

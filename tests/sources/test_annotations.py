@@ -388,10 +388,12 @@ def test_consep_type_out_of_range(tmp_path, type_map):
 
 
 def test_consep_damaged_label_file(tmp_path):
+    """It costs its image, and not the list of images, for which the types in all files are compared."""
     consep_set(tmp_path, [[0, 1]])
     write(tmp_path / "CoNSeP" / "Train" / "Labels" / "train_0.mat", "this is no MATLAB file" * 20)
-    with pytest.raises(DataError, match="not a readable MATLAB file"):
-        consep.entries(tmp_path)
+    (entry,) = consep.entries(tmp_path)
+    with pytest.raises(DataError, match=r"train_0\.mat: not a readable MATLAB file"):
+        consep.read(entry)
 
 
 def test_consep_unknown_types(tmp_path):

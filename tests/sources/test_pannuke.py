@@ -100,6 +100,7 @@ def test_pannuke_array_faults(tmp_path, arrays, message):
             {"images": np.full((2, 4, 5, 3), 256.0)},
             r"images.npy: image 0 has values from 256.0 to 256.0; expected 0 to",
         ),
+        ({"images": np.full((2, 4, 5, 3), 0.8)}, r"images.npy: image 0 has floats from 0.8 to 0.8; expected 0 to 255"),
         ({"images": np.full((2, 4, 5, 3), np.nan)}, r"images.npy: image 0 has values from nan"),
         ({"masks": np.full((2, 4, 5, 6), 0.5)}, r"masks.npy: image 0 has masks that are not whole numbers"),
         ({"masks": np.full((2, 4, 5, 6), -1)}, r"masks.npy: image 0 has masks that are not whole numbers"),
