@@ -70,7 +70,7 @@ def nuclei(probabilities: np.ndarray) -> np.ndarray:
     element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
     is_nucleus = without_small(cv2.erode((inner + contour > 0.5).astype(np.uint8), element) > 0, 8)
     seeds = ndimage.binary_fill_holes(without_small(inner > 0.5, 4))
-    labels = watershed(-inner, ndimage.label(seeds)[0], mask=is_nucleus)  # type: ignore[no-untyped-call]
+    labels = watershed(-inner, ndimage.label(seeds)[0], mask=is_nucleus)  # type: ignore[no-untyped-call]  # it has no types
     return np.asarray(labels)
 
 
