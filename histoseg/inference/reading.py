@@ -10,6 +10,7 @@ from histoseg.errors import DataError
 from histoseg.files.images import read_image
 from histoseg.files.notes import collect
 from histoseg.files.resolution import find_mpp
+from histoseg.shards.pool import DIED
 from histoseg.types import Image
 
 
@@ -35,5 +36,4 @@ def read_apart(path: Path, given_mpp: float | None, readers: Executor) -> ReadIm
     try:
         return readers.submit(read, path, given_mpp).result()
     except BrokenProcessPool as error:
-        what = "reading it ended the process, as a fault in a library or too little memory does"
-        raise DataError(f"{path}: {what}; fetch the file again") from error
+        raise DataError(f"{path}: reading it {DIED}; fetch the file again") from error

@@ -11,6 +11,7 @@ from histoseg.errors import ConfigError, DataError, HistosegError, MissingSource
 from histoseg.runs.catalog import Source
 from histoseg.runs.plain import digest
 from histoseg.shards.marks import Stamp
+from histoseg.shards.pool import DIED
 from histoseg.shards.reading import say_exception
 from histoseg.sources._declared import load_source
 from histoseg.types import KEY_PATTERN, Entry
@@ -65,7 +66,7 @@ def find_entries_apart(
     try:
         return pool.submit(_find_entries_of, source, raw, options, own).result()
     except BrokenProcessPool as error:
-        what = f"a file that `entries` of {source} reads ended the process, as a fault in a library does"
+        what = f"a file that `entries` of {source} reads {DIED}"
         raise DataError(f"{raw}: {what}; replace damaged files by intact copies") from error
 
 

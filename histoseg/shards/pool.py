@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 
 from histoseg.machine import available_cpus
 
+DIED = "ended the process, as a fault in a library or too little memory does"  # What follows the name of what was read
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 

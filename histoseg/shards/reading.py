@@ -11,6 +11,7 @@ from histoseg.errors import DataError, HistosegError
 from histoseg.files.notes import note
 from histoseg.files.resolution import collect_mpp, disagree
 from histoseg.runs.catalog import Source
+from histoseg.shards.pool import DIED
 from histoseg.shards.stored import Unreadable
 from histoseg.shards.tar import checked
 from histoseg.types import Entry, Sample
@@ -44,8 +45,7 @@ def read_sample(source: Source, entry: Entry) -> Sample:
         raise DataError(f"{where}: `read` raised {say_exception(error, source)}") from error
     for mpp in stated:
         if disagree(mpp, sample.mpp):
-            what = f"images whose file states {mpp:.2g} microns per pixel, but that were read with {sample.mpp:.2g}"
-            note(f"{what}; correct the one that is wrong")
+            note("images whose file states other microns per pixel than they were read with; correct what is wrong")
     return sample
 
 
@@ -87,8 +87,7 @@ def outcome(entry: Entry, reading: Future[Result]) -> Result | Unreadable:
     try:
         return reading.result()
     except BrokenProcessPool:
-        reason = "reading it ended the process, as a fault in a library or too little memory does"
-        return leave_out(entry, DataError(f"{reason}; replace the file by an intact copy"))
+        return leave_out(entry, DataError(f"reading it {DIED}; replace the file by an intact copy"))
 
 
 def log_unreadable(source: str, unreadable: Collection[Unreadable]) -> None:

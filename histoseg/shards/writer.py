@@ -101,7 +101,7 @@ def _plan(source: Source, entries: list[Entry], raw: Path, recipe: Recipe, pool:
     }
     sizes = {split: max(1, -(-len(part) // MIN_SHARDS)) for split, part in chosen.items()}
     fitting = _images_that_fit(task.name, entries, recipe, pool) if max(sizes.values()) > 1 else 1
-    jobs = []
+    jobs, reader = [], reader_digest(source)
     for split, members in chosen.items():
         size = min(fitting, sizes[split])
         for number, start in enumerate(range(0, len(members), size)):
@@ -115,9 +115,8 @@ def _plan(source: Source, entries: list[Entry], raw: Path, recipe: Recipe, pool:
                 mpp=data.mpp,
                 options=dict(recipe.options),
             )
-            jobs.append(_make_job(content, part, data, recipe.declared.get(task.name)))
-    reader = reader_digest(source)
-    return [replace(job, reader=reader) for job in jobs]
+            jobs.append(_make_job(content, part, data, recipe.declared.get(task.name), reader))
+    return jobs
 
 
 def _split(entries: list[Entry], source: str) -> Mapping[str, Split]:
@@ -140,7 +139,9 @@ def _images_that_fit(source: str, entries: list[Entry], recipe: Recipe, pool: Ex
     return 1
 
 
-def _make_job(content: ShardContent, entries: list[Entry], data: Data, declaration: Path | None) -> ShardJob:
+def _make_job(
+    content: ShardContent, entries: list[Entry], data: Data, declaration: Path | None, reader: str
+) -> ShardJob:
     return ShardJob(
         source=content.task.name,
         layout=data.layout,
@@ -153,6 +154,7 @@ def _make_job(content: ShardContent, entries: list[Entry], data: Data, declarati
         mark=shard_mark(content),
         former_mark=shard_mark_of_format_2(content),
         declaration=declaration,
+        reader=reader,
     )
 
 

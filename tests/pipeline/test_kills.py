@@ -133,13 +133,18 @@ def attempt(work, store, folder):
         work.do(store, folder)
 
 
+def done_undisturbed(work, store, folder):
+    """The store with what was written, and the outcome, of one attempt that nothing disturbs."""
+    undisturbed = MortalStore(store)
+    attempt(work, undisturbed, folder)
+    return undisturbed, work.outcome(store)
+
+
 @pytest.mark.parametrize("name", WORKS)
 def test_what_is_killed_at_any_write_and_repeated_has_the_same_outcome(name, store, tmp_path):
     work = WORKS[name]
     before = prepared(work, store, tmp_path)
-    undisturbed = MortalStore(store)
-    attempt(work, undisturbed, tmp_path)
-    expected = work.outcome(store)
+    undisturbed, expected = done_undisturbed(work, store, tmp_path)
     points = points_of(undisturbed)
     assert len(points) > (12 if name == "prediction" else 50)
     for point in points[:: EVERY if len(points) > 50 else 1]:
@@ -154,9 +159,7 @@ def test_what_is_killed_at_any_write_and_repeated_has_the_same_outcome(name, sto
 def test_so_has_a_process_that_the_system_killed(name, store, tmp_path):
     work = WORKS[name]
     before = prepared(work, store, tmp_path)
-    undisturbed = MortalStore(store)
-    attempt(work, undisturbed, tmp_path)
-    expected = work.outcome(store)
+    undisturbed, expected = done_undisturbed(work, store, tmp_path)
     restore(store, before)
     halves = [point.write for point in points_of(undisturbed) if point.moment == "within"]
     words = [sys.executable, "-m", "tests.pipeline.test_kills", name, store.url, str(tmp_path)]

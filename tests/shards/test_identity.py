@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields, make_dataclass, replace
 
 import pytest
@@ -17,9 +16,7 @@ from histoseg.shards.marks import ShardContent, shard_mark
 from histoseg.shards.verify import verify_source
 from histoseg.shards.writer import Recipe, write_shards
 from histoseg.store.keys import index_key, shard_part_key
-from histoseg.store.objects import connect
 from histoseg.types import Task
-from tests.lab import SOURCE, write_lab, write_raw
 
 RECIPE = Recipe(data=Data(patch_px=96))
 LABSET = ("labset", "96px")
@@ -27,25 +24,6 @@ TASK = Task(name="lab", title="Lab", classes=("background", "gland"), mpp=0.5, l
 CONTENT = ShardContent(
     task=TASK, split="train", number=3, tile_px=170, inputs=(("a", "p", (("image", "lab/a.png", 1200, 17),)),)
 )
-
-
-@pytest.fixture
-def pool():
-    with ThreadPoolExecutor(1) as threads:
-        yield threads
-
-
-@pytest.fixture
-def store(tmp_path):
-    return connect(f"file://{tmp_path / 'store'}")
-
-
-@pytest.fixture
-def lab(tmp_path, monkeypatch):
-    """A source `labset`, and the folder of its raw files."""
-    write_lab(tmp_path / "lab", {"labset": SOURCE.replace("NAME", "labset")})
-    monkeypatch.syspath_prepend(str(tmp_path / "lab"))
-    return write_raw(tmp_path / "raw", "labset")
 
 
 def with_a_new_field(value):

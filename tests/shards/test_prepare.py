@@ -29,11 +29,6 @@ from tests.lab import SOURCE, write_lab, write_raw
 
 
 @pytest.fixture
-def store(tmp_path):
-    return connect(f"file://{tmp_path / 'store'}")
-
-
-@pytest.fixture
 def pool():
     with ThreadPoolExecutor(1) as made:
         yield made

@@ -10,15 +10,9 @@ import pytest
 from histoseg.runs import catalog
 from histoseg.runs.config import Data
 from histoseg.shards.writer import Recipe, write_shards
-from histoseg.store.objects import connect
 from tests.lab import SOURCE, write_lab, write_raw
 
 RECIPE = Recipe(data=Data(patch_px=96))
-
-
-@pytest.fixture
-def store(tmp_path):
-    return connect(f"file://{tmp_path / 'store'}")
 
 
 @pytest.fixture

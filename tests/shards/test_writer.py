@@ -2,7 +2,6 @@ import gc
 import json
 import logging
 import tarfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -19,28 +18,9 @@ from histoseg.shards.writer import Recipe, write_shards
 from histoseg.store.keys import index_key, shard_folder, shard_key
 from histoseg.store.objects import connect
 from histoseg.types import IGNORE, SPLITS
-from tests.lab import SOURCE, write_lab, write_raw
+from tests.lab import write_raw
 
 RECIPE = Recipe(data=Data(patch_px=96))
-
-
-@pytest.fixture
-def pool():
-    with ThreadPoolExecutor(1) as threads:
-        yield threads
-
-
-@pytest.fixture
-def store(tmp_path):
-    return connect(f"file://{tmp_path / 'store'}")
-
-
-@pytest.fixture
-def lab(tmp_path, monkeypatch):
-    """A source `labset`, and the folder of its raw files."""
-    write_lab(tmp_path / "lab", {"labset": SOURCE.replace("NAME", "labset")})
-    monkeypatch.syspath_prepend(str(tmp_path / "lab"))
-    return write_raw(tmp_path / "raw", "labset")
 
 
 def all_bytes(store):
