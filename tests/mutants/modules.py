@@ -21,7 +21,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "histoseg/maps/consensus.py": ("tests/maps/test_consensus.py",),
     "histoseg/models/losses.py": ("tests/models/test_losses.py",),
     "histoseg/scoring/pixels.py": ("tests/scoring/test_pixels.py",),
-    "histoseg/scoring/objects.py": ("tests/scoring/test_objects.py",),
+    "histoseg/scoring/objects.py": ("tests/scoring/test_objects.py", "tests/scoring/test_object_sums.py"),
     "histoseg/report/cell.py": ("tests/report/test_table.py", "tests/report/test_text.py"),
     "histoseg/report/table.py": ("tests/report/test_table.py", "tests/report/test_text.py"),
     "histoseg/report/text.py": ("tests/report/test_text.py",),

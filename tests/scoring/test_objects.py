@@ -1,7 +1,7 @@
 """Objects and tissue of whole images: counts and scores of a few predicted objects, worked by hand."""
 
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -11,75 +11,36 @@ import pytest
 from histoseg.errors import ConfigError, DataError
 from histoseg.methods.multitask import MultiTask
 from histoseg.methods.subtyping import Subtyping
-from histoseg.models.prediction import Prediction
-from histoseg.records.schema import Counts, ScoredImage
-from histoseg.runs.config import Data, Optim, Run, Select, Stage
+from histoseg.runs.config import Optim, Run, Select, Stage
 from histoseg.scoring import objects
 from histoseg.scoring._pictures import Pictures
-from histoseg.scoring.objects import Objects, summarise, summarise_tissue, typed_classes
+from histoseg.scoring.objects import Objects, typed_classes
 from histoseg.shards.reader import MetaDataset
 from histoseg.store.objects import connect
 from histoseg.training.process import Process
 from histoseg.types import IGNORE, Place
+from tests.scoring.known_objects import (
+    CELLS_A,
+    CELLS_B,
+    DATA,
+    GLAND_A,
+    GLAND_B,
+    GLAND_EXTERNAL,
+    NETWORK,
+    SEEN,
+    SOURCES,
+    TISSUES,
+    TYPES_A,
+    TYPES_B,
+    Known,
+    OnlyObjects,
+    counts,
+    image_of,
+    sample,
+    tile,
+)
 from tests.scoring.ranks import on_two_ranks
 from tests.small_store import make_sample, make_task, put_source
-
-DATA = Data(patch_px=32, tissue_px=16, mpp=0.5, folds=True, scale=(1.0, 1.0), rotate_deg=0.0)
-TISSUES = ("mucosa", "muscle", "fat")
-SOURCES = ("glands", "cells", "unnamed", "tissue")
-
-# Each image has a colour of its own, by which it is recognised. Truth and prediction of four images:
-# One pair of 6 and 4 pixels that shares 4, so IoU 4 / 6; one missed object of 4; one of 2 that is not there.
-GLAND_A = [[1, 1, 1, 0, 0, 0], [1, 1, 1, 0, 0, 0], [0, 0, 0, 2, 2, 0], [0, 0, 0, 2, 2, 0]]
-SEEN_A = [[1, 1, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 2], [0, 0, 0, 0, 0, 2]]
-# One object of 4 of 15 pixels, found as it is.
-GLAND_B = [[0, 1, 1, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 0, 0]]
-# One object of 3 of 6 pixels, of which nothing is found.
-GLAND_EXTERNAL = [[1, 1, 1], [0, 0, 0]]
-NOTHING = [[0, 0, 0], [0, 0, 0]]
-# Nuclei of class 1, class 2 and, between them, pixels of which nothing is known.
-CELLS_A = [[1, 1, 0, 0, 0, 2, 2]] * 2
-TYPES_A = [[1, 1, 0, IGNORE, 0, 2, 2]] * 2
-# The first object lies where nothing is known, and has class 2; the others are right but of class 1 both.
-SEEN_CELLS_A, SEEN_TYPES_A = [[2, 2, 0, 1, 0, 3, 3]] * 2, [2, 1, 1]
-# A nucleus of class 2 is found as such; two of class 1 are not there.
-CELLS_B = [[1, 1, 0, 0, 0, 0, 0]] * 2
-TYPES_B = [[2, 2, 0, 0, 0, 0, 0]] * 2
-SEEN_CELLS_B, SEEN_TYPES_B = [[1, 1, 0, 2, 0, 3, 3]] * 2, [2, 1, 1]
-
-SEEN = {  # By colour: objects, their classes, and what Otsu's threshold finds.
-    10: (SEEN_A, [0, 0], GLAND_A),
-    20: (GLAND_B, [0], np.zeros((3, 5))),
-    30: (NOTHING, [], NOTHING),
-    40: (SEEN_CELLS_A, SEEN_TYPES_A, SEEN_CELLS_A),
-    50: (SEEN_CELLS_B, SEEN_TYPES_B, CELLS_B),
-    60: (NOTHING, [], GLAND_EXTERNAL),
-}
-
-# Probabilities of the classes of tissue, by the colour of the middle of the tile.
-TILES = {1: (0.7, 0.2, 0.1), 2: (0.1, 0.8, 0.1), 3: (0.6, 0.3, 0.1), 4: (0.2, 0.25, 0.55), 5: (0.1, 0.2, 0.7)}
-
-
-def counts(tp, fp, fn, sum_iou):
-    return Counts(tp=tp, fp=fp, fn=fn, sum_iou=sum_iou)
-
-
-def image_of(colour, shape):
-    return np.full((*shape, 3), colour, np.uint8)
-
-
-def sample(key, colour, instances, classes=None):
-    """Objects of class 1 where nothing else is said."""
-    instances = np.array(instances)
-    classes = np.minimum(instances, 1) if classes is None else classes
-    return make_sample(key, classes, instances, image_of(colour, instances.shape))
-
-
-def tile(key, colour, number):
-    """A tile of class `number`, of 20 x 24 pixels; only the 16 x 16 in its middle have the colour."""
-    image = image_of(99, (20, 24))
-    image[2:18, 4:20] = colour
-    return make_sample(key, np.full((20, 24), number), image=image)
 
 
 @pytest.fixture
@@ -110,45 +71,6 @@ def store(tmp_path):
 @pytest.fixture
 def dataset(store, tmp_path):
     return MetaDataset.open(store, [*SOURCES, "plain", "faulty"], DATA.layout, tmp_path / "cache")
-
-
-def _unused(*_):
-    raise NotImplementedError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Known:
-    """Settings of a network that predicts SEEN and TILES, and notes what it is asked."""
-
-    asked: list = field(default_factory=list, compare=False)
-    sizes: list = field(default_factory=list, compare=False)
-
-    build = extend = heads = rebuild = starting_weights = _unused
-
-    def predict(self, network, image, windows, *, heads, mpp):
-        (structure,) = heads
-        self.asked.append((structure, windows, mpp))
-        instances, classes, _ = SEEN[int(image[0, 0, 0])]
-        return Prediction(
-            instance_maps={structure: np.array(instances, np.int32)},
-            classes={structure: np.array(classes, np.uint8)},
-        )
-
-    def classify(self, network, patches):
-        self.sizes.append(len(patches))
-        assert patches.shape[1:] == (16, 16, 3)
-        assert (patches == patches[:, :1, :1]).all()  # Of the middle, and of nothing else
-        return np.array([TILES[int(colour)] for colour in patches[:, 0, 0, 0]])
-
-
-@dataclass(frozen=True, kw_only=True)
-class OnlyObjects:
-    """Settings of a network without classes of patches."""
-
-    build = extend = heads = rebuild = starting_weights = predict = _unused
-
-
-NETWORK = object()  # Which only its settings know how to ask
 
 
 @pytest.fixture(autouse=True)
@@ -342,7 +264,7 @@ def test_tiles_are_classified_a_few_at_a_time(score, run):
 
 def test_tissue_needs_a_network_that_predicts_its_classes(score, run):
     other = replace(run, network=OnlyObjects(), score=Select(sources=("tissue",), splits=("fold3",)))
-    with pytest.raises(ConfigError, match="'test_objects' predicts no classes of patches; leave tissue out"):
+    with pytest.raises(ConfigError, match="'known_objects' predicts no classes of patches; leave tissue out"):
         score(other)
 
 
@@ -461,70 +383,3 @@ def test_the_log_says_what_is_done(score, run, caplog):
     with caplog.at_level(logging.INFO):
         score(replace(run, score=Select(sources=("glands",), splits=("external",))))
     assert caplog.messages == ["score all fold1 to fold3  image 1/1  eta 0 s"]
-
-
-def scored(structure, split, objects, confusion=((1, 0), (0, 1)), by_class=()):
-    none = counts(0, 0, 0, 0.0)
-    return ScoredImage(
-        split=split,
-        structure=structure,
-        source="s",
-        key="k",
-        patient="p",
-        objects=objects,
-        confusion=confusion,
-        otsu=none,
-        by_class=by_class,
-    )
-
-
-def test_images_are_summarised_by_split_and_structure():
-    images = [
-        scored("lumen", "fold3", counts(1, 0, 0, 0.8)),
-        scored("lumen", "fold2", counts(0, 1, 2, 0.0), confusion=((5, 3), (1, 0))),
-        scored("gland", "fold3", counts(0, 0, 0, 0.0)),
-    ]
-    scores, sizes = summarise(images, {"fold3": "test", "fold2": "second", "external": "external"})
-    assert scores["test.lumen.pq"] == scores["test.lumen.sq_pooled"] == 0.8
-    assert (scores["second.lumen.pq"], scores["second.lumen.dice_pooled"]) == (0.0, 0.0)
-    assert np.isnan([scores["test.gland.pq"], scores["test.lumen.otsu_pq"]]).all()
-    assert sizes == {
-        "test.lumen.images": 1,
-        "test.lumen.objects": 1,
-        "test.gland.images": 1,
-        "test.gland.objects": 0,
-        "second.lumen.images": 1,
-        "second.lumen.objects": 2,
-    }
-
-
-def test_an_image_without_counts_adds_nothing():
-    scores, sizes = summarise([scored("gland", "fold3", None)], {"fold3": "test"})
-    assert np.isnan(scores["test.gland.pq"])
-    assert sizes == {"test.gland.images": 1, "test.gland.objects": 0}
-
-
-def test_classes_of_tissue_are_named_in_order():
-    probabilities = np.array([[0.9, 0.1], [0.2, 0.8]])
-    scores, by_class = summarise_tissue(np.array([0, 1]), probabilities, ("a", "b"))
-    assert scores == {"map": 1.0, "mf1": 1.0}
-    assert by_class == {"ap": {"a": 1.0, "b": 1.0}, "f1": {"a": 1.0, "b": 1.0}}
-
-
-@pytest.mark.parametrize(
-    ("values", "path"),
-    [
-        ({"window_px": 304}, "window_px"),  # Twice the margin, so nothing is left
-        ({"window_px": 1030}, "window_px"),
-        ({"margin_px": -8}, "margin_px"),
-        ({"margin_px": 12}, "margin_px"),
-    ],
-)
-def test_windows_that_cannot_be_are_refused(values, path):
-    with pytest.raises(ConfigError, match=rf"{path} = "):
-        Objects(**values)
-
-
-def test_defaults_that_results_depend_on():
-    """The margin of the published code, and the window of docs/protocols-cerberus.md, which gives the same result."""
-    assert (Objects().window_px, Objects().margin_px) == (1024, 152)
