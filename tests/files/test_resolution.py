@@ -8,7 +8,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from histoseg.errors import DataError
 from histoseg.files.images import read_image
-from histoseg.files.resolution import collect_mpp, find_mpp, stored_mpp
+from histoseg.files.resolution import collect_mpp, find_mpp, resolution_caveat, stored_mpp
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (16, 24, 3)).astype(np.uint8)
 APERIO = "Aperio Image Library v12.0.15\r\n46000x32914 (240x240) JPEG/RGB Q=30|AppMag = 20|MPP = {}|Left = 25"
@@ -133,3 +133,8 @@ def test_a_given_resolution_must_agree_with_the_file(tmp_path):
     assert find_mpp(path, 0.52) == 0.52
     with pytest.raises(DataError, match=r"--mpp 0.25, but the file says 0.5 microns per pixel"):
         find_mpp(path, 0.25)
+
+
+@pytest.mark.parametrize(("image_mpp", "said"), [(0.5, False), (0.52, False), (0.53, True), (0.25, True), (2.0, True)])
+def test_a_resolution_is_another_one_from_a_twentieth_on(image_mpp, said):
+    assert bool(resolution_caveat(image_mpp, 0.5)) == said

@@ -8,25 +8,23 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
-import torch
 from PIL import Image as PillowImage
 
-from histoseg import cli
 from histoseg.errors import StorageError
-from histoseg.files.resolution import resolution_caveat
 from histoseg.inference import predict as predicting
 from histoseg.inference.objects import list_objects
 from histoseg.inference.predict import Options, look, predict_images, summarise
 from histoseg.maps.windows import MarginWindows
 from histoseg.models.cerberus import CerberusSpec
 from histoseg.models.cerberus.network import CerberusParts, build
-from histoseg.models.cerberus.published import PUBLISHED_CLASSES, published_name
+from histoseg.models.cerberus.published import PUBLISHED_CLASSES
 from histoseg.models.prediction import Prediction
 from histoseg.models.spec import Heads
 from histoseg.models.unet import UNetSpec
 from histoseg.models.weights import Model, load_model, save_model
 from histoseg.shards.pool import ReaderPool
 from histoseg.store.objects import FileStore
+from tests.inference.command import run
 
 WINDOWS = ["--window-px", "96", "--margin-px", "16"]
 FILES = ["gland.png", "lumen.png", "nuclei.png", "objects.csv", "objects.geojson", "overlay.png", "tissue.json"]
@@ -54,15 +52,6 @@ def image(tmp_path):
     path = tmp_path / "slide.png"
     PillowImage.fromarray(draw_pixels()).save(path)
     return path
-
-
-def run(capsys, *words):
-    """Exit code, output and errors of a command."""
-    with pytest.raises(SystemExit) as ended:
-        cli.main([str(word) for word in words])
-    said = capsys.readouterr()
-    assert "Traceback" not in said.err
-    return ended.value.code or 0, said.out, said.err
 
 
 def predict(capsys, model, out, images, *words):
@@ -122,11 +111,6 @@ def test_a_model_that_has_learnt_nothing_real_says_so_everywhere(capsys, caplog,
     good = contents(tmp_path / "good" / "slide")
     assert "caveats" not in json.loads(good["objects.geojson"])
     assert json.loads(good["summary.json"])["caveats"] == []
-
-
-@pytest.mark.parametrize(("image_mpp", "said"), [(0.5, False), (0.52, False), (0.53, True), (0.25, True), (2.0, True)])
-def test_a_resolution_is_another_one_from_a_twentieth_on(image_mpp, said):
-    assert bool(resolution_caveat(image_mpp, 0.5)) == said
 
 
 def test_what_is_there_is_kept_until_something_changes(capsys, model, image, tmp_path):
@@ -371,26 +355,6 @@ def test_images_of_other_modes_are_taken_as_rgb(capsys, model, tmp_path):
     code, out, err = predict(capsys, model, tmp_path / "out", images, "--mpp", 0.5)
     assert code == 0, err
     assert len(out.splitlines()) == 5
-
-
-def test_import_weights_makes_a_model_that_predict_takes(capsys, tmp_path):
-    network = build(CerberusParts(decoders={"nuclei": 2}), 0)
-    tensors = {published_name(name): value for name, value in network.state_dict().items()}
-    torch.save({"desc": tensors}, tmp_path / "weights.tar")
-    code, out, err = run(capsys, "import-weights", tmp_path / "weights.tar", "--out", tmp_path / "model")
-    assert code == 0, err
-    count, heads, last = out.splitlines()
-    assert count == "22,678,242 parameters"  # Encoder 21,284,672, 1×1 131,072, decoder 1,255,872, two classes 6,626
-    assert heads == "1 heads with so many classes: nuclei 2"
-    assert last == str(tmp_path / "model")
-    assert load_model(tmp_path / "model").mpp == 0.5
-
-
-def test_import_weights_of_no_file_leaves_nothing(capsys, tmp_path):
-    code, _, err = run(capsys, "import-weights", tmp_path / "weights.tar", "--out", tmp_path / "model")
-    assert code == 1
-    assert "weights.tar: no such file" in err
-    assert not (tmp_path / "model").exists()
 
 
 def test_an_image_that_takes_much_memory_is_told_beforehand(capsys, model, image, tmp_path, monkeypatch, caplog):

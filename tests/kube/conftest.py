@@ -1,4 +1,5 @@
 import textwrap
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -132,3 +133,15 @@ def act(server, cluster, job, settings, pace):
         return shown, results
 
     return do
+
+
+@pytest.fixture
+def later(monkeypatch):
+    """A look at which there is nothing new, 100 s after the one before: no other time passes for the follower."""
+    now = [0.0]
+    monkeypatch.setattr("histoseg.runs.follow.time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def step(api, name):
+        now[0] += 100.0
+
+    return step

@@ -18,6 +18,7 @@ from kmock import KubernetesEmulator, KubernetesError, Server
 
 RAYJOBS, PODS, EVENTS, CONFIG_MAPS = "ray.io/v1/rayjobs", "v1/pods", "v1/events", "v1/configmaps"
 CREATED = "2025-01-01T00:00:00Z"
+READY = {"readyWorkerReplicas": 2}
 KINDS = (RAYJOBS, PODS, EVENTS, CONFIG_MAPS, "v1/secrets", "v1/nodes", "v1/resourcequotas")
 
 Step = Callable[["ApiServer", str], None]
@@ -388,3 +389,7 @@ def both(*steps: Step) -> Step:
 def stamped(*texts: str, first: int = 0) -> list[tuple[str, str]]:
     """Lines a second apart."""
     return [(f"2025-01-01T00:{(first + i) // 60:02}:{(first + i) % 60:02}.5Z", text) for i, text in enumerate(texts)]
+
+
+def running(log, number=1, attempt=1):
+    return [state("Running", "RUNNING", attempt, READY), submitter(log, number, attempt)]

@@ -21,3 +21,9 @@ def save_mat(path, **content):
     path.parent.mkdir(parents=True, exist_ok=True)
     scipy.io.savemat(path, {name: np.array(values) for name, values in content.items()})
     return path
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode())
+    return path
