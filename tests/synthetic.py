@@ -3,10 +3,13 @@
 import numpy as np
 import torch
 
+from histoseg.runs import catalog
+from histoseg.shards.index import SourceIndex
+from histoseg.shards.stored import Samples, Shard
+from histoseg.types import Episode, Patches
+
 
 def make_patches(rng, task, count, size_px=16, num_classes=2):
-    from histoseg.types import Patches
-
     return Patches(
         images=rng.integers(0, 256, (count, size_px, size_px, 3), dtype=np.uint8),
         semantic_maps=rng.integers(0, num_classes, (count, size_px, size_px), dtype=np.uint8),
@@ -16,8 +19,6 @@ def make_patches(rng, task, count, size_px=16, num_classes=2):
 
 
 def make_episode(rng, task="a", support=3, query=2):
-    from histoseg.types import Episode
-
     return Episode(task=task, support=make_patches(rng, task, support), query=make_patches(rng, task, query))
 
 
@@ -30,10 +31,6 @@ def gradient_of(model):
 
 def make_index(name, splits=("train", "val", "test"), layout="96px"):
     """An index of a source with one sample in each of some splits."""
-    from histoseg.runs import catalog
-    from histoseg.shards.index import SourceIndex
-    from histoseg.shards.stored import Samples, Shard
-
     task = catalog.load_source(name).TASK
     count = len(splits)
     columns = {column: [0] * count for column in Samples.model_fields}

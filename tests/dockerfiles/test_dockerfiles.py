@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ray_jobs.cluster import ENVIRONMENT
 from tests.dockerfiles.recipe import PATHS, ROOT, Stage, instructions, stages
 
 SHIPPED = ("train", "data")
@@ -124,8 +125,6 @@ def test_the_build_sees_only_what_is_listed() -> None:
 
 
 def test_the_train_image_contradicts_no_setting_that_jobs_bring() -> None:
-    from ray_jobs.cluster import ENVIRONMENT
-
     set_here = dict(
         re.findall(r"(\w+)=(\S+)", " ".join(stages(ROOT / "dockerfiles" / "Dockerfile")["train"].all("ENV")))
     )

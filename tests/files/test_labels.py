@@ -9,6 +9,7 @@ from PIL import Image
 
 from histoseg.errors import DataError
 from histoseg.files.labels import read_colour_map, read_instance_map, read_labels
+from histoseg.files.mat import load_mat
 from histoseg.files.notes import collect
 from histoseg.types import IGNORE
 
@@ -141,8 +142,6 @@ def test_hdf5_that_claims_more_than_it_holds(tmp_path):
 
 
 def test_empty_arrays_of_hdf5(tmp_path):
-    from histoseg.files.mat import load_mat
-
     with h5py.File(tmp_path / "a.mat", "w") as file:
         file["id"] = np.array([0, 1], np.uint64)  # MATLAB stores the size of an array without values.
         file["id"].attrs["MATLAB_empty"] = 1

@@ -2,14 +2,14 @@
 
 import pytest
 
+from histoseg.kube.jobs import cancel, results_of, status
+from histoseg.kube.rayjob import manifest
 from tests.kube.conftest import COMMAND
 from tests.kube.emulator import RAYJOBS, both, ends, ray_pod, state, waiting
 
 
 class TestStatus:
     def test_of_one_job(self, act, server, cluster, name):
-        from histoseg.kube.jobs import status
-
         act([ends(startTime="2025-01-01T00:00:10Z", endTime="2025-01-01T01:00:00Z")])
         assert status(cluster, name).splitlines() == [
             f"{name}: succeeded",
@@ -18,30 +18,21 @@ class TestStatus:
         ]
 
     def test_says_what_is_in_the_way(self, server, cluster, job, settings, name):
-        from histoseg.kube.jobs import status
-        from histoseg.kube.rayjob import manifest
-
         cluster.create_rayjob(manifest(job, settings, COMMAND))
         pod = ray_pod("gpu", waiting("ErrImagePull", "not found"))
         server.tell(lambda api: both(state("Initializing"), pod)(api, name))
         assert "registry/none:1 cannot be pulled" in status(cluster, name)
 
     def test_of_one_that_is_being_deleted(self, act, cluster, name):
-        from histoseg.kube.jobs import status
-
         act([ends()])
         cluster.delete_rayjob(name, "uid-1")
         assert status(cluster, name).startswith(f"{name}: being deleted\n")
 
     def test_of_a_job_that_is_not_there(self, cluster, mistake):
-        from histoseg.kube.jobs import status
-
         with pytest.raises(mistake, match="no job x in namespace 'team' of 'lab': not submitted yet, or finished"):
             status(cluster, "x")
 
     def test_of_all_is_a_table_of_ours(self, act, server, cluster, name):
-        from histoseg.kube.jobs import status
-
         act([ends(startTime="2025-01-01T00:00:10Z")])
         server.put(RAYJOBS, "foreign", {"spec": {}})
         width = len(name)
@@ -51,27 +42,19 @@ class TestStatus:
         ]
 
     def test_of_none(self, cluster):
-        from histoseg.kube.jobs import status
-
         assert status(cluster) == "no jobs in namespace 'team' of 'lab'"
 
 
 class TestResults:
     def test_are_where_the_job_says(self, act, cluster, name):
-        from histoseg.kube.jobs import results_of
-
         act([ends()])
         assert results_of(cluster, name) == f"s3://bucket/prefix/results/table1/{name}"
 
     def test_of_a_job_that_is_not_there(self, cluster, mistake):
-        from histoseg.kube.jobs import results_of
-
         with pytest.raises(mistake, match=r"no job x in namespace 'team' of 'lab': .*, at results/<experiment>/x$"):
             results_of(cluster, "x")
 
     def test_of_what_somebody_else_made(self, server, cluster, mistake):
-        from histoseg.kube.jobs import results_of
-
         server.put(RAYJOBS, "theirs", {"spec": {}})
         with pytest.raises(mistake, match=r"RayJob theirs does not say where .* \(no annotation histoseg.io/results\)"):
             results_of(cluster, "theirs")
@@ -79,8 +62,6 @@ class TestResults:
 
 class TestCancel:
     def test_once_and_again(self, act, server, cluster, name):
-        from histoseg.kube.jobs import cancel
-
         act([ends()])
         server.tell(lambda api: setattr(api, "looks_until_gone", 2))
         assert [cancel(cluster, name) for _ in range(4)] == [
@@ -92,8 +73,6 @@ class TestCancel:
         assert len(server.requests("DELETE", name)) == 1
 
     def test_not_what_somebody_else_made(self, server, cluster, mistake):
-        from histoseg.kube.jobs import cancel
-
         server.put(RAYJOBS, "theirs", {"spec": {}})
         with pytest.raises(mistake, match="RayJob theirs was not made by histoseg"):
             cancel(cluster, "theirs")

@@ -5,6 +5,12 @@ import json
 import pytest
 import yaml
 
+from histoseg.errors import StorageError
+from histoseg.kube.rayjob import addressed
+from histoseg.runs.request import Request
+from histoseg.store.objects import FileStore, connect
+from ray_jobs import submit
+from ray_jobs.remote import fetch
 from tests.kube.emulator import Log, ends, stamped, state, submitter
 
 EXPERIMENT = ["--experiment", "smoke", "--cluster", "lab"]
@@ -13,8 +19,6 @@ EXPERIMENT = ["--experiment", "smoke", "--cluster", "lab"]
 @pytest.fixture
 def typed(server, kubeconfig, data, capsys, monkeypatch, tmp_path):
     """Types a command at a cluster in which a release is installed; gives its exit code, its output and its error."""
-    from ray_jobs import submit
-
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("histoseg.kube.api.time.sleep", lambda _seconds: None)
     server.put("v1/configmaps", "histoseg-settings", {"data": data})
@@ -33,9 +37,6 @@ def typed(server, kubeconfig, data, capsys, monkeypatch, tmp_path):
 
 @pytest.fixture
 def name(settings):
-    from histoseg.kube.rayjob import addressed
-    from histoseg.runs.request import Request
-
     return addressed(Request(experiment="smoke", data="demo"), settings).name
 
 
@@ -77,8 +78,6 @@ def test_submit_follow_status_cancel(typed, server, name, pace, monkeypatch):
 
 
 def test_results_are_fetched_page_last(typed, name, tmp_path, monkeypatch):
-    from histoseg.store.objects import connect
-
     store = connect(f"file://{tmp_path}/bucket")
     monkeypatch.setattr("ray_jobs.remote.connect", lambda url: store)
     code, _, _ = typed("--data", "demo", "--results")
@@ -111,10 +110,6 @@ def test_an_interrupted_command_says_that_a_job_goes_on_only_if_there_is_one(typ
 
 
 def test_a_fetch_that_ends_half_way_leaves_no_page_of_another_job(tmp_path, monkeypatch):
-    from histoseg.errors import StorageError
-    from histoseg.store.objects import FileStore
-    from ray_jobs.remote import fetch
-
     def away(_self, key):
         raise StorageError(f"no answer ({key})")
 
@@ -150,8 +145,6 @@ def test_what_cannot_be_is_one_line_and_nothing_is_sent(typed, server, words, me
 
 
 def test_a_wrong_context_lists_those_there_are(kubeconfig):
-    from ray_jobs import submit
-
     with pytest.raises(SystemExit, match=r"no context 'nope' in .*; there are: lab; choose one with CLUSTER="):
         submit.main(["--experiment", "smoke", "--cluster", "nope"])
 

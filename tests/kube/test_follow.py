@@ -1,11 +1,15 @@
 import signal
 import threading
+import time
 from dataclasses import replace
 
 import pytest
 import yaml
 
-from histoseg.kube.log import split_stamp
+from histoseg.kube.api import Cluster
+from histoseg.kube.log import SLACK_S, PodLog, split_stamp
+from histoseg.kube.rayjob import manifest
+from histoseg.kube.submit import dry_run
 from histoseg.runs.job import request_of
 from tests.kube.conftest import COMMAND
 from tests.kube.emulator import (
@@ -81,8 +85,6 @@ class TestSubmit:
             act([state("Initializing"), vanish])
 
     def test_dry_run_shows_and_sends_nothing(self, job, settings, server, name):
-        from histoseg.kube.submit import dry_run
-
         shown = yaml.safe_load(dry_run(job, settings, COMMAND))
         assert (shown["kind"], shown["metadata"]["name"]) == ("RayJob", name)
         assert server.tell(lambda api: len(api._requests)) == 0
@@ -116,8 +118,6 @@ class TestAgain:
 
     def test_another_who_replaces_it_first_is_joined(self, act, server, cluster, name, mistake, monkeypatch):
         """Between our look at the failed one and our deletion of it."""
-        from histoseg.kube.api import Cluster
-
         with pytest.raises(mistake):
             act([ends("Failed", "FAILED", reason="AppFailed")])
         delete = Cluster.delete_rayjob
@@ -204,8 +204,6 @@ class TestAgain:
 
     def test_somebody_else_was_faster(self, act, server, cluster, job, settings, name):
         """The name is free when it is looked up, and taken when it is to be created."""
-        from histoseg.kube.rayjob import manifest
-
         cluster.create_rayjob(manifest(job, settings, COMMAND))
         missing = status_body(404, "NotFound", "not found", name=name, kind="rayjobs")
         server.tell(lambda api: api.faults.append(Fault("GET", name, 404, missing)))
@@ -230,10 +228,6 @@ class TestLogs:
 
     def test_continues_as_far_back_as_the_silence_lasted(self):
         """A node's clock may run ahead of ours: then only what we measured counts."""
-        import time
-
-        from histoseg.kube.log import SLACK_S, PodLog
-
         log = PodLog()
         log._newest, log._received_s = int((time.time() + 3600) * 1e9), time.monotonic() - 100
         assert log._seconds_back() == 100 + SLACK_S

@@ -4,6 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from histoseg.errors import ConfigError
+from histoseg.kube import rayjob
+from histoseg.kube.rayjob import addressed, is_gpu_for_kuberay, manifest, quantity
+from histoseg.runs.job import request_of
 from tests.kube.conftest import COMMAND
 
 
@@ -14,15 +18,11 @@ def group(**more):
 
 
 def capacity(*groups, **cluster):
-    from histoseg.kube.rayjob import capacity
-
-    return capacity({"spec": {"rayClusterSpec": {**cluster, "workerGroupSpecs": list(groups)}}})
+    return rayjob.capacity({"spec": {"rayClusterSpec": {**cluster, "workerGroupSpecs": list(groups)}}})
 
 
 class TestManifest:
     def test_is_the_template_with_the_job_filled_in(self, job, settings):
-        from histoseg.kube.rayjob import manifest
-
         before = copy.deepcopy(settings.template)
         made = manifest(job, settings, COMMAND)
         name = job.name
@@ -45,23 +45,15 @@ class TestManifest:
         assert settings.template == before
 
     def test_says_what_the_workers_will_have(self, job, settings):
-        from histoseg.kube.rayjob import manifest
-        from histoseg.runs.job import request_of
-
         entrypoint = manifest(job, settings, COMMAND)["spec"]["entrypoint"]
         assert request_of(entrypoint) == replace(job, capacity=("CPU=8", "GPU=2"))  # 2 pods of 4 CPUs and a GPU
 
     def test_another_image_is_another_job(self, job, settings):
-        from histoseg.kube.rayjob import addressed
-
         other = replace(settings, image="registry.example/histoseg-train@sha256:00")
         assert addressed(job, settings).name == job.name
         assert addressed(job, other).name != job.name
 
     def test_an_experiment_that_cannot_be_a_name(self, job, settings):
-        from histoseg.errors import ConfigError
-        from histoseg.kube.rayjob import addressed
-
         with pytest.raises(ConfigError, match=r"'2fast-.*' cannot name a job; name the experiment with a-z"):
             addressed(replace(job, experiment="2fast"), settings)
 
@@ -70,26 +62,18 @@ class TestManifest:
         [("/raw", "/raw/glas", True), ("/raw", "/elsewhere", False), ("", "/raw", False), ("", "prepared", True)],
     )
     def test_a_folder_must_be_one_that_the_pods_see(self, mounted, folder, is_seen, job, settings, mistake):
-        from histoseg.kube.rayjob import manifest
-
         with nullcontext() if is_seen else pytest.raises(mistake, match=f"DATA={folder} is not what the pods see"):
             manifest(replace(job, data=folder), replace(settings, raw_data=mounted), COMMAND)
 
     def test_no_secret_gets_in(self, job, settings):
-        from histoseg.kube.rayjob import manifest
-
         assert "store-keys" not in str(manifest(job, settings, COMMAND))
 
     def test_too_few_gpus(self, job, settings, mistake):
-        from histoseg.kube.rayjob import manifest
-
         expected = "request.workers is 3, but all workers of the release together have 2 GPU; .*WORKERS="
         with pytest.raises(mistake, match=expected):
             manifest(replace(job, workers=3), settings, COMMAND)
 
     def test_without_gpus_the_cpus_count(self, job, settings, mistake):
-        from histoseg.kube.rayjob import manifest
-
         template = copy.deepcopy(dict(settings.template))
         workers = template["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]
         del workers["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"]
@@ -113,8 +97,6 @@ class TestManifest:
     ],
 )
 def test_gpus_are_what_kuberay_takes_for_them(resource, expected):
-    from histoseg.kube.rayjob import is_gpu_for_kuberay
-
     assert is_gpu_for_kuberay(resource) is expected
 
 
@@ -195,13 +177,9 @@ class TestQuantity:
         ],
     )
     def test_is_read_as_kubernetes_does(self, text, expected):
-        from histoseg.kube.rayjob import quantity
-
         assert quantity(text, "here") == pytest.approx(expected, rel=1e-15)
 
     @pytest.mark.parametrize("text", ["", "4cores", "1K", "1ki", "1mi", "1 Gi", "1e", "Gi", ".", "nan", "1_000", None])
     def test_what_is_none_is_said_with_its_place(self, text, mistake):
-        from histoseg.kube.rayjob import quantity
-
         with pytest.raises(mistake, match="in quota lab is not a valid Kubernetes quantity"):
             quantity(text, "quota lab")

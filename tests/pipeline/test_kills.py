@@ -30,6 +30,7 @@ from histoseg.store import conditional
 from histoseg.store.objects import FileStore, connect
 from histoseg.training import loop
 from histoseg.training.process import Process
+from ray_jobs.local_store import local_store
 from tests.pipeline.kills import Killed, MortalStore, Point, kill_process, objects_of, points_of, restore
 from tests.pipeline.small_runs import folds_run, folds_store, leave_one_out_run, leave_one_out_store, without_times
 
@@ -95,8 +96,6 @@ WORKS = {
 
 @pytest.fixture(scope="module")
 def s3_url(tmp_path_factory):
-    from ray_jobs.local_store import local_store
-
     with local_store(tmp_path_factory.mktemp("s3")) as server:
         yield server.url
 

@@ -8,6 +8,9 @@ from typing import Any
 
 import boto3
 
+from histoseg.kube.rayjob import addressed, manifest
+from histoseg.kube.settings import Settings
+from histoseg.runs.request import DEMO, Request
 from tests.charts.rendering import NAMESPACE, one
 from tests.pods import kubelet
 from tests.pods.podman import Cluster, podman
@@ -84,10 +87,6 @@ class Submitted:
 
 def job_of(chart: list[dict[str, Any]]) -> dict[str, Any]:
     """The RayJob that `make submit EXP=smoke` makes of this chart; long enough to be interrupted."""
-    from histoseg.kube.rayjob import addressed, manifest
-    from histoseg.kube.settings import Settings
-    from histoseg.runs.request import DEMO, Request
-
     settings = Settings.parse(one(chart, "ConfigMap", "settings")["data"], "the rendered chart", "histoseg")
     asked = Request(experiment="smoke", sets=("optim.steps=800",), data=DEMO, store=f"s3://{BUCKET}/test")
     return manifest(addressed(asked, settings), settings, "make test-pods")

@@ -1,5 +1,6 @@
 """A Ray of several nodes on one machine, each of which can be killed as a machine dies: all of it, at once."""
 
+import json
 import os
 import secrets
 import socket
@@ -136,8 +137,6 @@ class Nodes:
 
     def ids(self):
         """The id of each living node, by its name, as Ray's own state API has it."""
-        import json
-
         request = urllib.request.Request(
             f"{self.address}/nodes?view=summary", headers={"Authorization": f"Bearer {self.token}"}
         )

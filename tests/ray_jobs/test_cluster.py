@@ -7,7 +7,10 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
+
+from ray_jobs.cluster import local_ray
 
 # Ray's own modules warn of their own old names while they are imported, and leave sockets to the collector.
 pytestmark = [
@@ -41,8 +44,6 @@ def status(url: str, token: str | None) -> int:
 
 def listening() -> set[str]:
     """The addresses on which Ray's processes, all children of this one, accept connections."""
-    import psutil
-
     found = set()
     for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -71,16 +72,12 @@ def test_logs_lie_where_they_are_said_to(cluster):
 
 @pytest.mark.slow
 def test_a_second_ray_in_one_process_is_refused(cluster, tmp_path):
-    from ray_jobs.cluster import local_ray
-
     with pytest.raises(RuntimeError, match="before anything imports ray"), local_ray(tmp_path):
         pass
 
 
 @pytest.mark.slow
 def test_no_process_outlives_a_killed_owner(cluster, tmp_path):
-    import psutil
-
     with subprocess.Popen(
         [sys.executable, "-c", OWNER, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
     ) as owner:

@@ -1,11 +1,11 @@
 import pytest
 
+from histoseg.doctor.dashboard import dashboard_checks
+
 
 @pytest.mark.slow
 def test_ray_itself_asks_for_its_token(cluster):
     """The statuses that doctor expects are those of a real dashboard."""
-    from histoseg.doctor.dashboard import dashboard_checks
-
     token = cluster.token_path.read_text().strip()
     found = list(dashboard_checks(cluster.dashboard_url, token))
     assert not [f"{check.what}: {check.found}" for check in found if not check.ok]

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from ray_jobs import drain
@@ -26,8 +27,6 @@ def titled(title):
     ],
 )
 def test_only_what_runs_for_somebody_is_work(title, busy, monkeypatch):
-    import psutil
-
     process = titled(title)
     monkeypatch.setattr(psutil, "process_iter", lambda fields: [seen(psutil.Process(process.pid))])
     try:

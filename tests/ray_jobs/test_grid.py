@@ -139,7 +139,7 @@ def test_a_killed_worker_is_started_again(after):
     ],
 )
 def test_what_may_pass_by_itself_is_left_to_tune_to_try_again(cluster, error, reported, tmp_path, monkeypatch):
-    from ray import tune
+    from ray import tune  # Not at the top: `local_ray` sets variables that Ray reads when it is imported.
 
     def fail(*_):
         raise error

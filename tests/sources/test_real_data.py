@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from histoseg.errors import DataError, MissingSourceError
 from histoseg.sources import breastpathq, consep, digestpath, glas, monuseg, nct_crc_he
@@ -87,8 +88,6 @@ def test_breastpathq_key_without_crop_is_named(published_key, tmp_path):
 
 
 def test_breastpathq_published_key_is_read(published_key, tmp_path):
-    from PIL import Image
-
     Image.new("RGB", (700, 460)).save(tmp_path / "100_Region 4_crop.tif")
     (entry,) = breastpathq.entries(tmp_path)
     labels = breastpathq.read(entry).semantic_map

@@ -10,12 +10,11 @@ from botocore.exceptions import SSLError
 
 from histoseg.errors import ConfigError, StorageError, StoreRefusedError
 from histoseg.store.objects import BRISK, MULTIPART_BYTES, connect
+from ray_jobs.local_store import local_store
 
 
 @pytest.fixture(scope="module")
 def s3_url(tmp_path_factory):
-    from ray_jobs.local_store import local_store
-
     with local_store(tmp_path_factory.mktemp("s3")) as server:
         yield f"{server.url}/some/prefix"
 
