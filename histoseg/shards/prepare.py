@@ -91,7 +91,7 @@ def prepare_sources(
         own = {name.removeprefix(f"{source}/"): fold for name, fold in folds.items() if name.startswith(f"{source}/")}
         with faults.of(source):
             how = replace(recipe, options=options[source], folds=own, unreadable=images.unreadable)
-            indexes[source] = write_shards(source, raw, store, how, pool)
+            indexes[source] = write_shards(source, raw, store, how, pool, images.entries)
     if not indexes:
         raise faults.explain_nothing(raw)
     for line in _missing_classes(indexes) if recipe.data.folds else ():

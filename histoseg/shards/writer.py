@@ -60,10 +60,13 @@ class Recipe:
     declared: Mapping[str, Path] = field(default_factory=dict)
 
 
-def write_shards(source: str, raw: Path, store: Store, recipe: Recipe, pool: Executor) -> SourceIndex:
+def write_shards(
+    source: str, raw: Path, store: Store, recipe: Recipe, pool: Executor, entries: list[Entry] | None = None
+) -> SourceIndex:
     """Write a source's shards and index; return the index as it now stands in the store.
 
-    Images that cannot be read are left out, logged, and named in the index.
+    Images that cannot be read are left out, logged, and named in the index. `entries` are the source's images that are
+    not in `recipe.unreadable`, for callers that have listed them.
 
     Raises:
         DataError: If the folder does not hold the source, many of its images cannot be read, or two splits have the
@@ -71,9 +74,9 @@ def write_shards(source: str, raw: Path, store: Store, recipe: Recipe, pool: Exe
     """
     reader = load_source(source, recipe.declared)
     task, layout = reader.TASK, recipe.data.layout
-    entries = find_entries_apart(source, raw, recipe.options, recipe.declared, pool)
-    known = {one.key for one in recipe.unreadable}
-    jobs = _plan(reader, [entry for entry in entries if entry.key not in known], raw, recipe, pool)
+    if entries is None:
+        entries = find_entries_apart(source, raw, recipe.options, recipe.declared, pool)
+    jobs = _plan(reader, entries, raw, recipe, pool)
     first, *others = _write_all(jobs, store, recipe, pool)
     parts = [first.model_copy(update={"unreadable": (*recipe.unreadable, *first.unreadable)}), *others]
     refuse_near_copies(source, parts)

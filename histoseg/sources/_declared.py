@@ -18,10 +18,10 @@ from histoseg.maps.objects import number_pieces
 from histoseg.runs import catalog
 from histoseg.runs.catalog import Source
 from histoseg.sources._declaration import FILE, IGNORED, PLACE, Declaration, read_declaration, read_toml
+from histoseg.sources._outlines import READERS, outline_maps, read_outlines
 from histoseg.sources._samples import make_sample
 from histoseg.types import IGNORE, Entry, InstanceMap, Sample, SemanticMap, Task
 
-OPTIONS = ("instances",)  # Of `entries`
 LABEL_IMAGES = (".png", ".bmp", ".tif", ".tiff")  # JPEG is lossy: its values are no labels.
 
 
@@ -81,13 +81,18 @@ def _declared_source(path: Path) -> Source:
     """The source that a file declares."""
     declaration = read_declaration(path)
 
-    def entries(root: Path, instances: str = declaration.instances) -> list[Entry]:  # noqa: ARG001  # as all have
-        return _find_entries(declaration, path, require_choice(instances, declaration.task.name))
+    def entries(
+        root: Path,  # noqa: ARG001  # every source has one
+        instances: str = declaration.instances,
+        layer: str = "",
+    ) -> list[Entry]:
+        options = {"instances": require_choice(instances, declaration.task.name), "layer": layer}
+        return _find_entries(declaration, path, options)
 
     return DeclaredSource(TASK=declaration.task, entries=entries, read=lambda entry: _read(entry, declaration))
 
 
-def _find_entries(declaration: Declaration, path: Path, instances: Instances) -> list[Entry]:
+def _find_entries(declaration: Declaration, path: Path, options: Mapping[str, str]) -> list[Entry]:
     """The images with their labels, pairs checked, no pixel read.
 
     The declaration is among an entry's files, so what is written from it is written again when it changes.
@@ -100,7 +105,7 @@ def _find_entries(declaration: Declaration, path: Path, instances: Instances) ->
         key = make_key(_without_ending(name).removeprefix(f"{fixed}/"))
         patient = _patient(declaration, path, name) if declaration.patient else key
         given = {**files, "declaration": path}
-        entries.append(Entry(key=key, patient=patient, files=given, options={"instances": instances}))
+        entries.append(Entry(key=key, patient=patient, files=given, options=options))
     return require_unique(entries)
 
 
@@ -158,7 +163,12 @@ def _read(entry: Entry, declaration: Declaration) -> Sample:
     if declaration.kind == "patch":
         number = _class_of_folder(entry.files["image"], declaration)
         return make_sample(entry, task, image, np.full(image.shape[:2], number, np.uint8))
-    semantic_map, instance_map = read_maps(entry.files["annotation"], declaration, entry.options["instances"])
+    path, instances = entry.files["annotation"], entry.options["instances"]
+    if path.suffix.lower() in READERS:
+        regions = read_outlines(path, entry.files["image"], is_shared=not PLACE.search(declaration.labels))
+        semantic_map, objects = outline_maps(regions, task.classes, image.shape[:2], path, entry.options["layer"])
+        return make_sample(entry, task, image, semantic_map, objects if declaration.kind == "instance" else None)
+    semantic_map, instance_map = read_maps(path, declaration, instances)
     return make_sample(entry, task, image, semantic_map, instance_map)
 
 
@@ -180,7 +190,8 @@ def read_maps(path: Path, declaration: Declaration, instances: Instances) -> tup
         )
         return classes, objects
     if ending not in LABEL_IMAGES:
-        raise DataError(f"{path}: labels of kind {declaration.kind} are read from {', '.join((*LABEL_IMAGES, '.mat'))}")
+        endings = ", ".join((*LABEL_IMAGES, *READERS, ".mat"))
+        raise DataError(f"{path}: labels of kind {declaration.kind} are read from {endings}")
     if declaration.kind == "semantic" or instances == "components":
         semantic_map = _read_classes(path, declaration)
         return semantic_map, _components(semantic_map) if declaration.kind == "instance" else None

@@ -15,11 +15,13 @@ from histoseg.errors import DataError
 from histoseg.files.folders import scan
 from histoseg.files.images import read_image
 from histoseg.files.labels import read_labels
+from histoseg.files.regions import Region
 from histoseg.sources._declaration import FILE
+from histoseg.sources._outlines import READERS
 from histoseg.types import Kind
 
 IMAGES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
-LABELS = (".png", ".tif", ".tiff", ".bmp", ".mat")
+LABELS = (".png", ".tif", ".tiff", ".bmp", ".mat", *READERS)
 LOOKED_AT = 20  # Names that are compared, and label files that are read
 MAX_CLASSES = 20  # More different values number objects.
 PHOTO_COLOURS = 256  # An image of tissue has more different colours, a label image fewer.
@@ -197,6 +199,8 @@ def _guess_labels(paths: Sequence[Path]) -> tuple[Kind, list[str], dict[str, str
     looked = paths[:: max(1, len(paths) // LOOKED_AT)]
     if looked[0].suffix.lower() == ".mat":
         return "instance", ["background", "object"], {}, ["classes: name what `class` of the .mat files numbers from 1"]
+    if (ending := looked[0].suffix.lower()) in READERS:
+        return _guess_outlines([region for path in looked for region in READERS[ending](path)])
     try:
         maps = [read_labels(path) for path in looked]
     except DataError:
@@ -205,6 +209,13 @@ def _guess_labels(paths: Sequence[Path]) -> tuple[Kind, list[str], dict[str, str
         return "instance", ["background", "object"], {}, ["labels seem to number objects, each of class 1"]
     values = sorted({int(value) for each in maps for value in np.unique(each).tolist()})
     return _of_values([str(value) for value in values])
+
+
+def _guess_outlines(regions: Sequence[Region]) -> tuple[Kind, list[str], dict[str, str], list[str]]:
+    names = sorted({region.class_name or region.layer for region in regions} - {""})
+    several = len(names) > 1
+    remark = "classes: those that outlines are named by" if several else "outlines seem to be objects, each of class 1"
+    return "instance", ["background", *(names if several else ["object"])], {}, [remark]
 
 
 def _guess_colours(paths: Sequence[Path]) -> tuple[Kind, list[str], dict[str, str], list[str]]:
