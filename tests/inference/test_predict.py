@@ -99,7 +99,7 @@ def test_a_model_that_has_learnt_nothing_real_says_so_everywhere(capsys, caplog,
     made_up, steps, resolution = expected = [
         "the model was trained on made-up images (demo data of glas, synthetic)",
         "the model was trained for 6 steps only",
-        "the model was trained at 0.5 µm per pixel; this image has 0.25 and was resampled",
+        "the model was trained at 0.5 microns per pixel; this image has 0.25 and was resampled",
     ]
     lines = caplog.messages
     assert [line for line in lines if made_up in line or steps in line] == lines[:2]
