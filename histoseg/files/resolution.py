@@ -43,7 +43,9 @@ def resolution_caveat(image_mpp: float, model_mpp: float) -> tuple[str, ...]:
     """A sentence about an image of another resolution than a model's; nothing if they agree."""
     if not disagree(image_mpp, model_mpp):
         return ()
-    return (f"the model was trained at {model_mpp:.4g} microns per pixel; this image has {image_mpp:.4g} and was resampled",)
+    return (
+        f"the model was trained at {model_mpp:.4g} microns per pixel; this image has {image_mpp:.4g} and was resampled",
+    )
 
 
 def disagree(first: float, second: float) -> bool:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -150,7 +151,7 @@ def _semantic_legend(predicted: PredictedImage) -> Legend:
 def _draw_legend(groups: Legend, width: int) -> Image:
     """A white strip with a paragraph for each group."""
     size = _text_px(width)
-    font = ImageFont.load_default(size)
+    font = _font(size)
     indent, line, gap = 9 * size, round(1.6 * size), size
     places: list[tuple[int, int, LegendEntry]] = []
     titles, y = [], gap // 2
@@ -179,7 +180,7 @@ def _draw_legend(groups: Legend, width: int) -> Image:
 def _draw_caveat(text: str, width: int) -> Image:
     """A coloured band with a sentence, in as many lines as it needs."""
     size = _text_px(width)
-    font = ImageFont.load_default(size)
+    font = _font(size)
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -197,3 +198,10 @@ def _draw_caveat(text: str, width: int) -> Image:
 def _text_px(width: int) -> int:
     """The height of letters; large images are looked at from further away."""
     return max(14, min(width // 80, 48))
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which comes with matplotlib and has the letters of all European names; Pillow's own font has not."""
+    import matplotlib
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)

@@ -226,6 +226,13 @@ def test_the_overlay_has_a_band_for_each_caveat(maps):
     assert added > 3 * 14
 
 
+@pytest.mark.parametrize("letter", "üéµßΩ№")
+def test_the_overlays_letters_are_those_of_european_names(letter):
+    font = overlay._font(20)
+    missing = font.getmask("\uffff")  # The box in place of a letter that a font lacks
+    assert bytes(font.getmask(letter)) != bytes(missing)
+
+
 def test_the_overlay_frames_tissue_but_not_background():
     tissue = np.zeros((3, 1, 2), np.float32)
     tissue[1, 0, 0], tissue[0, 0, 1] = 1, 1
