@@ -1,23 +1,24 @@
 """What every network has in common, as the training loop and the scorers know it."""
 
+from abc import ABC, abstractmethod
 from typing import TypeVar
 
 import torch
 from torch import nn
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """A network that can be trained."""
 
     bf16: bool = False  # Whether it computes in bfloat16 where that is safe
 
+    @abstractmethod
     def compile_parts(self) -> None:
         """Compile what is called in every step."""
-        raise NotImplementedError
 
+    @abstractmethod
     def interpret_parts(self) -> None:
         """Back to plain calls: whole images come in many sizes, and each would be compiled again."""
-        raise NotImplementedError
 
 
 def innermost_channels(network: Network) -> None:
