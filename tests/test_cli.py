@@ -17,6 +17,7 @@ from histoseg.shards.index import open_index
 from histoseg.shards.verify import prepared_sources
 from histoseg.store.keys import record_key
 from histoseg.store.objects import connect
+from tests.command import succeed
 from tests.conftest import PATCH_PX
 from tests.lab import SOURCE, write_lab, write_raw
 
@@ -80,15 +81,6 @@ def test_sources_are_prepared_as_an_experiment_reads_them(demo, tmp_path):
     assert "lizard (96px-0.5mpp-folds): whole" in run("verify", "--store", url)
     out = run("report", "cerberus_table4", "--store", url, "--out", tmp_path / "results")
     assert "no shards with gland" in out
-
-
-def succeed(capsys, *words):
-    """What a command prints that ends well."""
-    with pytest.raises(SystemExit) as ended:
-        cli.main([str(word) for word in words])
-    printed = capsys.readouterr()
-    assert not ended.value.code, printed.err
-    return printed.out
 
 
 def test_all_are_the_experiments_sources_that_the_folder_holds(capsys, tmp_path):

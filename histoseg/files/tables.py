@@ -43,7 +43,6 @@ def read_csv(path: Path, columns: Collection[str], *, content: str, optional: Co
     """
     if not path.is_file():
         raise DataError(f"{path}: not found; only this file states {content}, so fetch it again")
-    text = _decode(path)
     wanted = {name.casefold(): name for name in (*columns, *optional)}
     text = _decode(path)
     tables = [_split(text, delimiter, path) for delimiter in DELIMITERS]

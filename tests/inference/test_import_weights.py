@@ -5,7 +5,7 @@ import torch
 from histoseg.models.cerberus.network import CerberusParts, build
 from histoseg.models.cerberus.published import published_name
 from histoseg.models.weights import load_model
-from tests.inference.command import run
+from tests.command import run
 
 
 def test_import_weights_makes_a_model_that_predict_takes(capsys, tmp_path):

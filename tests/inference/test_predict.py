@@ -24,7 +24,7 @@ from histoseg.models.unet import UNetSpec
 from histoseg.models.weights import Model, load_model, save_model
 from histoseg.shards.pool import ReaderPool
 from histoseg.store.objects import FileStore
-from tests.inference.command import run
+from tests.command import run
 
 WINDOWS = ["--window-px", "96", "--margin-px", "16"]
 FILES = ["gland.png", "lumen.png", "nuclei.png", "objects.csv", "objects.geojson", "overlay.png", "tissue.json"]

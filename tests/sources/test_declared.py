@@ -18,6 +18,7 @@ from histoseg.shards.writer import Recipe
 from histoseg.sources._declared import find_declarations, load_source
 from histoseg.store.objects import connect
 from histoseg.types import IGNORE
+from tests.command import succeed
 
 BASE = {
     "name": '"our_glands"',
@@ -300,14 +301,6 @@ def test_cerberus_reads_it_by_its_structure_also_where_only_the_store_knows_it(t
     (run,) = make_plan("cerberus", store, "laptop", 1, []).runs
     assert run.sources == ("our_glands", "our_nuclei")
     assert run.stages[0].select.sources == ("our_glands", "our_nuclei")
-
-
-def succeed(capsys, *words):
-    with pytest.raises(SystemExit) as ended:
-        cli.main([str(word) for word in words])
-    printed = capsys.readouterr()
-    assert not ended.value.code, printed.err
-    return printed.out
 
 
 def test_from_a_look_at_a_folder_to_shards(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""A command of histoseg in this process."""
+"""Commands of histoseg in this process."""
 
 import pytest
 
@@ -12,3 +12,10 @@ def run(capsys, *words):
     said = capsys.readouterr()
     assert "Traceback" not in said.err
     return ended.value.code or 0, said.out, said.err
+
+
+def succeed(capsys, *words):
+    """What a command prints that ends well."""
+    code, printed, errors = run(capsys, *words)
+    assert not code, errors
+    return printed
