@@ -17,6 +17,7 @@ INSTANCES: tuple[Instances, ...] = get_args(Instances)
 REMEDY = "fetch or write the file again"
 OPTION = "prepare with --option instances=components"
 MANY_PIECES = 4  # The border of an image or an artefact cuts an object into two or three.
+IN_PIECES = "images whose numbers have many separate pieces each"
 # A clean map steps from one number to the next. In one that was resized by interpolation most steps lead to a value in
 # between: half of all steps or more. Published and made-up maps of glands and nuclei have below 0.01.
 INTERPOLATED = 0.2
@@ -135,4 +136,4 @@ def _doubt_pieces(instance_map: InstanceMap, where: Path | str) -> None:
             f" objects; {OPTION} to number the pieces"
         )
     if 2 * int(np.count_nonzero(pieces >= MANY_PIECES)) > len(pieces):
-        note(f"images whose numbers have many separate pieces each; if most images do, they are masks: {OPTION}")
+        note(IN_PIECES)

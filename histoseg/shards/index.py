@@ -99,7 +99,8 @@ class SourceIndex:
         if self.has_untyped_objects:
             return (f"{self.task.name}: its {sum(self.samples.num_objects)} objects have no class, so none is learnt",)
         found = ", ".join(seen) or "IGNORE"
-        return (f"{self.task.name}: every labelled pixel is {found}; check how `read` maps the masks",)
+        doubt = f"{self.task.name}: every labelled pixel is {found}"
+        return (f"{doubt}; check the masks and which class each value stands for",)
 
 
 def prepare_command(sources: Sequence[str], url: str, options: str) -> str:

@@ -2,12 +2,13 @@
 
 import logging
 import traceback
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from histoseg.errors import DataError, HistosegError
+from histoseg.files.instances import IN_PIECES, OPTION
 from histoseg.files.notes import note
 from histoseg.files.resolution import collect_mpp, disagree
 from histoseg.runs.catalog import Source
@@ -23,6 +24,7 @@ Result = TypeVar("Result")
 # Of a source's images: more are a fault of the whole copy or of its reader. Small sources may lack three images, but
 # never more than a third.
 SHARE_UNREADABLE, FEW, SHARE_OF_FEW = 10, 3, 3
+ARE_MASKS = 0.9  # Of a source's images, if the numbers of so many have many pieces each: they number nothing.
 
 
 def read_sample(source: Source, entry: Entry) -> Sample:
@@ -106,4 +108,15 @@ def require_few(source: str, num_images: int, unreadable: Collection[Unreadable]
         raise DataError(
             f"{first.reason}; {source}: {len(unreadable)} of {num_images} images cannot be read, at most {most} may be "
             "left out; get an intact copy of the files, or remove from the folder what is not part of the set"
+        )
+
+
+def require_numbered(source: str, num_images: int, notes: Mapping[str, int], options: Mapping[str, str]) -> None:
+    """Refuse masks where numbered objects are expected, unless an option says that pieces belong together."""
+    found = notes.get(IN_PIECES, 0)
+    if found > ARE_MASKS * num_images and "instances" not in options:
+        raise DataError(
+            f"{source}: in {found} of {num_images} images a number has many separate pieces, as in masks that do not"
+            f" number objects; {OPTION} to number the pieces, or --option instances=numbered if each number is one"
+            " object in pieces"
         )

@@ -6,7 +6,8 @@ index is put last: a reader sees all of a source or nothing of it.
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from histoseg.shards.gists import refuse_near_copies
 from histoseg.shards.index import SourceIndex, encode_index, open_index, rewrite_command
 from histoseg.shards.jobs import ShardJob, find_part, read_alone, stored_bytes, write_shard
 from histoseg.shards.marks import ShardContent, shard_mark, shard_mark_of_format_2
-from histoseg.shards.reading import log_unreadable, outcome, require_few
+from histoseg.shards.reading import log_unreadable, outcome, require_few, require_numbered
 from histoseg.shards.stored import Origin, ShardPart, Unreadable
 from histoseg.shards.tiles import smallest_tile_px
 from histoseg.sources._declared import load_source
@@ -79,7 +80,7 @@ def write_shards(
     jobs = _plan(reader, entries, raw, recipe, pool)
     first, *others = _write_all(jobs, store, recipe, pool)
     parts = [first.model_copy(update={"unreadable": (*recipe.unreadable, *first.unreadable)}), *others]
-    refuse_near_copies(source, parts)
+    _require_truth(source, parts, recipe)
     origin: Origin = "demo" if any((folder / DEMO_MARK).exists() for folder in (raw, *raw.parents)) else "raw"
     tile_px = smallest_tile_px(recipe.data)
     body = encode_index(task, parts, origin=origin, layout=layout, tile_px=tile_px, options=recipe.options)
@@ -92,6 +93,15 @@ def write_shards(
     for line in (*_say_notes(index), *index.warnings, *_find_doubts(index)):
         logger.warning("%s", line)
     return index
+
+
+def _require_truth(source: str, parts: Sequence[ShardPart], recipe: Recipe) -> None:
+    """Refuse what only all images of a source together show: masks without numbers, a picture in two splits."""
+    notes: Counter[str] = Counter()
+    for part in parts:
+        notes.update(part.notes)
+    require_numbered(source, sum(len(set(part.samples.image)) for part in parts), notes, recipe.options)
+    refuse_near_copies(source, parts)
 
 
 def _plan(source: Source, entries: list[Entry], raw: Path, recipe: Recipe, pool: Executor) -> list[ShardJob]:
@@ -265,7 +275,7 @@ def _doubts_about_labels(index: SourceIndex) -> list[str]:
     num_pixels = sum(height * width for height, width in zip(samples.height, samples.width, strict=True))
     left_out = 1 - int(pixels.sum()) / num_pixels
     unlabelled = f"{left_out:.0%} of its pixels are {IGNORE}, which means not labelled"
-    remedy = "if that is wrong, map the values in `read`"
+    remedy = "if that is wrong, check the masks and which class each value stands for"
     if unseen := [name for name, count in zip(index.task.classes, pixels.tolist(), strict=True) if not count]:
         also = f", and {unlabelled}" if left_out else ""
         return [f"{source}: no pixel is {', '.join(unseen)}{also}; {remedy}"]

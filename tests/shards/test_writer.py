@@ -242,7 +242,7 @@ def test_masks_of_0_and_255_are_warned_of(store, pool, lab, monkeypatch, caplog)
     monkeypatch.setattr(module, "read", as_published)
     write_shards("labset", lab, store, RECIPE, pool)
     # Half of each of the lab's images is class 1.
-    said = "labset: no pixel is gland, and 50% of its pixels are 255, which means not labelled; if that is wrong, map"
+    said = "labset: no pixel is gland, and 50% of its pixels are 255, which means not labelled; if that is wrong, check"
     assert said in caplog.text
 
 
