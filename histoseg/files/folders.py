@@ -42,7 +42,7 @@ def _walk(folder: Path, depth: int) -> Iterator[tuple[Path, list[Path]]]:
 
 def plain(name: str) -> str:
     """The letters and digits of a name, lower case: `Train Imgs`, `Train_imgs` and `train-imgs` are `trainimgs`."""
-    return re.sub(r"[^a-z0-9]", "", nfc(name).lower())
+    return "".join(letter for letter in nfc(name).casefold() if unicodedata.category(letter)[0] in "LMN")
 
 
 def nfc(name: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from histoseg.errors import DataError
-from histoseg.files.folders import plain
+from histoseg.files.folders import nfc, plain
 from histoseg.files.left_out import leave_out
 from histoseg.files.notes import note
 from histoseg.types import InstanceMap, SemanticMap
@@ -154,7 +154,7 @@ def classify(
 ) -> tuple[list[Region], list[int]]:
     """The regions whose class is known, and the class of each; the others are left out and counted.
 
-    Names are compared by their letters and digits, ignoring case.
+    Names are equal, or the only ones whose letters and digits are, ignoring case; a + or - at the end counts.
 
     Args:
         regions: What to classify.
@@ -162,14 +162,26 @@ def classify(
         path: The file that the regions are from, for messages.
         ignored: Names to leave out without a word, such as that of a frame.
     """
-    numbers = {plain(name): number for name, number in classes.items()}
-    silent = {plain(name) for name in ignored}
-    asked = [region for region in regions if plain(region.class_name) not in silent]
-    kept = [region for region in asked if plain(region.class_name) in numbers]
-    if unknown := sorted({region.class_name for region in asked if plain(region.class_name) not in numbers}):
+    found = {name: _find_name(name, [*classes, *ignored]) for name in {region.class_name for region in regions}}
+    asked = [region for region in regions if found[region.class_name] not in ignored]
+    kept = [region for region in asked if found[region.class_name]]
+    if unknown := sorted({region.class_name for region in asked if not found[region.class_name]}):
         remedy = f"their names are {', '.join(map(repr, unknown[:5]))}; known are {', '.join(classes)}; rename them"
         leave_out(path, "regions of an unknown class", len(asked) - len(kept), len(asked), remedy)
-    return kept, [numbers[plain(region.class_name)] for region in kept]
+    return kept, [classes[found[region.class_name]] for region in kept]
+
+
+def _find_name(name: str, names: Collection[str]) -> str:
+    """The one of the names that is meant; empty if none or several may be."""
+    exact = [known for known in names if nfc(known).strip() == nfc(name).strip()]
+    found = exact or [known for known in names if _letters(known) == _letters(name)]
+    return found[0] if len(found) == 1 and plain(name) else ""
+
+
+def _letters(name: str) -> str:
+    """Letters, digits and a sign behind them, as in CD3+."""
+    last = name.strip()[-1:]
+    return plain(name) + (last if last in ("+", "-") else "")
 
 
 def to_semantic_map(instance_map: InstanceMap, classes: Sequence[int]) -> SemanticMap:

@@ -5,6 +5,7 @@ All of it is in the image's own pixels, at whatever resolution the network saw t
 
 import csv
 import io
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 
@@ -22,6 +23,8 @@ Kind = tuple[str, str]  # A structure and a class of its objects; the class is e
 OBJECT_COLOURS = (*(CLASS_COLOURS[i] for i in (2, 3, 1, 0, 5)), BLACK, *(CLASS_COLOURS[i] for i in (4, 6)))
 NO_CLASS_COLOUR = "#8a8f96"
 TISSUE_COLOURS = (*CLASS_COLOURS, BLACK)  # Of the classes after background, which is not painted
+# In the name of a class of QuPath's, ":" derives it from another one, and spaces at the ends are lost (PathClass.java).
+NO_CLASS_NAME = re.compile(r"[:\x00-\x1f]+")
 UUIDS = uuid.uuid5(uuid.NAMESPACE_OID, "histoseg")
 LARGEST_16_BIT = 65535
 COLUMNS = (
@@ -65,12 +68,17 @@ def _feature(found: DetectedObject, colours: Mapping[Kind, str], name: str) -> d
         "properties": {
             "objectType": row.object_type,
             "classification": {
-                "name": found.class_name or row.singular,
+                "name": qupath_name(found.class_name) or row.singular,
                 "color": list(to_rgb(colours[found.structure, found.class_name])),
             },
             "measurements": measurements,
         },
     }
+
+
+def qupath_name(class_name: str) -> str:
+    """The name with spaces for what QuPath does not take as part of a name; `read_geojson` does not tell them apart."""
+    return " ".join(NO_CLASS_NAME.sub(" ", class_name).split())
 
 
 def _geometry(found: DetectedObject) -> dict[str, object]:

@@ -127,3 +127,31 @@ def test_classes_by_name():
         DataError, match=r"2 of 3 are regions of an unknown class.* '\?', 'gland'; known are tumour-cell"
     ):
         classify(regions, {"tumour-cell": 2}, PATH)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "number"),
+    [
+        ("核", {"腺": 1, "核": 2}, 2),  # No letter of these is Latin.
+        ("CD3-", {"CD3+": 1, "CD3-": 2}, 2),
+        ("cd3 +", {"CD3+": 1, "CD3-": 2}, 1),
+        ("dru\u0308se", {"Drüse": 1, "druse": 2}, 1),
+        ("Gland", {"gland": 1, "GLAND": 2, "Gland": 3}, 3),
+    ],
+)
+def test_class_names_are_told_apart_by_all_that_they_consist_of(name, classes, number):
+    assert classify([box(0, 0, 2, 2, class_name=name)], classes, PATH)[1] == [number]
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [
+        ("腺", {"核": 1}),
+        ("CD3-", {"CD3+": 1}),
+        ("gLand", {"gland": 1, "GLAND": 2}),  # Either may be meant.
+        ("", {"?": 1, "-": 2}),
+    ],
+)
+def test_a_class_name_that_may_be_none_or_several_is_unknown(name, classes):
+    with pytest.raises(DataError, match="1 of 1 are regions of an unknown class"):
+        classify([box(0, 0, 2, 2, class_name=name)], classes, PATH)

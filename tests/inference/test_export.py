@@ -113,6 +113,22 @@ def test_geojson_is_as_qupath_reads_it(maps):
         )
 
 
+@pytest.mark.parametrize(
+    ("class_name", "name"),
+    [
+        ("tumour: invasive", "tumour invasive"),  # QuPath would read "invasive", derived from "tumour".
+        (" non-epithelial\n(other) ", "non-epithelial (other)"),
+        ("腺", "腺"),
+        (":", "nucleus"),  # QuPath refuses a name without a letter in it.
+    ],
+)
+def test_class_names_are_such_as_qupath_takes(maps, class_name, name):
+    classes = {**CLASSES, "nuclei_type": ("background", "round", class_name)}
+    predicted = make_predicted(maps, KINDS, classes=classes)
+    features = exports.to_geojson(list_objects(predicted), exports.choose_colours(predicted), "slide")["features"]
+    assert features[1]["properties"]["classification"]["name"] == name
+
+
 def test_ids_are_the_same_each_time_and_differ_between_objects(maps):
     predicted = make_predicted(maps, KINDS)
     objects, colours = list_objects(predicted), exports.choose_colours(predicted)
