@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.ndimage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -7,6 +8,7 @@ from jaxtyping import TypeCheckError
 
 from histoseg.maps import objects
 from histoseg.maps.objects import find_objects, renumber, vote_types
+from histoseg.types import IGNORE
 
 
 def int32(rows):
@@ -107,6 +109,38 @@ def test_renumbering_keeps_objects_and_their_order(maps):
     for i, label in enumerate(ids):
         expected[instance_map == label] = i + 1
     np.testing.assert_array_equal(renumber(instance_map), expected)
+
+
+@settings(deadline=None)
+@given(maps=maps_with_types())
+def test_pieces_are_those_of_each_object_by_itself(maps):
+    instance_map, _ = maps
+    pieces, counts = objects.number_pieces(instance_map), objects.count_pieces(instance_map)
+    expected, before = np.zeros_like(instance_map), 0
+    ids = np.unique(instance_map[instance_map > 0])
+    for label, count in zip(ids, counts, strict=True):
+        labels, found = scipy.ndimage.label(instance_map == label, np.ones((3, 3)))
+        assert count == found
+        expected[labels > 0] = labels[labels > 0] + before
+        before += found
+    assert np.unique(pieces[pieces > 0]).tolist() == list(range(1, before + 1))
+    pairs = np.unique(np.stack([pieces.ravel(), expected.ravel()]), axis=1)  # The same pieces, numbered in any order
+    assert len(pairs.T) == len(np.unique(pieces)) == len(np.unique(expected))
+    owners = [np.unique(instance_map[pieces == number]).tolist() for number in range(1, before + 1)]
+    assert owners == [[label] for label, count in zip(ids.tolist(), counts, strict=True) for _ in range(count)]
+
+
+def test_pieces_touch_by_sides_and_corners():
+    instance_map = int32([[5, 0, 5, 2], [0, 5, 0, 2], [0, 0, 0, 0], [5, 0, 2, 2]])
+    pieces = objects.number_pieces(instance_map)
+    assert objects.count_pieces(instance_map).tolist() == [2, 2]
+    assert sorted({tuple(np.argwhere(pieces == number)[0]) for number in (1, 2)}) == [(0, 3), (3, 2)]
+    assert sorted({tuple(np.argwhere(pieces == number)[0]) for number in (3, 4)}) == [(0, 0), (3, 0)]
+
+
+def test_what_is_known_are_labelled_pixels_and_all_objects():
+    semantic_map = uint8([[0, 1, IGNORE, IGNORE]])
+    assert objects.is_known(semantic_map, int32([[0, 0, 0, 1]])).tolist() == [[True, True, False, True]]
 
 
 def test_renumbering_a_view_that_is_not_contiguous():

@@ -14,7 +14,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "histoseg/loaders/batches.py": ("tests/loaders/test_batches.py",),
     "histoseg/loaders/episodes.py": ("tests/loaders/test_episodes.py",),
     "histoseg/loaders/mixed.py": ("tests/loaders/test_mixed.py",),
-    "histoseg/loaders/augment.py": ("tests/loaders/test_augment.py",),
+    "histoseg/loaders/augment.py": ("tests/loaders/test_augment.py", "tests/loaders/test_perturb.py"),
     "histoseg/models/cerberus/targets.py": ("tests/models/cerberus/test_targets.py",),
     "histoseg/models/cerberus/postprocess.py": ("tests/models/cerberus/test_postprocess.py",),
     "histoseg/maps/objects.py": ("tests/maps/test_objects.py",),
