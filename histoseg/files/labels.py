@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int32, UInt8
 from PIL import Image as PillowImage
 
 from histoseg.errors import DataError
@@ -18,6 +18,7 @@ from histoseg.types import IGNORE, InstanceMap, SemanticMap
 LOSSY_FORMATS = ("JPEG", "MPO", "WEBP")
 LOSSY_COMPRESSIONS = ("jpeg", "tiff_jpeg", "webp")  # Within TIFF
 MAX_UNKNOWN = 0.01  # Of the pixels: smoothed borders have colours of their own, whole objects must not.
+CLEAR = -1  # Among colours as numbers: a pixel without one
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
@@ -81,9 +82,7 @@ def read_colour_map(path: Path, colours: Mapping[tuple[int, int, int], int]) -> 
     Raises:
         DataError: If more than one in a hundred pixels has another colour, or the format is lossy.
     """
-    with open_labels(path) as image:
-        _require_lossless(image, path)
-        pixels = np.array(image.convert("RGBA"))
+    pixels = _read_rgba(path)
     codes, is_clear = _codes(pixels), pixels[:, :, 3] == 0
     classes, is_known = np.full(codes.shape, IGNORE, np.uint8), is_clear.copy()
     for colour, number in colours.items():
@@ -101,6 +100,24 @@ def read_colour_map(path: Path, colours: Mapping[tuple[int, int, int], int]) -> 
     note("pixels of a colour without a class, not labelled", unknown)
     classes[is_clear] = 0
     return classes
+
+
+def read_colours(path: Path) -> Int32[np.ndarray, "H W"]:
+    """Each pixel's colour as a number, 0xff0000 for red, of an RGB, RGBA or palette image; CLEAR if it is transparent.
+
+    A colour counts as it is stored, however faint its opacity.
+
+    Raises:
+        DataError: If the file is damaged, of 16 bits per channel, or in a lossy format.
+    """
+    red, green, blue, opacity = _read_rgba(path).astype(np.int32).transpose(2, 0, 1)
+    return np.where(opacity == 0, np.int32(CLEAR), (red << 16) + (green << 8) + blue)
+
+
+def _read_rgba(path: Path) -> UInt8[np.ndarray, "H W 4"]:
+    with open_labels(path) as image:
+        _require_lossless(image, path)
+        return np.array(image.convert("RGBA"))
 
 
 def _codes(pixels: UInt8[np.ndarray, "H W 4"]) -> np.ndarray:

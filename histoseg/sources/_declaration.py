@@ -29,12 +29,14 @@ from pydantic_core import ErrorDetails
 
 from histoseg.errors import ConfigError, DataError
 from histoseg.files.instances import Instances
-from histoseg.types import CREDIBLE_MPP, IGNORE, Kind, Task
+from histoseg.types import IGNORE, Kind, Task, is_credible_mpp, say_credible_mpp
 
 FILE = "source.toml"
+TRANSPARENT = "transparent"  # The key of `values` for pixels of masks in colour that have none
+LABEL_FILES = (".png", ".bmp", ".tif", ".tiff", ".npy")  # JPEG is lossy: its values are no labels.
 IGNORED = "ignored"  # What a value means whose pixels neither loss nor metric may count
 PLACE = re.compile(r"\{(\w+)\}|(\*)")  # {name} or * in a pattern of files
-COLOUR, NUMBER = re.compile("#[0-9a-fA-F]{6}"), re.compile("[0-9]{1,3}")
+COLOUR, NUMBER = re.compile(f"#[0-9a-fA-F]{{6}}|{TRANSPARENT}"), re.compile("[0-9]{1,3}")
 
 
 def _require(claim: bool, rule: str) -> None:
@@ -59,6 +61,11 @@ def _checked_expression(text: str) -> str:
     return text
 
 
+def _checked_mpp(mpp: float) -> float:
+    _require(is_credible_mpp(mpp), f"must be {say_credible_mpp()}")
+    return mpp
+
+
 Pattern = Annotated[str, AfterValidator(_checked_pattern)]
 Text = Annotated[str, Field(min_length=1)]
 
@@ -73,8 +80,8 @@ class Declaration(BaseModel):
         patient: A regular expression, found in an image's path below the folder, without its ending and after a `/`;
             its group is the patient. Empty: each image is a patient of its own.
         instances: Whether label files number objects, or each connected piece of a class is one.
-        values: The class of each value, of each colour (as "#ff0000"), or of each folder; empty takes the numbers of
-            classes, and names of folders, as they are.
+        values: The class of each value, of each colour (as "#ff0000", or "transparent"), or of each folder; empty takes
+            the numbers of classes, and names of folders, as they are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -84,7 +91,7 @@ class Declaration(BaseModel):
     licence: Text
     kind: Kind
     classes: list[Text]
-    mpp: Annotated[float, Field(ge=CREDIBLE_MPP[0], le=CREDIBLE_MPP[1])]
+    mpp: Annotated[float, AfterValidator(_checked_mpp)]
     structure: str = ""
     year: int = 0
     images: Pattern
@@ -121,7 +128,7 @@ class Declaration(BaseModel):
             'values has no meaning where labels number objects; leave it out, or write instances = "components"',
         )
         keys = [key for key in self.values if not (COLOUR if self.has_colours else NUMBER).fullmatch(key)]
-        rule = 'must be a number from 0 to 255, or all must be colours as "#ff0000"'
+        rule = 'must be a number from 0 to 255, or all must be colours as "#ff0000" or "transparent"'
         _require(self.kind == "patch" or not keys, f"values.{', '.join(keys[:1])}: {rule}")
         return self
 

@@ -12,17 +12,24 @@ from histoseg.errors import DataError, MissingSourceError
 from histoseg.files.folders import make_key, missing, pair, require_unique, scan
 from histoseg.files.images import read_image
 from histoseg.files.instances import Instances, require_choice
-from histoseg.files.labels import read_instance_map, read_labels
+from histoseg.files.labels import CLEAR, read_colours, read_instance_map, read_labels
 from histoseg.files.mat import read_objects
 from histoseg.maps.objects import number_pieces
 from histoseg.runs import catalog
 from histoseg.runs.catalog import Source
-from histoseg.sources._declaration import FILE, IGNORED, PLACE, Declaration, read_declaration, read_toml
+from histoseg.sources._declaration import (
+    FILE,
+    IGNORED,
+    LABEL_FILES,
+    PLACE,
+    TRANSPARENT,
+    Declaration,
+    read_declaration,
+    read_toml,
+)
 from histoseg.sources._outlines import READERS, outline_maps, read_outlines
 from histoseg.sources._samples import make_sample
 from histoseg.types import IGNORE, Entry, InstanceMap, Sample, SemanticMap, Task
-
-LABEL_IMAGES = (".png", ".bmp", ".tif", ".tiff")  # JPEG is lossy: its values are no labels.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,8 +196,8 @@ def read_maps(path: Path, declaration: Declaration, instances: Instances) -> tup
             path, num_classes, has_classes=False, default_class=default, instances=instances
         )
         return classes, objects
-    if ending not in LABEL_IMAGES:
-        endings = ", ".join((*LABEL_IMAGES, *READERS, ".mat"))
+    if ending not in LABEL_FILES:
+        endings = ", ".join((*LABEL_FILES, *READERS, ".mat"))
         raise DataError(f"{path}: labels of kind {declaration.kind} are read from {endings}")
     if declaration.kind == "semantic" or instances == "components":
         semantic_map = _read_classes(path, declaration)
@@ -208,19 +215,25 @@ def _read_classes(path: Path, declaration: Declaration) -> SemanticMap:
     """The class of each pixel of a mask; values and colours without a meaning are refused."""
     meanings = dict(declaration.numbers) or {str(i): i for i in range(len(declaration.classes))}
     if declaration.has_colours:
-        red, green, blue = read_image(path).astype(np.int32).transpose(2, 0, 1)
-        values, known = (red << 16) + (green << 8) + blue, {int(key[1:], 16): i for key, i in meanings.items()}
+        values = read_colours(path)
+        known = {CLEAR if key == TRANSPARENT else int(key[1:], 16): i for key, i in meanings.items()}
     else:
         values, known = read_labels(path).astype(np.int32), {int(key): i for key, i in meanings.items()}
     found, places = np.unique(values, return_inverse=True)
     if unknown := [value for value in found.tolist() if value not in known]:
-        said = f"#{unknown[0]:06x}" if declaration.has_colours else str(unknown[0])
+        said = _say_value(unknown[0], declaration)
         count = int((values == unknown[0]).sum())
         raise DataError(
             f"{path}: {count} pixels are {said}; {FILE} gives a class to {', '.join(meanings)}; say in its [values]"
             f" what {said} means, a class or {IGNORED!r}"
         )
     return np.array([known[value] for value in found.tolist()], np.uint8)[places].reshape(values.shape)
+
+
+def _say_value(value: int, declaration: Declaration) -> str:
+    if not declaration.has_colours:
+        return str(value)
+    return TRANSPARENT if value == CLEAR else f"#{value:06x}"
 
 
 def _components(semantic_map: SemanticMap) -> InstanceMap:

@@ -14,19 +14,29 @@ from scipy import ndimage
 from histoseg.errors import DataError
 from histoseg.files.folders import scan
 from histoseg.files.images import read_image
-from histoseg.files.labels import read_labels
+from histoseg.files.labels import CLEAR, read_colours, read_instance_map, read_labels
 from histoseg.files.regions import Region
-from histoseg.sources._declaration import FILE
-from histoseg.sources._outlines import READERS
+from histoseg.sources._declaration import FILE, LABEL_FILES, TRANSPARENT
+from histoseg.sources._outlines import READERS, read_shared
 from histoseg.types import Kind
 
 IMAGES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
-LABELS = (".png", ".tif", ".tiff", ".bmp", ".mat", *READERS)
+LABELS = (*LABEL_FILES, ".mat", *READERS)
+FEW = 3  # Files of COCO in a folder; there is one of LabelMe for each image.
 LOOKED_AT = 20  # Names that are compared, and label files that are read
 MAX_CLASSES = 20  # More different values number objects.
 PHOTO_COLOURS = 256  # An image of tissue has more different colours, a label image fewer.
-# The part of a name that says whose image it is: all but a last number, or all before the first separator.
-PATIENTS = ("/([^/]+?)[_-][^/_-]*[0-9]+[^/_-]*$", "/([^/_-]+)[_-][^/]*$")
+# What says whose image it is: a folder or a barcode of TCGA; of a name all but a last number, or what is before the
+# first separator.
+PATIENTS = (
+    "(?i)/((?:patient|pat|pt|p|case|subject|donor|slide)[ _-]?[0-9][^/]*)/",
+    "(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})",
+    "/([^/]+?)[_-][^/_-]*[0-9]+[^/_-]*$",
+    "/([^/_-]+)[_-][^/]*$",
+)
+SPLIT = re.compile(
+    "(?i)(train|test|val|valid|validation|fold)[a-z]?[0-9]*$"
+)  # Names that say what an image is for, not whose it is
 
 Group = tuple[str, str]  # A folder below the one looked at, with / at its end unless it is that folder; an ending
 
@@ -71,13 +81,20 @@ def look_at(folder: Path) -> Draft:
         for template in _templates(folder, image, label, groups):
             for patterns, count in _count(image, label, template, groups).items():
                 counted[patterns] += count
+    counted.update(_count_shared(folder, groups))
     if not counted:
         return _class_folders(folder, groups)
     # Of equal counts the first: a pattern with the folder's own name comes before one with a place for it.
     (images, labels), count = max(counted.items(), key=lambda item: item[1])
     names = _names(images, groups, labels)
-    kind, classes, values, remarks = _guess_labels([folder / path for path in _paths(labels, groups)])
-    alone = [f"{len(names) - count} images have no label file: remove them, or correct `labels`"]
+    paths = [folder / path for path in _paths(labels, groups)]
+    if "{" in labels:
+        kind, classes, values, remarks = _guess_labels(paths)
+    else:
+        kind, classes, values, remarks = _guess_outlines(
+            [each for one in read_shared(paths[0]).values() for each in one]
+        )
+    alone = [f"{len(names) - count} images have no label as {labels}: correct `labels`, or move them out of the folder"]
     return Draft(
         images=images,
         labels=labels,
@@ -134,13 +151,30 @@ def _is_photo(path: Path) -> bool:
 
 
 def _count(image: Group, label: Group, template: str, groups: Mapping[Group, list[str]]) -> dict[tuple[str, str], int]:
-    """The images that have a label so named, by patterns: with folders as they are, or with {folder} for one."""
+    """The images that have a label so named, by patterns: as they are, with {folder} for one, with * for the ending."""
     known = set(groups[label])
     count = sum(template.replace("{name}", stem) in known for stem in groups[image])
     images, labels = f"{image[0]}{{name}}{image[1]}", f"{label[0]}{template}{label[1]}"
     shared = [part for part in image[0].split("/")[:-1] if part in label[0].split("/")[:-1]]
     patterns = [(images, labels), *((_open(images, part), _open(labels, part)) for part in shared)]
-    return dict.fromkeys(patterns, count)
+    endings = [(f"{images.removesuffix(image[1])}.*", labels) for images, labels in patterns]
+    return dict.fromkeys([*patterns, *endings], count)
+
+
+def _count_shared(folder: Path, groups: Mapping[Group, list[str]]) -> dict[tuple[str, str], int]:
+    """The images that a file of COCO lists, by patterns as `_count` has them."""
+    counted: dict[tuple[str, str], int] = {}
+    several = {group: stems for group, stems in groups.items() if group[1].lower() == ".json" and len(stems) <= FEW}
+    for label in (f"{place}{stem}{ending}" for (place, ending), stems in several.items() for stem in stems):
+        try:
+            listed = read_shared(folder / label)
+        except DataError:  # It is of another kind.
+            continue
+        for (place, ending), stems in groups.items():
+            if ending.lower() in IMAGES and (count := sum(f"{stem}{ending}" in listed for stem in stems)):
+                for images in (f"{place}{{name}}{ending}", f"{place}{{name}}.*"):
+                    counted[images, label] = counted.get((images, label), 0) + count
+    return counted
 
 
 def _open(pattern: str, folder: str) -> str:
@@ -150,7 +184,7 @@ def _open(pattern: str, folder: str) -> str:
 
 def _paths(pattern: str, groups: Mapping[Group, list[str]]) -> list[str]:
     """All files of a pattern."""
-    expression = re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(pattern)))
+    expression = re.compile(re.sub(r"\\\{\w+\\\}|\\\*", "[^/]+", re.escape(pattern)))
     paths = (f"{place}{stem}{ending}" for (place, ending), stems in groups.items() for stem in stems)
     return [path for path in paths if expression.fullmatch(path)]
 
@@ -186,10 +220,11 @@ def _class_folders(folder: Path, groups: Mapping[Group, list[str]]) -> Draft:
 
 
 def _guess_patient(names: Sequence[str]) -> str:
-    """The first expression by which several images share a patient and there are enough patients to divide."""
+    """The first expression by which several images share one of several patients."""
     for expression in PATIENTS:
         found = [match[1] for name in names if (match := re.search(expression, f"/{name}"))]
-        if len(found) == len(names) and 3 <= len(set(found)) < len(names):
+        is_of_split = any(SPLIT.match(patient) for patient in found)
+        if len(found) == len(names) and 1 < len(set(found)) < len(names) and not is_of_split:
             return expression
     return ""
 
@@ -202,13 +237,21 @@ def _guess_labels(paths: Sequence[Path]) -> tuple[Kind, list[str], dict[str, str
     if (ending := looked[0].suffix.lower()) in READERS:
         return _guess_outlines([region for path in looked for region in READERS[ending](path)])
     try:
-        maps = [read_labels(path) for path in looked]
+        maps = [_read_numbers(path) for path in looked]
     except DataError:
         return _guess_colours(looked)
     if _are_numbered(maps):
         return "instance", ["background", "object"], {}, ["labels seem to number objects, each of class 1"]
     values = sorted({int(value) for each in maps for value in np.unique(each).tolist()})
     return _of_values([str(value) for value in values])
+
+
+def _read_numbers(path: Path) -> np.ndarray:
+    """The values of a label file: classes, or more than 255 objects."""
+    try:
+        return read_labels(path)
+    except DataError:
+        return read_instance_map(path)
 
 
 def _guess_outlines(regions: Sequence[Region]) -> tuple[Kind, list[str], dict[str, str], list[str]]:
@@ -219,8 +262,8 @@ def _guess_outlines(regions: Sequence[Region]) -> tuple[Kind, list[str], dict[st
 
 
 def _guess_colours(paths: Sequence[Path]) -> tuple[Kind, list[str], dict[str, str], list[str]]:
-    pixels = [np.unique(read_image(path).reshape(-1, 3), axis=0) for path in paths]
-    return _of_values([f"#{r:02x}{g:02x}{b:02x}" for r, g, b in np.unique(np.concatenate(pixels), axis=0).tolist()])
+    codes = np.unique(np.concatenate([np.unique(read_colours(path)) for path in paths])).tolist()
+    return _of_values([TRANSPARENT if code == CLEAR else f"#{code:06x}" for code in codes])
 
 
 def _of_values(found: Sequence[str]) -> tuple[Kind, list[str], dict[str, str], list[str]]:

@@ -32,15 +32,19 @@ def read_outlines(path: Path, image: Path, *, is_shared: bool) -> list[Region]:
     """
     if not is_shared:
         return READERS[path.suffix.lower()](path)
-    regions = _of_all_images(path, path.stat().st_mtime_ns)
+    regions = read_shared(path)
     if image.name not in regions:
         raise DataError(f"{path}: has no image {image.name!r} among {len(regions)}; add it, or remove the image")
     return regions[image.name]
 
 
+def read_shared(path: Path) -> Mapping[str, list[Region]]:
+    """The regions of each image that a file of all images lists, by the last part of its name."""
+    return _of_all_images(path, path.stat().st_mtime_ns)
+
+
 @lru_cache(maxsize=1)
 def _of_all_images(path: Path, _changed: int) -> Mapping[str, list[Region]]:
-    """The regions of each image, by the last part of its name."""
     return {PurePosixPath(name.replace("\\", "/")).name: regions for name, regions in read_coco(path).items()}
 
 

@@ -199,7 +199,7 @@ def test_folders_are_classes_of_whole_images(tmp_path):
     ("fields", "message"),
     [
         ({"kind": '"instances"'}, r"kind is 'instances': must be 'semantic', 'instance' or 'patch'"),
-        ({"mpp": "40"}, r"mpp is 40: must be less than or equal to 5"),
+        ({"mpp": "40"}, r"mpp is 40: must be between 0.05 and 5"),
         ({"mpp": '"0.5"'}, r"mpp is '0.5': must be a valid number"),
         ({"mpp": ""}, r"mpp is missing; add it"),
         ({"name": '"Our glands"'}, r"name is 'Our glands': must match pattern"),
@@ -316,7 +316,7 @@ def test_from_a_look_at_a_folder_to_shards(tmp_path, capsys):
     text = (folder / "source.toml").read_text()
     with pytest.raises(SystemExit):
         cli.main(["prepare", "our_glands", "--raw", str(tmp_path / "raw"), "--store", url, "--patch-px", "16"])
-    assert "source.toml: mpp is 0: must be greater than or equal to 0.05" in capsys.readouterr().err
+    assert "source.toml: mpp is 0: must be between 0.05 and 5 microns per pixel" in capsys.readouterr().err
     (folder / "source.toml").write_text(text.replace("mpp = 0 ", "mpp = 0.5 "))
     assert "our_glands" in succeed(capsys, "list", "--raw", tmp_path / "raw")
     out = succeed(capsys, "prepare", "all", "--raw", tmp_path / "raw", "--store", url, "--patch-px", "16")
@@ -324,6 +324,14 @@ def test_from_a_look_at_a_folder_to_shards(tmp_path, capsys):
     index = open_index(connect(url), "our_glands", "16px")
     assert index.task.classes == ("background", "object")
     assert index.class_pixels().tolist() == [8 * (40 * 48 - 225), 8 * 225]
+
+
+def test_why_an_experiment_leaves_a_declared_source_out_is_said(tmp_path, caplog):
+    declared = find_declarations(declare(tmp_path / "our_tissue"))
+    assert sources_of(cerberus, declared) == list(cerberus.SOURCES)
+    assert "our_glands is left out: its structure is '', and cerberus reads gland, lumen, nuclei, tissue" in caplog.text
+    assert sources_of(table1, declared) == list(table1.SOURCES)
+    assert "our_glands is left out: table1 reads only gleason2019, " in caplog.text
 
 
 def test_what_an_experiment_would_not_read_is_refused(tmp_path, capsys):
