@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from scipy.spatial import cKDTree
 
 from histoseg.errors import DataError
+from histoseg.files.folders import MAX_NAMED
 from histoseg.shards.stored import ShardColumns, ShardPart
 
 SIDE_PX = 16
@@ -46,13 +47,14 @@ def refuse_near_copies(source: str, parts: Sequence[ShardPart]) -> None:
     """
     rows = [(part, i) for part in parts for i in range(len(part.gists))]
     gists = np.array([list(base64.b64decode(part.gists[i])) for part, i in rows], np.uint8).reshape(-1, SIDE_PX**2)
-    pairs = [(rows[i], rows[j]) for i, j in find_near(gists) if rows[i][0].shard.split != rows[j][0].shard.split]
+    names = [f"{part.samples.image[i]} (patient {part.samples.patient[i]}, {part.shard.split})" for part, i in rows]
+    near = ((i, j) for i, j in find_near(gists) if rows[i][0].shard.split != rows[j][0].shard.split)
+    pairs = list(dict.fromkeys(f"{names[i]} and {names[j]}" for i, j in near))  # Once for all tiles of two images
     if pairs:
-        first, second = ((part.samples.image[i], part.samples.patient[i], part.shard.split) for part, i in pairs[0])
-        names = " and ".join(f"{image} (patient {patient}, {split})" for image, patient, split in (first, second))
+        more = f"; and {len(pairs) - MAX_NAMED} more" if len(pairs) > MAX_NAMED else ""
         raise DataError(
-            f"{source}: {names} show the same picture, as {len(pairs)} pairs in two splits do; give both one patient,"
-            " or remove one"
+            f"{source}: the same picture is in two splits: {'; '.join(pairs[:MAX_NAMED])}{more}; give the images of"
+            " each pair one patient, or remove one"
         )
 
 
