@@ -90,7 +90,7 @@ def _on_cell(action: Callable[[Run, Store, Path, "Process"], None]) -> Callable[
     def command(
         experiment: str,
         store: StoreUrl,
-        cell: Annotated[str, typer.Option(help="Which one; without it, the choices are listed.")] = "",
+        cell: Annotated[str, typer.Option(help="Which one, if there are several; without it, they are listed.")] = "",
         scale: Scale = "laptop",
         seed: Annotated[int, typer.Option(min=0)] = 0,
         set_: Sets = None,
@@ -286,7 +286,8 @@ def _find_run(request: Request, store: Store, cell: str) -> tuple[Run, str]:
     """The run of a cell with the request's last seed, and the name of the training that it begins with."""
     plan = _plan(request, store)
     choices = {run.address: run for run in plan.runs if run.seed == request.seeds - 1}
-    if (run := choices.get(cell)) is None:
+    run = choices.get(cell) or (next(iter(choices.values())) if len(choices) == 1 and not cell else None)
+    if run is None:
         names = "; ".join(f'"{each}"' for each in choices)
         what = f"has no cell {cell!r}" if cell else "has several cells"
         raise ConfigError(f"{request.experiment} {what}; choose --cell from {names}")

@@ -4,6 +4,7 @@ import json
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from histoseg.demo.write import write_demo_data
 from histoseg.doctor.store import store_checks
 from histoseg.errors import ConfigError
 from histoseg.pipeline import plan
+from histoseg.runs.request import Request
 from histoseg.shards.index import open_index
 from histoseg.shards.verify import prepared_sources
 from histoseg.store.keys import record_key
@@ -89,7 +91,7 @@ def test_all_are_the_experiments_sources_that_the_folder_holds(capsys, tmp_path)
     words = ["prepare", "all", "--raw", tmp_path / "demo", "--store", url, "--experiment", "smoke"]
     out = succeed(capsys, *words)
     assert "synthetic: 12 images of 8 patients" in out
-    assert f"not found in {tmp_path / 'demo'}, so left out: glas\n{url}\n" in out
+    assert f"not found in {tmp_path / 'demo'}: glas; name one instead of `all`" in out
     assert prepared_sources(connect(url)) == [("synthetic", "64px")]  # smoke's; consep is not among its sources.
     assert "no GlaS found" in complain(capsys, "prepare", "glas", *words[2:])  # By its name it must be there.
 
@@ -234,6 +236,15 @@ def test_cells_are_listed_where_none_or_another_is_named(capsys, prepared_url, t
     for command in ("train", "evaluate"):
         err = complain(capsys, command, "smoke", "--store", prepared_url, *sets, *cell, "--cache", tmp_path)
         assert 'choose --cell from "glas synthetic.maml"; "glas synthetic.transfer"' in err
+
+
+def test_the_only_cell_needs_no_name(monkeypatch, prepared_url):
+    store, request = connect(prepared_url), Request(experiment="smoke", sets=(f"data.patch_px={PATCH_PX}",))
+    whole = cli._plan(request, store)
+    monkeypatch.setattr(cli, "_plan", lambda *_: replace(whole, runs=whole.runs[:1]))
+    assert cli._find_run(request, store, "")[0] == whole.runs[0]
+    with pytest.raises(ConfigError, match=r"smoke has no cell 'nope'; choose --cell from \"glas synthetic.maml\"$"):
+        cli._find_run(request, store, "nope")
 
 
 @pytest.fixture

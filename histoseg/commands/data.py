@@ -24,6 +24,7 @@ from histoseg.sources._declared import find_declarations, load_source
 from histoseg.sources._draft import look_at
 from histoseg.sources._draft_file import to_toml
 from histoseg.store.objects import connect
+from histoseg.types import is_credible_mpp, say_credible_mpp
 
 CACHE = Path(".histoseg/cache")
 Cache = Annotated[Path, typer.Option(help="Folder for verified copies of shards.")]
@@ -62,6 +63,8 @@ def declare(
     mpp: Annotated[float, typer.Option(help="Microns per pixel of the images, if known.")] = 0.0,
 ) -> None:
     """Write a source.toml by a look at a folder, which makes it a source for `prepare` once you have checked it."""
+    if mpp and not is_credible_mpp(mpp):
+        raise ConfigError(f"--mpp {mpp:g}: must be {say_credible_mpp()}")
     path = folder / FILE
     if path.exists():
         raise ConfigError(f"{path} is there already; correct it, or remove it first")
@@ -78,7 +81,9 @@ def declare(
 
 def prepare(
     sources: Annotated[list[str], typer.Argument(help="Sources to write, or `all` that the folder holds.")],
-    raw: Annotated[Path, typer.Option(help="Folder that holds the raw data sets as their authors publish them.")],
+    raw: Annotated[
+        Path, typer.Option(help="Folder that holds the raw data sets, as published or each with a source.toml.")
+    ],
     store: StoreUrl,
     experiment: Annotated[str, typer.Option(help="Write what this experiment reads, in its layout.")] = "",
     scale: Annotated[str, typer.Option(help="With an experiment: its size, laptop if not said.")] = "",
@@ -109,7 +114,7 @@ def prepare(
         images, patients = len(set(index.samples.image)), len(set(index.samples.patient))
         print(f"{source}: {images} images of {patients} patients in {len(index.shards)} shards")
     if prepared.absent:
-        print(f"not found in {raw}, so left out: {', '.join(prepared.absent)}")
+        print(f"not found in {raw}: {', '.join(prepared.absent)}; name one instead of `all` to see what is looked for")
     if prepared.failures:
         raise DataError("; ".join(prepared.failures))
     print(target.url)

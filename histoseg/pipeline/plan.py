@@ -93,21 +93,27 @@ def _task_of(source: str) -> Task:
 
 def sources_of(module: Any, declared: Mapping[str, Path]) -> list[str]:
     """The sources to prepare for an experiment: those that it names, and declared ones that teach its structures."""
-    others = {name: _is_wanted(module, name, declared) for name in sorted(declared.keys() - set(module.SOURCES))}
-    for name, is_wanted in others.items():
-        if not is_wanted:
-            logger.warning("%s is left out: no run of %s would read %s", declared[name], module.__name__, name)
-    return [*module.SOURCES, *(name for name, is_wanted in others.items() if is_wanted)]
+    others = {name: _why_unwanted(module, name, declared) for name in sorted(declared.keys() - set(module.SOURCES))}
+    for name, why in others.items():
+        if why:
+            logger.warning("%s: %s is left out: %s", declared[name], name, why)
+    return [*module.SOURCES, *(name for name, why in others.items() if not why)]
 
 
-def _is_wanted(module: Any, name: str, declared: Mapping[str, Path]) -> bool:
-    """Whether an experiment reads a declared source; one that cannot be used counts, so that its fault is said."""
-    if not structures_of(module):
-        return False
+def _why_unwanted(module: Any, name: str, declared: Mapping[str, Path]) -> str:
+    """Why an experiment does not read a declared source; empty if it does, or if the source has a fault to be said."""
+    experiment, structures = module.__name__.rpartition(".")[2], structures_of(module)
+    if not structures:
+        return (
+            f"{experiment} reads only {', '.join(module.SOURCES)}; name it in the SOURCES of an experiment of your own"
+        )
     try:
-        return load_source(name, declared).TASK.structure in structures_of(module)
+        structure = load_source(name, declared).TASK.structure
     except DataError:
-        return True
+        return ""
+    if structure in structures:
+        return ""
+    return f"its structure is {structure!r}, and {experiment} reads {', '.join(structures)}; correct it if it is one"
 
 
 def structures_of(module: Any) -> tuple[str, ...]:

@@ -68,7 +68,7 @@ class Data:
         require(self.patch_px >= 16 and self.patch_px % 16 == 0, "data.patch_px", self.patch_px, "a multiple of 16")
         require(self.tissue_px >= 16 and self.tissue_px % 16 == 0, "data.tissue_px", self.tissue_px, "a multiple of 16")
         credible = self.mpp == 0 or is_credible_mpp(self.mpp)
-        require(credible, "data.mpp", self.mpp, f"0 (as published), or {say_credible_mpp()}")
+        require(credible, "data.mpp", self.mpp, f"0 (that of each source), or {say_credible_mpp()}")
         require(0 <= self.shear_deg < 45, "data.shear_deg", self.shear_deg, "at least 0 and below 45")
         require(0 <= self.colour_p <= 1, "data.colour_p", self.colour_p, "within 0 and 1")
         require(0 < self.scale[0] <= self.scale[1], "data.scale", self.scale, "two positive factors, lower first")

@@ -24,7 +24,7 @@ class Faults:
 
     @contextmanager
     def of(self, source: str) -> Iterator[None]:
-        """Note and log a fault of a source's files or its reader instead of raising it.
+        """Note a fault of a source's files or its reader instead of raising it, and log it if it is a failure.
 
         Where `strict`, a ConfigError is raised: then the command names a source or an option that does not exist.
         """
@@ -34,7 +34,8 @@ class Faults:
             if self.strict and isinstance(error, ConfigError):
                 raise
             self.errors[source] = error
-            logger.warning("%s", _say(source, error))
+            if self._is_failure(error):
+                logger.warning("%s", _say(source, error))
 
     @property
     def omissions(self) -> tuple[str, ...]:

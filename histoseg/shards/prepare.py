@@ -269,6 +269,7 @@ def _missing_classes(indexes: Mapping[str, SourceIndex]) -> list[str]:
         pixels = {
             split: np.sum([indexes[name].class_pixels(split) for name in names], axis=0) for split in (*FOLDS, EXTERNAL)
         }
-        counts[", ".join(names)] = {split: total.tolist() for split, total in pixels.items() if total.any()}
+        if any(total[1:].any() for total in pixels.values()):  # Else it has a line of its own.
+            counts[", ".join(names)] = {split: total.tolist() for split, total in pixels.items() if total.any()}
     classes = {", ".join(names): classes[1:] for classes, names in groups.items()}
     return find_missing_classes(counts, classes)

@@ -176,7 +176,7 @@ def test_what_has_no_folds_cannot_be_dealt_anew(demo, store, pool, unbound, mess
         prepare_sources(["synthetic"], demo, store, recipe, pool)
 
 
-def test_a_source_with_a_fault_is_told_from_one_that_is_not_there(store, pool, tmp_path, monkeypatch):
+def test_a_source_with_a_fault_is_told_from_one_that_is_not_there(store, pool, tmp_path, monkeypatch, caplog):
     labs = {name: SOURCE.replace("NAME", name) for name in ("laba", "labb", "labc")}
     labs["labb"] = labs["labb"].replace("return [", 'raise KeyError("patient")  # ')
     write_lab(tmp_path / "lab", labs)
@@ -190,6 +190,8 @@ def test_a_source_with_a_fault_is_told_from_one_that_is_not_there(store, pool, t
         r"labb was left out: labb: `entries` raised KeyError: 'patient' \(.*labb_of.*py, line 14\)", failure
     )
     assert {text.split(":")[0] for text in prepared.omissions} == {"labc was not found", "labb was left out"}
+    assert failure in caplog.text
+    assert "labc" not in caplog.text  # The folder of a lab holds few of all sources that there are.
 
 
 def test_named_sources_go_on_without_one_that_fails(store, pool, tmp_path, monkeypatch):
