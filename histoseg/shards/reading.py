@@ -47,7 +47,9 @@ def read_sample(source: Source, entry: Entry) -> Sample:
         raise DataError(f"{where}: `read` raised {say_exception(error, source)}") from error
     for mpp in stated:
         if disagree(mpp, sample.mpp):
-            note("images whose file states other microns per pixel than they were read with; correct what is wrong")
+            note(
+                f"images whose file states {mpp:.2g} microns per pixel, read as {sample.mpp:.2g}; correct what is wrong"
+            )
     return sample
 
 

@@ -202,7 +202,8 @@ def _class_folders(folder: Path, groups: Mapping[Group, list[str]]) -> Draft:
     if count < 2 or ending.lower() not in IMAGES:
         raise DataError(
             f"{folder}: no images with labels among {sum(map(len, groups.values()))} files; each image needs a label "
-            f"file whose name contains the image's, or a folder named as its class; or write {FILE} by hand"
+            f"file ({', '.join(LABELS)}; JPEG changes values) whose name contains the image's, or a folder named as "
+            f"its class; or write {FILE} by hand"
         )
     images = f"{top}/*/{{name}}{ending}".removeprefix("/")
     classes = sorted(place.rstrip("/").rpartition("/")[2] for place, one in groups if one == ending and place)
@@ -256,7 +257,7 @@ def _read_numbers(path: Path) -> np.ndarray:
 
 def _guess_outlines(regions: Sequence[Region]) -> tuple[Kind, list[str], dict[str, str], list[str]]:
     names = sorted({region.class_name or region.layer for region in regions} - {""})
-    several = len(names) > 1
+    several = 1 < len(names) <= min(MAX_CLASSES, len(regions) / 2)  # ImageJ gives each object a name of its own.
     remark = "classes: those that outlines are named by" if several else "outlines seem to be objects, each of class 1"
     return "instance", ["background", *(names if several else ["object"])], {}, [remark]
 

@@ -98,7 +98,7 @@ def test_a_resolution_that_contradicts_the_files_is_noted(store, pool, demo, tmp
             image.save(path, dpi=(25400 / stated,) * 2)
     notes = write_shards("synthetic", tmp_path / "raw", store, RECIPE, pool).notes
     ((text, count),) = notes.items()
-    assert "states other microns per pixel than they were read with" in text
+    assert text == f"images whose file states {mpp / 2:.2g} microns per pixel, read as {mpp:.2g}; correct what is wrong"
     assert count == 2
 
 

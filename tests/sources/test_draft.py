@@ -111,6 +111,16 @@ def test_patients_are_sought_where_laboratories_name_them(tmp_path, names, patie
     assert look_at(tmp_path).patients == patients
 
 
+def test_names_of_single_objects_are_no_classes(tmp_path):
+    for image in "ab":
+        draw(tmp_path, f"{image}.png")
+        outline = {"type": "Polygon", "coordinates": [[[2, 2], [8, 2], [8, 8], [2, 2]]]}
+        names = [{"classification": {"name": f"{image}{i}"}} for i in range(4)]
+        cells = [{"type": "Feature", "geometry": outline, "properties": name} for name in names]
+        (tmp_path / f"{image}.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": cells}))
+    assert look_at(tmp_path).classes == ["background", "object"]
+
+
 def test_a_resolution_that_no_slide_has_is_refused(tmp_path, capsys):
     code, _, errors = run(capsys, "declare", tmp_path, "--mpp", "40")
     assert code == 1
