@@ -59,8 +59,11 @@ class Faults:
         """The error where no source at all could be prepared."""
         if self.strict and len(self.errors) == 1:
             return next(iter(self.errors.values()))
-        none = f"{raw} holds none of {', '.join(self.errors)}; `histoseg list` names the sources"
-        return DataError("; ".join(self.failures) or none)
+        none = f"{raw} holds none of {', '.join(self.errors)}"
+        remedy = (
+            "`histoseg prepare NAME` says what is looked for, `histoseg declare FOLDER` makes a source of other files"
+        )
+        return DataError("; ".join(self.failures) or f"{none}; {remedy}")
 
 
 def _say(source: str, error: HistosegError) -> str:

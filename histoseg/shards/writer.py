@@ -287,4 +287,5 @@ def _doubts_about_splits(index: SourceIndex) -> list[str]:
     if not 0 < len(empty) < len(SPLITS):  # A source divided into folds has none of the three splits.
         return []
     patients = len(set(index.samples.patient))
-    return [f"{index.task.name}: too few patients ({patients}) for {' and '.join(empty)}; a new task needs three"]
+    lack = f"none of its {patients} patients is in {' or '.join(empty)}"
+    return [f"{index.task.name}: {lack}; a new task needs three patients, and images of each that can be read"]

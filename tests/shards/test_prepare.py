@@ -152,7 +152,7 @@ def test_a_source_that_is_not_there_is_left_out_with_its_reason(demo, fold_data,
     assert set(prepared.indexes) == {"kather5k"}
     assert [text for text in prepared.omissions if text.startswith("lizard was not found")]
     assert (prepared.absent, prepared.failures) == (("lizard",), ())
-    with pytest.raises(DataError, match="holds none of lizard"):
+    with pytest.raises(DataError, match=r"holds none of lizard; .*`histoseg declare FOLDER`"):
         prepare_sources(["lizard"], raw, store, Recipe(data=fold_data), pool)
 
 

@@ -262,4 +262,4 @@ def test_few_labels_and_few_patients_are_warned_of(store, pool, tmp_path, lab, m
     write_shards("labset", write_raw(tmp_path / "few", "labset", count=2), store, RECIPE, pool)
     assert "labset: 70% of its pixels are 255, which means not labelled" in caplog.text
     # Two patients: the first two of train, test and val (`splits.SHARES`) have one each.
-    assert "labset: too few patients (2) for val; a new task needs three" in caplog.text
+    assert "labset: none of its 2 patients is in val; a new task needs three patients" in caplog.text
