@@ -152,7 +152,7 @@ def pair(
     for paths, others, lacking in ((images, annotations, "annotation"), (annotations, images, "image")):
         if alone := sorted(paths.keys() - others.keys()):
             raise DataError(
-                f"{title}: {_listing(paths, alone)} without {lacking}; unpack the whole data set or remove it"
+                f"{title}: {_listing(paths, alone)} without {lacking}; complete the data set or remove what lacks it"
             )
     return {name: {"image": image, "annotation": annotations[name]} for name, image in images.items()}
 

@@ -33,6 +33,7 @@ from histoseg.types import IGNORE, Kind, Task, is_credible_mpp, say_credible_mpp
 
 FILE = "source.toml"
 TRANSPARENT = "transparent"  # The key of `values` for pixels of masks in colour that have none
+IMAGE_FILES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")  # What a pattern of any ending finds
 LABEL_FILES = (".png", ".bmp", ".tif", ".tiff", ".npy")  # JPEG is lossy: its values are no labels.
 IGNORED = "ignored"  # What a value means whose pixels neither loss nor metric may count
 PLACE = re.compile(r"\{(\w+)\}|(\*)")  # {name} or * in a pattern of files

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from histoseg.errors import DataError, MissingSourceError
-from histoseg.files.folders import make_key, missing, pair, require_unique, scan
+from histoseg.files.folders import make_key, pair, require_unique, scan
 from histoseg.files.images import read_image
 from histoseg.files.instances import Instances, require_choice
 from histoseg.files.labels import CLEAR, read_colours, read_instance_map, read_labels
@@ -20,6 +20,7 @@ from histoseg.runs.catalog import Source
 from histoseg.sources._declaration import (
     FILE,
     IGNORED,
+    IMAGE_FILES,
     LABEL_FILES,
     PLACE,
     TRANSPARENT,
@@ -134,18 +135,19 @@ def _pairs(declaration: Declaration, folder: Path, below: Mapping[str, Path]) ->
     """The files of each image by role; what is the label of another image is none itself."""
     of_image, of_label = _expression(declaration.images), _expression(declaration.labels)
     fields = {name: match.groupdict() for name in below if (match := of_image.fullmatch(name))}
-    wanted = f"images as {declaration.images}" + (f" and labels as {declaration.labels}" if declaration.labels else "")
-    if not fields:
-        raise missing(folder, declaration.title, wanted)
-    if declaration.kind == "patch":
-        return {name: {"image": below[name]} for name in fields}
+    if declaration.images.endswith("*"):
+        fields = {name: given for name, given in fields.items() if Path(name).suffix.lower() in IMAGE_FILES}
     by_case = {name.casefold(): name for name in below}
     label_of = {name: by_case.get(_fill(declaration.labels, given).casefold(), "") for name, given in fields.items()}
     used = {*label_of.values()} - {""}
     images = {name: below[name] for name in fields if name not in used}
+    if not images:
+        raise DataError(f"{folder / FILE}: no file is as images = {declaration.images!r}; correct the pattern")
+    if declaration.kind == "patch":
+        return {name: {"image": image} for name, image in images.items()}
     labels = {name: below[label_of[name]] for name in images if label_of[name]}
     spare = {name: below[name] for name in below if of_label.fullmatch(name) and name not in {*used, *images}}
-    return pair(folder, declaration.title, wanted, images, labels | spare)
+    return pair(folder, str(folder / FILE), declaration.images, images, labels | spare)
 
 
 def _fill(pattern: str, fields: Mapping[str, str]) -> str:

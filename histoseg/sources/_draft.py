@@ -16,11 +16,10 @@ from histoseg.files.folders import scan
 from histoseg.files.images import read_image
 from histoseg.files.labels import CLEAR, read_colours, read_instance_map, read_labels
 from histoseg.files.regions import Region
-from histoseg.sources._declaration import FILE, LABEL_FILES, TRANSPARENT
+from histoseg.sources._declaration import FILE, IMAGE_FILES, LABEL_FILES, TRANSPARENT
 from histoseg.sources._outlines import READERS, read_shared
 from histoseg.types import Kind
 
-IMAGES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
 LABELS = (*LABEL_FILES, ".mat", *READERS)
 FEW = 3  # Files of COCO in a folder; there is one of LabelMe for each image.
 LOOKED_AT = 20  # Names that are compared, and label files that are read
@@ -113,14 +112,14 @@ def _group(folder: Path) -> dict[Group, list[str]]:
     for place, files in scan(folder).items():
         below = "" if place == folder else f"{place.relative_to(folder).as_posix()}/"
         for path in files:
-            if path.suffix.lower() in {*IMAGES, *LABELS}:
+            if path.suffix.lower() in {*IMAGE_FILES, *LABELS}:
                 groups.setdefault((below, path.suffix), []).append(path.stem)
     return groups
 
 
 def _templates(folder: Path, image: Group, label: Group, groups: Mapping[Group, list[str]]) -> list[str]:
     """How names of labels seem to follow from those of images, as `{name}_mask`; the likeliest alone."""
-    if image[1].lower() not in IMAGES or label[1].lower() not in LABELS:
+    if image[1].lower() not in IMAGE_FILES or label[1].lower() not in LABELS:
         return []
     stems = groups[image][:: max(1, len(groups[image]) // LOOKED_AT)]
     found = Counter(
@@ -171,7 +170,7 @@ def _count_shared(folder: Path, groups: Mapping[Group, list[str]]) -> dict[tuple
         except DataError:  # It is of another kind.
             continue
         for (place, ending), stems in groups.items():
-            if ending.lower() in IMAGES and (count := sum(f"{stem}{ending}" in listed for stem in stems)):
+            if ending.lower() in IMAGE_FILES and (count := sum(f"{stem}{ending}" in listed for stem in stems)):
                 for images in (f"{place}{{name}}{ending}", f"{place}{{name}}.*"):
                     counted[images, label] = counted.get((images, label), 0) + count
     return counted
@@ -199,7 +198,7 @@ def _class_folders(folder: Path, groups: Mapping[Group, list[str]]) -> Draft:
     """A folder with images of each class in a folder of its own."""
     above = Counter((place.rpartition("/")[0].rpartition("/")[0], ending) for place, ending in groups if place)
     (top, ending), count = max(above.items(), key=lambda item: item[1], default=(("", ""), 0))
-    if count < 2 or ending.lower() not in IMAGES:
+    if count < 2 or ending.lower() not in IMAGE_FILES:
         raise DataError(
             f"{folder}: no images with labels among {sum(map(len, groups.values()))} files; each image needs a label "
             f"file ({', '.join(LABELS)}; JPEG changes values) whose name contains the image's, or a folder named as "

@@ -8,7 +8,7 @@ import scipy.io
 from PIL import Image
 
 from histoseg import cli
-from histoseg.errors import DataError, MissingSourceError
+from histoseg.errors import DataError
 from histoseg.experiments import cerberus, table1
 from histoseg.pipeline.plan import make_plan, sources_of
 from histoseg.runs.config import Data
@@ -247,7 +247,7 @@ def test_a_name_is_declared_once(tmp_path):
 def test_files_without_their_counterpart_are_named(tmp_path):
     folder = declare(tmp_path / "glands")
     source = load_source("our_glands", find_declarations(tmp_path))
-    with pytest.raises(MissingSourceError, match=r"images as images/\{name\}\.png and labels as masks/\{name\}_mask"):
+    with pytest.raises(DataError, match=r"glands/source\.toml: no file is as images = 'images/\{name\}\.png'; correct"):
         source.entries(tmp_path)
     fill(folder, ["a", "b"])
     (folder / "masks" / "b_mask.png").unlink()
@@ -324,6 +324,15 @@ def test_from_a_look_at_a_folder_to_shards(tmp_path, capsys):
     index = open_index(connect(url), "our_glands", "16px")
     assert index.task.classes == ("background", "object")
     assert index.class_pixels().tolist() == [8 * (40 * 48 - 225), 8 * 225]
+
+
+def test_images_of_any_ending_are_images(tmp_path):
+    folder = declare(tmp_path / "our_glands", images='"images/{name}.*"')
+    fill(folder, ["a", "b"])
+    (folder / "images" / "a.png").rename(folder / "images" / "a.PNG")
+    (folder / "images" / "Thumbs.db").write_bytes(b"x")
+    source = load_source("our_glands", find_declarations(tmp_path))
+    assert [entry.key for entry in source.entries(tmp_path)] == ["a", "b"]
 
 
 def test_why_an_experiment_leaves_a_declared_source_out_is_said(tmp_path, caplog):
