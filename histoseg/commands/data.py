@@ -22,7 +22,7 @@ from histoseg.shards.writer import Recipe
 from histoseg.sources._declaration import FILE
 from histoseg.sources._declared import find_declarations, load_source
 from histoseg.sources._draft import look_at
-from histoseg.sources._draft_file import to_toml
+from histoseg.sources._draft_file import name_of, to_toml
 from histoseg.store.objects import connect
 from histoseg.types import is_credible_mpp, say_credible_mpp
 
@@ -75,7 +75,8 @@ def declare(
     print(f"patients: {known}")
     for remark in (*draft.remarks, *(() if mpp else ("mpp: state how many microns a pixel has",))):
         print(f"check {remark}")
-    print("then: histoseg prepare NAME --raw FOLDER --store URL, and histoseg look NAME --store URL")
+    name = name_of(folder)
+    print(f"then: histoseg prepare {name} --raw {folder} --store URL, and histoseg look {name} --store URL")
     print(path)
 
 

@@ -9,12 +9,16 @@ from histoseg.sources._draft import Draft
 
 def to_toml(draft: Draft, folder: Path, mpp: float = 0.0) -> str:
     """The draft as a `source.toml`; without a stated `mpp` it must be filled in before the file can be used."""
-    lines = list(_lines(draft, re.sub(r"[^a-z0-9]+", "_", folder.resolve().name.lower()).strip("_"), mpp))
-    return "\n".join(lines) + "\n"
+    return "\n".join(_lines(draft, name_of(folder), mpp)) + "\n"
+
+
+def name_of(folder: Path) -> str:
+    """What a source is called after its folder."""
+    name = re.sub(r"[^a-z0-9]+", "_", folder.resolve().name.lower()).strip("_")
+    return name if re.match("[a-z]", name) else f"lab_{name}".rstrip("_")
 
 
 def _lines(draft: Draft, name: str, mpp: float) -> Iterator[str]:
-    name = name if re.match("[a-z]", name) else f"lab_{name}".rstrip("_")
     yield "# What is in this folder, for `histoseg prepare`. Check every line."
     yield f"name = {_quoted(name)}"
     yield f"title = {_quoted(name.replace('_', ' ').capitalize())}"
