@@ -12,13 +12,15 @@ from PIL import UnidentifiedImageError
 from histoseg.errors import DataError
 
 SAVE_AS_BYTES = "save it as 8-bit RGB, white as 255"
+SAVE_AS_NUMBERS = "save the numbers as whole numbers of 16 or 32 bits"
 
 
 @contextmanager
-def open_image(path: Path) -> Iterator[PillowImage.Image]:
+def open_image(path: Path, remedy: str = SAVE_AS_BYTES) -> Iterator[PillowImage.Image]:
     """The image, opened and not loaded, of any size; whatever a decoder raises meanwhile becomes a DataError.
 
-    Pillow and not OpenCV: OpenCV silently fills the rest of a truncated JPEG with grey.
+    Pillow and not OpenCV: OpenCV silently fills the rest of a truncated JPEG with grey. `remedy` is what to do with a
+    TIFF of pixels that Pillow cannot read.
     """
     limit = PillowImage.MAX_IMAGE_PIXELS
     PillowImage.MAX_IMAGE_PIXELS = None  # Sections of tissue exceed the 178 Mpx above which Pillow suspects an attack.
@@ -26,6 +28,8 @@ def open_image(path: Path) -> Iterator[PillowImage.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Unusual tags; unreadable pixels raise an error anyway.
             with PillowImage.open(path) as image:
+                if image.format == "PNG":
+                    _require_checksums(path)
                 yield image
     except DataError:
         raise
@@ -33,11 +37,17 @@ def open_image(path: Path) -> Iterator[PillowImage.Image]:
         raise DataError(f"{path}: needs more memory than there is; cut the image into regions") from error
     except Exception as error:  # Damaged files make decoders raise anything: struct.error, IndexError, OverflowError.
         if isinstance(error, UnidentifiedImageError) and (what := _unusual_tiff(path)):
-            raise DataError(f"{path}: {what}; {SAVE_AS_BYTES}") from error
+            raise DataError(f"{path}: {what}; {remedy}") from error
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise DataError(f"{path}: not a readable image ({reason}); fetch the file again") from error
     finally:
         PillowImage.MAX_IMAGE_PIXELS = limit
+
+
+def _require_checksums(path: Path) -> None:
+    """Refuse a PNG with a damaged byte: while it decodes, Pillow only notices one that deflate cannot be read with."""
+    with PillowImage.open(path) as image:
+        image.verify()
 
 
 def _unusual_tiff(path: Path) -> str:

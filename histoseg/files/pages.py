@@ -2,7 +2,8 @@
 
 The largest page is the image, if every other is at most half as wide and half as high: thumbnails, labels and levels of
 a pyramid are. Three grey pages of one size that the file calls channels are red, green and blue. Anything else, such as
-a z-stack or a time series, is refused.
+a z-stack or a time series, is refused. So is one page alone that its file calls a small copy of another image, or the
+first of a stack: ImageJ lists one page for all slices of a large stack.
 """
 
 import re
@@ -15,7 +16,9 @@ from histoseg.errors import DataError
 from histoseg.files.notes import note
 
 MAX_NAMED = 8  # More sizes than this make a message hard to read.
+DESCRIPTION, SUBFILE_TYPE = 270, 254  # TIFF tags; the lowest bit of the second says that a page is a small copy.
 CHANNELS = re.compile(r'\bchannels=3\b|\bSizeC="3"')  # As ImageJ and OME state it in a TIFF's description
+STACK = re.compile(r"ImageJ=.*?^images=(\d+)", re.DOTALL | re.MULTILINE)
 
 
 def pages_of_image(image: PillowImage.Image, path: Path) -> list[int]:
@@ -25,9 +28,12 @@ def pages_of_image(image: PillowImage.Image, path: Path) -> list[int]:
         DataError: If the file does not say which of its pages is the image; the text has their sizes.
     """
     count = getattr(image, "n_frames", 1)
+    tags = getattr(image, "tag_v2", {})
+    description = str(tags.get(DESCRIPTION, ""))
     if count == 1:
+        if part := _say_part(int(tags.get(SUBFILE_TYPE, 0)), description):
+            raise DataError(f"{path}: its only page is {part}, as the file says; save the image alone")
         return [0]
-    description = str(getattr(image, "tag_v2", {}).get(270, ""))
     sizes, modes = zip(*(_look(image, page) for page in range(count)), strict=True)
     image.seek(0)
     largest = max(range(count), key=lambda page: sizes[page][0] * sizes[page][1])
@@ -44,6 +50,14 @@ def pages_of_image(image: PillowImage.Image, path: Path) -> list[int]:
     raise DataError(
         f"{path}: {count} pages of {_list(sizes)} pixels, and which is the image is not stated; save it alone"
     )
+
+
+def _say_part(subfile_type: int, description: str) -> str:
+    """What the only page of a file is a part of, as the file says; empty if it is whole."""
+    if subfile_type & 1:
+        return "a small copy of another image"
+    slices = STACK.match(description)
+    return f"the first of {slices[1]} slices" if slices and int(slices[1]) > 1 else ""
 
 
 def _look(image: PillowImage.Image, page: int) -> tuple[tuple[int, int], str]:

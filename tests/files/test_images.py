@@ -102,6 +102,11 @@ def test_floats_and_other_types_are_refused(tmp_path, pixels):
         read_image(path)
 
 
+def test_floats_cut_to_whole_numbers_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"a\.png: no value above 1"):
+        read_image(save(tmp_path / "a.png", (PIXELS / 255).astype(np.uint8)))
+
+
 def test_a_compression_that_cannot_be_read_is_named(tmp_path):
     cv2.imwrite(str(tmp_path / "a.tif"), FULL)  # As LZW
     try:
@@ -136,16 +141,21 @@ def test_transparent_pixels_are_white(tmp_path, name, scale):
 
 
 def test_transparency_of_a_palette_and_of_one_colour(tmp_path):
-    PillowImage.fromarray(np.zeros((4, 4), np.uint8), "P" if False else None).save(
-        tmp_path / "grey.png", transparency=0
-    )
-    palette = PillowImage.new("P", (4, 4))
-    palette.putpalette([0, 0, 0, 200, 0, 200])
+    values = np.array([[0, 0], [0, 1]], np.uint8)
+    save(tmp_path / "grey.png", values * 200, transparency=0)
+    palette = PillowImage.fromarray(values).convert("P")
+    palette.putpalette([0, 0, 0, 200, 200, 200])
     palette.save(tmp_path / "palette.png", transparency=0)
     for name in ("grey.png", "palette.png"):
         image, notes = read(tmp_path / name)
-        assert (image == 255).all()
-        assert notes == {"transparent pixels read as white glass": 16}
+        assert image[:, :, 0].tolist() == [[255, 255], [255, 200]]
+        assert notes == {"transparent pixels read as white glass": 3}
+
+
+def test_an_image_of_nothing_but_transparent_pixels_is_refused(tmp_path):
+    """As programs write that leave the fourth byte of a pixel 0, and mean nothing by it."""
+    with pytest.raises(DataError, match=r"a\.png: every pixel is transparent"):
+        read_image(save(tmp_path / "a.png", np.dstack([PIXELS, np.zeros((30, 40), np.uint8)])))
 
 
 def test_opaque_alpha_needs_no_note(tmp_path):
@@ -191,6 +201,15 @@ def test_orientation_of_a_deep_png_and_of_a_mask(tmp_path):
     np.testing.assert_array_equal(read_labels(tmp_path / "mask.png"), np.rot90(PIXELS[:, :, 0], -1))
 
 
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("mode", ["L", "I;16", "P", "RGBA"])
+def test_orientation_of_a_tiff_that_pillow_maps_from_the_disk(tmp_path, orientation, mode):
+    stored = PillowImage.fromarray(np.array([[1, 2, 3], [4, 5, 6]], np.uint8))
+    stored = PillowImage.fromarray(np.array(stored, np.uint16)) if mode == "I;16" else stored.convert(mode)
+    stored.save(tmp_path / "a.tif", tiffinfo={274: orientation})
+    assert read_labels(tmp_path / "a.tif").tolist() == UPRIGHT[orientation]
+
+
 # Pages
 
 
@@ -225,6 +244,20 @@ def test_pages_of_similar_size_are_refused(tmp_path, pages, sizes):
     path = write_pages(tmp_path / "a.tif", *pages)
     for reader in (read_image, read_labels):
         with pytest.raises(DataError, match=rf"a\.tif: {sizes} pixels, and which is the image is not stated"):
+            reader(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"description": "ImageJ=1.54f\nimages=90\nslices=90\n"}, "the first of 90 slices"),  # Of more than 4 GB
+        ({"subfiletype": 1}, "a small copy of another image"),
+    ],
+)
+def test_a_page_that_is_a_part_of_something_is_refused(tmp_path, options, what):
+    path = save(tmp_path / "a.tif", PIXELS, metadata=None, **options)
+    for reader in (read_image, read_labels):
+        with pytest.raises(DataError, match=rf"a\.tif: its only page is {what}"):
             reader(path)
 
 
@@ -319,6 +352,11 @@ def test_what_compresses_best_is_still_read(tmp_path):
         (tmp_path / name).unlink()
 
 
+def test_a_format_that_another_library_decodes_is_read(tmp_path):
+    PillowImage.new("RGB", (40, 30), (200, 100, 150)).save(tmp_path / "a.avif", quality=100)
+    assert read_image(tmp_path / "a.avif").shape == (30, 40, 3)
+
+
 def test_more_memory_than_is_free_is_refused_before_decoding(tmp_path, monkeypatch):
     blank = PillowImage.new("L", (3000, 2000))  # 72 MB at 12 bytes a pixel
     blank.save(tmp_path / "a.png")
@@ -329,6 +367,16 @@ def test_more_memory_than_is_free_is_refused_before_decoding(tmp_path, monkeypat
         read_image(tmp_path / "a.png")
     monkeypatch.setattr(claims, "available_memory", lambda: 73_000_000)
     assert read_image(tmp_path / "a.png").shape == (2000, 3000, 3)
+
+
+def test_a_damaged_byte_of_a_png_is_noticed_where_it_decodes(tmp_path):
+    path = save(tmp_path / "a.png", PIXELS, compress_level=0)
+    body = bytearray(path.read_bytes())
+    body[2000] ^= 1  # Of a pixel
+    path.write_bytes(body)
+    for reader in (read_image, read_labels):
+        with pytest.raises(DataError, match=r"a\.png: not a readable image .*checksum"):
+            reader(path)
 
 
 @pytest.mark.parametrize(
