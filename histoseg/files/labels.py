@@ -10,16 +10,17 @@ from PIL import Image as PillowImage
 from histoseg.errors import DataError
 from histoseg.files.arrays import open_array
 from histoseg.files.images import open_labels
-from histoseg.files.instances import Instances, are_whole, span, to_instance_map, to_objects
+from histoseg.files.instances import Instances, are_whole, count_blends, span, to_instance_map, to_objects
 from histoseg.files.mat import load_mat
 from histoseg.files.notes import note
 from histoseg.types import IGNORE, InstanceMap, SemanticMap
 
-LOSSY_FORMATS = ("JPEG", "MPO", "WEBP")
+LOSSY_FORMATS = ("JPEG", "MPO", "WEBP", "AVIF", "JPEG2000")
 LOSSY_COMPRESSIONS = ("jpeg", "tiff_jpeg", "webp")  # Within TIFF
 MAX_UNKNOWN = 0.01  # Of the pixels: smoothed borders have colours of their own, whole objects must not.
 CLEAR = -1  # Among colours as numbers: a pixel without one
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+VISIBLE = 8  # A step between grey values that an eye sees: a palette of such steps is for display.
 
 
 def read_labels(path: Path, *, lossy: bool = False) -> SemanticMap:
@@ -39,6 +40,8 @@ def read_labels(path: Path, *, lossy: bool = False) -> SemanticMap:
         raise DataError(
             f"{path}: labels with {span(values)}; expected whole numbers, values up to 255; correct the mask"
         )
+    if not lossy and count_blends(values[::4]):  # Some rows show it as well as all.
+        note("label images whose classes blend into each other, as resizing by interpolation makes them")
     return values.astype(np.uint8)
 
 
@@ -154,7 +157,10 @@ def _require_lossless(image: PillowImage.Image, path: Path) -> None:
 
 
 def _require_indices(image: PillowImage.Image, values: np.ndarray, path: Path) -> None:
-    """Refuse a palette in which another index than 0 is black: a program has sorted colours, not numbered classes."""
+    """Refuse a palette whose indices may be no labels: a program that saves space sorts colours or grey values.
+
+    Then another index than 0 is black, or indices are neither grey values nor shades that rise or fall with them.
+    """
     palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
     used = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
     colours = {int(i): tuple(palette[i].tolist()) for i in used if i < len(palette)}
@@ -164,5 +170,19 @@ def _require_indices(image: PillowImage.Image, values: np.ndarray, path: Path) -
             f"{path}: a palette image in which index 0 has the colour {colours[0]} and index {black[0]} is black: its"
             " indices are no labels; save the numbers as grey values, or the colours as RGB"
         )
+    greys = {i: colour[0] for i, colour in colours.items() if len(set(colour)) == 1}
+    if greys.keys() == colours.keys() and not _are_shades(greys):
+        raise DataError(
+            f"{path}: a palette image in which indices {list(greys)} have the grey values {list(greys.values())}: which"
+            " of them are the labels is not certain; save it as grey values without a palette"
+        )
     if any(len(set(colour)) > 1 for colour in colours.values()):
         note("label images with a palette of colours, whose indices are taken as labels")
+
+
+def _are_shades(greys: Mapping[int, int]) -> bool:
+    """Whether each index has its own number as grey value, or greys rise or fall with the indices in visible steps."""
+    values = list(greys.values())
+    steps, is_hidden = np.diff(values), any(0 < value < VISIBLE for value in values)
+    is_display = not is_hidden and bool((steps >= VISIBLE).all() or (steps <= -VISIBLE).all())
+    return is_display or values == list(greys)

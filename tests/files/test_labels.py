@@ -5,6 +5,7 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
+import tifffile
 from PIL import Image
 
 from histoseg.errors import DataError
@@ -93,15 +94,38 @@ def test_values_that_are_no_labels(tmp_path, read, values, message):
         read(save(tmp_path / "a.tif", values))
 
 
+@pytest.mark.parametrize("kind", ["int64", "uint64", "float64"])
+def test_numbers_of_64_bits_are_refused_with_what_to_save(tmp_path, kind):
+    tifffile.imwrite(tmp_path / "a.tif", IDS.astype(kind), photometric="minisblack")
+    with pytest.raises(DataError, match=rf"a.tif: a TIFF of {kind} pixels of shape \(3, 4\); save .* 16 or 32 bits"):
+        read_instance_map(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.uint16])
+def test_labels_of_which_0_is_white_are_refused(tmp_path, kind):
+    """ImageJ's inverting tables show the objects of a mask in black, and mean by 255 what others mean by 0."""
+    tifffile.imwrite(tmp_path / "a.tif", discs([1, 2]).astype(kind), photometric="miniswhite")
+    for read in (read_labels, read_instance_map):
+        with pytest.raises(DataError, match=r"a.tif: labels of which 0 is white"):
+            read(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize(
-    ("name", "options"), [("a.jpg", {"quality": 95}), ("a.tif", {"compression": "jpeg"}), ("a.webp", {"quality": 90})]
+    ("name", "options"),
+    [
+        ("a.jpg", {"quality": 95}),
+        ("a.tif", {"compression": "jpeg"}),
+        ("a.webp", {"quality": 90}),
+        ("a.avif", {"quality": 90}),
+        ("a.jp2", {}),
+    ],
 )
 def test_lossy_formats(tmp_path, name, options):
     path = save(tmp_path / name, discs(range(1, 9)).astype(np.uint8), **options)
     for read in (read_labels, read_instance_map):
         with pytest.raises(DataError, match=rf"{name}: labels in a lossy format .*as PNG"):
             read(path)
-    if name != "a.webp":  # Which has colours only.
+    if name not in ("a.webp", "a.avif"):  # Which have colours only.
         assert read_labels(path, lossy=True).max() > 0
 
 
@@ -158,6 +182,19 @@ def test_background_with_a_number(tmp_path):
         read_instance_map(path)
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_the_highest_number_as_background(tmp_path, kind):
+    numbers = discs(range(1, 6))
+    from_0 = np.where(numbers > 0, numbers - 1, np.iinfo(kind).max).astype(kind)
+    with pytest.raises(DataError, match=rf"a.png: label {np.iinfo(kind).max} has 8\d% of the pixels"):
+        read_instance_map(save(tmp_path / "a.png", from_0))
+
+
+def test_a_mask_whose_objects_surround_the_rest_has_a_background(tmp_path):
+    mask = np.where(discs([1]) > 0, 0, 255).astype(np.uint8)
+    assert read_instance_map(save(tmp_path / "a.png", mask), instances="components").max() == 1
+
+
 def test_one_object_that_fills_the_image_is_noted(tmp_path):
     with collect() as notes:
         assert (read_instance_map(save(tmp_path / "a.png", np.ones((9, 9), np.uint8))) == 1).all()
@@ -181,8 +218,26 @@ def test_objects_without_background_between_them(tmp_path):
 )
 def test_interpolated_numbers_are_refused(tmp_path, scale, method):
     resized = cv2.resize(discs(range(1, 10)).astype(np.uint8), None, fx=scale, fy=scale, interpolation=method)
-    with pytest.raises(DataError, match=r"a.png: \d+ pixels have a value between .* nearest neighbour"):
+    with pytest.raises(DataError, match=r"a.png: \d+ single pixels lie between .* nearest neighbour"):
         read_instance_map(save(tmp_path / "a.png", resized))
+
+
+@pytest.mark.parametrize("quality", [75, 95])
+def test_masks_that_were_jpeg_before_are_refused(tmp_path, quality):
+    save(tmp_path / "a.jpg", discs([255] * 9).astype(np.uint8), quality=quality)
+    Image.open(tmp_path / "a.jpg").save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a.png: \d+ single pixels lie between .* lossy format"):
+        read_instance_map(tmp_path / "a.png")
+
+
+def test_interpolated_classes_are_noted(tmp_path):
+    classes = discs([3, 3, 1, 3, 2, 3, 1, 3, 3]).astype(np.uint8)
+    resized = cv2.resize(classes, None, fx=1.7, fy=1.7, interpolation=cv2.INTER_LINEAR)
+    with collect() as notes:
+        read_labels(save(tmp_path / "a.png", classes))
+        assert not notes
+        read_labels(save(tmp_path / "b.png", resized))
+    assert notes == {"label images whose classes blend into each other, as resizing by interpolation makes them": 1}
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.7])
@@ -238,6 +293,27 @@ def test_palettes_whose_indices_are_sorted_colours(tmp_path):
     with pytest.raises(DataError, match=r"a.png: a palette image in which index 0 has the colour .* is black"):
         read_labels(tmp_path / "a.png")
     assert read_colour_map(tmp_path / "a.png", COLOURS).tolist() == labels.tolist()
+
+
+@pytest.mark.parametrize(
+    ("greys", "is_read"),
+    [
+        ([0, 1, 2, 3], True),
+        ([0, 85, 170, 255], True),
+        ([255, 170, 85, 0], True),
+        ([0, 2, 3, 1], False),  # By frequency
+        ([0, 1, 3, 4], False),  # Without the 2, which this image has not
+    ],
+)
+def test_palettes_of_grey_values(tmp_path, greys, is_read):
+    image = Image.fromarray(np.array([[0, 1], [2, 3]], np.uint8), "L").convert("P")
+    image.putpalette([grey for grey in greys for _ in range(3)])
+    image.save(tmp_path / "a.png")
+    if is_read:
+        assert read_labels(tmp_path / "a.png").tolist() == [[0, 1], [2, 3]]
+    else:
+        with pytest.raises(DataError, match=r"a.png: .* indices \[0, 1, 2, 3\] have the grey values"):
+            read_labels(tmp_path / "a.png")
 
 
 def test_colours_are_classes_and_transparent_is_background(tmp_path):
