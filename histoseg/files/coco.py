@@ -15,6 +15,8 @@ from histoseg.files.regions import Polygon, Region, make_ring, with_area
 class _Image(BaseModel):
     id: int | str
     file_name: str
+    height: int | None = None
+    width: int | None = None
 
 
 class _Category(BaseModel):
@@ -50,6 +52,9 @@ def read_coco(path: Path) -> dict[str, list[Region]]:
     names = {image.id: image.file_name for image in content.images}
     if len(set(names.values())) < len(content.images):
         raise DataError(f"{path}: images share an id or a file name; number and name each image once")
+    sizes = {
+        image.id: (image.height, image.width) if image.height and image.width else None for image in content.images
+    }
     classes = {category.id: category.name for category in content.categories}
     read: dict[str, list[Region]] = {name: [] for name in names.values()}
     left_out = 0
@@ -61,11 +66,19 @@ def read_coco(path: Path) -> dict[str, list[Region]]:
         if annotation.iscrowd or not annotation.segmentation:
             left_out += 1
         else:
-            region = Region(polygons=tuple(_polygons(annotation, where)), class_name=classes[annotation.category_id])
+            region = Region(
+                polygons=tuple(_polygons(annotation, where)),
+                class_name=classes[annotation.category_id],
+                drawn_on=_size(annotation.segmentation) or sizes[annotation.image_id],
+            )
             read[names[annotation.image_id]].append(region)
     remedy = "export outlines or masks of single objects"
     leave_out(path, "annotations that are crowds or boxes", left_out, len(content.annotations), remedy)
     return {name: with_area(regions, path) for name, regions in read.items()}
+
+
+def _size(segmentation: _Runs | list[list[float]]) -> tuple[int, int] | None:
+    return segmentation.size if isinstance(segmentation, _Runs) else None
 
 
 def _polygons(annotation: _Annotation, where: str) -> Iterator[Polygon]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import AliasChoices, BaseModel, Field, model_validator
 
 from histoseg.files.annotations import read_json
 from histoseg.files.left_out import leave_out
@@ -22,7 +22,7 @@ class _Classification(BaseModel):
 
 class _Properties(BaseModel):
     classification: _Classification | None = None
-    object_type: str = Field(default="", alias="objectType")
+    object_type: str = Field(default="", validation_alias=AliasChoices("objectType", "object_type"))  # QuPath 0.4, 0.3
 
 
 class _Feature(BaseModel):

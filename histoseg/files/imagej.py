@@ -1,6 +1,7 @@
 """Regions of ImageJ: .roi files, and .zip files of its ROI Manager."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from zipfile import ZipFile
 
 import roifile
 
@@ -10,9 +11,12 @@ from histoseg.files.regions import Polygon, Region, Ring, contains, make_ring, w
 
 AREAS = tuple(roifile.ROI_TYPE[name] for name in ("POLYGON", "RECT", "OVAL", "FREEHAND", "TRACED"))
 
+DRAWN_ON = (roifile.ROI_SUBTYPE.TEXT, roifile.ROI_SUBTYPE.IMAGE)  # Rectangles, for ImageJ
+MAX_BYTES = 2**28  # Of one region; a damaged archive may claim anything.
+
 
 def read_imagej(path: Path) -> list[Region]:
-    """The areas of a .roi or .zip file, in its order; points and lines are left out and counted.
+    """The areas of a .roi or .zip file, in its order; points, lines, texts and pictures are left out and counted.
 
     Rings of a composite area that lie within another one are its holes. The class of a region is its name in the ROI
     Manager, its layer the number of its group ("" if it has none).
@@ -20,17 +24,36 @@ def read_imagej(path: Path) -> list[Region]:
     if path.suffix.lower() not in (".roi", ".zip"):
         raise DataError(f"{path}: expected a .roi or .zip file of ImageJ; save it from the ROI Manager")
     try:
-        read = roifile.roiread(path)
-        rois = read if isinstance(read, list) else [read]
-        areas = [(roi, roi.coordinates(multi=True)) for roi in rois if roi.roitype in AREAS]
+        rois = [roifile.ImagejRoi.frombytes(body) for body in _bodies(path)]
+        areas = [(roi, roi.coordinates(multi=True)) for roi in rois if _is_area(roi)]
     except Exception as error:  # Damaged files raise anything: struct.error, BadZipFile, IndexError, ...
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise DataError(f"{path}: not readable as regions of ImageJ ({reason}); save them again") from error
-    leave_out(path, "regions that are points or lines", len(rois) - len(areas), len(rois), "outline each object")
+    leave_out(
+        path,
+        "regions that are points, lines, texts or pictures",
+        len(rois) - len(areas),
+        len(rois),
+        "outline each object",
+    )
     regions = [
         _region(roi, [make_ring(ring, f"{path}: region {roi.name!r}") for ring in rings]) for roi, rings in areas
     ]
     return with_area(regions, path)
+
+
+def _bodies(path: Path) -> list[bytes]:
+    """The content of a .roi file, or of those in an archive; other programs add files of their own to one."""
+    if path.suffix.lower() == ".roi":
+        return [path.read_bytes()]
+    with ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.lower().endswith(".roi")]
+        visible = [name for name in names if not PurePosixPath(name).name.startswith(".")]
+        return [archive.open(name).read(MAX_BYTES) for name in visible]
+
+
+def _is_area(roi: roifile.ImagejRoi) -> bool:
+    return roi.roitype in AREAS and roi.subtype not in DRAWN_ON
 
 
 def _region(roi: roifile.ImagejRoi, rings: list[Ring]) -> Region:

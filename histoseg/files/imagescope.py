@@ -5,9 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-import cv2
-import numpy as np
-
 from histoseg.errors import DataError
 from histoseg.files.annotations import read_xml
 from histoseg.files.left_out import leave_out
@@ -15,7 +12,6 @@ from histoseg.files.notes import note
 from histoseg.files.regions import Polygon, Region, contains, make_ring, with_area
 
 REMEDY = "fetch the file again, or export it from ImageScope"
-FRAME = 0.9  # Of the image: a region that covers more frames what was annotated.
 
 
 def read_imagescope(path: Path) -> list[Region]:
@@ -79,43 +75,3 @@ def _cut_holes(positive: Sequence[Region], negative: Sequence[Region], path: Pat
     leave_out(path, "negative regions without a region around them", lone, total, remedy)
     note("negative regions cut out of the region around them", len(negative) - lone)
     return whole
-
-
-def choose_layer(regions: Sequence[Region], size: tuple[int, int], path: Path, layer: str = "") -> list[Region]:
-    """The regions of the one layer that outlines objects.
-
-    That is the layer asked for; else the only one with regions; else the only one whose regions do not cover the image,
-    as the frame of a field does.
-
-    Args:
-        regions: Those of all layers.
-        size: Height and width of the image.
-        path: The file, for messages.
-        layer: The layer to take; empty to find out.
-
-    Raises:
-        DataError: If no layer has that name, or more than one outlines objects.
-    """
-    names = list(dict.fromkeys(region.layer for region in regions))
-    counts = ", ".join(f"{name!r} with {sum(region.layer == name for region in regions)} regions" for name in names)
-    if layer and layer not in names:
-        raise DataError(f"{path}: no layer {layer!r}; it has {counts or 'no regions'}; choose another layer")
-    found = [layer] if layer else [name for name in names if not _is_frame(regions, name, size)] or names[:1]
-    if len(found) > 1:
-        raise DataError(
-            f"{path}: layers {counts}, and only one can be the truth; prepare with --option layer=NAME, or remove the"
-            " others in ImageScope"
-        )
-    note("layers beside the one with the objects left out", len(names) - len(found))
-    return [region for region in regions if region.layer in found]
-
-
-def _is_frame(regions: Sequence[Region], name: str, size: tuple[int, int]) -> bool:
-    """Whether a layer has nothing but regions that cover the image."""
-    return all(_covers(region, size) for region in regions if region.layer == name)
-
-
-def _covers(region: Region, size: tuple[int, int]) -> bool:
-    extent = np.array([size[1], size[0]], np.float64)
-    clipped = np.clip(region.polygons[0].outline, 0, extent).astype(np.float32)
-    return bool(cv2.contourArea(clipped) > FRAME * size[0] * size[1])

@@ -4,7 +4,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from histoseg.errors import DataError
 from histoseg.files.annotations import read_json
@@ -23,6 +23,8 @@ class _Shape(BaseModel):
 
 class _File(BaseModel):
     shapes: list[_Shape]
+    height: int | None = Field(default=None, alias="imageHeight")
+    width: int | None = Field(default=None, alias="imageWidth")
 
 
 def read_labelme(path: Path) -> list[Region]:
@@ -31,7 +33,9 @@ def read_labelme(path: Path) -> list[Region]:
     Shapes of one label and group are pieces of one region. Other shapes, such as points and lines, are left out and
     counted. The class of a region is its label.
     """
-    shapes = read_json(path, _File).shapes
+    content = read_json(path, _File)
+    shapes, height, width = content.shapes, content.height, content.width
+    size = (height, width) if height and width else None
     pieces: dict[tuple[str, object], list[Polygon]] = defaultdict(list)
     left_out = 0
     for number, shape in enumerate(shapes, start=1):
@@ -43,14 +47,15 @@ def read_labelme(path: Path) -> list[Region]:
             pieces[shape.label, group].append(Polygon(outline=outline))
     remedy = "outline each object as a polygon"
     leave_out(path, "shapes that are no polygons", left_out, len(shapes), remedy)
-    return with_area([Region(polygons=tuple(own), class_name=label) for (label, _), own in pieces.items()], path)
+    regions = [Region(polygons=tuple(own), class_name=label, drawn_on=size) for (label, _), own in pieces.items()]
+    return with_area(regions, path)
 
 
 def _outline(shape: _Shape, where: str) -> Ring | None:
     """The outline of a shape, or None if it encloses nothing."""
     points = make_ring(shape.points, where)
-    if shape.shape_type == "polygon":
-        return points
+    if shape.shape_type == "polygon" or (shape.shape_type == "rectangle" and len(points) == 4):
+        return points  # X-AnyLabeling gives a rectangle all four corners.
     if shape.shape_type not in ("rectangle", "circle"):
         return None
     if len(points) != 2:

@@ -37,11 +37,13 @@ class Region:
         polygons: Its pieces, one or more.
         class_name: What the annotator called it; empty if nothing.
         layer: The layer or group it lies in, as the program names it; empty if there are none.
+        drawn_on: Height and width of the image that it was drawn on; None if the file does not state it.
     """
 
     polygons: tuple[Polygon, ...]
     class_name: str = ""
     layer: str = ""
+    drawn_on: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,9 +118,10 @@ def draw_polygons(
             users and OpenCV understand it. Otherwise a pixel belongs to a region if its middle lies within.
 
     Raises:
-        DataError: If a region lies far from the image, or more than half of them have no pixel in the map.
+        DataError: If a region was drawn on an image of another size or lies far from this one, or more than half of
+            them have no pixel in the map.
     """
-    _require_near(regions, size, path)
+    _require_same_image(regions, size, path)
     fill = _fill_edges if with_edges else _fill_middles
     instance_map = np.zeros(size, np.int32)
     areas, overlapping = np.zeros(len(regions) + 1, np.int64), []
@@ -189,11 +192,17 @@ def to_semantic_map(instance_map: InstanceMap, classes: Sequence[int]) -> Semant
     return np.asarray(np.array([0, *classes], np.uint8)[instance_map])
 
 
-def _require_near(regions: Sequence[Region], size: tuple[int, int], path: Path) -> None:
-    """Refuse outlines of a whole slide beside an image that was cut from it."""
+def _require_same_image(regions: Sequence[Region], size: tuple[int, int], path: Path) -> None:
+    """Refuse outlines of another image: of the whole slide beside a part of it, or of another size."""
     extent = np.array([size[1], size[0]], np.float64)
     for number, region in enumerate(regions, start=1):
-        points = _vertices(region)
+        if region.drawn_on not in (None, size):
+            height, width = region.drawn_on or size
+            raise DataError(
+                f"{path}: drawn on an image of {width}x{height} px, as the file says, but the image has"
+                f" {size[1]}x{size[0]} px; take the image that was annotated, or annotate this one"
+            )
+        points = vertices(region)
         far = (points < -BEYOND * extent) | (points > (1 + BEYOND) * extent)
         if far.any():
             x, y = points[far.any(axis=1)][0]
@@ -204,7 +213,8 @@ def _require_near(regions: Sequence[Region], size: tuple[int, int], path: Path) 
             )
 
 
-def _vertices(region: Region) -> Ring:
+def vertices(region: Region) -> Ring:
+    """Those of the outlines of all pieces."""
     return np.concatenate([polygon.outline for polygon in region.polygons])
 
 
@@ -213,7 +223,7 @@ Fill = Callable[[Ring, tuple[int, int], tuple[int, int]], Mask]
 
 def _mask(region: Region, size: tuple[int, int], fill: Fill) -> tuple[tuple[slice, slice], Mask]:
     """The part of the map that a region may touch, and which of its pixels belong to the region."""
-    points = _vertices(region)
+    points = vertices(region)
     left, top = np.clip(np.floor(points.min(axis=0)) - 1, 0, (size[1], size[0])).astype(int).tolist()
     right, bottom = np.clip(np.ceil(points.max(axis=0)) + 2, 0, (size[1], size[0])).astype(int).tolist()
     start, shape = (left, top), (bottom - top, right - left)

@@ -170,7 +170,9 @@ def _count_shared(folder: Path, groups: Mapping[Group, list[str]]) -> dict[tuple
         except DataError:  # It is of another kind.
             continue
         for (place, ending), stems in groups.items():
-            if ending.lower() in IMAGE_FILES and (count := sum(f"{stem}{ending}" in listed for stem in stems)):
+            if ending.lower() in IMAGE_FILES and (
+                count := sum(f"{stem}{ending}".casefold() in listed for stem in stems)
+            ):
                 for images in (f"{place}{{name}}{ending}", f"{place}{{name}}.*"):
                     counted[images, label] = counted.get((images, label), 0) + count
     return counted

@@ -10,7 +10,8 @@ from histoseg.errors import DataError
 from histoseg.files.annotations import read_xml
 from histoseg.files.folders import LOSSLESS, by_image_name, by_name, make_key, pair, plain, require_unique, scan
 from histoseg.files.images import read_image
-from histoseg.files.imagescope import REMEDY, choose_layer, regions_of
+from histoseg.files.imagescope import REMEDY, regions_of
+from histoseg.files.layers import choose_layer, require_no_frame
 from histoseg.files.regions import draw_polygons
 from histoseg.sources._samples import make_sample
 from histoseg.types import Entry, Sample, Task, is_credible_mpp, say_credible_mpp
@@ -68,6 +69,7 @@ def read(entry: Entry) -> Sample:
     root = read_xml(path)
     size = (image.shape[0], image.shape[1])
     regions = choose_layer(regions_of(root, path), size, path, entry.options.get("layer", ""))
+    require_no_frame(regions, size, path)
     instance_map = draw_polygons(regions, size, path, with_edges=True).instance_map
     semantic_map = (instance_map > 0).astype(np.uint8)
     return make_sample(entry, TASK, image, semantic_map, instance_map, _mpp(root, path))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from histoseg.errors import DataError
-from histoseg.files.imagescope import choose_layer, read_imagescope
+from histoseg.files.imagescope import read_imagescope
+from histoseg.files.layers import choose_layer
 from histoseg.files.notes import collect
 from histoseg.files.regions import draw_polygons
 

@@ -1,6 +1,7 @@
 """Files of annotation tools: worked by hand, round trips, and every fault by name."""
 
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -73,6 +74,12 @@ def test_geojson_points_are_left_out_and_cells_noted(write):
         read_geojson(write([cell, feature([3, 4], "Point"), {**cell, "geometry": None}]))
 
 
+@pytest.mark.parametrize("key", ["objectType", "object_type"])
+def test_geojson_types_of_object_are_layers_in_either_spelling(write, key):
+    (region,) = read_geojson(write([feature([SQUARE], **{key: "cell"})]))
+    assert region.layer == "cell"
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_exported_predictions_come_back(write, seed):
     """Pixel by pixel, for objects of one piece without a hole."""
@@ -136,6 +143,12 @@ def test_labelme_shapes(write):
     # The circle of radius 2 about (6, 6): middles at half pixels, of which 12 are within sqrt(4) of it.
     assert np.bincount(drawn(regions, path).ravel()).tolist() == [64 - 15 - 4 - 12, 9 + 6, 4, 12]
     assert notes == {"shapes that are no polygons left out": 1}
+
+
+def test_labelme_rectangles_may_have_all_their_corners(write):
+    corners = [[1, 1], [4, 1], [4, 3], [1, 3]]
+    path = write({"shapes": [{"label": "a", "points": corners, "shape_type": "rectangle"}], "imageHeight": None})
+    assert drawn(read_labelme(path), path).sum() == 6
 
 
 @pytest.mark.parametrize(
@@ -254,7 +267,7 @@ def test_imagej_shapes(tmp_path):
         regions = read_imagej(tmp_path / "RoiSet.zip")
     assert [(found.class_name, found.layer) for found in regions] == [("free", "2"), ("rect", "")]
     assert np.bincount(drawn(regions, tmp_path).ravel()).tolist() == [64 - 16 - 4, 16, 4]
-    assert notes == {"regions that are points or lines left out": 1}
+    assert notes == {"regions that are points, lines, texts or pictures left out": 1}
 
 
 def test_imagej_composite_with_a_hole_and_an_island(tmp_path):
@@ -265,6 +278,25 @@ def test_imagej_composite_with_a_hole_and_an_island(tmp_path):
     # 4 x 4 pixels without the 2 x 2 of the hole; of the island's four middles, all on its edge, the first counts.
     assert found.sum() - found[2:4, 2:4].sum() == 16 - 4
     assert found[2:4, 2:4].tolist() == [[1, 0], [0, 0]]
+
+
+def test_imagej_texts_and_pictures_are_no_objects(tmp_path):
+    """ImageJ stores them as rectangles of a subtype."""
+    label = roifile.ImagejRoi(roitype=roifile.ROI_TYPE.RECT, left=6, top=0, right=8, bottom=2, name="label")
+    label.subtype = roifile.ROI_SUBTYPE.TEXT
+    roifile.roiwrite(tmp_path / "RoiSet.zip", [roi(roifile.ROI_TYPE.FREEHAND), label])
+    with collect() as notes:
+        assert [found.class_name for found in read_imagej(tmp_path / "RoiSet.zip")] == ["a"]
+    assert notes == {"regions that are points, lines, texts or pictures left out": 1}
+
+
+def test_imagej_archives_that_other_programs_packed_again(tmp_path):
+    with zipfile.ZipFile(tmp_path / "RoiSet.zip", "w") as archive:
+        archive.writestr("RoiSet/", b"")
+        archive.writestr("RoiSet/0001.roi", roi(roifile.ROI_TYPE.FREEHAND).tobytes())
+        for name in ("__MACOSX/RoiSet/._0001.roi", "RoiSet/.DS_Store", "RoiSet/Results.csv"):
+            archive.writestr(name, b"x")
+    assert len(read_imagej(tmp_path / "RoiSet.zip")) == 1
 
 
 @pytest.mark.parametrize("name", ["a.roi", "a.zip"])

@@ -95,6 +95,84 @@ def test_one_file_of_coco_is_that_of_all_images(tmp_path):
     assert not y.instance_map.any()
 
 
+def rename(text, **names):
+    """The file of COCO with other names of its images x and y."""
+    content = json.loads(text)
+    for image in content["images"]:
+        image["file_name"] = names.get(image["file_name"][4], image["file_name"])
+    return json.dumps(content)
+
+
+@pytest.mark.parametrize(("name", "image"), [("RAW/X.PNG", "x"), ("U\u0308.png", "\u00fc")])
+def test_names_in_a_file_of_all_images_may_differ_in_case_and_form(tmp_path, name, image):
+    (sample,) = write(tmp_path, "all.json", {"all.json": rename(coco(), x=name)}, images=(image,))
+    np.testing.assert_array_equal(sample.instance_map, FULL)
+
+
+def test_images_of_one_name_in_two_folders_are_told_apart(tmp_path):
+    (tmp_path / "raw").mkdir()
+    text = rename(coco(), y="other/x.png")
+    with pytest.raises(DataError, match=r"all\.json: has no image 'x\.png' among 2, 2 of this name in other folders"):
+        write(tmp_path, "all.json", {"all.json": text})
+    (sample,) = write(tmp_path / "raw", "all.json", {"all.json": text})
+    np.testing.assert_array_equal(sample.instance_map, FULL)
+
+
+@pytest.mark.parametrize(
+    ("labels", "name", "text"),
+    [
+        ("{name}.json", "x.json", labelme().replace('"imageWidth": 12', '"imageWidth": 24')),
+        ("all.json", "all.json", coco().replace('"raw/x.png"', '"raw/x.png", "height": 10, "width": 24')),
+        (
+            "all.json",
+            "all.json",
+            json.dumps(
+                {
+                    **json.loads(coco()),
+                    "annotations": [
+                        {"image_id": 7, "category_id": 1, "segmentation": {"size": [10, 24], "counts": [100, 40, 100]}}
+                    ],
+                }
+            ),
+        ),
+    ],
+)
+def test_outlines_of_an_image_of_another_size_are_refused(tmp_path, labels, name, text):
+    with pytest.raises(DataError, match=rf"{name}: drawn on an image of 24x10 px, .* the image has 12x10 px"):
+        write(tmp_path, labels, {name: text})
+
+
+def with_types(*types):
+    """GeoJSON of a frame, a gland and a lumen, which are such objects of QuPath."""
+    rings = ([(0, 0), (12, 0), (12, 10), (0, 10)], GLAND, LUMEN)
+    features = [
+        {
+            "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]},
+            "properties": {"objectType": kind},
+        }
+        for ring, kind in zip(rings, types, strict=True)
+    ]
+    return json.dumps(features)
+
+
+def test_an_annotation_of_qupath_that_frames_its_detections_is_no_object(tmp_path):
+    text = with_types("annotation", "detection", "detection")
+    (sample,) = write(tmp_path, "{name}.geojson", {"x.geojson": text})
+    np.testing.assert_array_equal(sample.instance_map, FULL)
+
+
+@pytest.mark.parametrize(
+    ("labels", "name", "text"),
+    [
+        ("{name}.geojson", "x.geojson", with_types(*["annotation"] * 3)),
+        ("{name}.xml", "x.xml", imagescope([[(0, 0), (12, 0), (12, 10), (0, 10)], GLAND, LUMEN])),
+    ],
+)
+def test_a_frame_among_the_objects_is_refused(tmp_path, labels, name, text):
+    with pytest.raises(DataError, match=rf"{name}: region 1 holds 2 of the 2 others, as the frame"):
+        write(tmp_path, labels, {name: text})
+
+
 def test_an_image_that_the_file_of_all_images_lacks_is_named(tmp_path):
     with pytest.raises(DataError, match=r"all\.json: has no image 'z\.png' among 2; add it"):
         write(tmp_path, "all.json", {"all.json": coco()}, images=("x", "y", "z"))
