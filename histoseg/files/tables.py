@@ -33,7 +33,8 @@ def read_csv(path: Path, columns: Collection[str], *, content: str, optional: Co
     """The rows of a table that are not empty; missing fields of a short row are empty.
 
     Fields are separated by commas, semicolons or tabs, whichever gives the columns. The text is UTF-8 or UTF-16, with
-    or without a byte-order mark, else Windows-1252. Names of columns are compared ignoring case.
+    or without a byte-order mark, else Windows-1252. Names of columns are compared ignoring case. Above them may stand
+    empty lines and Excel's `sep=;`.
 
     Args:
         path: The file.
@@ -49,6 +50,8 @@ def read_csv(path: Path, columns: Collection[str], *, content: str, optional: Co
     headers = [[wanted.get(name.casefold(), name) for name in fields] for (_, fields), *_ in tables]
     for names, (_, *lines) in zip(headers, tables, strict=True):
         if set(columns) <= set(names):
+            if twice := [name for name in wanted.values() if names.count(name) > 1]:
+                raise DataError(f"{path}: column {twice[0]} is there {names.count(twice[0])} times; remove all but one")
             return [_to_row(names, line, fields) for line, fields in lines if any(fields)]
     found = max(headers, key=len)
     raise DataError(f"{path}: columns {found}; expected {' and '.join(columns)} in the first row; correct the table")
@@ -73,10 +76,15 @@ def _decode(path: Path) -> str:
 
 
 def _split(text: str, delimiter: str, path: Path) -> list[tuple[int, list[str]]]:
-    """The number and the fields of each line, without blanks around them; at least one line."""
+    """The number and the fields of each line from the columns' names on; at least one line.
+
+    Fields have no blanks around them, and a blank for each line break within.
+    """
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     try:
-        return [(lines.line_num, [field.strip() for field in fields]) for fields in lines] or [(1, [])]
+        read = [(lines.line_num, [" ".join(field.strip().splitlines()) for field in fields]) for fields in lines]
+        begin = (i for i, (_, fields) in enumerate(read) if any(fields) and not fields[0].startswith("sep="))
+        return read[next(begin, 0) :] or [(1, [])]
     except csv.Error as error:
         raise DataError(f"{path}: line {lines.line_num}: not a readable table ({error}); save it again") from error
 

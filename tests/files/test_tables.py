@@ -45,9 +45,21 @@ def test_a_decimal_comma_among_semicolons(tmp_path):
     assert row["MPP"] == "0,25"
 
 
+@pytest.mark.parametrize("above", [b"sep=;\n", b"\n;\n", b"sep=;\r\n\r\n"])
+def test_lines_above_the_names_of_columns(tmp_path, above):
+    (row,) = read(tmp_path / "a.csv", above + b"Name;MPP\na;1\n", ("Name", "MPP"))
+    assert (row.line, row.values) == (above.count(b"\n") + 2, {"Name": "a", "MPP": "1"})
+
+
+def test_line_breaks_within_a_field_are_blanks(tmp_path):
+    (row,) = read(tmp_path / "a.csv", b'Name,Note\n"a","x\r\ny"\n', ("Name",))
+    assert (row.line, row["Note"]) == (3, "x y")
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
+        ("Name,Größe,name\na,1,b\n".encode(), "a.csv: column Name is there 2 times"),
         (b"Name,Note\na,b\n", r"a.csv: columns \['Name', 'Note'\]; expected Name and Gr.*in the first row"),
         (b"", r"a.csv: columns \[\]"),
         (b"Name\x00,\xff", "a.csv: not a readable table"),
