@@ -25,7 +25,10 @@ Folders = Mapping[Path, Sequence[Path]]
 
 
 def scan(root: Path) -> dict[Path, list[Path]]:
-    """The folder and those below it, each with its files, in sorted order; hidden names and `__MACOSX` left out."""
+    """The folder and those below it, each with its files, in sorted order.
+
+    Hidden names, `__MACOSX` and links to a folder that the link lies in are left out.
+    """
     if not root.is_dir():
         raise MissingSourceError(f"{root} is not a folder; give the folder that holds the raw data")
     return dict(_walk(root, MAX_DEPTH))
@@ -37,7 +40,8 @@ def _walk(folder: Path, depth: int) -> Iterator[tuple[Path, list[Path]]]:
     yield folder, [path for path in members if path not in set(below)]
     if depth > 0:
         for path in below:
-            yield from _walk(path, depth - 1)
+            if not (path.is_symlink() and folder.resolve().is_relative_to(path.resolve())):
+                yield from _walk(path, depth - 1)
 
 
 def plain(name: str) -> str:
@@ -91,12 +95,12 @@ def by_name(
 ) -> dict[str, Path]:
     """The files that `select` finds, by the name given to each, in NFC; two of the same name are refused.
 
-    Names that are known already are left out.
+    Names that are known already are left out, and links to a file that is found.
     """
     named: dict[str, Path] = {}
     for path in select(folders, pattern, where):
         own = nfc(name(path))
-        if own not in known and (twin := named.setdefault(own, path)) != path:
+        if own not in known and (twin := named.setdefault(own, path)) != path and twin.resolve() != path.resolve():
             raise DataError(f"{path}: the same image name as {twin}; keep one of the two copies")
     return named
 

@@ -226,11 +226,12 @@ def _say_count(count: int, singular: str, plural: str) -> str:
 def _digest_inputs(path: Path, model: Model, options: Options) -> str:
     """A digest of everything that an image's results depend on."""
     try:
-        body = path.read_bytes()
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     about = [model.sha256, model.mpp, dict(model.classes), asdict(options.windows), options.mpp, versions()["histoseg"]]
-    return digest([hashlib.sha256(body).hexdigest(), *about, *model.caveats])
+    return digest([content, *about, *model.caveats])
 
 
 def _write(store: Store, folder: str, files: Mapping[str, bytes], summary: Mapping[str, object]) -> None:

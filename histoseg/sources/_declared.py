@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from histoseg.errors import DataError, MissingSourceError
-from histoseg.files.folders import make_key, pair, require_unique, scan
+from histoseg.files.folders import make_key, nfc, pair, require_unique, scan
 from histoseg.files.images import read_image
 from histoseg.files.instances import Instances, require_choice
 from histoseg.files.labels import CLEAR, read_colours, read_instance_map, read_labels
@@ -182,11 +182,12 @@ def _read(entry: Entry, declaration: Declaration) -> Sample:
 
 
 def _class_of_folder(image: Path, declaration: Declaration) -> int:
-    numbers = {name: i for i, name in enumerate(declaration.classes)} | dict(declaration.numbers)
-    if image.parent.name not in numbers:
-        choices = ", ".join(numbers)
-        raise DataError(f"{image}: its folder is none of {choices}; add {image.parent.name!r} to `values` in {FILE}")
-    return numbers[image.parent.name]
+    numbers = {nfc(name): i for i, name in enumerate(declaration.classes)}
+    numbers |= {nfc(name): i for name, i in declaration.numbers.items()}
+    folder = nfc(image.parent.name)
+    if folder not in numbers:
+        raise DataError(f"{image}: its folder is none of {', '.join(numbers)}; add {folder!r} to `values` in {FILE}")
+    return numbers[folder]
 
 
 def read_maps(path: Path, declaration: Declaration, instances: Instances) -> tuple[SemanticMap, InstanceMap | None]:

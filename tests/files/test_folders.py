@@ -90,6 +90,21 @@ def test_two_converted_copies_are_refused(tmp_path):
         by_image_name(touch(tmp_path, "a.bmp", "a.png"), ".+", ("tiff?", LOSSLESS))
 
 
+def test_links_are_no_copies(tmp_path):
+    """A folder may link to one above it, or to another of the same data."""
+    touch(tmp_path, "raw/set/a.bmp", "raw/b.bmp")
+    (tmp_path / "raw" / "set" / "loop").symlink_to("..")
+    (tmp_path / "raw" / "latest").symlink_to("set")
+    (tmp_path / "raw" / "self").symlink_to("self")
+    folders = scan(tmp_path / "raw")
+    assert [folder.relative_to(tmp_path).as_posix() for folder in folders] == ["raw", "raw/latest", "raw/set"]
+    found = by_image_name(folders, ".+", ("bmp",))
+    assert {name: path.resolve() for name, path in found.items()} == {
+        "a": tmp_path / "raw" / "set" / "a.bmp",
+        "b": tmp_path / "raw" / "b.bmp",
+    }
+
+
 def test_files_beside(tmp_path):
     folders = touch(tmp_path, "grade.CSV", "b/Grade.csv")
     assert beside(folders, tmp_path, "Grade.csv") == tmp_path / "grade.CSV"

@@ -1,5 +1,6 @@
 """A folder with a `source.toml` is a source: found, checked, read, written and trained on as any other."""
 
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -193,6 +194,14 @@ def test_folders_are_classes_of_whole_images(tmp_path):
         DataError, match=r"00_new/a\.png: its folder is none of background, tumour, 01_TUMOR; add '00_n"
     ):
         read_first(tmp_path)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_folders_that_are_classes_may_be_in_either_normal_form(tmp_path, form):
+    fields = {"kind": '"patch"', "classes": '["Fett", "Drüse"]', "images": '"*/{name}.png"', "labels": ""}
+    folder = declare(tmp_path / "tiles", structure='"tissue"', **fields)
+    draw(folder / unicodedata.normalize(form, "Drüse") / "a.png", np.full((20, 20, 3), 7))
+    assert set(read_first(tmp_path).semantic_map.ravel().tolist()) == {1}
 
 
 @pytest.mark.parametrize(
