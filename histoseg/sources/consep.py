@@ -118,7 +118,8 @@ def _without_guesses(semantic_map: SemanticMap, instance_map: InstanceMap, path:
     untyped = len(nuclei) - len(typed)
     leave_out(path, "nuclei without a type", untyped, len(nuclei), REMEDY, done="kept, their class is not labelled")
     note("pixels of a nucleus without a type, not labelled", int(np.count_nonzero(unknown)))
-    note("pixels with a type but outside of any nucleus", int(np.count_nonzero(has_type & ~has_nucleus)))
+    alone = int(np.count_nonzero(has_type & ~has_nucleus))
+    leave_out(path, "pixels with a type but outside of any nucleus", alone, int(has_type.sum()), REMEDY, done="kept")
     return np.where(unknown, np.uint8(IGNORE), semantic_map)
 
 

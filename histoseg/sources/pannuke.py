@@ -130,8 +130,8 @@ def _to_image(pixels: np.ndarray, where: str) -> Image:
         raise DataError(f"{where} has shape {pixels.shape} and type {pixels.dtype}; expected numbers; fetch it again")
     if not (np.isfinite(pixels).all() and 0 <= pixels.min() <= pixels.max() <= 255):
         raise DataError(f"{where} has values from {pixels.min()} to {pixels.max()}; expected 0 to 255; fetch it again")
-    if pixels.dtype.kind == "f" and 0 < pixels.max() <= 1:
-        raise DataError(f"{where} has floats from {pixels.min()} to {pixels.max()}; expected 0 to 255; multiply by 255")
+    if 0 < pixels.max() <= 1:
+        raise DataError(f"{where} has values from {pixels.min()} to {pixels.max()}; expected 0 to 255; multiply by 255")
     return np.round(pixels).astype(np.uint8)
 
 
