@@ -1,15 +1,19 @@
 """Finding raw files, and pairing images with annotations; each fault is one line that names the file and what to do."""
 
 import hashlib
+import logging
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
 from histoseg.errors import DataError, MissingSourceError
 from histoseg.types import Entry
+
+logger = logging.getLogger(__name__)
 
 MAX_DEPTH = 6  # How many folders deep a source may lie below the one given: unpacked archives nest their names.
 MAX_NAMED = 3  # More names than this make a message hard to read.
@@ -35,13 +39,29 @@ def scan(root: Path) -> dict[Path, list[Path]]:
 
 
 def _walk(folder: Path, depth: int) -> Iterator[tuple[Path, list[Path]]]:
-    members = sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
-    below = [path for path in members if path.is_dir()]
-    yield folder, [path for path in members if path not in set(below)]
+    files, below = _list(folder)
+    yield folder, files
     if depth > 0:
         for path in below:
             if not (path.is_symlink() and folder.resolve().is_relative_to(path.resolve())):
                 yield from _walk(path, depth - 1)
+
+
+def _list(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The files and the folders in a folder; both empty where it cannot be read, as `lost+found` of a disk."""
+    try:
+        members = sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
+        below = [path for path in members if path.is_dir()]
+    except OSError as error:
+        _warn(folder, error.strerror or str(error))
+        return [], []
+    return [path for path in members if path not in set(below)], below
+
+
+@cache
+def _warn(folder: Path, reason: str) -> None:
+    """Once for each folder: every source is sought in it."""
+    logger.warning("%s: cannot be read (%s), so what lies in it is left out; change its permissions", folder, reason)
 
 
 def plain(name: str) -> str:

@@ -35,6 +35,8 @@ def open_image(path: Path, remedy: str = SAVE_AS_BYTES) -> Iterator[PillowImage.
         raise
     except MemoryError as error:
         raise DataError(f"{path}: needs more memory than there is; cut the image into regions") from error
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); correct its name or its permissions") from error
     except Exception as error:  # Damaged files make decoders raise anything: struct.error, IndexError, OverflowError.
         if isinstance(error, UnidentifiedImageError) and (what := _unusual_tiff(path)):
             raise DataError(f"{path}: {what}; {remedy}") from error

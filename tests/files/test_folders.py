@@ -1,6 +1,8 @@
 """Names as people write them."""
 
+import errno
 import unicodedata
+from pathlib import Path
 
 import pytest
 
@@ -103,6 +105,23 @@ def test_links_are_no_copies(tmp_path):
         "a": tmp_path / "raw" / "set" / "a.bmp",
         "b": tmp_path / "raw" / "b.bmp",
     }
+
+
+def test_a_folder_that_may_not_be_read_costs_itself_alone(tmp_path, monkeypatch, caplog):
+    """As `lost+found` on a disk of data. A test may run as root, who may read all."""
+    touch(tmp_path, "a.png", "lost+found/b.png", "set/c.png")
+    iterdir = Path.iterdir
+
+    def refuse(folder):
+        if folder.name == "lost+found":
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return iterdir(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    for _ in range(2):
+        assert sorted(by_name(scan(tmp_path), r".+\.png")) == ["a", "c"]
+    (record,) = caplog.records
+    assert f"{tmp_path / 'lost+found'}: cannot be read (Permission denied)" in record.getMessage()
 
 
 def test_files_beside(tmp_path):

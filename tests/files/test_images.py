@@ -395,5 +395,7 @@ def test_whatever_a_decoder_raises_is_one_line(tmp_path, monkeypatch, error):
 
 
 def test_what_is_not_there_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"a\.png: .*No such file"):
-        read_image(tmp_path / "a.png")
+    (tmp_path / "folder.png").mkdir()
+    for name, reason in (("a.png", "No such file or directory"), ("folder.png", "Is a directory")):
+        with pytest.raises(DataError, match=rf"{name}: cannot be read \({reason}\); correct its name"):
+            read_image(tmp_path / name)
