@@ -69,8 +69,8 @@ def require_no_frame(regions: Sequence[Region], size: tuple[int, int], path: Pat
     lowest, highest = (np.array([extreme(each, axis=0) for each in points]) for extreme in (np.amin, np.amax))
     frame = int((highest - lowest).prod(axis=1).argmax())
     is_near = ((lowest >= lowest[frame]) & (highest <= highest[frame])).all(axis=1)
-    near = [points[i] for i in np.flatnonzero(is_near).tolist() if i != frame]
-    held, others = sum(_holds(regions[frame], each) for each in near), len(regions) - 1
+    centres = [points[i].mean(axis=0, keepdims=True) for i in np.flatnonzero(is_near).tolist() if i != frame]
+    held, others = sum(_holds(regions[frame], centre) for centre in centres), len(regions) - 1
     if (others >= FEW and 2 * held > others) or (held and _covers(regions[frame], size)):
         raise DataError(
             f"{path}: region {frame + 1} holds {held} of the {others} others, as the frame of what was annotated does;"

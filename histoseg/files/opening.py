@@ -57,6 +57,6 @@ def _unusual_tiff(path: Path) -> str:
     try:
         with tifffile.TiffFile(path) as file:
             page = file.pages[0].aspage()
-            return f"a TIFF of {page.dtype} pixels of shape {page.shape}"
+            return f"a TIFF of {page.dtype} pixels of shape {page.shape}" if page.dtype else ""
     except Exception:  # Not a TIFF, or a damaged one
         return ""

@@ -394,6 +394,13 @@ def test_whatever_a_decoder_raises_is_one_line(tmp_path, monkeypatch, error):
         assert "\n" not in str(caught.value)
 
 
+def test_a_tiff_without_a_whole_directory_is_damaged(tmp_path):
+    """As an interrupted copy leaves it: zeros after the header, which points there."""
+    (tmp_path / "a.tif").write_bytes(b"II*\0\x08\0\0\0" + bytes(100))
+    with pytest.raises(DataError, match=r"a\.tif: not a readable image .*fetch the file again"):
+        read_image(tmp_path / "a.tif")
+
+
 def test_what_is_not_there_is_named(tmp_path):
     (tmp_path / "folder.png").mkdir()
     for name, reason in (("a.png", "No such file or directory"), ("folder.png", "Is a directory")):
