@@ -37,7 +37,7 @@ IMAGE_FILES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")  # What a patte
 LABEL_FILES = (".png", ".bmp", ".tif", ".tiff", ".npy")  # JPEG is lossy: its values are no labels.
 IGNORED = "ignored"  # What a value means whose pixels neither loss nor metric may count
 PLACE = re.compile(r"\{(\w+)\}|(\*)")  # {name} or * in a pattern of files
-COLOUR, NUMBER = re.compile(f"#[0-9a-fA-F]{{6}}|{TRANSPARENT}"), re.compile("[0-9]{1,3}")
+COLOUR, NUMBER = re.compile(f"#[0-9a-fA-F]{{6}}|{TRANSPARENT}"), re.compile("0*(25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})")
 
 
 def _require(claim: bool, rule: str) -> None:
@@ -131,6 +131,9 @@ class Declaration(BaseModel):
         keys = [key for key in self.values if not (COLOUR if self.has_colours else NUMBER).fullmatch(key)]
         rule = 'must be a number from 0 to 255, or all must be colours as "#ff0000" or "transparent"'
         _require(self.kind == "patch" or not keys, f"values.{', '.join(keys[:1])}: {rule}")
+        same = [str(int(key)) if NUMBER.fullmatch(key) else key.lower() for key in self.values]
+        twice = [key for i, key in enumerate(same) if key in same[:i]]
+        _require(self.kind == "patch" or not twice, f"values.{', '.join(twice[:1])}: must be there once")
         return self
 
     @property

@@ -105,7 +105,10 @@ def _find_entries(declaration: Declaration, path: Path, options: Mapping[str, st
 
     The declaration is among an entry's files, so what is written from it is written again when it changes.
     """
-    below = {_below(file, path.parent): file for files in scan(path.parent).values() for file in files}
+    below: dict[str, Path] = {}
+    for file in (file for files in scan(path.parent).values() for file in files):
+        if (twin := below.setdefault(_below(file, path.parent), file)) != file:
+            raise DataError(f"{file}: the same name as {twin}, but for how accents are stored; remove one of them")
     # Names begin where the pattern says what differs from image to image.
     fixed = declaration.images.partition("{")[0].partition("*")[0].rpartition("/")[0]
     entries = []
@@ -138,7 +141,8 @@ def _pairs(declaration: Declaration, folder: Path, below: Mapping[str, Path]) ->
     if declaration.images.endswith("*"):
         fields = {name: given for name, given in fields.items() if Path(name).suffix.lower() in IMAGE_FILES}
     by_case = {name.casefold(): name for name in below}
-    label_of = {name: by_case.get(_fill(declaration.labels, given).casefold(), "") for name, given in fields.items()}
+    filled = {name: _fill(declaration.labels, given) for name, given in fields.items()}
+    label_of = {name: own if own in below else by_case.get(own.casefold(), "") for name, own in filled.items()}
     used = {*label_of.values()} - {""}
     images = {name: below[name] for name in fields if name not in used}
     if not images:

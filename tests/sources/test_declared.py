@@ -126,6 +126,20 @@ def test_colours_have_the_classes_that_are_declared(tmp_path):
         read_first(tmp_path)
 
 
+def test_files_whose_names_differ_only_in_case_or_form(tmp_path):
+    folder = declare(tmp_path / "glands")
+    fill(folder, ["a", "A"])
+    found = load_source("our_glands", find_declarations(tmp_path)).entries(tmp_path)
+    assert [(entry.files["image"].name, entry.files["annotation"].name) for entry in found] == [
+        ("A.png", "A_mask.png"),
+        ("a.png", "a_mask.png"),
+    ]
+    for form in ("NFC", "NFD"):
+        fill(folder, [unicodedata.normalize(form, "ä")])
+    with pytest.raises(DataError, match=r"the same name as .*, but for how accents are stored"):
+        load_source("our_glands", find_declarations(tmp_path)).entries(tmp_path)
+
+
 def test_a_value_without_a_class_is_refused(tmp_path):
     """A mask of 0 and 255 whose values are not declared would otherwise be all background or all ignored."""
     folder = declare(tmp_path / "glands")
@@ -223,6 +237,9 @@ def test_folders_that_are_classes_may_be_in_either_normal_form(tmp_path, form):
         ({"classes": '["gland"]'}, r"classes is \('gland',\); it must be a tuple of 2"),
         ({"instances": '"components"'}, r"instances is for kind 'instance' alone"),
         ({"values": '255 = "glnd"'}, r"values.255 is 'glnd': choose from background, gland, ignored"),
+        ({"values": '256 = "gland"'}, r"values.256: must be a number from 0 to 255"),
+        ({"values": '1 = "gland"\n01 = "background"'}, r"values.1: must be there once"),
+        ({"values": '"#00ff00" = "gland"\n"#00FF00" = "background"'}, r"values.#00ff00: must be there once"),
         ({"values": 'red = "gland"'}, r"values.red: must be a number from 0 to 255, or all must be colours"),
         ({"kind": '"instance"', "values": '255 = "gland"'}, r"values has no meaning where labels number objects"),
         ({"name": '"unclosed'}, r"not readable as TOML"),
