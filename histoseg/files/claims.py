@@ -49,8 +49,6 @@ def require_credible(image: PillowImage.Image, path: Path) -> None:
 
 def _codecs(image: PillowImage.Image) -> set[str]:
     """The decoders of Pillow that an image needs; of libtiff's, the compression."""
-    if image.format == "AVIF":  # Decoded by a library before Pillow copies it as raw bytes
-        return set()
     names = {str(tile[0]) for tile in getattr(image, "tile", ())}
     return {str(image.info.get("compression")) if name == "libtiff" else name for name in names}
 

@@ -15,7 +15,7 @@ from histoseg.files.mat import load_mat
 from histoseg.files.notes import note
 from histoseg.types import IGNORE, InstanceMap, SemanticMap
 
-LOSSY_FORMATS = ("JPEG", "MPO", "WEBP", "AVIF", "JPEG2000")
+LOSSY_FORMATS = ("JPEG", "MPO", "WEBP", "JPEG2000")
 LOSSY_COMPRESSIONS = ("jpeg", "tiff_jpeg", "webp")  # Within TIFF
 MAX_UNKNOWN = 0.01  # Of the pixels: smoothed borders have colours of their own, whole objects must not.
 CLEAR = -1  # Among colours as numbers: a pixel without one

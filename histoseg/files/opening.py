@@ -12,7 +12,11 @@ from PIL import UnidentifiedImageError
 from histoseg.errors import DataError
 
 SAVE_AS_BYTES = "save it as 8-bit RGB, white as 255"
+SAVE_UNCOMPRESSED = "save it uncompressed or by LZW"
 SAVE_AS_NUMBERS = "save the numbers as whole numbers of 16 or 32 bits"
+
+# Those of scanners, cameras and other programs for images, the likeliest first. Pillow has Ghostscript run PostScript.
+FORMATS = ("PNG", "TIFF", "BMP", "JPEG", "GIF", "PPM", "WEBP", "JPEG2000")
 
 
 @contextmanager
@@ -27,7 +31,7 @@ def open_image(path: Path, remedy: str = SAVE_AS_BYTES) -> Iterator[PillowImage.
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Unusual tags; unreadable pixels raise an error anyway.
-            with PillowImage.open(path) as image:
+            with PillowImage.open(path, formats=FORMATS) as image:
                 if image.format == "PNG":
                     _require_checksums(path)
                 yield image
@@ -38,8 +42,8 @@ def open_image(path: Path, remedy: str = SAVE_AS_BYTES) -> Iterator[PillowImage.
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); correct its name or its permissions") from error
     except Exception as error:  # Damaged files make decoders raise anything: struct.error, IndexError, OverflowError.
-        if isinstance(error, UnidentifiedImageError) and (what := _unusual_tiff(path)):
-            raise DataError(f"{path}: {what}; {remedy}") from error
+        if isinstance(error, UnidentifiedImageError) and (what := _unusual_tiff(path, remedy)):
+            raise DataError(f"{path}: {what}") from error
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise DataError(f"{path}: not a readable image ({reason}); fetch the file again") from error
     finally:
@@ -48,15 +52,19 @@ def open_image(path: Path, remedy: str = SAVE_AS_BYTES) -> Iterator[PillowImage.
 
 def _require_checksums(path: Path) -> None:
     """Refuse a PNG with a damaged byte: while it decodes, Pillow only notices one that deflate cannot be read with."""
-    with PillowImage.open(path) as image:
+    with PillowImage.open(path, formats=("PNG",)) as image:
         image.verify()
 
 
-def _unusual_tiff(path: Path) -> str:
-    """The pixels of a TIFF that Pillow cannot read, because they are no bytes; empty for other files."""
+def _unusual_tiff(path: Path, remedy: str) -> str:
+    """What is unusual in a TIFF that Pillow cannot read, and what to do; empty for other files."""
     try:
         with tifffile.TiffFile(path) as file:
             page = file.pages[0].aspage()
-            return f"a TIFF of {page.dtype} pixels of shape {page.shape}" if page.dtype else ""
+            what = f"a TIFF of {page.dtype} pixels of shape {page.shape}"
+            if page.compression != tifffile.COMPRESSION.NONE:
+                what += f", compressed by {tifffile.COMPRESSION(page.compression).name}"
+                remedy = SAVE_UNCOMPRESSED if page.dtype == "uint8" else remedy
+            return f"{what}; {remedy}" if page.dtype else ""
     except Exception:  # Not a TIFF, or a damaged one
         return ""

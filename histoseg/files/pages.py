@@ -1,9 +1,10 @@
 """Which page of a file with several is the image: one rule for all formats.
 
 The largest page is the image, if every other is at most half as wide and half as high: thumbnails, labels and levels of
-a pyramid are. Three grey pages of one size that the file calls channels are red, green and blue. Anything else, such as
-a z-stack or a time series, is refused. So is one page alone that its file calls a small copy of another image, or the
-first of a stack: ImageJ lists one page for all slices of a large stack.
+a pyramid are; or if its file calls it a small copy, as Aperio's do with a picture of the whole slide. Three grey pages
+of one size that the file calls channels are red, green and blue. Anything else, such as a z-stack or a time series, is
+refused. So is one page alone that its file calls a small copy of another image, or the first of a stack: ImageJ lists
+one page for all slices of a large stack.
 """
 
 import re
@@ -34,11 +35,12 @@ def pages_of_image(image: PillowImage.Image, path: Path) -> list[int]:
         if part := _say_part(int(tags.get(SUBFILE_TYPE, 0)), description):
             raise DataError(f"{path}: its only page is {part}, as the file says; save the image alone")
         return [0]
-    sizes, modes = zip(*(_look(image, page) for page in range(count)), strict=True)
+    sizes, modes, copies = zip(*(_look(image, page) for page in range(count)), strict=True)
     image.seek(0)
-    largest = max(range(count), key=lambda page: sizes[page][0] * sizes[page][1])
+    largest = max(range(count), key=lambda page: (not copies[page], sizes[page][0] * sizes[page][1]))
     width, height = sizes[largest]
-    if all(2 * w <= width and 2 * h <= height for page, (w, h) in enumerate(sizes) if page != largest):
+    others = [sizes[page] for page in range(count) if page != largest and not copies[page]]
+    if not copies[largest] and all(2 * w <= width and 2 * h <= height for w, h in others):
         note(
             "pages left out beside the image, which is the largest: thumbnails, labels or levels of a pyramid",
             count - 1,
@@ -60,9 +62,10 @@ def _say_part(subfile_type: int, description: str) -> str:
     return f"the first of {slices[1]} slices" if slices and int(slices[1]) > 1 else ""
 
 
-def _look(image: PillowImage.Image, page: int) -> tuple[tuple[int, int], str]:
+def _look(image: PillowImage.Image, page: int) -> tuple[tuple[int, int], str, bool]:
+    """Size and mode of a page, and whether its file calls it a small copy of another one."""
     image.seek(page)
-    return image.size, image.mode
+    return image.size, image.mode, bool(getattr(image, "tag_v2", {}).get(SUBFILE_TYPE, 0) & 1)
 
 
 def _list(sizes: Sequence[tuple[int, int]]) -> str:

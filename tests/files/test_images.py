@@ -115,6 +115,15 @@ def test_a_compression_that_cannot_be_read_is_named(tmp_path):
         assert re.search(r"a\.tif: pixels of type uint16 compressed by LZW; install .*imagecodecs", str(error))  # noqa: PT017
 
 
+def test_an_unknown_compression_of_bytes_is_named(tmp_path):
+    path = save(tmp_path / "a.tif", PIXELS, metadata=None)
+    body = path.read_bytes()
+    tag = struct.pack("<HHI", 259, 3, 1)
+    path.write_bytes(body.replace(tag + struct.pack("<I", 1), tag + struct.pack("<I", 33005)))
+    with pytest.raises(DataError, match=r"a\.tif: .* compressed by APERIO_JP2000_RGB; save it uncompressed"):
+        read_image(path)
+
+
 def test_the_end_of_a_deep_tiff_is_missed(tmp_path):
     """tifffile would fill it with zeros."""
     path = save(tmp_path / "a.tif", FULL)
@@ -228,6 +237,16 @@ def test_the_largest_page_is_the_image(tmp_path, place, deep):
     image, notes = read(
         write_pages(tmp_path / "a.tif", *(page.astype(np.uint16) * 257 if deep else page for page in pages))
     )
+    np.testing.assert_array_equal(image, PIXELS)
+    assert [count for text, count in notes.items() if "pages left out" in text] == [2]
+
+
+def test_the_picture_of_the_slide_in_a_file_of_aperio_is_not_the_image(tmp_path):
+    """It is wider than half of a small image, but named a small copy."""
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for page, kind in ((PIXELS, 0), (PIXELS[::2, ::2], 0), (PIXELS[:12, :35], 9)):
+            file.write(page, photometric="rgb", metadata=None, subfiletype=kind)
+    image, notes = read(tmp_path / "a.tif")
     np.testing.assert_array_equal(image, PIXELS)
     assert [count for text, count in notes.items() if "pages left out" in text] == [2]
 
@@ -352,9 +371,12 @@ def test_what_compresses_best_is_still_read(tmp_path):
         (tmp_path / name).unlink()
 
 
-def test_a_format_that_another_library_decodes_is_read(tmp_path):
-    PillowImage.new("RGB", (40, 30), (200, 100, 150)).save(tmp_path / "a.avif", quality=100)
-    assert read_image(tmp_path / "a.avif").shape == (30, 40, 3)
+@pytest.mark.parametrize("kind", ["EPS", "ICO", "TGA"])
+def test_formats_of_no_scanner_are_refused(tmp_path, kind):
+    """Pillow would have Ghostscript run the first, whatever the file is called."""
+    PillowImage.fromarray(PIXELS).save(tmp_path / "a.png", kind)
+    with pytest.raises(DataError, match=r"a\.png: not a readable image .*cannot identify"):
+        read_image(tmp_path / "a.png")
 
 
 def test_more_memory_than_is_free_is_refused_before_decoding(tmp_path, monkeypatch):
