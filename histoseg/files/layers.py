@@ -12,6 +12,7 @@ from histoseg.files.notes import note
 from histoseg.files.regions import Region, contains, vertices
 
 FRAME = 0.9  # Of the image: a region that covers more frames what was annotated.
+LARGER = 9  # Than half of the regions: what is a frame, or holds some others at least.
 FEW = 3  # Regions that lie within another may all be parts of one object.
 
 
@@ -56,7 +57,7 @@ def _covers(region: Region, size: tuple[int, int]) -> bool:
 
 
 def require_no_frame(regions: Sequence[Region], size: tuple[int, int], path: Path) -> None:
-    """Refuse a region that holds most of the others: all that lies between them would be an object of its own.
+    """Refuse regions that hold most of the others: all that lies between them would be objects of their own.
 
     Args:
         regions: Those that are objects of one class.
@@ -66,15 +67,20 @@ def require_no_frame(regions: Sequence[Region], size: tuple[int, int], path: Pat
     if len(regions) < 2:
         return
     points = [vertices(region) for region in regions]
-    lowest, highest = (np.array([extreme(each, axis=0) for each in points]) for extreme in (np.amin, np.amax))
-    frame = int((highest - lowest).prod(axis=1).argmax())
-    is_near = ((lowest >= lowest[frame]) & (highest <= highest[frame])).all(axis=1)
-    centres = [points[i].mean(axis=0, keepdims=True) for i in np.flatnonzero(is_near).tolist() if i != frame]
-    held, others = sum(_holds(regions[frame], centre) for centre in centres), len(regions) - 1
-    if (others >= FEW and 2 * held > others) or (held and _covers(regions[frame], size)):
+    flat, starts = np.concatenate(points), np.cumsum([0, *map(len, points[:-1])])
+    lowest, highest = (extreme.reduceat(flat, starts, axis=0) for extreme in (np.minimum, np.maximum))
+    areas = (highest - lowest).prod(axis=1)
+    held: dict[int, list[int]] = {}
+    for frame in {int(areas.argmax()), *np.flatnonzero(areas > LARGER * np.median(areas)).tolist()}:
+        is_near = ((lowest >= lowest[frame]) & (highest <= highest[frame])).all(axis=1)
+        near = [i for i in np.flatnonzero(is_near).tolist() if i != frame]
+        held[frame] = [i for i in near if _holds(regions[frame], points[i].mean(axis=0, keepdims=True))]
+    within, frame = len(set().union(*held.values())), max(held, key=lambda each: len(held[each]))
+    if (within >= FEW and 2 * within > len(regions) - 1) or (held[frame] and _covers(regions[frame], size)):
         raise DataError(
-            f"{path}: region {frame + 1} holds {held} of the {others} others, as the frame of what was annotated does;"
-            " remove it, or draw what lies within as its holes"
+            f"{path}: {within} of {len(regions)} regions lie within others, such as region {frame + 1}, as in frames of"
+            " what was annotated; remove these, draw what lies within as their holes, or name the layer of the objects"
+            " by --option layer=NAME"
         )
 
 

@@ -25,7 +25,6 @@ READERS: Mapping[str, Callable[[Path], list[Region]]] = {
     ".zip": read_imagej,
     ".json": read_labelme,
 }
-LAYERED = (".xml", ".geojson")  # Groups of ImageJ are no layers.
 
 
 def read_outlines(path: Path, image: Path, *, is_shared: bool) -> list[Region]:
@@ -73,8 +72,8 @@ def outline_maps(
 ) -> tuple[SemanticMap, InstanceMap]:
     """The class and the object of each pixel.
 
-    With one class beside the background, every region has it; of several layers, as ImageScope and QuPath (annotations
-    and detections) have them, the one with the objects is taken.
+    With one class beside the background, every region has it; of several layers of ImageScope, the one with the objects
+    is taken.
     With more, a region's class is what it, or else its layer, is called.
 
     Args:
@@ -82,10 +81,11 @@ def outline_maps(
         classes: Class names, background first.
         size: Height and width of the image.
         path: The file, for messages.
-        layer: The layer to take; empty to find out.
+        layer: The layer to take, as QuPath's "detection"; empty to find out.
     """
     if len(classes) == 2:
-        kept = choose_layer(regions, size, path, layer) if path.suffix.lower() in LAYERED else regions
+        has_layers = layer or path.suffix.lower() == ".xml"  # In QuPath, some objects may be corrected by hand.
+        kept = choose_layer(regions, size, path, layer) if has_layers else regions
         require_no_frame(kept, size, path)
         numbers = [1] * len(kept)
     else:

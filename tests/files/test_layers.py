@@ -13,8 +13,14 @@ LARGE = box(10, 10, 80, 80)
 
 @pytest.mark.parametrize("place", [0, 2, 4])
 def test_what_holds_most_of_the_others_is_a_frame(place):
-    with pytest.raises(DataError, match=rf"outlines.xml: region {place + 1} holds 4 of the 4 others"):
+    with pytest.raises(DataError, match=rf"outlines.xml: 4 of 5 regions lie within others, such as region {place + 1}"):
         require_no_frame([*SMALL[:place], LARGE, *SMALL[place:]], SIZE, PATH)
+
+
+def test_several_frames_of_parts_of_an_image():
+    frames = [box(18, 18, 37, 37), box(38, 38, 57, 57)]  # Each holds two.
+    with pytest.raises(DataError, match=r"outlines.xml: 4 of 6 regions lie within others, such as region [12],"):
+        require_no_frame([*frames, *SMALL], SIZE, PATH)
 
 
 @pytest.mark.parametrize(
@@ -32,5 +38,5 @@ def test_other_regions_are_objects(regions):
 
 
 def test_what_covers_the_image_frames_even_one():
-    with pytest.raises(DataError, match="region 2 holds 1 of the 1 others"):
+    with pytest.raises(DataError, match="1 of 2 regions lie within others, such as region 2"):
         require_no_frame([SMALL[0], box(1, 1, 99, 99)], SIZE, PATH)

@@ -155,8 +155,14 @@ def with_types(*types):
     return json.dumps(features)
 
 
-def test_an_annotation_of_qupath_that_frames_its_detections_is_no_object(tmp_path):
-    text = with_types("annotation", "detection", "detection")
+def test_of_qupaths_objects_those_of_one_type_may_be_named(tmp_path):
+    """Its detections lie within annotations; but a detection that was missed may have been added as an annotation."""
+    files = {"x.geojson": with_types("annotation", "detection", "detection")}
+    with pytest.raises(DataError, match=r"x\.geojson: 2 of 3 regions lie within .* such as region 1.* layer=NAME"):
+        write(tmp_path, "{name}.geojson", files)
+    (sample,) = write(tmp_path, "{name}.geojson", files, layer="detection")
+    np.testing.assert_array_equal(sample.instance_map, FULL)
+    text = json.dumps(json.loads(with_types("annotation", "detection", "annotation"))[1:])
     (sample,) = write(tmp_path, "{name}.geojson", {"x.geojson": text})
     np.testing.assert_array_equal(sample.instance_map, FULL)
 
@@ -169,7 +175,7 @@ def test_an_annotation_of_qupath_that_frames_its_detections_is_no_object(tmp_pat
     ],
 )
 def test_a_frame_among_the_objects_is_refused(tmp_path, labels, name, text):
-    with pytest.raises(DataError, match=rf"{name}: region 1 holds 2 of the 2 others, as the frame"):
+    with pytest.raises(DataError, match=rf"{name}: 2 of 3 regions lie within others, such as region 1"):
         write(tmp_path, labels, {name: text})
 
 
