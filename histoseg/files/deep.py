@@ -18,6 +18,8 @@ from histoseg.files.opening import SAVE_AS_BYTES
 
 BITS_PER_SAMPLE = 258  # TIFF tag
 UPPER_HALF = 2**15
+COLOUR_ONLY_AS_BYTES = ("PPM", "JPEG2000")  # Pillow cuts or scales their colours, and OpenCV does not read all.
+SIZ_WITHIN, DEPTH_IN_SIZ = 4096, 38  # Bytes of a file in which its SIZ marker lies, and of the marker before the depth
 
 Values = Shaped[np.ndarray, "H W C"]
 
@@ -28,6 +30,8 @@ def is_deep(image: PillowImage.Image) -> bool:
         return True
     if image.format == "PNG":
         return any(";16" in mode for mode in raw_modes(image))
+    if image.format in COLOUR_ONLY_AS_BYTES:
+        return _stated_bits(image) > 8
     bits = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, 8)
     return bool(max(bits if isinstance(bits, tuple) else (bits,)) > 8)
 
@@ -36,9 +40,21 @@ def read_deep(image: PillowImage.Image, page: int, path: Path) -> Values:
     """All bits of a page, as stored; the image is opened and not loaded."""
     if image.format == "TIFF":
         return _read_tiff(page, path)
+    if image.format in COLOUR_ONLY_AS_BYTES and not image.mode.startswith("I"):
+        raise DataError(f"{path}: colours of {_stated_bits(image)} bits in {image.format}; {SAVE_AS_BYTES}")
     image.load()
     values = np.array(image) if image.mode.startswith(("I", "F")) else _read_colour(image, path)
     return values if values.ndim == 3 else values[:, :, None]
+
+
+def _stated_bits(image: PillowImage.Image) -> int:
+    """Bits of a channel in a PPM, by its highest value, or in a JPEG 2000 (SIZ marker, ITU-T T.800, A.5.1)."""
+    if image.format == "PPM":
+        arguments = [tile[3] for tile in getattr(image, "tile", ())]  # "RGB" for bytes, else with the highest value
+        return max((each[-1].bit_length() for each in arguments if isinstance(each, tuple)), default=8)
+    with Path(getattr(image, "filename", "")).open("rb") as file:
+        _, marker, sizes = file.read(SIZ_WITHIN).partition(b"\xff\x4f\xff\x51")
+    return (sizes[DEPTH_IN_SIZ] & 0x7F) + 1 if marker and len(sizes) > DEPTH_IN_SIZ else 8
 
 
 def _read_colour(image: PillowImage.Image, path: Path) -> Values:

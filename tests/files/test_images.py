@@ -74,6 +74,25 @@ def test_sixteen_bits_of_full_range_become_eight(tmp_path, name, pixels, options
     assert notes == {SIXTEEN: 1}
 
 
+@pytest.mark.parametrize(
+    ("name", "bits"), [("16.ppm", 16), ("12.ppm", 12), ("plain.ppm", 12), ("16.jp2", 16), ("8.ppm", 8), ("8.jp2", 8)]
+)
+def test_colours_of_more_than_8_bits_are_refused_in_formats_that_hide_them(tmp_path, name, bits):
+    path, highest = tmp_path / name, 2**bits - 1
+    if name == "plain.ppm":
+        path.write_text("P3 2 1 4095 4095 1 2 3 4 5")
+    elif path.suffix == ".ppm":
+        pixels = np.full((30, 40, 3), 200, ">u2" if bits > 8 else "u1")
+        path.write_bytes(f"P6 40 30 {highest}\n".encode() + pixels.tobytes())
+    else:
+        cv2.imwrite(str(path), np.full((256, 256, 3), 200, np.uint16 if bits > 8 else np.uint8))
+    if bits == 8:
+        assert (read_image(path) == 200).all()
+        return
+    with pytest.raises(DataError, match=rf"{name}: colours of {bits} bits in \w+; save it as 8-bit RGB"):
+        read_image(path)
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
 @pytest.mark.parametrize("grey", [False, True])
 @pytest.mark.parametrize(("bits", "white"), [(8, 255), (10, 1023), (12, 4095), (14, 16383), (15, 32767)])
