@@ -1,5 +1,6 @@
 """GeoJSON as QuPath exports it, and `histoseg predict` for QuPath: so corrected predictions come back."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import AliasChoices, BaseModel, Field, model_validator
@@ -23,6 +24,7 @@ class _Classification(BaseModel):
 class _Properties(BaseModel):
     classification: _Classification | None = None
     object_type: str = Field(default="", validation_alias=AliasChoices("objectType", "object_type"))  # QuPath 0.4, 0.3
+    children: list["_Feature"] = Field(default=[], validation_alias=AliasChoices("childObjects", "children"))
 
 
 class _Feature(BaseModel):
@@ -50,7 +52,7 @@ def read_geojson(path: Path) -> list[Region]:
     that of its nucleus. The class of a region is QuPath's classification, its layer the type of object (annotation,
     detection, cell, ...).
     """
-    features = read_json(path, _Collection).features
+    features = list(_flatten(read_json(path, _Collection).features))
     read = [_region(feature, f"{path}: feature {i}") for i, feature in enumerate(features, start=1)]
     regions = [region for region in read if region]
     remedy = "outline each object as a polygon"
@@ -60,6 +62,13 @@ def read_geojson(path: Path) -> list[Region]:
         sum(feature.nucleus is not None for feature in features),
     )
     return with_area(regions, path)
+
+
+def _flatten(features: list[_Feature]) -> Iterator[_Feature]:
+    """Each feature, then those below it, where QuPath's hierarchy of objects was exported."""
+    for feature in features:
+        yield feature
+        yield from _flatten((feature.properties or _Properties()).children)
 
 
 def _region(feature: _Feature, where: str) -> Region | None:

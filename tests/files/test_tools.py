@@ -62,6 +62,14 @@ def test_geojson_as_one_feature_or_a_list(write, wrap):
     assert len(read_geojson(write(wrap(feature([SQUARE]))))) == 1
 
 
+@pytest.mark.parametrize("key", ["childObjects", "children"])
+def test_geojson_objects_below_others_are_read_too(write, key):
+    """QuPath writes its hierarchy of objects so, where it is asked for."""
+    nuclei = [feature([HOLE], objectType="detection"), feature([ISLAND], objectType="detection")]
+    gland = feature([SQUARE], objectType="annotation", **{key: [{**nuclei[0]}, nuclei[1]]})
+    assert [found.layer for found in read_geojson(write([gland]))] == ["annotation", "detection", "detection"]
+
+
 def test_geojson_points_are_left_out_and_cells_noted(write):
     cell = {**feature([SQUARE], objectType="cell"), "nucleusGeometry": {"type": "Polygon", "coordinates": [HOLE]}}
     with collect() as notes:
