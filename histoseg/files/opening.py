@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tifffile
 from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
+from PIL import Jpeg2KImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from histoseg.errors import DataError
 
@@ -17,6 +17,8 @@ SAVE_AS_NUMBERS = "save the numbers as whole numbers of 16 or 32 bits"
 
 # Those of scanners, cameras and other programs for images, the likeliest first. Pillow has Ghostscript run PostScript.
 FORMATS = ("PNG", "TIFF", "BMP", "JPEG", "GIF", "PPM", "WEBP", "JPEG2000")
+PLUGINS = (TiffImagePlugin, WebPImagePlugin, Jpeg2KImagePlugin)
+PillowImage.preinit()  # The plugins of the other formats. While one is missing, Pillow imports all that it has.
 
 
 @contextmanager
