@@ -25,6 +25,9 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "histoseg/report/cell.py": ("tests/report/test_table.py", "tests/report/test_text.py"),
     "histoseg/report/table.py": ("tests/report/test_table.py", "tests/report/test_text.py"),
     "histoseg/report/text.py": ("tests/report/test_text.py",),
-    "histoseg/experiments/_metahistoseg_table.py": ("tests/report/test_text.py", "tests/report/test_page.py"),
+    "histoseg/experiments/_metahistoseg_table.py": (
+        "tests/experiments/test_metahistoseg_table.py",
+        "tests/report/test_text.py",
+    ),
 }
 WORDS = ("histoseg/report/",)  # Here sentences are mutated, too: they are what readers see.
