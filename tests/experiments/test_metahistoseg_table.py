@@ -75,7 +75,7 @@ def test_a_table_of_one_cell_each_has_one_pair():
 
 def test_three_averages_of_every_finished_cell():
     scores = {"miou_pooled": 0.5, "miou_reference": 0.4, "miou_present": 0.45, "majority_miou_pooled": 0.25}
-    section = three_averages(lay_out(make_pairs_spec(), [make_record(**scores)]))
+    section = three_averages(lay_out(make_pairs_spec(), [make_record(**scores), make_record(seed=1, **scores)]))
     assert (section.name, section.heading) == ("averages", "Three ways to average")
     (listing,) = section.listings
     assert listing.caption == "The same predictions, averaged in three ways"
@@ -88,7 +88,7 @@ def test_three_averages_of_every_finished_cell():
         ("Present", "number", "0.450"),
         ("Majority", "number", "0.250"),
         ("Paper", "number", "0.563"),
-        ("Replicates", "text", "seed 0"),
+        ("Replicates", "text", "seed 0, seed 1"),
     ]
     assert list(zip(listing.heads, listing.kinds, listing.rows[0], strict=True)) == columns
     assert len(listing.rows) == 1
