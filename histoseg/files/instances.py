@@ -17,7 +17,7 @@ INSTANCES: tuple[Instances, ...] = get_args(Instances)
 REMEDY = "fetch or write the file again"
 OPTION = "prepare with --option instances=components"
 MANY_PIECES = 4  # The border of an image or an artefact cuts an object into two or three.
-IN_PIECES = "images whose numbers have many separate pieces each"
+IN_PIECES = f"images whose numbers have many separate pieces each; if they are masks, {OPTION}"
 # A clean map steps from one number to the next. In one that was resized by interpolation, or was a JPEG, 0.3 of all
 # steps or more lead to a single pixel of a value of its own. Published maps of glands and nuclei have below 0.015.
 INTERPOLATED = 0.2
