@@ -18,6 +18,7 @@ from urllib.parse import unquote
 from histoseg.errors import ConfigError, StorageError, StoreRefusedError
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSResponse
     from botocore.exceptions import ClientError
     from botocore.response import StreamingBody
     from mypy_boto3_s3.client import S3Client
@@ -40,6 +41,7 @@ class Patience:
 
 CONFLICT_PAUSES = 5  # 3 s in all
 LONGEST_PAUSE_S = 10.0  # Between attempts to read a truncated body
+INVALID_HEADER = "Invalid header value"  # Of Python's http.client, before the whole header
 REFUSING = (401, 403, 501)  # Statuses of requests that would be refused again
 USUAL = Patience()
 PATIENT = Patience(attempts=18)  # Two minutes: for jobs that have already computed much
@@ -195,9 +197,21 @@ class S3Store:
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
         # A new session: boto3's shared one would keep the credentials that were set when it was first used.
         try:
-            return boto3.session.Session().client("s3", region_name=region, config=config)
+            client = boto3.session.Session().client("s3", region_name=region, config=config)
         except ValueError as error:  # An endpoint such as host:8333
             raise ConfigError(f"{self.url}: {error}; write http://host:port in {_endpoint_variable()}") from None
+        client.meta.events.register("after-call.s3", self._require_s3)
+        return client
+
+    def _require_s3(self, http_response: "AWSResponse", **_: object) -> None:
+        """Refuse a web page with status 200, which boto3 would take for an empty answer."""
+        headers = http_response.headers
+        is_page = headers.get("content-type", "").startswith("text/html") and "x-amz-request-id" not in headers
+        if is_page and http_response.status_code == 200:
+            raise StoreRefusedError(
+                f"{self.url} at {endpoint_url() or 'AWS'}: answers with a web page, as the console of an S3 service"
+                f" does; set {_endpoint_variable()} to the address of its API"
+            )
 
     def get(self, key: str) -> bytes:
         return self._read(key, lambda: self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"])
@@ -300,6 +314,9 @@ class S3Store:
                 kind = StoreRefusedError if _is_refused(answer, code) else StorageError
                 raise kind(f"{where}: {_S3_CODES.get(code, str(answer))} (object {key!r})") from error
             advice = "check AWS_ENDPOINT_URL and the credentials in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"
+            if INVALID_HEADER in str(error):  # That of a key or a token, which no log may have
+                what = "the access key or the session token holds a line break or another character that none has"
+                raise StoreRefusedError(f"{where}: {what}; {advice}") from None
             if isinstance(error, SSLError):
                 advice = "set AWS_CA_BUNDLE (in pods store.caConfigMap) to the certificate of the server's authority"
             raise StorageError(f"{where}: {error}; {advice}") from error

@@ -87,10 +87,10 @@ def test_of_many_who_put_if_absent_one_wins(store):
 
 
 @contextmanager
-def answering(statuses, cuts=0):
+def answering(statuses, cuts=0, page=b""):
     """An S3 server that answers PUTs with these statuses, the last for ever; gives the variables that lead to it.
 
-    Of what is read, `cuts` times only half arrives.
+    Of what is read, `cuts` times only half arrives. With a page, every answer is that page.
     """
     left, bodies = list(statuses), [b"01234"] * cuts + [b"0123456789"]
 
@@ -98,11 +98,24 @@ def answering(statuses, cuts=0):
         def do_PUT(self):
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(left.pop(0) if len(left) > 1 else left[0])
-            self.send_header("Content-Length", "0")
+            self.send_body(page)
+
+        def send_body(self, body):
+            if page:
+                self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
+            self.wfile.write(b"" if self.command == "HEAD" else body)
+
+        def do_HEAD(self):
+            self.send_response(200)
+            self.send_body(page)
 
         def do_GET(self):
             self.send_response(200)
+            if page:
+                self.send_body(page)
+                return
             self.send_header("Content-Length", "10")
             self.end_headers()
             self.wfile.write(bodies.pop(0))
@@ -218,6 +231,37 @@ def test_a_wrong_bucket_or_key_or_endpoint_says_what_to_do(s3_url, monkeypatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(StorageError, match="check AWS_ENDPOINT_URL"):
         connect(s3_url).get("a")
+
+
+@pytest.mark.parametrize("ask", ["list", "get", "size", "put", "put_if_absent", "upload"])
+def test_a_console_is_told_from_an_s3_service(ask, tmp_path, monkeypatch):
+    (tmp_path / "body").write_bytes(b"x")
+    arguments = {"list": (), "put": ("a", b"x"), "put_if_absent": ("a", b"x"), "upload": ("a", tmp_path / "body")}
+    with answering([200], page=b"<html>Console</html>") as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(StoreRefusedError, match=r"a web page.* set AWS_ENDPOINT_URL to the address of"):
+            getattr(connect("s3://bucket"), ask.replace("upload", "put"))(*arguments.get(ask, ("a",)))
+
+
+def test_an_object_that_is_a_page_is_no_console(s3_url):
+    store = connect(s3_url)
+    store._client.put_object(Bucket=store.bucket, Key=f"{store.prefix}a.html", Body=b"<p>", ContentType="text/html")
+    assert store.get("a.html") == b"<p>"
+    assert store.size("a.html") == 3
+
+
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN"])
+def test_a_key_with_a_line_break_is_not_shown(name, monkeypatch):
+    """Python's message has the whole header: the token itself, or the key and the signature."""
+    with answering([200]) as environment:
+        for variable, value in {**environment, name: "Sesame\nopen"}.items():
+            monkeypatch.setenv(variable, value)
+        with pytest.raises(StoreRefusedError, match=r"holds a line break.*AWS_ACCESS_KEY_ID") as caught:
+            connect("s3://bucket", BRISK).get("a")
+    assert "Sesame" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
 
 
 def test_a_certificate_of_an_authority_of_ones_own_says_where_to_name_it(monkeypatch):
