@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 PACE = Pace(poll_s=2.0, outage_s=120.0)  # Of a head that restarts; one that is gone does not come back.
 PACKAGES = ("histoseg", "ray_jobs")
+BROKEN_KEY = "the token holds a line break or another character that none has; check RAY_AUTH_TOKEN"
 REPEAT = "CANCEL=1 and then the same command run what has no record in the store now"
 ACTIVE = ("PENDING", "RUNNING", "SUCCEEDED")
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
@@ -119,6 +120,8 @@ class RayJobs:
         try:
             return question()
         except (RayError, RuntimeError, ValueError, OSError) as error:
+            if "header value" in str(error):  # The client shows the whole header then, which no log may have.
+                raise ClusterError(f"{self.public_address}: {BROKEN_KEY}") from None
             raise ClusterError(without_password(f"{self.address}: {_advice(str(error))}")) from error
 
     def _client(self) -> "JobSubmissionClient":

@@ -1,7 +1,10 @@
 """A job on a Ray that is there, followed through what may happen to its dashboard."""
 
 import asyncio
+import os
 import re
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -226,3 +229,12 @@ def test_the_address_is_doubted_where_nobody_answers_and_its_password_not_shown(
     says = "http://host: Failed to connect to Ray at address: http://host; RAY_ADDRESS must be the dashboard's address"
     with pytest.raises(ClusterError, match=rf"^{re.escape(says)}"):
         ensure([""], submit=away)
+
+
+def test_a_token_with_a_line_break_is_not_shown():
+    """Ray's client raises an error with the whole header. It keeps the first token, so this is another process."""
+    code = "from ray_jobs.jobs_api import RayJobs; RayJobs(address='http://127.0.0.1:9')._client()"
+    environment = {**os.environ, "RAY_AUTH_TOKEN": "Sesame\nopen"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert "ClusterError: http://127.0.0.1:9: the token holds a line break" in done.stderr
+    assert "Sesame" not in done.stderr
