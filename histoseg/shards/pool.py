@@ -4,7 +4,7 @@ import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from queue import SimpleQueue
+from queue import LifoQueue
 from typing import ParamSpec, TypeVar
 
 from histoseg.machine import available_cpus
@@ -15,7 +15,9 @@ Result = TypeVar("Result")
 
 
 class ReaderPool(ThreadPoolExecutor):
-    """Processes that start when there is work; each has one task at a time.
+    """Processes that start when there is work, two with the first task; each has one task at a time.
+
+    A process takes a second to start, in which another core would have no work: first tasks wait for one another.
 
     A task whose process dies ends with BrokenProcessPool, and another process takes the place of the dead one. One
     ProcessPoolExecutor for all would end every waiting task, without naming the one that was being read.
@@ -23,7 +25,9 @@ class ReaderPool(ThreadPoolExecutor):
 
     def __init__(self, num_processes: int) -> None:
         super().__init__(num_processes)
-        self._idle: SimpleQueue[ProcessPoolExecutor | None] = SimpleQueue()
+        self._to_start = min(num_processes, 2) - 1  # Beside that of the first task
+        # The last process that was at work is first, so that another one starts only for tasks at the same time.
+        self._idle: LifoQueue[ProcessPoolExecutor | None] = LifoQueue()
         for _ in range(num_processes):
             self._idle.put(None)
 
@@ -31,7 +35,11 @@ class ReaderPool(ThreadPoolExecutor):
         self, task: Callable[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> Future[Result]:
         """The result to come of a task, which a process runs."""
-        return super().submit(self._run, task, *args, **kwargs)
+        result = super().submit(self._run, task, *args, **kwargs)
+        while self._to_start:
+            self._to_start -= 1
+            super().submit(self._run, int)
+        return result
 
     def _run(self, task: Callable[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         process = self._idle.get() or _start()
