@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Int32
 from PIL import Image as PillowImage
 
 from histoseg.errors import DataError
@@ -85,23 +85,22 @@ def read_colour_map(path: Path, colours: Mapping[tuple[int, int, int], int]) -> 
     Raises:
         DataError: If more than one in a hundred pixels has another colour, or the format is lossy.
     """
-    pixels = _read_rgba(path)
-    codes, is_clear = _codes(pixels), pixels[:, :, 3] == 0
-    classes, is_known = np.full(codes.shape, IGNORE, np.uint8), is_clear.copy()
-    for colour, number in colours.items():
-        has_colour = codes == _codes(np.array([[[*colour, 255]]], np.uint8))
+    found = read_colours(path)
+    classes, is_known = np.full(found.shape, IGNORE, np.uint8), found == CLEAR
+    classes[is_known] = 0
+    for (red, green, blue), number in colours.items():
+        has_colour = found == (red << 16) + (green << 8) + blue
         classes[has_colour] = number
         is_known |= has_colour
     unknown = int(np.count_nonzero(~is_known))
     if unknown > MAX_UNKNOWN * is_known.size:
-        found, counts = np.unique(pixels[~is_known], axis=0, return_counts=True)
-        often = ", ".join(str(tuple(found[i].tolist())) for i in counts.argsort()[::-1][:3])
+        values, counts = np.unique(found[~is_known], return_counts=True)
+        often = ", ".join(f"#{values[i]:06x}" for i in counts.argsort()[::-1][:3])
         raise DataError(
-            f"{path}: {unknown} of {is_known.size} pixels have a colour without a class, most often {often} (red,"
-            " green, blue, opacity); name its class, or save the mask without smoothing"
+            f"{path}: {unknown} of {is_known.size} pixels have a colour without a class, most often {often}; name its"
+            " class, or save the mask without smoothing"
         )
     note("pixels of a colour without a class, not labelled", unknown)
-    classes[is_clear] = 0
     return classes
 
 
@@ -113,19 +112,10 @@ def read_colours(path: Path) -> Int32[np.ndarray, "H W"]:
     Raises:
         DataError: If the file is damaged, of 16 bits per channel, or in a lossy format.
     """
-    red, green, blue, opacity = _read_rgba(path).astype(np.int32).transpose(2, 0, 1)
-    return np.where(opacity == 0, np.int32(CLEAR), (red << 16) + (green << 8) + blue)
-
-
-def _read_rgba(path: Path) -> UInt8[np.ndarray, "H W 4"]:
     with open_labels(path) as image:
         _require_lossless(image, path)
-        return np.array(image.convert("RGBA"))
-
-
-def _codes(pixels: UInt8[np.ndarray, "H W 4"]) -> np.ndarray:
-    """Red, green, blue and opacity as one number."""
-    return np.ascontiguousarray(pixels).view(np.uint32)[:, :, 0]
+        red, green, blue, opacity = np.array(image.convert("RGBA")).astype(np.int32).transpose(2, 0, 1)
+    return np.where(opacity == 0, np.int32(CLEAR), (red << 16) + (green << 8) + blue)
 
 
 def _read_values(path: Path, *, lossy: bool = False) -> np.ndarray:
