@@ -35,8 +35,13 @@ def import_published(path: Path) -> Model:
     spec = CerberusSpec(contour=any(count == 3 for name, count in decoders.items() if not name.endswith("_type")))
     classes = {name: names for name, names in PUBLISHED_CLASSES.items() if name in named}
     origin = f"{path.name}, a checkpoint in the layout of Cerberus' authors"
-    # A spec knows networks of its own kind only.
-    return Model(spec=spec, network=network, classes=classes, mpp=MPP, origin=origin)  # type: ignore[arg-type]
+    return Model(
+        spec=spec,  # type: ignore[arg-type]  # it knows networks of its own kind only
+        network=network,
+        classes=classes,
+        mpp=MPP,
+        origin=origin,
+    )
 
 
 def read_published(path: Path) -> Cerberus:
