@@ -12,60 +12,60 @@ from histoseg.store.keys import record_key
 from histoseg.store.objects import connect
 
 NAN = math.nan
+COUNTS = Counts(tp=2, fp=1, fn=0, sum_iou=1.5)
+# A record with every field, and an undefined number wherever there may be one.
+FIELDS = {
+    "name": "0123456789abcdef",
+    "experiment": "lab",
+    "scale": "tiny",
+    "row": "glas",
+    "column": "all_others.maml",
+    "replicate": "seed 3",
+    "seed": 3,
+    "run": {"experiment": "lab", "stages": [{"label": "train", "optim": {"lr": 0.1}}]},
+    "sources": ("glas", "lizard"),
+    "checksums": {"glas": "a", "lizard": "b"},
+    "origins": {"glas": "demo", "lizard": "raw"},
+    "stages": (
+        StageRecord(
+            stage="f",
+            label="train",
+            curve=(Point(step=1, loss=0.5), Point(step=2, loss=0.25, score=0.75)),
+            best_step=2,
+            seconds=1.5,
+        ),
+    ),
+    "scores": {"miou_pooled": 0.5, "interval_low": NAN},
+    "per_class": {"iou": {"background": 0.25, "gland": NAN}},
+    "sizes": {"images": 1},
+    "images": (
+        ScoredImage(
+            split="test",
+            source="glas",
+            key="k",
+            patient="p",
+            structure="gland",
+            confusion=((1, 2), (3, 4)),
+            objects=COUNTS,
+            otsu=Counts(tp=0, fp=0, fn=2, sum_iou=0.0),
+            by_class=(COUNTS,),
+        ),
+    ),
+    "panels": (Panel(source="glas", key="k", image="i", truth="t", prediction="p", legend={"gland": "#E69F00"}),),
+    "model": "runs/f/model",
+    "git_commit": "c",
+    "versions": {"torch": "2"},
+    "device": "cpu",
+    "world_size": 2,
+    "attempt": 1,
+    "finished_at": "2026-03-01T12:00:00Z",
+    "seconds": {"train": 1.5, "evaluate": 0.5},
+    "gpu_seconds": 0.0,
+}
 
 
 def make_record(**changes):
-    """A record with every field, and an undefined number wherever there may be one."""
-    counts = Counts(tp=2, fp=1, fn=0, sum_iou=1.5)
-    fields = {
-        "name": "0123456789abcdef",
-        "experiment": "lab",
-        "scale": "tiny",
-        "row": "glas",
-        "column": "all_others.maml",
-        "replicate": "seed 3",
-        "seed": 3,
-        "run": {"experiment": "lab", "stages": [{"label": "train", "optim": {"lr": 0.1}}]},
-        "sources": ("glas", "lizard"),
-        "checksums": {"glas": "a", "lizard": "b"},
-        "origins": {"glas": "demo", "lizard": "raw"},
-        "stages": (
-            StageRecord(
-                stage="f",
-                label="train",
-                curve=(Point(step=1, loss=0.5), Point(step=2, loss=0.25, score=0.75)),
-                best_step=2,
-                seconds=1.5,
-            ),
-        ),
-        "scores": {"miou_pooled": 0.5, "interval_low": NAN},
-        "per_class": {"iou": {"background": 0.25, "gland": NAN}},
-        "sizes": {"images": 1},
-        "images": (
-            ScoredImage(
-                split="test",
-                source="glas",
-                key="k",
-                patient="p",
-                structure="gland",
-                confusion=((1, 2), (3, 4)),
-                objects=counts,
-                otsu=Counts(tp=0, fp=0, fn=2, sum_iou=0.0),
-                by_class=(counts,),
-            ),
-        ),
-        "panels": (Panel(source="glas", key="k", image="i", truth="t", prediction="p", legend={"gland": "#E69F00"}),),
-        "model": "runs/f/model",
-        "git_commit": "c",
-        "versions": {"torch": "2"},
-        "device": "cpu",
-        "world_size": 2,
-        "attempt": 1,
-        "finished_at": "2026-03-01T12:00:00Z",
-        "seconds": {"train": 1.5, "evaluate": 0.5},
-        "gpu_seconds": 0.0,
-    }
-    return Record(**{**fields, **changes})
+    return Record(**{**FIELDS, **changes})
 
 
 def read(body):

@@ -67,15 +67,7 @@ def make_record(
     others = tuple(name for name in ("gleason2019", *CLASSES) if name != new_task)
     predecessors = others if column == "all_others" else (column,)
     name = hexadecimal("run", new_task, column, method, seed)
-    low, high = iou.bootstrap_interval(counts, 200, np.random.default_rng(seed))
-    found = {
-        "miou_pooled": iou.miou_pooled(counts),
-        "miou_reference": iou.miou_reference(counts),
-        "miou_present": iou.miou_present(counts),
-        "majority_miou_pooled": iou.majority_miou(counts, 0),
-        "interval_low": low,
-        "interval_high": high,
-    } | scores
+    found = scores_of(counts, seed) | scores
     pretraining = hexadecimal("pretraining", method, predecessors, seed)
     return Record(
         **describe_run(name, (*predecessors, new_task), origin),
@@ -96,20 +88,34 @@ def make_record(
         scores=found,
         per_class={"iou": dict(zip(CLASSES[new_task], iou.iou_per_class(counts).tolist(), strict=True))},
         sizes={"images": num_images, "pixels": int(counts.sum())},
-        images=tuple(
-            ScoredImage(
-                split="test",
-                source=new_task,
-                key=f"{new_task}-{i:03d}",
-                patient=f"p{i}",
-                confusion=tuple(map(tuple, counts[i].tolist())),
-            )
-            for i in range(num_images)
-        ),
+        images=tuple(scored_image(new_task, i, counts[i]) for i in range(num_images)),
         panels=(class_panel(new_task, name),) if with_panels else (),
         model=f"runs/{hexadecimal('refining', pretraining, new_task)}/model",
         seconds={"pretrain": 61.5, "refine": 20.25, "evaluate": 4.0},
     )
+
+
+def scored_image(source: str, i: int, confusion: np.ndarray) -> ScoredImage:
+    return ScoredImage(
+        split="test",
+        source=source,
+        key=f"{source}-{i:03d}",
+        patient=f"p{i}",
+        confusion=tuple(map(tuple, confusion.tolist())),
+    )
+
+
+def scores_of(counts: np.ndarray, seed: int) -> dict[str, float]:
+    """The scores of confusion matrices, with the interval that the seed draws."""
+    low, high = iou.bootstrap_interval(counts, 200, np.random.default_rng(seed))
+    return {
+        "miou_pooled": iou.miou_pooled(counts),
+        "miou_reference": iou.miou_reference(counts),
+        "miou_present": iou.miou_present(counts),
+        "majority_miou_pooled": iou.majority_miou(counts, 0),
+        "interval_low": low,
+        "interval_high": high,
+    }
 
 
 def confusions(new_task: str, quality: float, num_images: int, seed: int) -> np.ndarray:
@@ -150,6 +156,18 @@ def class_panel(new_task: str, name: str) -> Panel:
     )
 
 
+def fold_scores(families: Sequence[str], pq: float, otsu: float) -> tuple[dict[str, float], dict[str, int]]:
+    """The scores of each split and structure, and over how much they are."""
+    scores: dict[str, float] = {}
+    sizes: dict[str, int] = {}
+    for family in families:
+        is_tissue = family.endswith("tissue")
+        own = {"map": pq, "mf1": 0.4} if is_tissue else {"pq": pq, "dice": 0.7, "otsu_pq": otsu}
+        scores |= {f"{family}.{score}": value for score, value in own.items()}
+        sizes |= {f"{family}.images": 30} if is_tissue else {f"{family}.images": 4, f"{family}.objects": 40}
+    return scores, sizes
+
+
 def make_fold_record(
     row: str = "together",
     i: int = 0,
@@ -167,14 +185,9 @@ def make_fold_record(
     name = hexadecimal("run", row, structures, i, seed)
     stage = hexadecimal("training", row, structures, i, seed)
     drawn = [structure for structure in structures if structure != "tissue"]
-    splits = {"test": structures, "external": drawn if external else ()}
-    scores: dict[str, float] = {}
-    sizes: dict[str, int] = {}
-    for split, structure in ((split, structure) for split, found in splits.items() for structure in found):
-        family = f"{split}.{structure}"
-        own = {"map": pq, "mf1": 0.4} if structure == "tissue" else {"pq": pq, "dice": 0.7, "otsu_pq": otsu}
-        scores |= {f"{family}.{score}": value for score, value in own.items()}
-        sizes |= {f"{family}.images": 30} if structure == "tissue" else {f"{family}.images": 4, f"{family}.objects": 40}
+    families = [f"test.{structure}" for structure in structures]
+    families += [f"external.{structure}" for structure in drawn if external]
+    scores, sizes = fold_scores(families, pq, otsu)
     record = Record(
         **describe_run(name, sources),
         experiment="cerberus_table3",

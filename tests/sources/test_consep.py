@@ -45,19 +45,18 @@ def test_consep_nuclei_without_a_type_are_not_labelled_and_counted(tmp_path):
     }
 
 
-def test_consep_without_most_types_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("types", "instances", "what"),
+    [
+        ([0, 1, 0], [3, 1, 2], "nuclei without a type"),
+        ([1, 1, 2], [0, 0, 1], "pixels with a type but outside of any nucleus"),
+    ],
+)
+def test_consep_whose_types_and_nuclei_hardly_meet_is_refused(tmp_path, types, instances, what):
     consep_set(tmp_path, [[0, 1, 2]])
     path = tmp_path / "CoNSeP" / "Train" / "Labels" / "train_0.mat"
-    scipy.io.savemat(path, {"type_map": np.array([[0, 1, 0]]), "inst_map": np.array([[3, 1, 2]])})
-    with pytest.raises(DataError, match=r"train_0.mat: 2 of 3 are nuclei without a type"):
-        consep.read(consep.entries(tmp_path, types="merged")[0])
-
-
-def test_consep_with_a_type_of_the_background_is_refused(tmp_path):
-    consep_set(tmp_path, [[0, 1, 2]])
-    path = tmp_path / "CoNSeP" / "Train" / "Labels" / "train_0.mat"
-    scipy.io.savemat(path, {"type_map": np.array([[1, 1, 2]]), "inst_map": np.array([[0, 0, 1]])})
-    with pytest.raises(DataError, match=r"train_0.mat: 2 of 3 are pixels with a type but outside of any nucleus"):
+    scipy.io.savemat(path, {"type_map": np.array([types]), "inst_map": np.array([instances])})
+    with pytest.raises(DataError, match=rf"train_0.mat: 2 of 3 are {what}"):
         consep.read(consep.entries(tmp_path, types="merged")[0])
 
 
