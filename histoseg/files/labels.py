@@ -76,7 +76,7 @@ def _read_numbers(path: Path, name: str) -> np.ndarray:
 def read_colour_map(path: Path, colours: Mapping[tuple[int, int, int], int]) -> SemanticMap:
     """The class of each pixel's colour, of an RGB, RGBA or palette image.
 
-    Pixels of another colour are IGNORE, and counted; wholly transparent ones are class 0.
+    Pixels of another colour are IGNORE, and counted; wholly transparent ones are class 0, others count as stored.
 
     Args:
         path: The file.

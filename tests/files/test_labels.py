@@ -317,7 +317,7 @@ def test_palettes_of_grey_values(tmp_path, greys, is_read):
 
 def test_colours_are_classes_and_transparent_is_background(tmp_path):
     pixels = np.concatenate([coloured(np.array([[0, 1], [2, 1]])), np.full((2, 2, 1), 255, np.uint8)], axis=2)
-    pixels[1, 1, 3] = 0
+    pixels[:, 1, 3] = 128, 0  # A class that is drawn half transparent is that class.
     assert read_colour_map(save(tmp_path / "a.png", pixels), COLOURS).tolist() == [[0, 1], [2, 0]]
 
 
