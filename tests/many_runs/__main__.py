@@ -1,8 +1,8 @@
 """What many runs at a time cost a cluster's head, and what each run costs: `python -m tests.many_runs 8 32 128`.
 
 A real Ray on this machine, with a head that computes nothing and one other node with made-up CPUs, and a real S3
-server. The trainings wait instead of computing (`stub.py`). Unless `--torch` is given, torch is an empty module for them,
-so that 128 fit a machine with 24 GiB; the head's processes do not import it.
+server. The trainings wait instead of computing (`stub.py`). Without `--torch`, torch is an empty package for them, so
+that 128 fit a machine with 24 GiB; the head's processes do not import it.
 """
 
 import argparse
@@ -28,9 +28,21 @@ from tests.ray_jobs.nodes import free_ports, nodes
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 1800
-# Ray and our own modules name parts of torch, but where a training only waits, they use none.
+# Ray and our own modules import torch and name its parts, but where a training only waits, they use none.
 EMPTY_TORCH = """
+import importlib.machinery, sys
 from unittest.mock import MagicMock
+
+class Parts:
+    def find_spec(name, path=None, target=None):
+        return importlib.machinery.ModuleSpec(name, Parts, is_package=True) if name.startswith("torch.") else None
+    def create_module(spec):
+        return MagicMock(__path__=[], __spec__=spec, __name__=spec.name)
+    def exec_module(module):
+        pass
+
+sys.meta_path.append(Parts)
+
 def __getattr__(name):
     if name.startswith("__"):
         raise AttributeError(name)
@@ -140,8 +152,8 @@ def environment(folder, store, has_torch):
     """The variables of all of Ray's processes."""
     if has_torch:
         return store
-    (folder / "empty").mkdir()
-    (folder / "empty/torch.py").write_text(EMPTY_TORCH)
+    (folder / "empty/torch").mkdir(parents=True)
+    (folder / "empty/torch/__init__.py").write_text(EMPTY_TORCH)
     return {**store, "PYTHONPATH": f"{folder / 'empty'}{os.pathsep}{ROOT}"}
 
 
