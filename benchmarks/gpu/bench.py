@@ -22,6 +22,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import torch  # needs the environment above
 from _machine import machine  # needs the path above
+from measure import outcome_of
 from report import line, table, to_json
 from rows import PAPER, TOY, Outcome, Row, all_rows
 from running import COMPILING, measure_all
@@ -77,7 +78,7 @@ def run(rows: Sequence[Row], *, is_toy: bool) -> list[Outcome]:
         setting = Setting(folder=Path(folder), size=TOY if is_toy else PAPER, device="cpu" if is_toy else "cuda")
         prepare(setting)
         limit_s = LIMIT_S - (time.monotonic() - begin)
-        for outcome in measure_all(rows, setting, limit_s):
+        for outcome in measure_all(rows, outcome_of, setting, limit_s):
             outcomes.append(outcome)
             gone_s, left = time.monotonic() - begin, rows[len(outcomes) :]
             print(f"[{len(outcomes)}/{len(rows)}] {outcome.row.name}: {line(outcome)}", flush=True)

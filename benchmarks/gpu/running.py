@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
@@ -12,20 +12,21 @@ from rows import Outcome, Row
 from setting import Setting
 
 COMPILING = 4  # How many times as long as another row a compiled one takes.
-SLACK = 3  # How many times its fair part of the time left a row may take: most take less.
+SLACK = 5  # How many times its fair part of the time left a row may take: most take less.
+Measure = Callable[[Row, Setting], Outcome]
 
 
 class Worker:
     """A process that measures rows, one at a time."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, measure: Measure, setting: Setting) -> None:
         context = multiprocessing.get_context("spawn")  # A forked process cannot use CUDA.
         self._connection, other = context.Pipe()
-        self._process = context.Process(target=serve, args=(other, setting))
+        self._process = context.Process(target=serve, args=(other, measure, setting))
         self._process.start()
         other.close()
 
-    def measure(self, row: Row, limit_s: float) -> Outcome:
+    def ask(self, row: Row, limit_s: float) -> Outcome:
         """The outcome of a row; after one that failed, the worker must be ended."""
         try:
             self._connection.send(row)
@@ -46,19 +47,20 @@ class Worker:
         self._connection.close()
 
 
-def serve(connection: Connection, setting: Setting) -> None:
+def serve(connection: Connection, measure: Measure, setting: Setting) -> None:
     """Measure the rows that come, until no more do."""
     os.setsid()  # A group of its own, with ranks and compilers, that can be ended together
-    from measure import outcome_of
-
     with suppress(EOFError):
         while True:
             row: Row = connection.recv()
-            connection.send(outcome_of(row, setting))
+            connection.send(measure(row, setting))
 
 
-def measure_all(rows: Sequence[Row], setting: Setting, limit_s: float) -> Iterator[Outcome]:
-    """The outcome of each row, all within a time; rows for which none is left say so."""
+def measure_all(rows: Sequence[Row], measure: Measure, setting: Setting, limit_s: float) -> Iterator[Outcome]:
+    """The outcome of each row, all within a time; rows for which none is left say so.
+
+    `measure` is called in another process, so it must be a function of a module.
+    """
     end = time.monotonic() + limit_s
     worker: Worker | None = None
     try:
@@ -67,8 +69,8 @@ def measure_all(rows: Sequence[Row], setting: Setting, limit_s: float) -> Iterat
             if left_s < 1:
                 yield Outcome(row=row, reason=f"no time left of {limit_s:.0f} s", failed=True)
                 continue
-            worker = worker or Worker(setting)
-            outcome = worker.measure(row, row_limit(rows[number:], left_s))
+            worker = worker or Worker(measure, setting)
+            outcome = worker.ask(row, row_limit(rows[number:], left_s))
             if outcome.failed:  # A GPU that failed once in a process may fail in it from then on.
                 worker.end()
                 worker = None
