@@ -40,9 +40,10 @@ class Worker:
 
     def end(self) -> None:
         """End the process and all that it started."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid or 0, signal.SIGKILL)  # Its group has its number, see `serve`.
-        self._process.kill()  # If it had no time to make a group
+        if (pid := self._process.pid) is not None:
+            with suppress(ProcessLookupError):  # It may have had no time to make its group, see `serve`.
+                os.killpg(pid, signal.SIGKILL)
+        self._process.kill()
         self._process.join()
         self._connection.close()
 
