@@ -17,15 +17,6 @@ def server():
         yield served
 
 
-@pytest.fixture(scope="session")
-def api_server():
-    """A real API server, where there is one."""
-    from tests.kube.api_server import running
-
-    with running() as started:
-        yield started
-
-
 @pytest.fixture
 def kubeconfig(server, tmp_path, monkeypatch):
     """The path of a kubeconfig with a context `lab` for it, set as KUBECONFIG."""
