@@ -175,7 +175,8 @@ def _template(cluster: Cluster, settings: Settings) -> Iterator[Check]:
         return
     metadata = {**settings.template["metadata"], "name": TRIAL}
     spec = {**settings.template["spec"], "entrypoint": "true"}
-    has_pods = require_accepted(cluster, {**settings.template, "metadata": metadata, "spec": spec})
+    job = {**settings.template, "metadata": metadata, "spec": spec}
+    has_pods = require_accepted(cluster, job, settings.overrides)
     pods = "with its pods" if has_pods else "its pods were not checked: you may not create pods, as is usual"
     yield Check(what=what, ok=True, found=f"the API server accepts it, {pods}")
 

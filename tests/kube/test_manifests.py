@@ -21,8 +21,10 @@ POD = f"{WORKER}.template.spec"
 def installed(api_server, rendered):  # noqa: F811 # a fixture
     """The server, with what pods refer to and only a controller or a user makes."""
     accounts = [each for name in ("minimal", "raw-data") for each in some(rendered(name), "ServiceAccount")]
-    own = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "preemptible"}}
-    for each in [*accounts, *some(rendered("gpu"), "PriorityClass"), {**own, "value": 10}]:
+    scheduling, node = {"apiVersion": "scheduling.k8s.io/v1", "value": 10}, {"apiVersion": "node.k8s.io/v1"}
+    classes = [{**scheduling, "kind": "PriorityClass", "metadata": {"name": name}} for name in ("preemptible", "heads")]
+    classes += [{**node, "kind": "RuntimeClass", "metadata": {"name": "gvisor"}, "handler": "runsc"}]
+    for each in [*accounts, *some(rendered("gpu"), "PriorityClass"), *classes]:
         assert api_server.create(each) == ""
     return api_server
 
@@ -55,7 +57,7 @@ def test_a_job_is_accepted_with_its_pods(scenario, rendered, installed, tmp_path
     template = template_of(rendered(scenario))
     named = {"metadata": {**template["metadata"], "name": "x"}, "spec": {**template["spec"], "entrypoint": "true"}}
     with closing(Cluster.connect("lab")) as cluster:
-        assert require_accepted(cluster, {**template, **named}) is True
+        assert require_accepted(cluster, {**template, **named}, {}) is True
 
 
 # What is wrong is plain in each; the field and the words are the server's.
