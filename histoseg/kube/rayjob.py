@@ -88,7 +88,7 @@ def _require_raw_data(request: Request, settings: Settings) -> None:
 
 
 def is_gpu(resource: str) -> bool:
-    """Whether a pod's limit of this name counts GPUs; the chart asks for no other device."""
+    """Whether a pod's limit of this name counts devices: GPUs, unless a podTemplate asks for others."""
     return "/" in resource  # Such as nvidia.com/gpu; cpu and memory have no slash
 
 

@@ -1,10 +1,14 @@
 """What values merge over the chart's objects: podTemplate, job.spec, cluster.spec, extraManifests."""
 
 import json
+import re
+import textwrap
 
 import pytest
+import yaml
 
 from tests.charts.rendering import (
+    CHART,
     COMPONENT,
     cluster_spec,
     container,
@@ -286,6 +290,26 @@ def test_what_the_chart_leaves_to_others_is_not_refused(rendered_with):
     assert exporter["resources"]["limits"] == {"cpu": "200m", "memory": "2Gi"}
     assert container(groups(objects)["cpu"])["resources"]["limits"] == {"cpu": "2", "memory": "8Gi", "rdma/hca": 1}
     assert head(objects)["template"]["spec"]["terminationGracePeriodSeconds"] == 60
+
+
+def test_the_readmes_examples_are_taken(helm, tmp_path):
+    text = (CHART / "README.md").read_text()
+    first, second = [
+        yaml.safe_load(textwrap.dedent(each)) for each in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    ]
+    first["workerGroups"][0] |= {**GPU, **first["workerGroups"][0]}
+    shown = {
+        **STORE,
+        **first,
+        **second,
+        "networkPolicy": {"clientNamespaces": ["gateways"]},
+        "cluster": {"enabled": True},
+    }
+    (tmp_path / "values.json").write_text(json.dumps(shown))
+    objects = render(helm, tmp_path / "values.json")
+    assert container(groups(objects)["gpu"])["resources"]["limits"]["rdma/hca"] == 1
+    (rule,) = one(objects, "HTTPRoute")["spec"]["rules"]
+    assert rule["backendRefs"][0]["name"] == f"{one(objects, 'RayCluster')['metadata']['name']}-head-svc"
 
 
 def test_an_authenticated_cluster_may_be_reached(helm):
