@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from histoseg.doctor.cluster import cluster_checks
 from histoseg.errors import ClusterError
 from histoseg.kube.api import Cluster
 from histoseg.kube.chart_values import HEAD, JOB, SUBMITTER, with_value
@@ -37,8 +38,8 @@ def install(helm, api_server, tmp_path, monkeypatch):  # noqa: F811 # a fixture
             all_values = {"store": {"url": "s3://histology", "existingSecret": "histoseg-store"}, **values}
             (tmp_path / "values.json").write_text(json.dumps(all_values))
             objects = render(helm, tmp_path / "values.json", namespace=namespace)
-            for account in some(objects, "ServiceAccount"):
-                assert api_server.create(account, namespace=namespace) == ""
+            for each in [*some(objects, "ServiceAccount"), one(objects, "ConfigMap", "settings")]:
+                assert api_server.create(each, namespace=namespace) == ""
             (tmp_path / "config").write_text(api_server.kubeconfig(namespace=namespace))
             monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
             data = one(objects, "ConfigMap", "settings")["data"]
@@ -87,6 +88,14 @@ def test_a_refused_value_is_named_and_nothing_is_created(values, value, parts, i
     assert [part for part in parts if part not in said] == [], said
     assert "\n" not in said
     assert api_server.get(f"/apis/ray.io/v1/namespaces/{cluster.namespace}/rayjobs")["items"] == []
+
+
+@pytest.mark.slow  # The server takes 10 to 20 s to start
+def test_doctor_names_the_value_too(install, api_server):
+    cluster, _ = install(of_gpu({"dnsPolicy": "Cluster"}))
+    (check,) = [each for each in cluster_checks("lab", cluster.namespace, "histoseg") if each.what == "job template"]
+    assert not check.ok
+    assert "correct workerGroups[gpu].podTemplate in the chart's values" in check.found
 
 
 def refused(message, *fields, status=422):

@@ -147,7 +147,7 @@ checked by the API server. */}}
 {{- if eq $v.auth.mode "disabled" -}}
 {{- fail (printf "%s makes the release reachable, but auth.mode is disabled: everyone could run code in your pods; set auth.mode=token" $what) -}}
 {{- end -}}
-{{- if and $v.networkPolicy.enabled (not $v.networkPolicy.clientNamespaces) -}}
+{{- if and (not $opens) $v.networkPolicy.enabled (not $v.networkPolicy.clientNamespaces) -}}
 {{- fail (printf "%s makes the release reachable, but networkPolicy.clientNamespaces is empty, so its controller cannot reach the head; name the controller's namespace there" $what) -}}
 {{- end -}}
 {{- end -}}
