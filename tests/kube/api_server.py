@@ -30,6 +30,7 @@ NAMESPACE = "research"
 ADMIN = "/O=system:masters/CN=admin"
 # Fields of a path that differ from the kind in lower case with an s
 PLURALS = {"NetworkPolicy": "networkpolicies", "PriorityClass": "priorityclasses"}
+CLUSTER_WIDE = ("Namespace", "Node", "PriorityClass", "CustomResourceDefinition")
 READY_S = 180.0  # Seconds on an idle machine
 
 
@@ -170,7 +171,7 @@ def path_of(manifest: dict, namespace: str) -> str:
     """Where objects of its kind are created."""
     group = manifest["apiVersion"]
     plural = PLURALS.get(manifest["kind"], f"{manifest['kind'].lower()}s")
-    scope = "" if manifest["kind"] in ("Namespace", "PriorityClass", "CustomResourceDefinition") else namespace
+    scope = "" if manifest["kind"] in CLUSTER_WIDE else namespace
     return f"/{f'apis/{group}' if '/' in group else f'api/{group}'}{f'/namespaces/{scope}' if scope else ''}/{plural}"
 
 
