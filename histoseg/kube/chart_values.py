@@ -53,7 +53,7 @@ def _values_behind(error: RefusedError, about: str, job: Object, overrides: Mapp
     said = error.answer.message
     fields = [*error.answer.fields, *(field for words, field in FIELDS_IN_WORDS.items() if re.search(words, said))]
     if fields:
-        return _value_of(fields[0], about, job, overrides)
+        return next(filter(None, (_value_of(field, about, job, overrides) for field in fields)), "")
     return " or ".join(_candidates(about, overrides)) if OF_ANY_FIELD.search(said) else ""
 
 

@@ -31,7 +31,7 @@ ADMIN = "/O=system:masters/CN=admin"
 # Fields of a path that differ from the kind in lower case with an s
 PLURALS = {"NetworkPolicy": "networkpolicies", "Ingress": "ingresses"}
 PLURALS |= {"PriorityClass": "priorityclasses", "RuntimeClass": "runtimeclasses"}
-CLUSTER_WIDE = ("Namespace", "PriorityClass", "RuntimeClass", "CustomResourceDefinition")
+CLUSTER_WIDE = ("Namespace", "Node", "PriorityClass", "RuntimeClass", "CustomResourceDefinition")
 READY_S = 180.0  # Seconds on an idle machine
 
 

@@ -133,6 +133,12 @@ def test_the_value_is_the_one_in_which_the_field_stands(field, about, value):
     assert (said.status, said.answer) == (422, error.answer)
 
 
+def test_a_value_behind_the_second_field_is_found():
+    """The first is one of ours that older CRDs lack."""
+    message = 'unknown field "spec.submitterConfig", unknown field "spec.suspend"'
+    assert "correct job.spec in" in str(with_value(refused(message, status=400), JOB, ray_job(), BOTH))
+
+
 # The cause of each lies elsewhere: a quota, a field of the chart's own, a right.
 @pytest.mark.parametrize(
     ("message", "fields", "status"),
