@@ -8,7 +8,7 @@ from histoseg.errors import HistosegError
 # In the texts of `ray.exceptions`: an actor's node, and what Ray's memory monitor measured before it ended a process.
 NODE = re.compile(r"\bip: ([^,\s)]+)", re.IGNORECASE)
 MEASURED = re.compile(r"was (\S+) used / (\S+) limit")
-MORE_MEMORY = "raise memory of that group in the chart's workerGroups"
+MORE_MEMORY = "give it more memory (on Kubernetes: memory of its group in the chart's workerGroups)"
 
 
 class ReclaimedError(Exception):
@@ -28,7 +28,7 @@ def loss_of(error: BaseException | None) -> Loss | None:
     from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError
 
     text = str(error)
-    node = next(iter(NODE.findall(text)), "unknown")
+    node = _host(next(iter(NODE.findall(text)), ""))
     if isinstance(error, OutOfMemoryError) or "low on memory" in text:
         measured = MEASURED.search(text)
         amounts = f" ({measured[1]} of {measured[2]} in use)" if measured else ""
@@ -40,6 +40,15 @@ def loss_of(error: BaseException | None) -> Loss | None:
     if isinstance(error, NodeDiedError) or "node has died" in text:
         return Loss(text=f"node {node} was lost")
     return Loss(text=f"its process on node {node} was killed or crashed") if isinstance(error, RayActorError) else None
+
+
+def _host(address: str) -> str:
+    """A node's address with the name of its machine, which on Kubernetes is that of its pod."""
+    import ray
+
+    nodes = ray.nodes() if address and ray.is_initialized() else []  # type: ignore[no-untyped-call]
+    names = [node["NodeManagerHostname"] for node in nodes if node["NodeManagerAddress"] == address]
+    return f"{names[-1]} ({address})" if names else address or "unknown"
 
 
 def first_line(error: BaseException) -> str:

@@ -4,7 +4,7 @@ Tune decides only when and where. The records in the store say what is done, so 
 nothing if its record exists.
 
 A run of one worker trains within its Tune trial, by Ray Train's local mode, so it needs no other process, and the next
-run is given the same process. A run of several workers has a trial that waits for them, its driver.
+run is given the same process. A run of several workers has a trial that waits for them.
 """
 
 import logging
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("histoseg.grid")
 
-# A driver only waits for its workers, so it takes no CPU. Its memory is that of six processes: the driver, Ray Train's
+# A trial that only waits for its workers takes no CPU. Its memory is that of six processes: itself, Ray Train's
 # controller and four helpers of that. The chart's head offers no memory, so there they lie beside the workers.
-DRIVER: dict[str, float] = {"CPU": 0, "memory": 1200 * 2**20}
+WAITING_TRIAL: dict[str, float] = {"CPU": 0, "memory": 1200 * 2**20}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,7 @@ def _tune(
         callbacks=[_failure_callback(ids, errors, show)],
     )
     tune_config = tune.TuneConfig(max_concurrent_trials=concurrent, reuse_actors=True, scheduler=Retries(ids))
-    trainable = tune.with_resources(drive, workers.resources if workers.is_one else DRIVER)
+    trainable = tune.with_resources(drive, workers.resources if workers.is_one else WAITING_TRIAL)
     space = {"group": tune.grid_search(list(range(len(groups))))}
     try:
         tune.Tuner(trainable, param_space=space, tune_config=tune_config, run_config=run_config).fit()
@@ -161,6 +161,8 @@ def num_concurrent(resources: Mapping[str, float], workers: Workers) -> int:
     Tune itself does not count what a Ray Train run takes, and more runs than fit would wait for each other.
     """
     needs = {name: amount * workers.num_workers for name, amount in workers.resources.items()}
+    if not workers.is_one and resources.get("memory"):  # Nodes that are still to come are not in it.
+        needs["memory"] = WAITING_TRIAL["memory"]
     counts = {name: int(resources.get(name, 0) // amount) for name, amount in needs.items()}
     if min(counts.values()) < 1:
         need = ", ".join(f"{amount:g} {name}" for name, amount in needs.items())

@@ -55,7 +55,7 @@ class Nodes:
             **os.environ,
             **environment,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # as in an image: its own python
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": environment.get("PYTHONPATH", str(ROOT)),
             "HOME": str(folder),
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self.token,
