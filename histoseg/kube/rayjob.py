@@ -36,7 +36,7 @@ def manifest(request: Request, settings: Settings, command: str) -> Object:
     have = capacity(settings.template)
     _require_fit(request, have)
     _require_raw_data(request, settings)
-    made: dict[str, Any] = copy.deepcopy(dict(settings.template))
+    made = copy.deepcopy(dict(settings.template))
     metadata = made.setdefault("metadata", {})
     metadata["name"] = request.name
     metadata["labels"] = {**(metadata.get("labels") or {}), EXPERIMENT: request.experiment, JOB: request.name}
@@ -119,7 +119,7 @@ def _pod_resources(group: Object) -> dict[str, float]:
     return {"CPU": float(math.ceil(quantity(cpus, WORKERS))), "GPU": quantity(gpus, WORKERS)}
 
 
-def _lower(resources: Object) -> dict[str, Any]:
+def _lower(resources: Object) -> Object:
     """A group's `resources` under the names of `rayStartParams`; upper and lower case are the same there."""
     names = {key: "num-gpus" if is_gpu_for_kuberay(key.lower()) else f"num-{key.lower()}s" for key in resources}
     return {names[key]: amount for key, amount in resources.items() if names[key] in ("num-cpus", "num-gpus")}
