@@ -75,13 +75,13 @@ def _take(free: Sequence[dict[str, float]], resource: str, amount: float) -> boo
 
 
 def _asked_gpus(pods: JobPods) -> dict[str, float]:
-    """The GPUs of one pod."""
+    """The GPUs of one pod, without the network cards that a podTemplate may ask for as well."""
     total: defaultdict[str, float] = defaultdict(float)
     for container in pods.spec.containers:
         for resource, amount in _quantities(container.limits, pods.where).items():
             if is_gpu(resource):
                 total[resource] += amount
-    return dict(total)
+    return {name: total[name] for name in total if is_gpu_for_kuberay(name)} or dict(total)
 
 
 def _quantities(amounts: Amounts, where: str) -> dict[str, float]:

@@ -17,6 +17,7 @@ from histoseg.machine import versions
 
 PATIENCE_S = 5.0  # A person waits for the answer
 RAY_CRDS = (Crd(name="rayclusters.ray.io", version="v1"), Crd(name="rayjobs.ray.io", version="v1"))
+KUBERAY = (1, 7)  # The version whose fields the chart uses
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE")  # Where boto3 finds credentials
 TRIAL = "histoseg-doctor"  # The name of the job that the server checks, and never creates
 
@@ -100,6 +101,7 @@ def reachable_store(settings: Settings, environ: Mapping[str, str]) -> tuple[str
 def _parts(cluster: Cluster, release: str, settings: Settings | None) -> dict[str, Callable[[], Iterator[Check]]]:
     """Checks that do not depend on each other; a failure in one does not end the others."""
     parts: dict[str, Callable[[], Iterator[Check]]] = {
+        "KubeRay": lambda: _operator(cluster),
         "CRDs": lambda: _crds(cluster, settings.crds if settings and settings.crds else RAY_CRDS),
         "rights": lambda: _rights(cluster, release),
     }
@@ -113,6 +115,23 @@ def _parts(cluster: Cluster, release: str, settings: Settings | None) -> dict[st
         "quotas": lambda: _quotas(cluster, settings),
         "queue": lambda: _queue(cluster, settings),
     }
+
+
+def _operator(cluster: Cluster) -> Iterator[Check]:
+    """By the tag of the operator's image; the operator itself has no API."""
+    what = "KubeRay"
+    if not replace(cluster, namespace="").may("list", "", "pods"):
+        yield Check(what=what, ok=True, found="version not checked: you may not list the pods of all namespaces")
+        return
+    pods = cluster.operators()
+    if not pods:
+        yield Check(what=what, ok=True, found="version not checked: no operator has the label of its own chart")
+    for pod in pods:
+        image = next((container.image for container in pod.spec.containers), "")
+        found = re.search(r":v?(\d+)\.(\d+)", image)
+        is_old = found is not None and (int(found[1]), int(found[2])) < KUBERAY
+        advice = f"upgrade KubeRay and its CRDs to version {KUBERAY[0]}.{KUBERAY[1]} or later"
+        yield Check(what=what, ok=not is_old, found=f"{image or 'unknown'} in {pod.namespace}", advice=advice)
 
 
 def _crds(cluster: Cluster, needed: tuple[Crd, ...]) -> Iterator[Check]:
@@ -175,7 +194,8 @@ def _template(cluster: Cluster, settings: Settings) -> Iterator[Check]:
         return
     metadata = {**settings.template["metadata"], "name": TRIAL}
     spec = {**settings.template["spec"], "entrypoint": "true"}
-    has_pods = require_accepted(cluster, {**settings.template, "metadata": metadata, "spec": spec})
+    job = {**settings.template, "metadata": metadata, "spec": spec}
+    has_pods = require_accepted(cluster, job, settings.overrides)
     pods = "with its pods" if has_pods else "its pods were not checked: you may not create pods, as is usual"
     yield Check(what=what, ok=True, found=f"the API server accepts it, {pods}")
 

@@ -7,12 +7,12 @@ of one line.
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from histoseg.kube.kubeconfig import log_in
-from histoseg.kube.objects import Event, Model, Node, Object, Queued, ResourceQuota, read
+from histoseg.kube.objects import Event, Model, Node, Object, Pod, Queued, ResourceQuota, read
 from histoseg.kube.refusals import ApiRequest, ErrorAnswer, refusal
 from histoseg.kube.transport import ask, foreign, lines, parse
 
@@ -33,6 +33,7 @@ class Cluster:
     Attributes:
         role: The Role that grants all rights needed here; named when one is missing.
         plugin: The command by which the kubeconfig logs in; empty if it has none.
+        used: The rights that the user had so far.
     """
 
     client: Untyped = field(repr=False)
@@ -42,6 +43,7 @@ class Cluster:
     plugin: str = ""
     patience_s: float = PATIENCE_S
     sleep: Callable[[float], None] = time.sleep
+    used: set[str] = field(default_factory=set, repr=False)
 
     @classmethod
     def connect(cls, context: str, namespace: str = "", role: str = "histoseg-researcher") -> "Cluster":
@@ -159,6 +161,12 @@ class Cluster:
         request = self._request("list", "pods")
         return _items(self._json(request, self._core().list_namespaced_pod, self.namespace, label_selector=selector))
 
+    def operators(self) -> list[Pod]:
+        """The pods of KubeRay's operator, wherever they are; listing them needs a right for the whole cluster."""
+        request = self._request("list", "pods", namespace="")
+        api, selector = self._core().list_pod_for_all_namespaces, "app.kubernetes.io/component=kuberay-operator"
+        return _read_items(Pod, self._json(request, api, label_selector=selector), request)
+
     def events(self, name: str) -> list[Event]:
         """The events about objects of this name, of any kind, oldest first."""
         request = self._request("list", "events")
@@ -210,9 +218,10 @@ class Cluster:
         return RAY, RAY_VERSION, self.namespace, "rayjobs"
 
     def _request(self, verb: str, resource: str, **more: str) -> ApiRequest:
-        place = {"namespace": self.namespace, "context": self.context, "server": self.server}
+        place: dict[str, Any] = {"namespace": self.namespace, "context": self.context, "server": self.server}
         place |= {"role": self.role, "plugin": self.plugin}
-        return ApiRequest(verb=verb, resource=resource, **{**place, **more})
+        request = ApiRequest(verb=verb, resource=resource, **{**place, **more})
+        return replace(request, was_allowed=request.right in self.used)
 
     def _find(self, request: ApiRequest, api: ApiMethod, *path: object, **options: object) -> Object | None:
         """An answer's JSON; None if the object does not exist or, for a list, its kind does not."""
@@ -236,7 +245,10 @@ class Cluster:
         return body if isinstance(body, ErrorAnswer) else parse(request, body)
 
     def _ask(self, request: ApiRequest, send: Callable[[], Untyped]) -> Untyped:
-        return ask(request, send, self.patience_s, self.sleep)
+        answer = ask(request, send, self.patience_s, self.sleep)
+        if not isinstance(answer, ErrorAnswer) or answer.status == 404:  # Rights are checked before existence
+            self.used.add(request.right)
+        return answer
 
     def _core(self) -> Untyped:
         from kubernetes.client import CoreV1Api

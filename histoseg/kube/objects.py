@@ -39,6 +39,7 @@ class Condition(KubeModel):
 class Container(KubeModel):
     """A container of a pod's spec."""
 
+    image: str = ""
     requests: Amounts = at("resources.requests", {})
     limits: Amounts = at("resources.limits", {})
 
@@ -62,9 +63,11 @@ class ContainerStatus(KubeModel):
 
 
 class Pod(KubeModel):
-    """A pod's name and status."""
+    """A pod's name, images and status."""
 
     name: str = at("metadata.name", "")
+    namespace: str = at("metadata.namespace", "")
+    spec: PodSpec = PodSpec()
     phase: str = at("status.phase", "")
     conditions: tuple[Condition, ...] = at("status.conditions", ())
     init_containers: tuple[ContainerStatus, ...] = at("status.initContainerStatuses", ())

@@ -3,7 +3,7 @@
 import copy
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def manifest(request: Request, settings: Settings, command: str) -> Object:
     have = capacity(settings.template)
     _require_fit(request, have)
     _require_raw_data(request, settings)
-    made: dict[str, Any] = copy.deepcopy(dict(settings.template))
+    made = copy.deepcopy(dict(settings.template))
     metadata = made.setdefault("metadata", {})
     metadata["name"] = request.name
     metadata["labels"] = {**(metadata.get("labels") or {}), EXPERIMENT: request.experiment, JOB: request.name}
@@ -44,6 +44,8 @@ def manifest(request: Request, settings: Settings, command: str) -> Object:
     metadata["annotations"] = {**(metadata.get("annotations") or {}), **noted}
     complete = replace(request, capacity=tuple(f"{name}={amount:g}" for name, amount in have.items()))
     made["spec"] |= {"entrypoint": entrypoint(complete), "jobId": request.name}
+    for container in _containers({"template": made["spec"].get("submitterPodTemplate")})[:1]:
+        container["args"] = [made["spec"]["entrypoint"].replace("$", "$$")]  # Kubernetes would fill in $(…)
     return made
 
 
@@ -88,7 +90,7 @@ def _require_raw_data(request: Request, settings: Settings) -> None:
 
 
 def is_gpu(resource: str) -> bool:
-    """Whether a pod's limit of this name counts GPUs; the chart asks for no other device."""
+    """Whether a pod's limit of this name counts devices: GPUs, unless a podTemplate asks for others."""
     return "/" in resource  # Such as nvidia.com/gpu; cpu and memory have no slash
 
 
@@ -117,7 +119,7 @@ def _pod_resources(group: Object) -> dict[str, float]:
     return {"CPU": float(math.ceil(quantity(cpus, WORKERS))), "GPU": quantity(gpus, WORKERS)}
 
 
-def _lower(resources: Object) -> dict[str, Any]:
+def _lower(resources: Object) -> Object:
     """A group's `resources` under the names of `rayStartParams`; upper and lower case are the same there."""
     names = {key: "num-gpus" if is_gpu_for_kuberay(key.lower()) else f"num-{key.lower()}s" for key in resources}
     return {names[key]: amount for key, amount in resources.items() if names[key] in ("num-cpus", "num-gpus")}
@@ -134,7 +136,6 @@ def quantity(text: object, where: str) -> float:
     return float(f"{number}e{exponent or DECIMAL[suffix or '']}")
 
 
-def _containers(group: Object) -> Iterable[Object]:
+def _containers(group: Object) -> list[dict[str, Any]]:
     pod = (group.get("template") or {}).get("spec") or {}
-    containers: Iterable[Object] = pod.get("containers") or []
-    return containers
+    return list(pod.get("containers") or [])
