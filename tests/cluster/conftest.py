@@ -32,13 +32,16 @@ def lab(programs, request, tmp_path_factory):
         image=os.environ.get("IMAGE", ""),
         values=Path(values).resolve() if values else None,
         patience=float(os.environ.get("PATIENCE") or 1),
+        submitter=os.environ.get("HISTOSEG_SUBMITTER", "ray_jobs.submit"),
     )
-    say = request.config.pluginmanager.getplugin("terminalreporter").write_line
-    say("")
-    for line in describe(made):
-        say(line)
+    shown = request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled
+    with shown():
+        print()
+        for line in describe(made):
+            print(line, flush=True)
     time.sleep(PAUSE_S * min(1.0, made.patience))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with opened(made):
         yield made
-    say(f"namespace {made.namespace} is deleted; logs are in {shlex.quote(str(made.folder))}")
+    with shown():
+        print(f"\nnamespace {made.namespace} is deleted; logs are in {shlex.quote(str(made.folder))}")

@@ -53,6 +53,7 @@ class Lab:
         image: The train image; the data image is called alike. Empty means the chart's own names.
         values: A file of further values that this cluster needs; None if it needs none.
         patience: Factor of all time limits.
+        submitter: The module behind `make submit`; a played cluster's is in a hurry.
         folder: For logs and files of this run.
         cordoned: Nodes that must be made schedulable again.
     """
@@ -62,6 +63,7 @@ class Lab:
     image: str = ""
     values: Path | None = None
     patience: float = 1.0
+    submitter: str = "ray_jobs.submit"
     namespace: str = field(default_factory=lambda: f"{PREFIX}{secrets.token_hex(3)}")
     cordoned: list[str] = field(default_factory=list)
     submissions: list["Submission"] = field(default_factory=list)
@@ -166,7 +168,7 @@ class Lab:
         return self._run(self.command(*asked, *words), None, {"KUBECONFIG": str(kubeconfig)} if kubeconfig else {})
 
     def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "ray_jobs.submit", *words]
+        return [sys.executable, "-m", self.submitter, *words]
 
     def _where(self) -> list[str]:
         return ["--cluster", self.context, "--namespace", self.namespace, "--release", self.release]

@@ -16,7 +16,6 @@ import pytest
 from tests.cluster import scenarios
 from tests.cluster.lab import PREFIX, ROOT, Lab, environment, opened
 from tests.kube.controllers import Faults, PlayedCluster
-from tests.kube.driver import Bucket
 from tests.kube.kubelet import kubelet
 from tests.ray_jobs.restartable_store import restartable_store
 
@@ -40,9 +39,7 @@ def played(programs, api_server, tmp_path_factory):
 
 @pytest.fixture
 def kubeconfig(played, tmp_path_factory):
-    """An administrator's, whose context is `lab`; the store is empty."""
-    for key in (bucket := Bucket("histoseg", "", played.store)).keys(""):
-        bucket.delete(key)
+    """An administrator's, whose context is `lab`."""
     path = tmp_path_factory.mktemp("kubeconfig") / "config"
     path.write_text(played.api.kubeconfig(namespace="default"))
     return path
@@ -51,6 +48,7 @@ def kubeconfig(played, tmp_path_factory):
 def command(kubeconfig, *words):
     """`make test-cluster CLUSTER=lab`, with shorter limits."""
     variables = {"HISTOSEG_CLUSTER": "lab", "KUBECONFIG": str(kubeconfig), "PATIENCE": str(PATIENCE)}
+    variables["HISTOSEG_SUBMITTER"] = "tests.kube.hurried"
     return subprocess.Popen(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/cluster/test_cluster.py", *words],
         cwd=ROOT,

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.kube.api_server import RealApiServer
-from tests.kube.driver import PlayedDriver
+from tests.kube.driver import Bucket, PlayedDriver
 from tests.kube.kubelet import Kubelet, Log
 from tests.kube.play import MERGE
 from tests.pods.kubelet import ray_pod, resolved, submitter_pod
@@ -189,6 +189,7 @@ class PlayedCluster:
     def _claim(self, claim: Json) -> None:
         if "deletionTimestamp" in claim["metadata"]:
             if not self.faults.claims_stay:
+                Bucket("histoseg", "", self.store).empty()  # What is on a volume goes with it
                 self._patch(claim, {"metadata": {"finalizers": None}})
         elif _phase(claim) != "Bound":
             self._patch(claim, {"metadata": {"finalizers": ["kubernetes.io/pvc-protection"]}})
@@ -405,13 +406,15 @@ class PlayedCluster:
         }
         variables = [resolved(each, secrets) for each in container.get("env", [])]
         given = {each["name"]: each["value"] for each in variables}
+        # Its Service's name and its own key mean nothing to the store that is there.
+        given |= {name: self.store["AWS_ENDPOINT_URL"] for name in given if name.startswith("AWS_ENDPOINT_URL")}
         command = [*container["command"], *container.get("args", [])]
         programs = {"histoseg": [sys.executable, "-m", "histoseg.cli"], "python": [sys.executable]}
         started.output = self.folder / f"{pod['metadata']['uid']}.log"
         with started.output.open("wb") as output:
             started.process = subprocess.Popen(
                 [*programs[command[0]], *command[1:]],
-                env={**os.environ, **given, **self.store},  # Its Service's name and its own key mean nothing here
+                env={**os.environ, **given, **self.store},
                 cwd=self.folder,
                 stdout=output,
                 stderr=output,

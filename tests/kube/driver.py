@@ -19,7 +19,7 @@ from histoseg.sources._declared import load_source
 from histoseg.store.keys import lease_folder, lease_key, record_key, results_folder, stage_folder
 from tests.kube.kubelet import Log
 
-STEPS_A_TICK = 40  # 800 steps take 2 s
+STEPS_A_TICK = 25  # 800 steps take some 5 s, in which the scenarios disturb them
 
 
 class Misbehaviour(Protocol):
@@ -149,18 +149,26 @@ class Bucket:
         )
 
     def put(self, key: str, body: bytes) -> None:
-        self._client.put_object(Bucket=self._name, Key=f"{self._prefix}/{key}", Body=body)
+        self._client.put_object(Bucket=self._name, Key=self._key(key), Body=body)
 
     def has(self, key: str) -> bool:
         try:
-            self._client.head_object(Bucket=self._name, Key=f"{self._prefix}/{key}")
+            self._client.head_object(Bucket=self._name, Key=self._key(key))
         except ClientError:
             return False
         return True
 
     def delete(self, key: str) -> None:
-        self._client.delete_object(Bucket=self._name, Key=f"{self._prefix}/{key}")
+        self._client.delete_object(Bucket=self._name, Key=self._key(key))
+
+    def empty(self) -> None:
+        for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._name):
+            for found in page.get("Contents", []):
+                self._client.delete_object(Bucket=self._name, Key=found["Key"])
 
     def keys(self, prefix: str) -> list[str]:
-        found = self._client.list_objects_v2(Bucket=self._name, Prefix=f"{self._prefix}/{prefix}")
+        found = self._client.list_objects_v2(Bucket=self._name, Prefix=self._key(prefix))
         return [each["Key"] for each in found.get("Contents", [])]
+
+    def _key(self, key: str) -> str:
+        return f"{self._prefix}/{key}".lstrip("/")

@@ -68,25 +68,25 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.send_response(200)
         self.end_headers()
-        self._write(log, int(options.get("sinceSeconds", 0)))
+        self._write(log, options)
 
-    def _write(self, log: Log, seconds: int) -> None:
+    def _write(self, log: Log, options: dict[str, str]) -> None:
         if log.instead:
             self.wfile.write(log.instead.encode())
             return
         stop, written = log.breaks.pop(0) if log.breaks else None, 0
-        lines = recent(log.lines, seconds)
+        lines = recent(log.lines, int(options.get("sinceSeconds", 0)))
         skipped = len(log.lines) - len(lines)
         while not self.server.is_closing:
             for stamp, text in log.lines[skipped + written :]:
-                line = f"{stamp} {text}\n".encode()
+                line = (f"{stamp} {text}\n" if options.get("timestamps") == "true" else f"{text}\n").encode()
                 if written == stop:
                     self.wfile.write(line[: len(line) // 2])
                     return
                 self.wfile.write(line)
                 self.wfile.flush()
                 written += 1
-            if log.over:
+            if log.over or options.get("follow") != "true":
                 return
             time.sleep(0.01)
 
