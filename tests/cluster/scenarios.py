@@ -13,7 +13,8 @@ from typing import Any
 
 from tests.cluster.lab import LONG, STORE_KEY, Lab, MissingError, Submission
 
-START_S = 300  # For a job's pods to start, or to start again
+START_S = 300  # For a job's pods to start, and for it to train
+BACK_S = 180  # For a pod that was lost to be replaced
 END_S = 900  # For a job to end
 SAID_S = 240  # For what is wrong to be said
 GONE_S = 40  # For a job that was cancelled to be gone, with all of its pods
@@ -64,7 +65,7 @@ def head_deleted(lab: Lab) -> None:
     with disturbed(lab, "head-deleted") as job:
         (head,) = lab.pods("head")
         delete_pod(lab, head)
-        lab.within(START_S, "another head is ready", lambda: has_other(lab, "head", head))
+        lab.within(BACK_S, "another head is ready", lambda: has_other(lab, "head", head))
         assert "resumed at step" in job.finish(END_S), job.output
 
 
@@ -73,7 +74,7 @@ def worker_deleted(lab: Lab) -> None:
     with disturbed(lab, "worker-deleted") as job:
         uid, worker = job_uid(lab), lab.pods("worker")[0]
         delete_pod(lab, worker)
-        lab.within(START_S, "another worker is ready", lambda: has_other(lab, "worker", worker))
+        lab.within(BACK_S, "another worker is ready", lambda: has_other(lab, "worker", worker))
         assert "resumed at step" in job.finish(END_S), job.output
         assert job_uid(lab) == uid, "a lost worker ended the job"
 
@@ -87,7 +88,7 @@ def drain(lab: Lab) -> None:
         lab.cordoned.append(node)
         only = f"--pod-selector={lab.selector},ray.io/node-type=worker"
         lab.kubectl("drain", node, only, "--ignore-daemonsets", "--delete-emptydir-data", "--force", limit)
-        lab.within(START_S, "another worker is ready", lambda: has_other(lab, "worker", worker))
+        lab.within(BACK_S, "another worker is ready", lambda: has_other(lab, "worker", worker))
         assert all(pod["spec"]["nodeName"] != node for pod in lab.pods("worker")), f"a worker was put on {node} again"
         assert "resumed at step" in job.finish(END_S), job.output
     lab.uncordon()

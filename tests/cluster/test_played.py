@@ -4,12 +4,11 @@ Real: the API server (schemas, rights, quotas, Pod Security), kubectl, helm, the
 processes of `helm test` and of the ledger. Played: controllers, kubelet, KubeRay and the trainings.
 """
 
-import os
 import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -20,8 +19,29 @@ from tests.kube.kubelet import kubelet
 from tests.ray_jobs.restartable_store import restartable_store
 
 pytestmark = pytest.mark.slow
-LIMIT_S = 300
-PATIENCE = 0.2
+LIMIT_S = 400
+PATIENCE = 0.2  # Of the real limits
+HURRIED = "tests.kube.hurried"
+PRIORITIES = "/apis/scheduling.k8s.io/v1/priorityclasses"
+IMPATIENCE = 0.08  # The same where something is expected not to be seen
+
+
+@contextmanager
+def ended(process):
+    """A process that is interrupted, as by Ctrl-C, if a test fails meanwhile."""
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=LIMIT_S)
+
+
+def wait_until(claim):
+    deadline = time.monotonic() + LIMIT_S
+    while not claim():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +57,7 @@ def played(programs, api_server, tmp_path_factory):
         yield stack.enter_context(made.running())
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def kubeconfig(played, tmp_path_factory):
     """An administrator's, whose context is `lab`."""
     path = tmp_path_factory.mktemp("kubeconfig") / "config"
@@ -45,10 +65,10 @@ def kubeconfig(played, tmp_path_factory):
     return path
 
 
-def command(kubeconfig, *words):
-    """`make test-cluster CLUSTER=lab`, with shorter limits."""
-    variables = {"HISTOSEG_CLUSTER": "lab", "KUBECONFIG": str(kubeconfig), "PATIENCE": str(PATIENCE)}
-    variables["HISTOSEG_SUBMITTER"] = "tests.kube.hurried"
+def command(kubeconfig, *words, context="lab"):
+    """What `make test-cluster CLUSTER=lab` runs, with shorter limits."""
+    variables = {"HISTOSEG_CLUSTER": context, "KUBECONFIG": str(kubeconfig), "PATIENCE": str(PATIENCE)}
+    variables["HISTOSEG_SUBMITTER"] = HURRIED
     return subprocess.Popen(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/cluster/test_cluster.py", *words],
         cwd=ROOT,
@@ -60,17 +80,94 @@ def command(kubeconfig, *words):
 
 
 def everything_else(played):
-    """What the scenarios may not touch: their names and the nodes' specs."""
-    paths = ("/api/v1/namespaces", "/apis/rbac.authorization.k8s.io/v1/clusterroles", "/apis/scheduling.k8s.io/v1/priorityclasses")
-    names = {path: sorted(each["metadata"]["name"] for each in played.api.get(path)["items"]) for path in paths}
-    return names, [node["spec"] for node in played.api.get("/api/v1/nodes")["items"]]
+    """What the scenarios may not touch: namespaces, what belongs to none, and the nodes' specs."""
+    groups = ("/api/v1/namespaces", "/apis/rbac.authorization.k8s.io/v1/clusterroles", PRIORITIES)
+    names = {path: sorted(each["metadata"]["name"] for each in played.api.get(path)["items"]) for path in groups}
+    return names, {node["metadata"]["name"]: node["spec"] for node in played.api.get("/api/v1/nodes")["items"]}
 
 
 def test_all_scenarios_pass_and_nothing_is_left(played, kubeconfig):
     before = everything_else(played)
-    shown, _ = command(kubeconfig, "--durations=0").communicate(timeout=LIMIT_S)
-    assert f"{len(scenarios.SCENARIOS)} passed" in shown, shown
-    assert "skipped" not in shown
-    assert "cluster lab: https://127.0.0.1:" in shown
+    with ended(command(kubeconfig, "--durations=0")) as started:
+        shown, _ = started.communicate(timeout=LIMIT_S)
+    assert f"= {len(scenarios.SCENARIOS)} passed in" in shown, shown  # None is skipped
+    assert f"cluster lab: {played.api.url}, Kubernetes v1." in shown
     assert everything_else(played) == before
     assert played.errors == []
+
+
+def test_ctrl_c_leaves_nothing(played, kubeconfig):
+    before = everything_else(played)
+    with ended(command(kubeconfig, "-k", "drain")) as started:
+        wait_until(lambda: any(node.get("unschedulable") for node in everything_else(played)[1].values()))
+        started.send_signal(signal.SIGINT)
+        shown, _ = started.communicate(timeout=LIMIT_S)
+    assert started.returncode == 2, shown  # pytest's code for an interruption
+    assert everything_else(played) == before
+
+
+@pytest.mark.parametrize(("context", "said"), [("nope", "no context 'nope'"), ("", "skipped")])
+def test_nothing_begins_without_a_context_that_exists(kubeconfig, played, context, said):
+    before = everything_else(played)
+    with ended(command(kubeconfig, context=context)) as started:
+        shown, _ = started.communicate(timeout=LIMIT_S)
+    assert said in shown
+    assert everything_else(played) == before
+
+
+@pytest.fixture(scope="module")
+def installed(played, kubeconfig, tmp_path_factory):
+    """A lab with a release, in this process."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("KUBECONFIG", str(kubeconfig))
+    folder = tmp_path_factory.mktemp("installed")
+    made = Lab(context="lab", folder=folder, patience=PATIENCE, submitter=HURRIED)
+    with opened(made):
+        scenarios.install(made)
+        made.patience = IMPATIENCE
+        yield made
+        played.faults = Faults()
+        made.patience = PATIENCE
+    patch.undo()
+
+
+@pytest.fixture
+def lab(played, installed):
+    """That lab, on a cluster that is well again afterwards."""
+    yield installed
+    played.faults = Faults()
+    installed.patience = PATIENCE
+    installed.tidy()
+    installed.patience = IMPATIENCE
+
+
+@pytest.mark.parametrize(
+    ("faults", "scenario", "said"),
+    [
+        (Faults(lost_heads_stay=True), scenarios.head_deleted, "another head is ready"),
+        (Faults(writes_twice=True), scenarios.worker_deleted, "cells with more than one record"),
+        (Faults(ignores_cordons=True), scenarios.drain, "a worker was put on node-a again"),
+        (Faults(loses_records=True), scenarios.repeat, "records were lost"),
+        (Faults(end_s=120.0), scenarios.cancel, "the cancelled job's pods are gone"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_goes_wrong_is_noticed(played, lab, faults, scenario, said):
+    played.faults = faults
+    with pytest.raises(AssertionError, match=said):
+        scenario(lab)
+
+
+def test_a_stranger_who_may_read_jobs_is_noticed(lab):
+    lab.kubectl("create", "role", "too-much", "--verb=get,list", "--resource=rayjobs.ray.io")
+    lab.kubectl("create", "rolebinding", "too-much", "--role=too-much", f"--serviceaccount={lab.namespace}:stranger")
+    with pytest.raises(AssertionError, match="a stranger may read rayjobs:"):
+        scenarios.stranger(lab)
+    lab.kubectl("delete", "role,rolebinding", "too-much")
+
+
+def test_what_an_uninstallation_leaves_is_noticed(played, lab):
+    """The volume, and the token of the job's Ray cluster. It comes last: the release is gone then."""
+    played.faults = Faults(claims_stay=True, kept_kinds=frozenset({"Secret"}))
+    with pytest.raises(AssertionError, match=r"PersistentVolumeClaim objects-\S+-store-0, Secret smoke-\w+-00001"):
+        scenarios.uninstall(lab)

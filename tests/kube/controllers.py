@@ -121,6 +121,7 @@ class PlayedCluster:
             node["status"] |= {"capacity": capacity, "allocatable": capacity}
             node["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
             self._do("POST", f"{CORE}/nodes", node)
+            self._do("PATCH", f"{CORE}/nodes/{name}", {"spec": {"taints": None}})  # Admission takes it for not ready
 
     @contextlib.contextmanager
     def running(self) -> Iterator["PlayedCluster"]:
