@@ -5,12 +5,9 @@ beside the checkout. Nothing else of a cluster runs: no controller and no kubele
 """
 
 import json
-import ssl
 import subprocess
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -19,6 +16,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+import urllib3
 import yaml
 
 from tests.beside import beside
@@ -133,27 +131,21 @@ class RealApiServer:
     def send(self, method: str, path: str, body: dict | bytes | None = None, content: str = "application/json") -> str:
         """A request as administrator; "" if it succeeds, else what the server says."""
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-        headers = {"Content-Type": content}
-        try:
-            self._open(urllib.request.Request(f"{self.url}{path}", data, headers, method=method))
-        except urllib.error.HTTPError as error:
-            return error.read().decode()
-        return ""
+        answer = self._pool.request(method, path, body=data, headers={"Content-Type": content})
+        return answer.data.decode() if answer.status >= 400 else ""
 
     def get(self, path: str) -> dict:
         """An object, or a list."""
-        return json.loads(self._open(urllib.request.Request(f"{self.url}{path}")))
-
-    def _open(self, request: urllib.request.Request) -> bytes:
-        with urllib.request.urlopen(request, timeout=60, context=self._secured) as answer:
-            return answer.read()
+        answer = self._pool.request("GET", path)
+        assert answer.status == 200, answer.data
+        return json.loads(answer.data)
 
     @cached_property
-    def _secured(self) -> ssl.SSLContext:
+    def _pool(self) -> urllib3.HTTPSConnectionPool:
+        """Connections as administrator, which are kept: a handshake takes longer than most requests."""
         user = self.credentials(ADMIN)
-        context = ssl.create_default_context(cafile=str(self.authority))
-        context.load_cert_chain(user.certificate, user.key)
-        return context
+        keys = {"cert_file": str(user.certificate), "key_file": str(user.key), "ca_certs": str(self.authority)}
+        return urllib3.HTTPSConnectionPool("127.0.0.1", self._ports["api"], timeout=60, maxsize=4, retries=False, **keys)
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_S
@@ -161,7 +153,7 @@ class RealApiServer:
             try:
                 if not self.send("GET", "/readyz"):
                     return
-            except OSError:
+            except (OSError, urllib3.exceptions.HTTPError):
                 pass
             time.sleep(0.2)
         log = (self.folder / "kube-apiserver.log").read_text()
