@@ -108,7 +108,7 @@ print("started:", ray.get(ray.remote(num_cpus=1)(lambda: time.sleep(600)).remote
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["the head goes", "the driver is stopped"])
 def test_the_workers_of_a_deleted_job_end_at_once(what, tmp_path):
-    """As KubeRay deletes a RayJob: it stops the Ray job, and all pods get SIGTERM together. Ray alone took 52 s here."""
+    """As KubeRay deletes a RayJob: it stops the Ray job, and all pods get SIGTERM together. Ray alone took 52 s."""
     with nodes(tmp_path, {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}) as ray:
         ray.start_worker("one")
         environment = {**ray.environment, "RAY_ADDRESS": f"127.0.0.1:{ray.gcs}"}
