@@ -7,7 +7,7 @@ of one line.
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,6 +33,7 @@ class Cluster:
     Attributes:
         role: The Role that grants all rights needed here; named when one is missing.
         plugin: The command by which the kubeconfig logs in; empty if it has none.
+        used: The rights that the user had so far.
     """
 
     client: Untyped = field(repr=False)
@@ -42,6 +43,7 @@ class Cluster:
     plugin: str = ""
     patience_s: float = PATIENCE_S
     sleep: Callable[[float], None] = time.sleep
+    used: set[str] = field(default_factory=set, repr=False)
 
     @classmethod
     def connect(cls, context: str, namespace: str = "", role: str = "histoseg-researcher") -> "Cluster":
@@ -210,9 +212,10 @@ class Cluster:
         return RAY, RAY_VERSION, self.namespace, "rayjobs"
 
     def _request(self, verb: str, resource: str, **more: str) -> ApiRequest:
-        place = {"namespace": self.namespace, "context": self.context, "server": self.server}
+        place: dict[str, Any] = {"namespace": self.namespace, "context": self.context, "server": self.server}
         place |= {"role": self.role, "plugin": self.plugin}
-        return ApiRequest(verb=verb, resource=resource, **{**place, **more})
+        request = ApiRequest(verb=verb, resource=resource, **{**place, **more})
+        return replace(request, was_allowed=request.right in self.used)
 
     def _find(self, request: ApiRequest, api: ApiMethod, *path: object, **options: object) -> Object | None:
         """An answer's JSON; None if the object does not exist or, for a list, its kind does not."""
@@ -236,7 +239,10 @@ class Cluster:
         return body if isinstance(body, ErrorAnswer) else parse(request, body)
 
     def _ask(self, request: ApiRequest, send: Callable[[], Untyped]) -> Untyped:
-        return ask(request, send, self.patience_s, self.sleep)
+        answer = ask(request, send, self.patience_s, self.sleep)
+        if not isinstance(answer, ErrorAnswer) or answer.status == 404:  # Rights are checked before existence
+            self.used.add(request.right)
+        return answer
 
     def _core(self) -> Untyped:
         from kubernetes.client import CoreV1Api

@@ -3,7 +3,7 @@
 import copy
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ def manifest(request: Request, settings: Settings, command: str) -> Object:
     metadata["annotations"] = {**(metadata.get("annotations") or {}), **noted}
     complete = replace(request, capacity=tuple(f"{name}={amount:g}" for name, amount in have.items()))
     made["spec"] |= {"entrypoint": entrypoint(complete), "jobId": request.name}
+    for container in _containers({"template": made["spec"].get("submitterPodTemplate")})[:1]:
+        container["args"] = [made["spec"]["entrypoint"].replace("$", "$$")]  # Kubernetes would fill in $(…)
     return made
 
 
@@ -134,7 +136,6 @@ def quantity(text: object, where: str) -> float:
     return float(f"{number}e{exponent or DECIMAL[suffix or '']}")
 
 
-def _containers(group: Object) -> Iterable[Object]:
+def _containers(group: Object) -> list[dict[str, Any]]:
     pod = (group.get("template") or {}).get("spec") or {}
-    containers: Iterable[Object] = pod.get("containers") or []
-    return containers
+    return list(pod.get("containers") or [])

@@ -31,11 +31,17 @@ ADMISSION = {
 
 
 class RefusedError(ClusterError):
-    """The API server answered with a refusal."""
+    """The API server answered with a refusal.
 
-    def __init__(self, text: str, status: int) -> None:
+    Attributes:
+        was_allowed: Whether the user lacks the right now and had it before. An API server that has just started answers
+            so until it has read the roles.
+    """
+
+    def __init__(self, text: str, status: int, *, was_allowed: bool = False) -> None:
         super().__init__(text)
         self.status = status
+        self.was_allowed = was_allowed
 
 
 class UnreachableError(ClusterError):
@@ -55,6 +61,7 @@ class ApiRequest:
         resource: The plural, with its subresource: rayjobs, pods/log.
         group: "" for Kubernetes' core.
         role: The Role that would allow it.
+        was_allowed: Whether the user could do the same before.
         plugin: The command by which the kubeconfig logs in; empty if it has none.
     """
 
@@ -67,7 +74,13 @@ class ApiRequest:
     context: str
     server: str
     role: str
+    was_allowed: bool = False
     plugin: str = ""
+
+    @property
+    def right(self) -> str:
+        """The right that it needs, such as `create on rayjobs.ray.io`."""
+        return f"{self.verb} on {self.kind}"
 
     @property
     def what(self) -> str:
@@ -155,7 +168,8 @@ def refusal(request: ApiRequest, answer: ErrorAnswer) -> RefusedError:
     """The error that says what was tried, what came back and what to do."""
     explain = {0: _handshake, 401: _unknown_user, 403: _forbidden, 404: _missing, 409: _conflict}
     explain |= {400: _undecodable, 413: _invalid, 422: _invalid}
-    return RefusedError(explain.get(answer.status, _other)(request, answer), answer.status)
+    text = explain.get(answer.status, _other)(request, answer)
+    return RefusedError(text, answer.status, was_allowed=request.was_allowed and answer.lacks_right)
 
 
 def remedy(request: ApiRequest, answer: ErrorAnswer) -> str:
@@ -206,12 +220,11 @@ def _forbidden(request: ApiRequest, answer: ErrorAnswer) -> str:
     if not answer.lacks_right:
         do = admission_remedy(answer.message) or f"correct the chart's values, or {ADMIN}"
         return f"cannot {request.what}: the cluster refuses it (403: {answer.message}); {do}"
-    right = f"{request.verb} on {request.kind}"
     if not request.namespace:
-        return f"may not {request.what} (403); this needs the right {right} for the whole cluster: {ADMIN}"
+        return f"may not {request.what} (403); this needs the right {request.right} for the whole cluster: {ADMIN}"
     return (
-        f"may not {request.what} with context {request.context!r} (403); this needs the right {right}, which the Role "
-        f"{request.role} grants: ask the person who installed the chart to add you to access.researchers"
+        f"may not {request.what} with context {request.context!r} (403); this needs the right {request.right}, which "
+        f"the Role {request.role} grants: ask the person who installed the chart to add you to access.researchers"
     )
 
 

@@ -45,11 +45,20 @@ class JobState:
 
 
 class OutageError(ClusterError):
-    """The job cannot be seen now, and perhaps again later."""
+    """The job cannot be seen now, and perhaps again later.
 
-    def __init__(self, text: str, retry_after_s: float = 0.0) -> None:
+    Attributes:
+        kind: Stays the same while the cause does; each is said once.
+    """
+
+    def __init__(self, text: str, retry_after_s: float = 0.0, kind: str = "outage") -> None:
         super().__init__(text)
         self.retry_after_s = retry_after_s
+        self.kind = kind
+
+
+class FailedJobError(ClusterError):
+    """The job has ended, and not with success."""
 
 
 class Notices:
@@ -102,7 +111,8 @@ def follow(job: FollowedJob, command: str, show: Show, pace: Pace, sleep: Callab
     The job must have been submitted. `command` follows it again, and with CANCEL=1 behind it ends it.
 
     Raises:
-        ClusterError: If the job fails or disappears, or cannot be seen for too long.
+        FailedJobError: If the job fails.
+        ClusterError: If it disappears, or cannot be seen for too long.
     """
     try:
         _Follower(job, command, show, pace).run(sleep)
@@ -167,11 +177,11 @@ class _Follower:
                 f"{error}; following ends after {away_s:.0f} s of this, but {self._job.name} may go on, and "
                 f"`{self._command}` follows it again"
             ) from error
-        self._notices.say("outage", f"cannot be seen now, trying again: {error}", "outage")
+        self._notices.say("outage", f"cannot be seen now, trying again: {error}", error.kind)
 
     def _require_success(self) -> None:
         if not self._state.has_succeeded:
-            raise ClusterError(
+            raise FailedJobError(
                 f"{self._job.name}: {self._state.text}; its log above says more, and `{self._command}` tries again "
                 f"what is not finished"
             )

@@ -32,10 +32,11 @@ def test_a_job_is_complete_but_for_what_the_submitter_fills_in(rendered):
 
 
 def test_the_submitter_only_follows(rendered):
-    """KubeRay fills in its command, and with it the token; the store is no business of its."""
+    """KubeRay adds the token; the store is no business of its."""
     spec = ray_job(rendered("minimal"))["spec"]["submitterPodTemplate"]["spec"]
     assert spec["restartPolicy"] == "Never"
-    assert not {"command", "args"} & set(spec["containers"][0])
+    assert spec["containers"][0]["command"] == ["python", "-m", "ray_jobs.submitter"]
+    assert "args" not in spec["containers"][0]
     assert set(environment(spec["containers"][0])) == {"NVIDIA_VISIBLE_DEVICES"}
     assert "serviceAccountName" not in spec
 

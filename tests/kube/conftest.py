@@ -17,15 +17,6 @@ def server():
         yield served
 
 
-@pytest.fixture(scope="session")
-def api_server():
-    """A real API server, where there is one."""
-    from tests.kube.api_server import running
-
-    with running() as started:
-        yield started
-
-
 @pytest.fixture
 def kubeconfig(server, tmp_path, monkeypatch):
     """The path of a kubeconfig with a context `lab` for it, set as KUBECONFIG."""
@@ -59,12 +50,37 @@ def cluster(kubeconfig):
 
 
 @pytest.fixture
-def data():
+def namespace(request):
+    """The namespace of a release: a new one where there is an API server."""
+    return request.getfixturevalue("api_server").namespace() if "api_server" in request.fixturenames else "team"
+
+
+@pytest.fixture(scope="session")
+def node(api_server):
+    """A kubelet with its node, for the logs of pods."""
+    from tests.kube.kubelet import kubelet
+
+    certificates = api_server.folder / "certs"
+    with kubelet(certificates / "apiserver.crt", certificates / "apiserver.key") as served:
+        assert api_server.create(served.node) == ""
+        yield served
+
+
+@pytest.fixture
+def play(api_server, node, namespace):
+    """KubeRay and all other controllers of the namespace."""
+    from tests.kube.play import Play
+
+    return Play(api_server, node, namespace)
+
+
+@pytest.fixture
+def data(namespace):
     """What the chart writes into its ConfigMap."""
     from tests.kube.example import ray_job
 
     template = ray_job()
-    template["metadata"] = {"namespace": "team", "labels": template["metadata"]["labels"]}
+    template["metadata"] = {"namespace": namespace, "labels": template["metadata"]["labels"]}
     del template["spec"]["entrypoint"]
     settings = {
         "chart": {"version": "0.1.0", "appVersion": "0.1.0"},

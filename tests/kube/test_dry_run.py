@@ -1,7 +1,6 @@
 """The API server checks a job before anything is created: order by an emulated server, verdicts by a real one."""
 
 import time
-from itertools import count
 
 import pytest
 
@@ -16,7 +15,6 @@ from tests.kube.example import ray_job, spoilt
 WORKER = "spec.rayClusterSpec.workerGroupSpecs.0.template.spec"
 WEBHOOK = 'admission webhook "quota.example" denied the request:\n too many\n jobs'
 RESEARCHER = "/O=pathology/CN=ann"
-NUMBERS = count()
 
 
 class TestOrder:
@@ -62,12 +60,7 @@ def real(api_server, tmp_path_factory):
     opened = []
 
     def connect(subject=ADMIN):
-        namespace = f"lab-{next(NUMBERS)}"
-        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
-        made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
-        assert api_server.create(made) == ""
-        assert api_server.create(account, namespace=namespace) == ""
+        namespace = api_server.namespace()
         path = tmp_path_factory.mktemp("kubeconfig") / "config"
         path.write_text(api_server.kubeconfig(subject, namespace))
         with pytest.MonkeyPatch.context() as patch:

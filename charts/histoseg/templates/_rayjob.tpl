@@ -30,11 +30,13 @@ spec:
       {{- with include "histoseg.placement" .Values }}{{ . | nindent 6 }}{{ end }}
       securityContext:
         {{- include "histoseg.podSecurity" . | nindent 8 }}
-      # KubeRay fills in the command: submit unless Ray has the job already, then follow its log.
+      # In place of KubeRay's `ray job submit`, which ends when its connection to the log does. `make submit` adds the
+      # entrypoint as an argument; KubeRay adds the head's address, the job's id and the token.
       containers:
         - name: ray-job-submitter
           image: {{ include "histoseg.image" (list . .Values.images.train) | quote }}
           imagePullPolicy: {{ .Values.images.pullPolicy }}
+          command: [python, -m, ray_jobs.submitter]
           env:
             {{- include "histoseg.noGpus" . | nindent 12 }}
           resources:
