@@ -168,9 +168,8 @@ class ApiServer(KubernetesEmulator):
             labels = stored.raw["metadata"].get("labels") or {}
             wanted = [part.partition("=") for part in request.params.get("labelSelector", "").split(",") if part]
             fits = all(key in labels and (not equals or labels[key] == text) for key, equals, text in wanted)
-            field_wanted = request.params.get("fieldSelector", "").removeprefix("involvedObject.name=")
-            named = not field_wanted or stored.raw.get("involvedObject", {}).get("name") == field_wanted
-            found += [stored.raw] if fits and named else []
+            fields = [part for part in request.params.get("fieldSelector", "").split(",") if part]
+            found += [stored.raw] if fits and all(_has(stored.raw, part) for part in fields) else []
         return found
 
     def _advance(self, request: kmock.Request) -> None:
@@ -218,6 +217,14 @@ class ApiServer(KubernetesEmulator):
             await asyncio.sleep(0.01)
         await response.write_eof()
         return response
+
+
+def _has(found: Any, requirement: str) -> bool:
+    """Whether an object meets one part of a field selector: a=b or a!=b."""
+    path, is_not, text = requirement.partition("!=") if "!=" in requirement else requirement.partition("=")
+    for key in path.split("."):
+        found = (found or {}).get(key, "")
+    return (found != text) if is_not == "!=" else (found == text)
 
 
 def _recent(lines: list[tuple[str, str]], seconds: int) -> list[tuple[str, str]]:
@@ -366,11 +373,19 @@ def submitter(log: Log, number: int = 1, attempt: int = 1) -> Step:
     return step
 
 
-def warning(about: Callable[[str], str], reason: str, message: str, at: str = "2025-01-01T00:05:00Z") -> Step:
+def warning(
+    about: Callable[[str], str], reason: str, message: str, at: str = "2025-01-01T00:05:00Z", type_: str = "Warning"
+) -> Step:
     """An event about one of the job's objects."""
 
     def step(api: ApiServer, name: str) -> None:
-        body = {"involvedObject": {"name": about(name)}, "type": "Warning", "reason": reason, "message": message}
+        kind = "RayJob" if about(name) == name else "RayCluster" if about(name).endswith("-00001") else "Pod"
+        body = {
+            "involvedObject": {"kind": kind, "name": about(name)},
+            "type": type_,
+            "reason": reason,
+            "message": message,
+        }
         put(api, EVENTS, f"event-{len(api.objects)}", {**body, "lastTimestamp": at})
 
     return step

@@ -112,9 +112,7 @@ def test_the_workers_of_a_deleted_job_end_at_once(what, tmp_path):
     with nodes(tmp_path, {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}) as ray:
         ray.start_worker("one")
         environment = {**ray.environment, "RAY_ADDRESS": f"127.0.0.1:{ray.gcs}"}
-        driver = subprocess.Popen(
-            [sys.executable, "-c", WORK], env=environment, cwd=tmp_path, stderr=subprocess.DEVNULL
-        )
+        driver = ray.run(WORK)
         wait_until(lambda: titles(ray, "one"))
         command = [sys.executable, "-m", "ray_jobs.drain", "--deadline-s", "110", "--node-id", ray.ids()["one"]]
         begin = time.monotonic()

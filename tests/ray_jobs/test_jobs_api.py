@@ -13,7 +13,7 @@ from histoseg.errors import ClusterError
 from histoseg.runs.follow import Pace
 from histoseg.runs.follow import follow as run_follower
 from histoseg.runs.request import Request
-from ray_jobs.jobs_api import RayJobs, FollowedSubmission
+from ray_jobs.jobs_api import FollowedSubmission, RayJobs
 
 ASKED = Request(experiment="table1", scale="paper", seeds=3, store="s3://bucket/prefix", workers=2)
 COMMAND = "make submit EXP=table1 RAY_ADDRESS=http://host:8265"
