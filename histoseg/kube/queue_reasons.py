@@ -17,6 +17,8 @@ NEVER = "it cannot start like this"
 LACKS_QUOTA = re.compile(r"insufficient quota for (\S+) in flavor [^,]+, [^,]*maximum capacity")
 WAITS_FOR_QUOTA = re.compile(r"insufficient unused quota for (\S+) in flavor|borrowing limit for (\S+) in flavor")
 WAITS = re.compile(r"no longer fits after processing|waiting for all admitted workloads|Preempted to accommodate")
+UNCOVERED = "resource of the job unavailable in ClusterQueue"
+NAMESPACE_MISMATCH = "Workload namespace doesn't match ClusterQueue selector"
 # What does not end by waiting, by a pattern of Kueue's message, and what would help
 MENDS = {
     r"LocalQueue (\S* )?(doesn't exist|is terminating or missing)": f"{NEVER}: create the LocalQueue in the namespace, "
@@ -29,7 +31,7 @@ MENDS = {
     f"{ADMIN}, its condition Active says which",
     r"namespace doesn't match ClusterQueue selector": f"{NEVER}: {ADMIN} to let the ClusterQueue's namespaceSelector "
     "select this namespace, or name another queue with kueue.queue in the chart's values",
-    r"resource \S+ unavailable in ClusterQueue": f"{NEVER}: {ADMIN} to add the resource to the ClusterQueue's "
+    r"resource .* unavailable in ClusterQueue": f"{NEVER}: {ADMIN} to add the resource to the ClusterQueue's "
     "coveredResources",
     r"LimitRange|resources validation failed": f"{NEVER}: correct the resources in the chart's values",
     r"is deactivated|failed admission checks": f"{NEVER}: {ADMIN} why Kueue rejects it; then CANCEL=1, and submit "
