@@ -90,7 +90,7 @@ class RayJobs:
         if (info := self.find(self.client(), name)) is None:
             return f"{name}: not submitted to {self.public_address}"
         since = time.strftime("%H:%M:%S", time.localtime((info.start_time or 0) / 1000))
-        return f"{name}: {info.status.value.lower()}, started {since}; {cause_of(info.message or '')}"
+        return f"{name}: {info.status.value.lower()}, started {since}; {cause_of(info.message or '')}".rstrip("; ")
 
     def cancel(self, name: str) -> str:
         """Stop a job, or delete one that has ended; returns what happened. Repeating it does no harm."""
@@ -181,7 +181,7 @@ class FollowedSubmission:
             raise ForgottenError(f"{self._ray.public_address} knows no job {self.name} any more")
         state = str(info.status.value)
         has_failed = state in ENDED and state != "SUCCEEDED"
-        text = f"{state.lower()}: {cause_of(info.message or '')}" if has_failed else state.lower()
+        text = f"{state.lower()}: {cause_of(info.message or '')}".rstrip(": ") if has_failed else state.lower()
         return JobState(text=text, is_over=state in ENDED, has_succeeded=state == "SUCCEEDED")
 
     def new_lines(self, state: JobState) -> Iterator[str]:

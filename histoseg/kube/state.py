@@ -15,8 +15,9 @@ def describe(found: Object) -> str:
     job = rayjob(found)
     if job.deleted:
         return "being deleted"
-    texts = (job.reason, cause_of(job.message) if job.message else "")
-    why = "".join(f": {one_line(text)}" for text in texts if text)  # Such as `: AppFailed: …`
+    why = "".join(
+        f": {one_line(text)}" for text in (job.reason, cause_of(job.message)) if text
+    )  # Such as `: AppFailed: …`
     if job.deployment_status == "Complete":
         return "succeeded" if has_succeeded(found) else f"ended as {job.job_status}{why}"
     words = {

@@ -143,11 +143,11 @@ def follow(job: FollowedJob, command: str, show: Show, pace: Pace, sleep: Callab
 
 
 def cause_of(message: str) -> str:
-    """Why a job failed, in one line: the driver's last words if it ended with an error of ours, else what Ray says.
+    """Why a job failed, in one line: the driver's last words if it ended with an error of ours, else what Ray says, or "".
 
     Ray's message ends with the last lines of the driver's log, which are mostly its table.
     """
-    lines = message.strip().splitlines() or ["no reason given"]
+    lines = message.strip().splitlines() or [""]
     ours = [line for line in lines if line.startswith("histoseg: ")]
     if ours:
         return ours[-1].removeprefix("histoseg: ")

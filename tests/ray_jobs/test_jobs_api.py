@@ -108,7 +108,7 @@ def test_a_job_is_followed_to_its_end(follow):
 
 
 @pytest.mark.parametrize(
-    ("message", "cause"), [("exit code 1\nhistoseg: no space left", "no space left"), ("", "see its log")]
+    ("message", "cause"), [("exit code 1\nhistoseg: no space left", "no space left"), ("", "its log above says more")]
 )
 def test_a_job_that_fails_says_why(follow, message, cause):
     dashboard = Dashboard(["RUNNING", "FAILED"], [["one\n"]], "one\n")
