@@ -143,9 +143,9 @@ def follow(job: FollowedJob, command: str, show: Show, pace: Pace, sleep: Callab
 
 
 def cause_of(message: str) -> str:
-    """Why a job failed, in one line: the driver's last words if it ended with an error of ours, else what Ray says, or "".
+    """Why a job failed, in one line: the driver's last words if it ended with an error of ours, else what Ray says.
 
-    Ray's message ends with the last lines of the driver's log, which are mostly its table.
+    Ray's message ends with the last lines of the driver's log, which are mostly its table. "" if there is none.
     """
     lines = message.strip().splitlines() or [""]
     ours = [line for line in lines if line.startswith("histoseg: ")]
