@@ -44,11 +44,14 @@ class JobState:
     pending_kind: str = ""  # The same for the same reason, also where its words change from look to look
 
 
+OUTAGES = ("outage", "refused")  # No answer; a refusal that may pass
+
+
 class OutageError(ClusterError):
     """The job cannot be seen now, and perhaps again later.
 
     Attributes:
-        kind: Stays the same while the cause does; each is said once.
+        kind: One of OUTAGES; each is said once until the job is seen again.
     """
 
     def __init__(self, text: str, retry_after_s: float = 0.0, kind: str = "outage") -> None:
@@ -149,7 +152,8 @@ class _Follower:
             return
         self._state = self._job.look(self._notices)
         self._looked_s, self._away_since_s = time.monotonic(), None
-        self._notices.say("outage", "")
+        for kind in OUTAGES:
+            self._notices.say(kind, "")
         self._notices.say("state", self._state.text)
         self._notices.say("pending", self._state.pending, self._state.pending_kind)
 
@@ -177,7 +181,7 @@ class _Follower:
                 f"{error}; following ends after {away_s:.0f} s of this, but {self._job.name} may go on, and "
                 f"`{self._command}` follows it again"
             ) from error
-        self._notices.say("outage", f"cannot be seen now, trying again: {error}", error.kind)
+        self._notices.say(error.kind, f"cannot be seen now, trying again: {error}", error.kind)
 
     def _require_success(self) -> None:
         if not self._state.has_succeeded:

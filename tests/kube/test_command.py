@@ -11,7 +11,8 @@ from histoseg.runs.request import Request
 from histoseg.store.objects import FileStore, connect
 from ray_jobs import submit
 from ray_jobs.remote import fetch
-from tests.kube.emulator import Log, ends, stamped, state, submitter
+from tests.kube.kubelet import Log, stamped
+from tests.kube.lab import ends, state, submitter
 
 EXPERIMENT = ["--experiment", "smoke", "--cluster", "lab"]
 
@@ -57,7 +58,7 @@ def test_dry_run_prints_a_rayjob(typed, server, name):
 def test_submit_follow_status_cancel(typed, server, name, pace, monkeypatch):
     monkeypatch.setattr("histoseg.kube.submit.Pace", lambda: pace)
     log = Log(stamped("cells: 2 of 2 recorded"))
-    server.tell(lambda api: api.scripts.append([state("Running", "RUNNING"), submitter(log), ends()]))
+    server.scripts.append([state("Running", "RUNNING"), submitter(log), ends()])
     code, printed, error = typed("--data", "demo")
     assert (code, error) == (0, "")
     lines = printed.splitlines()

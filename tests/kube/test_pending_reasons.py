@@ -1,11 +1,12 @@
 """Why a job does not start, by the words of kubelet, scheduler, Kueue and KubeRay (Kubernetes 1.33, KubeRay 1.7)."""
 
 import re
+import time
 from dataclasses import replace
 
 import pytest
 
-from tests.kube.emulator import RAYJOBS, both, ends, ray_pod, state, waiting, warning
+from tests.kube.lab import LATER, both, ends, ray_pod, state, waiting, warning
 
 WORKLOADS = "kueue.x-k8s.io/v1beta2/workloads"
 QUOTA = 'pods "x" is forbidden: exceeded quota: team, requested: requests.nvidia.com/gpu=1, used: 4, limited: 4'
@@ -22,6 +23,7 @@ def unscheduled(reason, message):
 
 def no_replica(message):
     condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreateWorkerPod", "message": message}
+    condition["lastTransitionTime"] = LATER
     return state("Initializing", ray_cluster={"conditions": [condition]})
 
 
@@ -128,18 +130,40 @@ def test_a_job_that_never_gets_its_image_ends_with_what_was_in_its_way(act, mist
     assert any("cannot be pulled" in line for line in shown)
 
 
-def test_in_kueues_queue(act, server, settings, name):
+@pytest.fixture(scope="session")
+def workloads(api_server):
+    """The kind Workload of Kueue, as far as it is read here."""
+    names = {"plural": "workloads", "singular": "workload", "kind": "Workload", "listKind": "WorkloadList"}
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    version = {"name": "v1beta2", "served": True, "storage": True, "schema": schema, "subresources": {"status": {}}}
+    approved = {"api-approved.kubernetes.io": "unapproved, a stand-in"}
+    body = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "workloads.kueue.x-k8s.io", "annotations": approved},
+        "spec": {"group": "kueue.x-k8s.io", "scope": "Namespaced", "names": names, "versions": [version]},
+    }
+    assert api_server.create(body) == ""
+    deadline = time.monotonic() + 30
+    while api_server.send("GET", f"/apis/{WORKLOADS}"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_in_kueues_queue(act, workloads, settings, name):
     def admit(api, name):
-        api.objects[RAYJOBS, "team", name].patch({"spec": {"suspend": False}})
+        api.patch(name, spec={"suspend": False})
 
     said = "couldn't assign flavors to pod set gpu: insufficient quota for nvidia.com/gpu in flavor default"
     status = {"conditions": [{"type": "QuotaReserved", "status": "False", "message": said}]}
-    server.tell(lambda api: api.resources.update({WORKLOADS: {}}))
-    labels = {"metadata": {"labels": {"kueue.x-k8s.io/job-uid": "uid-1"}}}
-    server.put(WORKLOADS, "w", {**labels, "status": status})
+
+    def queue(api, name):
+        labels = {"metadata": {"labels": {"kueue.x-k8s.io/job-uid": api.rayjob(name)["metadata"]["uid"]}}}
+        api.put(WORKLOADS, "w", {**labels, "status": status})
+
     template = {**settings.template, "spec": {**settings.template["spec"], "suspend": True}}
     template["metadata"] = {"namespace": "team", "labels": {"kueue.x-k8s.io/queue-name": "gpus"}}
-    script = [state("Suspended"), state("Suspended"), both(admit, state("Initializing")), ends()]
+    script = [both(queue, state("Suspended")), state("Suspended"), both(admit, state("Initializing")), ends()]
     shown, _ = act(script, settings=replace(settings, template=template))
     lines = [line for line in shown if "queue" in line]
     assert lines == [f"{name}: waits in Kueue's queue 'gpus': {said}; it starts by itself when there is room"]
