@@ -10,11 +10,11 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from histoseg.errors import ClusterError
 from histoseg.runs.follow import FailedJobError, JobState, Notices, OutageError, Pace, follow
 from ray_jobs.jobs_api import FollowedSubmission, ForgottenError, RayJobs
-from ray_jobs.remote import show
 
 DASHBOARD, SUBMISSION = "RAY_DASHBOARD_ADDRESS", "RAY_JOB_SUBMISSION_ID"  # Variables that KubeRay sets
 PACE = Pace(poll_s=2.0, outage_s=300.0)  # After 300 s without an answer KubeRay gives the job up as well
@@ -60,7 +60,7 @@ def attend(address: str, name: str, entrypoint: str, pace: Pace = PACE) -> None:
     """
     ray = RayJobs(address=address, pace=pace)
     try:
-        follow(SubmittedJob(ray, name, entrypoint), "ray_jobs.submitter", show, pace)
+        follow(SubmittedJob(ray, name, entrypoint), "ray_jobs.submitter", partial(print, flush=True), pace)
     except FailedJobError:
         return
 

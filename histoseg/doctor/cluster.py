@@ -18,6 +18,7 @@ from histoseg.machine import versions
 
 PATIENCE_S = 5.0  # A person waits for the answer
 RAY_CRDS = (Crd(name="rayclusters.ray.io", version="v1"), Crd(name="rayjobs.ray.io", version="v1"))
+KUBERAY = (1, 7)  # The version whose fields the chart uses
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE")  # Where boto3 finds credentials
 TRIAL = "histoseg-doctor"  # The name of the job that the server checks, and never creates
 
@@ -101,6 +102,7 @@ def reachable_store(settings: Settings, environ: Mapping[str, str]) -> tuple[str
 def _parts(cluster: Cluster, release: str, settings: Settings | None) -> dict[str, Callable[[], Iterator[Check]]]:
     """Checks that do not depend on each other; a failure in one does not end the others."""
     parts: dict[str, Callable[[], Iterator[Check]]] = {
+        "KubeRay": lambda: _operator(cluster),
         "CRDs": lambda: _crds(cluster, settings.crds if settings and settings.crds else RAY_CRDS),
         "rights": lambda: _rights(cluster, release),
     }
@@ -114,6 +116,23 @@ def _parts(cluster: Cluster, release: str, settings: Settings | None) -> dict[st
         "quotas": lambda: _quotas(cluster, settings),
         "queue": lambda: queue_checks(cluster, settings),
     }
+
+
+def _operator(cluster: Cluster) -> Iterator[Check]:
+    """By the tag of the operator's image; the operator itself has no API."""
+    what = "KubeRay"
+    if not replace(cluster, namespace="").may("list", "", "pods"):
+        yield Check(what=what, ok=True, found="version not checked: you may not list the pods of all namespaces")
+        return
+    pods = cluster.operators()
+    if not pods:
+        yield Check(what=what, ok=True, found="version not checked: no operator has the label of its own chart")
+    for pod in pods:
+        image = next((container.image for container in pod.spec.containers), "")
+        found = re.search(r":v?(\d+)\.(\d+)", image)
+        is_old = found is not None and (int(found[1]), int(found[2])) < KUBERAY
+        advice = f"upgrade KubeRay and its CRDs to version {KUBERAY[0]}.{KUBERAY[1]} or later"
+        yield Check(what=what, ok=not is_old, found=f"{image or 'unknown'} in {pod.namespace}", advice=advice)
 
 
 def _crds(cluster: Cluster, needed: tuple[Crd, ...]) -> Iterator[Check]:

@@ -12,7 +12,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from histoseg.kube.kubeconfig import log_in
-from histoseg.kube.objects import ClusterQueue, Event, LocalQueue, Model, Node, Object, ResourceQuota, Workload, read
+from histoseg.kube.objects import (
+    ClusterQueue,
+    Event,
+    LocalQueue,
+    Model,
+    Node,
+    Object,
+    Pod,
+    ResourceQuota,
+    Workload,
+    read,
+)
 from histoseg.kube.refusals import ApiRequest, ErrorAnswer, refusal
 from histoseg.kube.transport import ask, foreign, lines, parse
 
@@ -173,6 +184,12 @@ class Cluster:
         """The namespace's pods with these labels."""
         request = self._request("list", "pods")
         return _items(self._json(request, self._core().list_namespaced_pod, self.namespace, label_selector=selector))
+
+    def operators(self) -> list[Pod]:
+        """The pods of KubeRay's operator, wherever they are; listing them needs a right for the whole cluster."""
+        request = self._request("list", "pods", namespace="")
+        api, selector = self._core().list_pod_for_all_namespaces, "app.kubernetes.io/component=kuberay-operator"
+        return _read_items(Pod, self._json(request, api, label_selector=selector), request)
 
     def events(self, name: str) -> list[Event]:
         """The events about objects of this name, of any kind, oldest first."""

@@ -40,6 +40,7 @@ class Container(KubeModel):
     """A container of a pod's spec."""
 
     name: str = ""
+    image: str = ""
     requests: Amounts = at("resources.requests", {})
     limits: Amounts = at("resources.limits", {})
 
@@ -64,11 +65,12 @@ class ContainerStatus(KubeModel):
 
 
 class Pod(KubeModel):
-    """A pod's name and status, and what its containers may use."""
+    """A pod's name, containers and status."""
 
     name: str = at("metadata.name", "")
+    namespace: str = at("metadata.namespace", "")
     labels: dict[str, str] = at("metadata.labels", {})
-    spec_containers: tuple[Container, ...] = at("spec.containers", ())
+    spec: PodSpec = PodSpec()
     phase: str = at("status.phase", "")
     reason: str = at("status.reason", "")
     message: str = at("status.message", "")

@@ -83,7 +83,7 @@ def _evicted(said: str) -> tuple[str, str]:
 
 
 def _out_of_memory(pod: Pod) -> Iterator[tuple[str, str]]:
-    limits = {container.name: container.limits.get("memory", "none") for container in pod.spec_containers}
+    limits = {container.name: container.limits.get("memory", "none") for container in pod.spec.containers}
     for container in (*pod.init_containers, *pod.containers):
         if OOM in (container.ended_reason, container.last_reason):
             limit, value = limits.get(container.name, "unknown"), _memory_value(pod, container.name)

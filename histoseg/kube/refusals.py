@@ -20,6 +20,16 @@ INSTALL = {
     "kueue.x-k8s.io": "install or upgrade Kueue, or leave kueue.queue empty in the chart's values",
     "monitoring.coreos.com": "install the Prometheus operator, or set monitoring.enabled=false in the chart's values",
 }
+# Fields of ours that CRDs of KubeRay lack, and since which version they have them (release notes and API references)
+SINCE = {
+    "backoffLimit": "1.2",
+    "submitterConfig": "1.2",
+    "version": "1.4",  # Of autoscalerOptions
+    "authOptions": "1.5.1",
+    "secretName": "1.6",  # Of authOptions
+    "preRunningDeadlineSeconds": "1.6",
+    "upgradeStrategy": "1.6",
+}
 # Why admission refuses an object, by a pattern of its message, and what to do
 ADMISSION = {
     r"exceeded quota": "wait until other jobs have ended, or ask for a larger quota",
@@ -243,11 +253,14 @@ def _conflict(request: ApiRequest, answer: ErrorAnswer) -> str:
 
 def _undecodable(request: ApiRequest, answer: ErrorAnswer) -> str:
     """A field that the server's CRD does not have, which strict validation refuses; or any other bad request."""
-    if "unknown field" not in answer.message:
+    unknown = [field.rpartition(".")[2] for field in re.findall(r'unknown field "([^"]+)"', answer.message)]
+    if not unknown:
         return _other(request, answer)
+    since = ", ".join(f"{field} since {SINCE[field]}" for field in unknown if field in SINCE)
+    known = f" (KubeRay has {since})" if since else ""
     return (
-        f"cannot {request.what}: {answer.message} (400); the cluster's CRDs are older than the chart: upgrade KubeRay "
-        f"and its CRDs to version 1.7 or later (Helm does not upgrade CRDs); DRY_RUN=1 prints the manifest"
+        f"cannot {request.what}: {answer.message} (400); the cluster's CRDs are older than the chart{known}: upgrade "
+        f"KubeRay and its CRDs to version 1.7 or later (Helm does not upgrade CRDs); DRY_RUN=1 prints the manifest"
     )
 
 

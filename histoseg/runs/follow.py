@@ -57,11 +57,14 @@ class JobState:
     reasons: tuple[Reason, ...] = ()  # Why it does not run yet, or what happened to its pods, as far as is known
 
 
+OUTAGES = ("outage", "refused")  # No answer; a refusal that may pass
+
+
 class OutageError(ClusterError):
     """The job cannot be seen now, and perhaps again later.
 
     Attributes:
-        kind: Stays the same while the cause does; each is said once.
+        kind: One of OUTAGES; each is said once until the job is seen again.
     """
 
     def __init__(self, text: str, retry_after_s: float = 0.0, kind: str = "outage") -> None:
@@ -187,7 +190,8 @@ class _Follower:
             return
         self._state = self._job.look(self._notices)
         self._looked_s, self._away_since_s = time.monotonic(), None
-        self._notices.say("outage", "")
+        for kind in OUTAGES:
+            self._notices.say(kind, "")
         self._notices.say("state", self._state.text)
         self._notices.say_new(self._state.reasons)
 
@@ -216,7 +220,7 @@ class _Follower:
                 f"{error}; following ends after {away_s:.0f} s of this, but {self._job.name} may go on, and "
                 f"`{self._command}` follows it again"
             ) from error
-        self._notices.say("outage", f"cannot be seen now, trying again: {error}", error.kind)
+        self._notices.say(error.kind, f"cannot be seen now, trying again: {error}", error.kind)
 
     def _require_success(self) -> None:
         if not self._state.has_succeeded:

@@ -8,7 +8,8 @@ from histoseg.kube.settings import Settings
 from histoseg.machine import versions
 from tests.doctor.release import SETTINGS, config_map, remove, serve
 from tests.kube.conftest import kubeconfig_text
-from tests.kube.emulator import CONFIG_MAPS, RAYJOBS, Fault, status_body
+from tests.kube.lab import CONFIG_MAPS, RAYJOBS, status_body
+from tests.kube.proxy import Fault
 
 QUEUES, CLUSTER_QUEUES = "kueue.x-k8s.io/v1beta2/localqueues", "kueue.x-k8s.io/v1beta2/clusterqueues"
 
@@ -122,7 +123,7 @@ def test_ray_is_known_where_it_is_not_installed(lines, monkeypatch):
 
 def test_a_template_that_the_server_refuses(lines, api):
     said = 'admission webhook "vrayjob.kb.io" denied the request: spec.rayClusterSpec: too many groups'
-    api.tell(lambda emulator: emulator.faults.append(Fault("POST", "rayjobs", 403, status_body(403, "", said))))
+    api.faults.append(Fault("POST", "rayjobs", 403, status_body(403, "", said)))
     found = bad(lines())
     assert list(found) == ["job template"]
     assert "too many groups" in found["job template"]

@@ -7,7 +7,7 @@ import pytest
 from histoseg.kube.jobs import cancel, results_of, status
 from histoseg.kube.rayjob import manifest
 from tests.kube.conftest import COMMAND
-from tests.kube.emulator import RAYJOBS, both, ends, ray_pod, state, waiting
+from tests.kube.lab import RAYJOBS, both, ends, ray_pod, state, waiting
 
 
 class TestStatus:
@@ -22,12 +22,12 @@ class TestStatus:
     def test_says_what_is_in_the_way(self, server, cluster, job, settings, name):
         cluster.create_rayjob(manifest(job, settings, COMMAND))
         pod = ray_pod("gpu", waiting("ErrImagePull", "not found"))
-        server.tell(lambda api: both(state("Initializing"), pod)(api, name))
+        both(state("Initializing"), pod)(server, name)
         assert "registry/none:1 cannot be pulled" in status(cluster, name)
 
-    def test_of_one_that_is_being_deleted(self, act, cluster, name):
+    def test_of_one_that_is_being_deleted(self, act, server, cluster, name):
         act([ends()])
-        cluster.delete_rayjob(name, "uid-1")
+        cluster.delete_rayjob(name, server.rayjob(name)["metadata"]["uid"])
         assert status(cluster, name).startswith(f"{name}: being deleted\n")
 
     def test_of_a_job_that_is_not_there(self, cluster, mistake):
@@ -46,7 +46,7 @@ class TestStatus:
     def test_of_all_says_what_each_waits_for(self, server, cluster, job, settings, name):
         cluster.create_rayjob(manifest(job, settings, COMMAND))
         pod = ray_pod("gpu", waiting("ErrImagePull", "not found"))
-        server.tell(lambda api: both(state("Initializing"), pod)(api, name))
+        both(state("Initializing"), pod)(server, name)
         (line,) = status(cluster).splitlines()[1:]
         assert re.search(f"starting, workers: 0 of 2 ready +{name}-gpu: image registry/none:1 cannot be pulled", line)
 
@@ -77,7 +77,7 @@ class TestStatus:
     def test_of_one_that_is_tried_again_counts_the_attempts(self, server, cluster, job, settings, name):
         """KubeRay starts a job again whose pods did not come in time, each time with the whole deadline."""
         cluster.create_rayjob(manifest(job, settings, COMMAND))
-        server.tell(lambda api: state("Initializing", failed=1)(api, name))
+        state("Initializing", failed=1)(server, name)
         assert "starting again (attempt 2 of 3), workers: 0 of 2 ready" in status(cluster, name)  # backoffLimit: 2
 
     def test_of_none(self, cluster):
@@ -102,7 +102,7 @@ class TestResults:
 class TestCancel:
     def test_once_and_again(self, act, server, cluster, name):
         act([ends()])
-        server.tell(lambda api: setattr(api, "looks_until_gone", 2))
+        server.looks_until_gone = 2
         assert [cancel(cluster, name) for _ in range(4)] == [
             f"{name}: cancelled; its Ray cluster and pods go with it, what it finished stays in the store",
             f"{name}: is being deleted already",

@@ -11,7 +11,8 @@ from histoseg.runs.request import Request
 from histoseg.store.objects import FileStore, connect
 from ray_jobs import submit
 from ray_jobs.remote import fetch
-from tests.kube.emulator import RAYJOBS, Log, ends, stamped, state, submitter
+from tests.kube.kubelet import Log, stamped
+from tests.kube.lab import RAYJOBS, ends, state, submitter
 
 EXPERIMENT = ["--experiment", "smoke", "--cluster", "lab"]
 
@@ -57,7 +58,7 @@ def test_dry_run_prints_a_rayjob(typed, server, name):
 def test_submit_follow_status_cancel(typed, server, name, pace, monkeypatch):
     monkeypatch.setattr("histoseg.kube.submit.Pace", lambda: pace)
     log = Log(stamped("cells: 2 of 2 recorded"))
-    server.tell(lambda api: api.scripts.append([state("Running", "RUNNING"), submitter(log), ends()]))
+    server.scripts.append([state("Running", "RUNNING"), submitter(log), ends()])
     code, printed, error = typed("--data", "demo")
     assert (code, error) == (0, "")
     lines = printed.splitlines()
@@ -104,7 +105,7 @@ def test_results_are_fetched_page_last(typed, name, tmp_path, monkeypatch):
 def test_a_job_that_is_named_needs_no_release(typed, server, name):
     labels = {"histoseg.io/job": name, "app.kubernetes.io/instance": "histoseg"}
     server.put(RAYJOBS, name, {"metadata": {"labels": labels}, "spec": {"suspend": True}})
-    server.tell(lambda api: api.objects["v1/configmaps", "team", "histoseg-settings"].delete())
+    server.remove("configmaps", "histoseg-settings")
     assert "no release 'histoseg'" in typed("--data", "demo", "--status")[0]
     for words in (["--job", name], ["--data", "demo", "--job", name]):
         code, printed, _ = typed(*words, "--status")
