@@ -133,6 +133,13 @@ def test_a_group_that_says_nothing_has_two_minutes_to_go(group, grace, deadline,
     assert command == ["python", "-m", "ray_jobs.drain", "--deadline-s", deadline]
 
 
+def test_ray_does_not_drain_a_node_a_second_time(rendered):
+    """Ray 2.60 (node.py, _drain_node_before_shutdown): 0 ends it at once, the default after up to 30 s."""
+    spec = cluster_spec(rendered("spot"))
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        assert environment(container(group))["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == "0"
+
+
 def test_spot_workers_can_be_told_apart(rendered):
     spot = {
         name: each["template"]["metadata"]["labels"]["histoseg.io/spot"]

@@ -5,20 +5,19 @@ beside the checkout. Nothing else of a cluster runs: no controller and no kubele
 """
 
 import json
-import ssl
 import subprocess
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from http import HTTPStatus
 from itertools import count
 from pathlib import Path
 
 import pytest
+import urllib3
 import yaml
 
 from tests.beside import beside
@@ -31,7 +30,15 @@ ADMIN = "/O=system:masters/CN=admin"
 # Fields of a path that differ from the kind in lower case with an s
 PLURALS = {"NetworkPolicy": "networkpolicies", "Ingress": "ingresses"}
 PLURALS |= {"PriorityClass": "priorityclasses", "RuntimeClass": "runtimeclasses"}
-CLUSTER_WIDE = ("Namespace", "Node", "PriorityClass", "RuntimeClass", "CustomResourceDefinition")
+CLUSTER_WIDE = (
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "Namespace",
+    "Node",
+    "PriorityClass",
+    "RuntimeClass",
+)
 READY_S = 180.0  # Seconds on an idle machine
 
 
@@ -78,6 +85,7 @@ class RealApiServer:
 
     def close(self) -> None:
         """End both programs, the API server first."""
+        self.pool.clear()
         for process in reversed(self._processes.values()):
             process.terminate()
             try:
@@ -132,28 +140,29 @@ class RealApiServer:
 
     def send(self, method: str, path: str, body: dict | bytes | None = None, content: str = "application/json") -> str:
         """A request as administrator; "" if it succeeds, else what the server says."""
-        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-        headers = {"Content-Type": content}
-        try:
-            self._open(urllib.request.Request(f"{self.url}{path}", data, headers, method=method))
-        except urllib.error.HTTPError as error:
-            return error.read().decode()
-        return ""
+        answer = self._ask(method, path, body, content)
+        return "" if answer.status < HTTPStatus.BAD_REQUEST else answer.data.decode()
 
     def get(self, path: str) -> dict:
         """An object, or a list."""
-        return json.loads(self._open(urllib.request.Request(f"{self.url}{path}")))
+        return self._ask("GET", path).json()
 
-    def _open(self, request: urllib.request.Request) -> bytes:
-        with urllib.request.urlopen(request, timeout=60, context=self._secured) as answer:
-            return answer.read()
+    def post(self, path: str, body: dict) -> dict:
+        """What the server makes of an object."""
+        return self._ask("POST", path, body).json()
+
+    def _ask(
+        self, method: str, path: str, body: dict | bytes | None = None, content: str = "application/json"
+    ) -> urllib3.BaseHTTPResponse:
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        return self.pool.request(method, f"{self.url}{path}", body=data, headers={"Content-Type": content}, timeout=60)
 
     @cached_property
-    def _secured(self) -> ssl.SSLContext:
+    def pool(self) -> urllib3.PoolManager:
+        """Connections as administrator."""
         user = self.credentials(ADMIN)
-        context = ssl.create_default_context(cafile=str(self.authority))
-        context.load_cert_chain(user.certificate, user.key)
-        return context
+        keys = {"cert_file": str(user.certificate), "key_file": str(user.key)}
+        return urllib3.PoolManager(ca_certs=str(self.authority), **keys, retries=False, maxsize=16)
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_S
@@ -161,8 +170,8 @@ class RealApiServer:
             try:
                 if not self.send("GET", "/readyz"):
                     return
-            except OSError:
-                pass
+            except (urllib3.exceptions.HTTPError, OSError):
+                self.__dict__.pop("pool", None)  # The server makes its certificate when it starts
             time.sleep(0.2)
         log = (self.folder / "kube-apiserver.log").read_text()
         raise AssertionError(f"kube-apiserver did not come up: {log[-2000:]}")

@@ -18,7 +18,7 @@ class Log:
     """A container's log.
 
     Attributes:
-        breaks: After how many lines each connection in turn is cut off, in the middle of the next line.
+        breaks: After how many lines the proxy cuts each connection in turn, in the middle of the next line.
         over: Whether the container has ended; otherwise the connection stays open and silent.
         instead: What the kubelet says in place of the log, in a line without a time.
     """
@@ -30,14 +30,13 @@ class Log:
 
 
 class Kubelet(ThreadingHTTPServer):
-    """Serves /containerLogs/<namespace>/<pod>/<container>; `logs` is by (namespace, pod)."""
+    """Serves /containerLogs/<namespace>/<pod>/<container>; `logs` is by pod."""
 
     daemon_threads = True
 
     def __init__(self, certificate: Path, key: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.logs: dict[tuple[str, str], Log] = {}
-        self.asked: list[dict[str, str]] = []  # The options of each request
+        self.logs: dict[str, Log] = {}
         self.is_closing = False
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
@@ -60,9 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         options = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        self.server.asked.append(options)
-        _, _, namespace, pod, _ = parts.path.split("/")
-        log = self.server.logs.get((namespace, pod))
+        log = self.server.logs.get(parts.path.split("/")[3])
         if log is None:
             self.send_error(404)
             return
@@ -74,16 +71,10 @@ class _Handler(BaseHTTPRequestHandler):
         if log.instead:
             self.wfile.write(log.instead.encode())
             return
-        stop, written = log.breaks.pop(0) if log.breaks else None, 0
-        lines = recent(log.lines, seconds)
-        skipped = len(log.lines) - len(lines)
+        written = len(log.lines) - len(recent(log.lines, seconds))
         while not self.server.is_closing:
-            for stamp, text in log.lines[skipped + written :]:
-                line = f"{stamp} {text}\n".encode()
-                if written == stop:
-                    self.wfile.write(line[: len(line) // 2])
-                    return
-                self.wfile.write(line)
+            for stamp, text in log.lines[written:]:
+                self.wfile.write(f"{stamp} {text}\n".encode())
                 self.wfile.flush()
                 written += 1
             if log.over:

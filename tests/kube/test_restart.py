@@ -16,20 +16,20 @@ from tests.charts.conftest import helm  # noqa: F401 # a fixture
 from tests.charts.rendering import render, some, values_of
 from tests.kube.conftest import COMMAND
 from tests.kube.kubelet import Log, stamped
-from tests.kube.play import ends, running
+from tests.kube.lab import TEAM, ends, running
 
 RESEARCHER = "/O=pathology-research/CN=ann"  # The group of ci/gpu-values.yaml
 PACE = Pace(poll_s=0.1, silence_s=5.0, outage_s=120.0)
 
 
 @pytest.fixture
-def researcher(play, helm, tmp_path, monkeypatch):  # noqa: F811 # a fixture
-    """A researcher in the namespace of a release."""
-    objects = render(helm, values_of("gpu"), namespace=play.namespace)
+def researcher(api_server, server, helm, tmp_path, monkeypatch):  # noqa: F811 # a fixture
+    """A researcher in the namespace of a release, without the proxy."""
+    objects = render(helm, values_of("gpu"), namespace=TEAM)
     for each in [*some(objects, "Role"), *some(objects, "RoleBinding")]:
-        assert play.api.create(each, namespace=play.namespace) == ""
+        assert "AlreadyExists" in (api_server.create(each, namespace=TEAM) or "AlreadyExists")
     path = tmp_path / "config"
-    path.write_text(play.api.kubeconfig(RESEARCHER, play.namespace))
+    path.write_text(api_server.kubeconfig(RESEARCHER, TEAM))
     monkeypatch.setenv("KUBECONFIG", str(path))
     with closing(Cluster.connect("lab")) as connected:
         wait(lambda: connected.may("delete", "ray.io", "rayjobs"))
@@ -43,24 +43,24 @@ def wait(is_so, seconds=60):
         time.sleep(0.05)
 
 
-def test_the_following_goes_on_where_it_was(play, researcher, job, settings):
+def test_the_following_goes_on_where_it_was(server, researcher, job, settings):
     """First there are no answers, then perhaps refusals, until the server has read the roles."""
     log = Log(stamped("one", "two"), over=False)
     shown, script = [], [*running(log)]
 
     def pause(seconds):
         if script:
-            script.pop(0)(play, job.name)
+            script.pop(0)(server, job.name)
         time.sleep(seconds)
 
     def fail_and_come_back():
         wait(lambda: "two" in shown)
-        play.api.kill()
+        server.api.kill()
         log.lines += stamped("three", first=2)
-        play.api.start()
+        server.api.start()
         log.lines += stamped("four", first=3)
         wait(lambda: "four" in shown)
-        ends()(play, job.name)
+        ends()(server, job.name)
         log.over = True
 
     thread = threading.Thread(target=fail_and_come_back)
@@ -73,12 +73,12 @@ def test_the_following_goes_on_where_it_was(play, researcher, job, settings):
 
 
 @pytest.fixture
-def lost(play, researcher):
+def lost(server, researcher):
     """Takes the researcher's rights away; the server does it within a moment."""
 
     def take():
-        path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{play.namespace}/rolebindings/histoseg-researcher"
-        assert play.api.send("DELETE", path) == ""
+        path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{TEAM}/rolebindings/histoseg-researcher"
+        assert server.api.send("DELETE", path) == ""
         wait(lambda: not researcher.may("get", "ray.io", "rayjobs"))
 
     return take
