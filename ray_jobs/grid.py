@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoseg.errors import ConfigError, HistosegError, StorageError, TrainingError
+from histoseg.errors import HistosegError, StorageError, TrainingError
 from histoseg.machine import available_memory
 from histoseg.runs.head import HEAD_BYTES_PER_RUN
 from histoseg.store.holders import Holder
@@ -74,11 +74,10 @@ def run(groups: Sequence[Group], workers: Workers, notes: Path, resources: Mappi
         workers: What each group gets.
         notes: An absolute folder for Ray's own notes, on this node, where drivers run as well. Checkpoints and records
             go to the store.
-        resources: What the cluster has or will have.
+        resources: What the cluster has or will have, enough for one run.
         holder: Whose leases on groups are.
 
     Raises:
-        ConfigError: If the cluster is too small for one run.
         TrainingError: If groups failed, with the cause of each.
     """
     with gauges(FAILED) as show:
@@ -151,28 +150,15 @@ def _failure_callback(ids: Sequence[str], errors: dict[str, str], show: SetGauge
     return callback
 
 
-def available(capacity: Mapping[str, float]) -> dict[str, float]:
-    """What the cluster has, or will have when all its nodes have joined."""
-    import ray
-
-    now: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray does not annotate it
-    return {**now, **{name: max(amount, now.get(name, 0.0)) for name, amount in capacity.items()}}
-
-
 def num_concurrent(resources: Mapping[str, float], workers: Workers) -> int:
-    """How many runs fit on a cluster at a time.
+    """How many runs fit on a cluster at a time, at least one.
 
-    Tune itself does not count what a Ray Train run takes, and more runs than fit would wait for each other.
+    Tune does not count what the workers of a Ray Train run take, and more runs than fit would wait for each other.
     """
     needs = {name: amount * workers.num_workers for name, amount in workers.resources.items()}
     if not workers.is_one and resources.get("memory"):  # Nodes that are still to come are not in it.
         needs["memory"] = WAITING_TRIAL["memory"]
-    counts = {name: int(resources.get(name, 0) // amount) for name, amount in needs.items()}
-    if min(counts.values()) < 1:
-        need = ", ".join(f"{amount:g} {name}" for name, amount in needs.items())
-        have = ", ".join(f"{resources.get(name, 0):g} {name}" for name in needs)
-        raise ConfigError(f"one run needs {need}, but Ray has {have}; use fewer workers per run or a larger cluster")
-    return min(counts.values())
+    return max(1, min(int(resources.get(name, 0) // amount) for name, amount in needs.items()))
 
 
 def _most_on_this_head() -> int:
