@@ -106,7 +106,7 @@ def _tune(
     concurrent = min(num_concurrent(resources, workers), _most_on_this_head())
     logger.info("runs: %d at a time, of %d", min(concurrent, len(groups)), len(groups))
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrent)  # Ask for all of them at once, so that nodes are added.
-    drive = tune.with_parameters(_drive, groups=groups, workers=workers, path=str(notes), holder=holder)
+    trial = tune.with_parameters(training, groups=groups, workers=workers, path=str(notes), holder=holder)
     ids, errors = [group.id for group in groups], dict[str, str]()
     run_config = tune.RunConfig(
         name="grid",
@@ -116,7 +116,7 @@ def _tune(
         callbacks=[_failure_callback(ids, errors, show)],
     )
     tune_config = tune.TuneConfig(max_concurrent_trials=concurrent, reuse_actors=True, scheduler=Retries(ids))
-    trainable = tune.with_resources(drive, workers.resources if workers.is_one else WAITING_TRIAL)
+    trainable = tune.with_resources(trial, workers.resources if workers.is_one else WAITING_TRIAL)
     space = {"group": tune.grid_search(list(range(len(groups))))}
     try:
         tune.Tuner(trainable, param_space=space, tune_config=tune_config, run_config=run_config).fit()
@@ -172,8 +172,11 @@ def _reported(metrics: Mapping[str, Any] | None) -> str:
     return error.partition("\n")[0]
 
 
-def _drive(config: dict[str, Any], groups: Sequence[Group], workers: Workers, path: str, holder: Holder) -> None:
-    """One Tune trial: a Ray Train run from start to end, while its group is leased. Reports its error, or ""."""
+def training(config: dict[str, Any], groups: Sequence[Group], workers: Workers, path: str, holder: Holder) -> None:
+    """One Tune trial: a Ray Train run from start to end, while its group is leased. Reports its error, or "".
+
+    Its name is before each line that its process logs.
+    """
     from ray import tune
     from ray.train.v2.api.exceptions import WorkerGroupError
 

@@ -146,5 +146,5 @@ def test_what_may_pass_by_itself_is_left_to_tune_to_try_again(cluster, error, re
     monkeypatch.setattr(tune, "report", told.append)
     asked = group("monuseg", connect(f"file://{tmp_path}"), "record")
     with nullcontext() if reported else pytest.raises(type(error)):
-        grid._drive({"group": 0}, [asked], grid.Workers(), str(tmp_path), ME)
+        grid.training({"group": 0}, [asked], grid.Workers(), str(tmp_path), ME)
     assert told == reported
