@@ -85,9 +85,9 @@ class Lab:
             made["involvedObject"] = {"namespace": namespace, **made["involvedObject"]}
         path, status = path_of(made, namespace or ""), made.pop("status", None)
         said = self.api.create(made, namespace=namespace or "")
-        if "AlreadyExists" in said:
-            said = self.api.send("PATCH", f"{path}/{name}", made, MERGE)
-        assert said == "", said
+        if "AlreadyExists" in said and made["kind"] != "Pod":  # A pod's spec never changes
+            said = self.api.send("PUT", f"{path}/{name}", made)
+        assert said == "" or "AlreadyExists" in said, said
         if status is not None:
             self.patch_at(f"{path}/{name}/status", {"status": status})
 
@@ -123,6 +123,12 @@ class Lab:
         for path in [f"{self._path(plural)}/{name}" for name in names] or [self._path(plural)]:
             self.api.send("DELETE", path, now)
 
+    def remove_nodes(self) -> None:
+        """Take all nodes away but the kubelet's."""
+        for node in self.api.get("/api/v1/nodes")["items"]:
+            if node["metadata"]["name"] != NODE:
+                self.api.send("DELETE", f"/api/v1/nodes/{node['metadata']['name']}")
+
     def remove_pods(self) -> None:
         for pod in self.api.get(self._path("pods"))["items"]:
             self.remove("pods", pod["metadata"]["name"])
@@ -154,9 +160,7 @@ class Lab:
         self.remove_pods()
         for plural in CLEANED:
             self.remove(plural)
-        for node in self.api.get("/api/v1/nodes")["items"]:
-            if node["metadata"]["name"] != NODE:
-                self.api.send("DELETE", f"/api/v1/nodes/{node['metadata']['name']}")
+        self.remove_nodes()
 
     def _may(self, right: str) -> bool:
         verb, _, resource = right.partition(" ")
