@@ -3,7 +3,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.kube.conftest import kubeconfig, node, server, team  # noqa: F401 # fixtures of the tests of histoseg.kube
+from tests.kube.conftest import kubeconfig, server  # noqa: F401 # fixtures of the tests of histoseg.kube
 
 TOKEN = "very-secret"
 

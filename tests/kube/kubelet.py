@@ -90,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def kubelet(certificate: Path, key: Path) -> Iterator[Kubelet]:
+def running(certificate: Path, key: Path) -> Iterator[Kubelet]:
     """A kubelet that runs."""
     with Kubelet(certificate, key) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)

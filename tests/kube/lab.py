@@ -86,8 +86,9 @@ class Lab:
         path, status = path_of(made, namespace or ""), made.pop("status", None)
         said = self.api.create(made, namespace=namespace or "")
         if "AlreadyExists" in said and made["kind"] != "Pod":  # A pod's spec never changes
-            said = self.api.send("PUT", f"{path}/{name}", made)
-        assert said == "" or "AlreadyExists" in said, said
+            self.api.send("DELETE", f"{path}/{name}")
+            said = self.api.create(made, namespace=namespace or "")
+        assert said == "" or made["kind"] == "Pod", said
         if status is not None:
             self.patch_at(f"{path}/{name}/status", {"status": status})
 

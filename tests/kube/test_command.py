@@ -1,4 +1,4 @@
-"""The command as people type it, from its words to the emulated API server and back."""
+"""The command as people type it, from its words to the API server and back."""
 
 import json
 
