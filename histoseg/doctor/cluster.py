@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import requires
 from itertools import groupby
 
-from histoseg.doctor.capacity import gpu_check, quota_checks
+from histoseg.doctor.capacity import gpu_check, head_check, quota_checks
 from histoseg.doctor.check import Check
 from histoseg.doctor.queue import queue_checks
 from histoseg.errors import ClusterError
@@ -112,6 +112,7 @@ def _parts(cluster: Cluster, release: str, settings: Settings | None) -> dict[st
         "versions": lambda: _versions(settings),
         "job template": lambda: _template(cluster, settings),
         "secret": lambda: _secret(cluster, settings),
+        "head": lambda: iter([head_check(settings.template)]),
         "GPUs": lambda: _gpus(cluster, settings),
         "quotas": lambda: _quotas(cluster, settings),
         "queue": lambda: queue_checks(cluster, settings),
@@ -195,7 +196,8 @@ def _template(cluster: Cluster, settings: Settings) -> Iterator[Check]:
         return
     metadata = {**settings.template["metadata"], "name": TRIAL}
     spec = {**settings.template["spec"], "entrypoint": "true"}
-    has_pods = require_accepted(cluster, {**settings.template, "metadata": metadata, "spec": spec})
+    job = {**settings.template, "metadata": metadata, "spec": spec}
+    has_pods = require_accepted(cluster, job, settings.overrides)
     pods = "with its pods" if has_pods else "its pods were not checked: you may not create pods, as is usual"
     yield Check(what=what, ok=True, found=f"the API server accepts it, {pods}")
 

@@ -77,6 +77,7 @@ class Settings:
         image: The image of the jobs, with its tag or digest.
         raw_data: The folder in which the pods see raw data sets; empty means none.
         queue: Kueue's LocalQueue; empty means that jobs do not queue.
+        overrides: The values that are merged over what the chart writes, such as head.podTemplate, by their names.
         template: A RayJob without name, entrypoint and jobId.
     """
 
@@ -89,6 +90,7 @@ class Settings:
     raw_data: str = ""
     queue: str = ""
     crds: tuple[Crd, ...] = ()
+    overrides: dict[str, Object] = field(default_factory=dict, repr=False)
     template: Object = field(repr=False)
 
     @property

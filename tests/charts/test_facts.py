@@ -50,7 +50,7 @@ def test_job_and_interactive_cluster_have_the_same_spec(rendered):
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_cluster_stays_only_where_asked_for(scenario, rendered):
-    asked = scenario in ("interactive", "autoscaling", "unauthenticated")
+    asked = scenario in ("interactive", "autoscaling", "unauthenticated", "policies")
     assert len(some(rendered(scenario), "RayCluster", "histoseg-cluster")) == asked
 
 

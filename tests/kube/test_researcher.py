@@ -46,7 +46,7 @@ def test_a_job_is_submitted_seen_and_cancelled(cluster):
     template = Settings.read(cluster).template
     metadata = {**template["metadata"], "name": "smoke-0a1b2c3d"}
     job = {**template, "metadata": metadata, "spec": {**template["spec"], "entrypoint": "true"}}
-    assert require_accepted(cluster, job) is False  # The right to create pods is not the Role's
+    assert require_accepted(cluster, job, {}) is False  # The right to create pods is not the Role's
     assert cluster.create_rayjob(job)
     made = cluster.rayjob("smoke-0a1b2c3d")
     assert [each["metadata"]["name"] for each in cluster.rayjobs("app.kubernetes.io/instance=histoseg")] == [

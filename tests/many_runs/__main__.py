@@ -1,8 +1,8 @@
 """What many runs at a time cost a cluster's head, and what each run costs: `python -m tests.many_runs 8 32 128`.
 
 A real Ray on this machine, with a head that computes nothing and one other node with made-up CPUs, and a real S3
-server. The trainings wait instead of computing (`stub.py`). Unless `--torch` is given, torch is an empty module for them,
-so that 128 fit a machine with 24 GiB; the head's processes do not import it.
+server. The trainings wait instead of computing (`stub.py`). Without `--torch`, torch is an empty package for them, so
+that 128 fit a machine with 24 GiB; the head's processes do not import it.
 """
 
 import argparse
@@ -28,13 +28,26 @@ from tests.ray_jobs.nodes import free_ports, nodes
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 1800
-# Ray and our own modules name parts of torch, but where a training only waits, they use none.
+# Ray and our own modules import torch and name its parts, but where a training only waits, they use none.
 EMPTY_TORCH = """
-from unittest.mock import MagicMock
-def __getattr__(name):
-    if name.startswith("__"):
-        raise AttributeError(name)
-    return MagicMock()
+import importlib.machinery, sys, types
+
+class Part(type):
+    def __getattr__(cls, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Part(name, (), {"__init__": lambda self, *_, **__: None})
+
+class Finder:
+    def find_spec(name, path=None, target=None):
+        return importlib.machinery.ModuleSpec(name, Finder, is_package=True) if name.startswith("torch.") else None
+    def create_module(spec):
+        return types.ModuleType(spec.name)
+    def exec_module(module):
+        module.__getattr__ = lambda name: Part.__getattr__(Part, name)
+
+sys.meta_path.append(Finder)
+__getattr__ = lambda name: Part.__getattr__(Part, name)
 """
 COLUMNS = (
     "runs at a time",
@@ -140,8 +153,8 @@ def environment(folder, store, has_torch):
     """The variables of all of Ray's processes."""
     if has_torch:
         return store
-    (folder / "empty").mkdir()
-    (folder / "empty/torch.py").write_text(EMPTY_TORCH)
+    (folder / "empty/torch").mkdir(parents=True)
+    (folder / "empty/torch/__init__.py").write_text(EMPTY_TORCH)
     return {**store, "PYTHONPATH": f"{folder / 'empty'}{os.pathsep}{ROOT}"}
 
 
