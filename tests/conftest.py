@@ -47,6 +47,32 @@ def api_server():
 
 
 @pytest.fixture(scope="session")
+def kubelet(api_server):
+    """A kubelet with its node, for the logs of pods."""
+    from tests.kube.kubelet import running
+
+    certificates = api_server.folder / "certs"
+    with running(certificates / "apiserver.crt", certificates / "apiserver.key") as served:
+        assert api_server.create(served.node) == ""
+        yield served
+
+
+@pytest.fixture(scope="session")
+def team(api_server):
+    """The namespace `team`, and the role of its user."""
+    from tests.kube.lab import TEAM, USER
+
+    api_server.create_namespace(TEAM)
+    rbac = {"apiVersion": "rbac.authorization.k8s.io/v1"}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "lab"}
+    subjects = [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": USER}]
+    named = {"metadata": {"name": "lab"}}
+    assert api_server.create({**rbac, "kind": "ClusterRole", **named, "rules": []}) == ""
+    binding = {**rbac, "kind": "ClusterRoleBinding", **named, "roleRef": role, "subjects": subjects}
+    assert api_server.create(binding) == ""
+
+
+@pytest.fixture(scope="session")
 def demo(tmp_path_factory):
     """A folder with every source's demo data."""
     from histoseg.demo.write import write_demo_data

@@ -8,39 +8,12 @@ COMMAND = "make submit EXP=table1 CLUSTER=lab"
 IMAGE = "registry.example/histoseg-train:0.1.0"
 
 
-@pytest.fixture(scope="session")
-def node(api_server):
-    """A kubelet with its node, for the logs of pods."""
-    from tests.kube.kubelet import kubelet
-
-    certificates = api_server.folder / "certs"
-    with kubelet(certificates / "apiserver.crt", certificates / "apiserver.key") as served:
-        assert api_server.create(served.node) == ""
-        yield served
-
-
-@pytest.fixture(scope="session")
-def team(api_server):
-    """The namespace `team`, and the role of its user."""
-    from tests.kube.lab import TEAM, USER
-
-    api_server.create_namespace(TEAM)
-    rbac = {"apiVersion": "rbac.authorization.k8s.io/v1"}
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "lab"}
-    subjects = [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": USER}]
-    named = {"metadata": {"name": "lab"}}
-    assert api_server.create({**rbac, "kind": "ClusterRole", **named, "rules": []}) == ""
-    assert (
-        api_server.create({**rbac, "kind": "ClusterRoleBinding", **named, "roleRef": role, "subjects": subjects}) == ""
-    )
-
-
 @pytest.fixture
-def server(api_server, node, team):
+def server(api_server, kubelet, team):
     """The API server's namespace `team`, as a user sees it who may not create pods, with a played KubeRay."""
     from tests.kube.lab import lab
 
-    with lab(api_server, node) as opened:
+    with lab(api_server, kubelet) as opened:
         opened.refuse("create pods")
         yield opened
 

@@ -1,6 +1,7 @@
 """The one thing of a kubelet that tests need: the logs of containers, which the API server asks it for."""
 
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 NODE = "node-1"
@@ -49,8 +51,10 @@ class Kubelet(ThreadingHTTPServer):
         status = {"addresses": [{"type": "InternalIP", "address": "127.0.0.1"}], "daemonEndpoints": endpoints}
         return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}, "status": status}
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A reader that goes away, as an API server that is killed, is nothing to report."""
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report an error, but not a reader that went away."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -86,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def kubelet(certificate: Path, key: Path) -> Iterator[Kubelet]:
+def running(certificate: Path, key: Path) -> Iterator[Kubelet]:
     """A kubelet that runs."""
     with Kubelet(certificate, key) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -38,6 +38,8 @@ RIGHTS = {
     "resourcequotas": ("", ["list"]),
     "localqueues": ("kueue.x-k8s.io", ["get"]),
     "workloads": ("kueue.x-k8s.io", ["list"]),
+    "clusterqueues": ("kueue.x-k8s.io", ["get"]),
+    "namespaces": ("", ["get"]),
 }
 CLEANED = ("events", "configmaps", "secrets", "resourcequotas", "localqueues", "workloads")
 
@@ -85,9 +87,10 @@ class Lab:
             made["involvedObject"] = {"namespace": namespace, **made["involvedObject"]}
         path, status = path_of(made, namespace or ""), made.pop("status", None)
         said = self.api.create(made, namespace=namespace or "")
-        if "AlreadyExists" in said:
-            said = self.api.send("PATCH", f"{path}/{name}", made, MERGE)
-        assert said == "", said
+        if "AlreadyExists" in said and made["kind"] != "Pod":  # A pod's spec never changes
+            self.api.send("DELETE", f"{path}/{name}")
+            said = self.api.create(made, namespace=namespace or "")
+        assert said == "" or made["kind"] == "Pod", said
         if status is not None:
             self.patch_at(f"{path}/{name}/status", {"status": status})
 
@@ -123,6 +126,12 @@ class Lab:
         for path in [f"{self._path(plural)}/{name}" for name in names] or [self._path(plural)]:
             self.api.send("DELETE", path, now)
 
+    def remove_nodes(self) -> None:
+        """Take all nodes away but the kubelet's."""
+        for node in self.api.get("/api/v1/nodes")["items"]:
+            if node["metadata"]["name"] != NODE:
+                self.api.send("DELETE", f"/api/v1/nodes/{node['metadata']['name']}")
+
     def remove_pods(self) -> None:
         for pod in self.api.get(self._path("pods"))["items"]:
             self.remove("pods", pod["metadata"]["name"])
@@ -154,9 +163,7 @@ class Lab:
         self.remove_pods()
         for plural in CLEANED:
             self.remove(plural)
-        for node in self.api.get("/api/v1/nodes")["items"]:
-            if node["metadata"]["name"] != NODE:
-                self.api.send("DELETE", f"/api/v1/nodes/{node['metadata']['name']}")
+        self.remove_nodes()
 
     def _may(self, right: str) -> bool:
         verb, _, resource = right.partition(" ")
@@ -206,6 +213,7 @@ KINDS = {
     "resourcequotas": "ResourceQuota",
     "localqueues": "LocalQueue",
     "workloads": "Workload",
+    "clusterqueues": "ClusterQueue",
 }
 
 

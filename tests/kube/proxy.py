@@ -1,5 +1,6 @@
 """A way to an API server that spoils some of its answers and remembers what was asked; all else passes as it is."""
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -67,8 +68,10 @@ class Proxy(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away is nothing to report."""
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report an error, but not a reader that went away."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -83,7 +86,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         body, parts = self.rfile.read(int(self.headers.get("Content-Length") or 0)), urlsplit(self.path)
         params = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        self.server.asked.append(Asked(self.command, parts.path, params, body, urllib3.HTTPHeaderDict(self.headers)))
+        self.server.asked.append(
+            Asked(self.command, parts.path, params, body, urllib3.HTTPHeaderDict(self.headers.items()))
+        )
         for fault in self.server.faults:
             if fault.times and self.command == fault.method and parts.path.endswith(fault.path_end):
                 fault.times -= 1

@@ -1,4 +1,4 @@
-"""The API server checks a job before anything is created: order by an emulated server, verdicts by a real one."""
+"""The API server checks a job before anything is created: the order of the checks, and their verdicts."""
 
 import time
 
@@ -85,7 +85,6 @@ def exist(api_server, cluster):
     return any(api_server.get(path)["items"] for path in paths)
 
 
-@pytest.mark.slow  # The server takes 10 to 20 s to start
 class TestVerdicts:
     def test_a_sound_job_is_accepted_and_nothing_is_created(self, real, api_server):
         cluster = real()

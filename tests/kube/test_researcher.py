@@ -13,7 +13,6 @@ from histoseg.kube.settings import Settings
 from tests.charts.conftest import helm, rendered  # noqa: F401 # fixtures
 from tests.charts.rendering import some
 
-pytestmark = pytest.mark.slow  # The server takes 10 to 20 s to start
 RESEARCHER = "/O=pathology-research/CN=ann"  # The group of ci/gpu-values.yaml
 
 
