@@ -68,7 +68,6 @@ def make_client(url: str, attempts: int, read_timeout_s: float) -> "S3Client":
     after = _AfterAnswer(url=url, attempts=_attempts(attempts))
     # First, since boto3's own handler follows a redirect without a region into itself without end.
     client.meta.events.register_first("needs-retry.s3", after.pause)  # type: ignore[arg-type]  # the stubs allow only None
-    client.meta.events.register("before-parse.s3", after.refuse_page)
     return client
 
 
@@ -108,18 +107,11 @@ class _AfterAnswer:
         is_redirect = raw.status_code in REDIRECTING
         if is_redirect and (bucket_region(parsed) or not (endpoint_url() or operation == "HeadBucket")):
             return ""
-        return lasting_refusal(parsed) if is_redirect else ""
-
-    def refuse_page(self, response_dict: dict[str, Any], **_: object) -> None:
-        """Refuse a web page with status 200, which boto3 would take for an empty answer or for damaged XML.
-
-        Raises:
-            StoreSetupError: With the variable to correct.
-        """
-        status, headers = response_dict["status_code"], response_dict["headers"]
-        metadata = {"HTTPStatusCode": status, "HTTPHeaders": {name.lower(): text for name, text in headers.items()}}
-        if status == 200 and (text := lasting_refusal({"ResponseMetadata": metadata})):
-            raise StoreSetupError(f"{place(self.url)}: {text}")
+        if is_redirect:
+            return lasting_refusal(parsed)
+        # boto3 takes a web page for an empty answer to some requests, and makes it a status 500 for others.
+        own = {"ResponseMetadata": {"HTTPStatusCode": raw.raw.status, "HTTPHeaders": raw.headers}}
+        return lasting_refusal(own) if raw.raw.status == 200 else ""
 
 
 def _may_pass(response: Any, caught: Exception | None) -> bool:
@@ -129,5 +121,6 @@ def _may_pass(response: Any, caught: Exception | None) -> bool:
 
     if response is None:
         return isinstance(caught, NoConnection | HTTPClientError)
-    raw, parsed = response
-    return raw.status_code in PASSING_STATUSES or parsed.get("Error", {}).get("Code") in PASSING_CODES
+    _, parsed = response
+    status = parsed["ResponseMetadata"]["HTTPStatusCode"]
+    return status in PASSING_STATUSES or parsed.get("Error", {}).get("Code") in PASSING_CODES

@@ -4,6 +4,7 @@ An answer is what boto3 makes of one: `ResponseMetadata` with the status and the
 element of the answer's XML.
 """
 
+import os
 import re
 import ssl
 from collections.abc import Iterator, Mapping
@@ -85,7 +86,7 @@ def _answered(answer: "ClientError") -> tuple[type[StorageError], str]:
         return StoreSetupError, text
     code = response.get("Error", {}).get("Code", "")
     if code in NO_RIGHT:
-        return StoreRefusedError, NO_RIGHT[code]
+        return StoreRefusedError, NO_RIGHT[code] + (_token_advice() if code == "InvalidAccessKeyId" else "")
     text = PASSING.get(code) or _verbatim(answer)
     return StoreRefusedError if _status(response) in REFUSING else StorageError, text
 
@@ -97,6 +98,14 @@ def _verbatim(answer: "ClientError") -> str:
     if error.get("Code") == "400":  # Answers to HEAD have no text.
         text += "; perhaps the session token has expired, or AWS_REGION is not the bucket's"
     return text
+
+
+def _token_advice() -> str:
+    if os.environ.get("AWS_SESSION_TOKEN"):
+        return " and AWS_SESSION_TOKEN, which must be of the same key, or unset for a key that never expires"
+    if os.environ.get("AWS_ACCESS_KEY_ID", "").startswith("ASIA"):  # AWS's and SeaweedFS' temporary keys
+        return "; it is a temporary one, which needs its AWS_SESSION_TOKEN (in pods store.sessionTokenKey)"
+    return ""
 
 
 def lasting_refusal(response: Mapping[str, Any]) -> str:
