@@ -7,7 +7,7 @@ A put is atomic in both: a reader sees the old object or the new one, never a pa
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +23,7 @@ from histoseg.store.s3_errors import translated
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
     from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import LifecycleRuleOutputTypeDef
 
 MULTIPART_BYTES = 64 * 2**20  # Above this, a put goes up in parts, several at a time.
 
@@ -246,6 +247,23 @@ class S3Store:
     def delete(self, key: str) -> None:
         with self._translated_errors(key):
             self._client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
+
+    def keeps_versions(self) -> bool:
+        """Whether the bucket keeps what is replaced or deleted."""
+        with self._translated_errors("?versioning"):
+            return self._client.get_bucket_versioning(Bucket=self.bucket).get("Status") == "Enabled"
+
+    def lifecycle_rules(self) -> "Sequence[LifecycleRuleOutputTypeDef]":
+        """The bucket's rules on what is removed by time."""
+        from botocore.exceptions import ClientError
+
+        with self._translated_errors("?lifecycle"):
+            try:
+                return self._client.get_bucket_lifecycle_configuration(Bucket=self.bucket)["Rules"]
+            except ClientError as error:
+                if error.response["Error"]["Code"] == "NoSuchLifecycleConfiguration":
+                    return []
+                raise
 
     def _read(self, key: str, ask: Callable[[], "StreamingBody"]) -> bytes:
         """A whole body, requested again if it was truncated: botocore repeats requests, but not reading bodies."""
