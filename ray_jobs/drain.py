@@ -14,6 +14,7 @@ from collections.abc import Sequence
 REASON = "DRAIN_NODE_REASON_PREEMPTION"
 LOOK_EVERY_S = 1.0
 # Ray's own processes, which always run. A run's watcher may be on any node, also where nothing else of the run is.
+WAITING_TRIAL = "ray::ImplicitFunc"  # Tune's process between two groups; with a group it is ray::ImplicitFunc.train.
 NO_WORK = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::PreemptionWatcher")
 ASK_AT_MOST_S = 20  # A head that has ended, as when a whole cluster is deleted, must not keep its workers' GPUs.
 
@@ -31,7 +32,10 @@ def is_busy() -> bool:
     import psutil
 
     titles = (" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
-    return any(title.startswith("ray::") and not title.startswith(NO_WORK) for title in titles)
+    return any(
+        title.startswith("ray::") and title.strip() != WAITING_TRIAL and not title.startswith(NO_WORK)
+        for title in titles
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -53,9 +53,10 @@ def test_a_cluster_stays_only_where_asked_for(scenario, rendered):
     assert len(some(rendered(scenario), "RayCluster", "histoseg-cluster")) == asked
 
 
-def test_no_training_is_scheduled_on_the_head(rendered):
+def test_nothing_of_a_run_is_scheduled_on_the_head(rendered):
     params = head(rendered("gpu"))["rayStartParams"]
-    assert (params["num-cpus"], params["num-gpus"], params["dashboard-host"]) == ("0", "0", "0.0.0.0")
+    assert (params["num-cpus"], params["num-gpus"], params["memory"]) == ("0", "0", "0")
+    assert params["dashboard-host"] == "0.0.0.0"
     assert environment(container(head(rendered("gpu"))))["NVIDIA_VISIBLE_DEVICES"] == "void"
     assert "nvidia.com/gpu" not in container(head(rendered("gpu")))["resources"]["limits"]
 

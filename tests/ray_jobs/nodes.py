@@ -55,7 +55,7 @@ class Nodes:
             **os.environ,
             **environment,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # as in an image: its own python
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": environment.get("PYTHONPATH", str(ROOT)),
             "HOME": str(folder),
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self.token,
@@ -75,7 +75,7 @@ class Nodes:
 
     def start_head(self):
         words = ["--head", f"--port={self.gcs}", f"--dashboard-host={LOCALHOST}", f"--dashboard-port={self.dashboard}"]
-        words += [f"--ray-client-server-port={self.client}", "--num-cpus=0"]
+        words += [f"--ray-client-server-port={self.client}", "--num-cpus=0", "--memory=0"]
         self._start("head", words)
         deadline = time.monotonic() + PATIENCE_S
         while True:

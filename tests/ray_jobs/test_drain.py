@@ -19,7 +19,8 @@ def titled(title):
     ("title", "busy"),
     [
         ("ray::RayTrainWorker", True),
-        ("ray::_drive", True),
+        ("ray::ImplicitFunc.train", True),
+        ("ray::ImplicitFunc", False),
         ("ray::IDLE", False),
         ("ray::DashboardAgent", False),
         ("ray::RuntimeEnvAgent", False),

@@ -38,10 +38,11 @@ autoscalerOptions:
 headGroupSpec:
   rayStartParams:
     dashboard-host: 0.0.0.0
-    # No training runs on the head, because one that runs out of memory would end the whole cluster. Drivers of runs do,
-    # because they request no CPU.
+    # Nothing of a run is on the head, because a run that takes too much memory would end the whole cluster: trainings
+    # request CPUs, and the drivers of runs with several workers request memory.
     num-cpus: "0"
     num-gpus: "0"
+    memory: "0"
     {{- include "histoseg.objectStore" . | nindent 4 }}
   template:
     metadata:
