@@ -7,7 +7,7 @@ failures: a file that goes up in parts uses it up within seconds of an outage, a
 import os
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from histoseg.errors import ConfigError, StoreSetupError
 from histoseg.runs.request import without_password
@@ -20,10 +20,21 @@ from histoseg.store.endpoint import (
     place,
     region,
 )
-from histoseg.store.s3_errors import REDIRECTING, bucket_region, lasting_failure, lasting_refusal, plain_http_answer
+from histoseg.store.s3_errors import (
+    REDIRECTING,
+    Response,
+    bucket_region,
+    lasting_failure,
+    lasting_refusal,
+    plain_http_answer,
+)
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSResponse
+    from botocore.model import OperationModel
     from mypy_boto3_s3.client import S3Client
+
+    Answered = tuple[AWSResponse, Response]  # As it came, and as boto3 reads it
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 20.0
 PASSING_STATUSES = (429, 500, 502, 503, 504)
@@ -84,7 +95,12 @@ class _AfterAnswer:
     attempts: int
 
     def pause(
-        self, response: Any, attempts: int, caught_exception: Exception | None, operation: Any, **_: object
+        self,
+        response: "Answered | None",
+        attempts: int,
+        caught_exception: Exception | None,
+        operation: "OperationModel",
+        **_: object,
     ) -> float | None:
         """Seconds until the request is sent again; None if it is not.
 
@@ -97,7 +113,7 @@ class _AfterAnswer:
             return None
         return random.random() * min(FIRST_PAUSE_S * 2.0 ** (attempts - 1), LONGEST_PAUSE_S)  # noqa: S311 # spreads requests
 
-    def _lasting(self, response: Any, caught: Exception | None, operation: str) -> str:
+    def _lasting(self, response: "Answered | None", caught: Exception | None, operation: str) -> str:
         if response is None:
             return lasting_failure(caught) if caught is not None else ""
         raw, parsed = response
@@ -110,11 +126,11 @@ class _AfterAnswer:
         if is_redirect:
             return lasting_refusal(parsed)
         # boto3 takes a web page for an empty answer to some requests, and makes it a status 500 for others.
-        own = {"ResponseMetadata": {"HTTPStatusCode": raw.raw.status, "HTTPHeaders": raw.headers}}
+        own: Response = {"ResponseMetadata": {"HTTPStatusCode": raw.raw.status, "HTTPHeaders": raw.headers}}
         return lasting_refusal(own) if raw.raw.status == 200 else ""
 
 
-def _may_pass(response: Any, caught: Exception | None) -> bool:
+def _may_pass(response: "Answered | None", caught: Exception | None) -> bool:
     """Whether the same request may succeed a little later."""
     from botocore.exceptions import ConnectionError as NoConnection
     from botocore.exceptions import HTTPClientError

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict, cast
 from urllib.parse import urlsplit
 
 from histoseg.errors import StorageError, StoreRefusedError, StoreSetupError
@@ -67,6 +67,20 @@ NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LO
 OLD_TLS = ("UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "WRONG_SSL_VERSION")
 
 
+class Metadata(TypedDict):
+    """The first line and the headers of an answer; their names are in small letters."""
+
+    HTTPStatusCode: int
+    HTTPHeaders: Mapping[str, str]
+
+
+class Response(TypedDict, total=False):
+    """An answer as boto3 reads it. Without an error there is no `Error`."""
+
+    ResponseMetadata: Metadata
+    Error: dict[str, str]
+
+
 def translated(error: Exception, where: str, key: str) -> StorageError:
     """An error of boto3 as one of ours."""
     from botocore.exceptions import ClientError
@@ -81,7 +95,7 @@ def translated(error: Exception, where: str, key: str) -> StorageError:
 
 
 def _answered(answer: "ClientError") -> tuple[type[StorageError], str]:
-    response: Any = answer.response  # With elements that the stubs do not know
+    response = cast(Response, answer.response)  # With elements that the stubs do not know
     if text := lasting_refusal(response):
         return StoreSetupError, text
     code = response.get("Error", {}).get("Code", "")
@@ -108,7 +122,7 @@ def _token_advice() -> str:
     return ""
 
 
-def lasting_refusal(response: Mapping[str, Any]) -> str:
+def lasting_refusal(response: Response) -> str:
     """Why an answer would be the same again, and which setting to correct; empty for all others."""
     error = response.get("Error", {})
     known = _redirection(response) or _page(response) or _skew(response) or _unknown_checksum(error)
@@ -133,12 +147,12 @@ def plain_http_answer(content: bytes) -> str:
     return f"this port expects TLS; write https:// in {endpoint_variable()}"
 
 
-def bucket_region(response: Mapping[str, Any]) -> str:
+def bucket_region(response: Response) -> str:
     """The region that an answer names for the bucket; empty if it names none."""
     return str(_headers(response).get("x-amz-bucket-region") or response.get("Error", {}).get("Region") or "")
 
 
-def _redirection(response: Mapping[str, Any]) -> str:
+def _redirection(response: Response) -> str:
     """What to do about an answer that points elsewhere, which boto3 follows only to other regions of AWS."""
     error, status = response.get("Error", {}), _status(response)
     wrong_region = error.get("Code") in ("AuthorizationHeaderMalformed", "IllegalLocationConstraintException")
@@ -158,7 +172,7 @@ def _redirection(response: Mapping[str, Any]) -> str:
     return _joined(f"{what}: set {endpoint_variable()} to the address of the S3 API", proxy_advice())
 
 
-def _page(response: Mapping[str, Any]) -> str:
+def _page(response: Response) -> str:
     """What to do about an answer of another program than an S3 service, such as a proxy or a console."""
     status, headers = _status(response), _headers(response)
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
@@ -174,7 +188,7 @@ def _page(response: Mapping[str, Any]) -> str:
     return _joined(f"{what}; set {endpoint_variable()} to the address of its API", proxy_advice())
 
 
-def _skew(response: Mapping[str, Any]) -> str:
+def _skew(response: Response) -> str:
     """What to do if the two clocks differ too much; an answer to HEAD has no text, so its Date tells."""
     error, headers = response.get("Error", {}), _headers(response)
     is_named = error.get("Code") == "RequestTimeTooSkewed"
@@ -276,13 +290,12 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         pending += [each for each in (*kept, cause.__cause__, cause.__context__) if isinstance(each, BaseException)]
 
 
-def _status(response: Mapping[str, Any]) -> int:
-    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+def _status(response: Response) -> int:
+    return response["ResponseMetadata"]["HTTPStatusCode"] if "ResponseMetadata" in response else 0
 
 
-def _headers(response: Mapping[str, Any]) -> Mapping[str, str]:
-    headers: Mapping[str, str] = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    return headers
+def _headers(response: Response) -> Mapping[str, str]:
+    return response["ResponseMetadata"]["HTTPHeaders"] if "ResponseMetadata" in response else {}
 
 
 def _joined(*parts: str) -> str:
