@@ -67,7 +67,7 @@ NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LO
 OLD_TLS = ("UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "WRONG_SSL_VERSION")
 
 
-class Metadata(TypedDict):
+class Metadata(TypedDict, total=False):
     """The first line and the headers of an answer; their names are in small letters."""
 
     HTTPStatusCode: int
@@ -291,11 +291,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _status(response: Response) -> int:
-    return response["ResponseMetadata"]["HTTPStatusCode"] if "ResponseMetadata" in response else 0
+    return response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
 
 
 def _headers(response: Response) -> Mapping[str, str]:
-    return response["ResponseMetadata"]["HTTPHeaders"] if "ResponseMetadata" in response else {}
+    return response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
 
 
 def _joined(*parts: str) -> str:
