@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup submit test check fix bench mutants list images test-pods test-kills clean
+.PHONY: help setup submit test check fix bench bench-gpu mutants list images test-pods test-kills clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -41,7 +41,7 @@ submit: setup ## run an experiment: EXP=table1 [SCALE=laptop|real-cpu|paper DATA
 
 # Tests that start a Ray or wait for long run one after the other; the rest share two processes.
 test: setup ## pass every test: [ARGS="tests/metrics -k iou"]
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow" $(ARGS) || [ $$? = $(NO_TESTS) ]
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m "not slow" $(ARGS) || [ $$? = $(NO_TESTS) ]
 	@$(BIN)/python -m pytest -m slow $(ARGS) || [ $$? = $(NO_TESTS) ]
 
 check: setup ## what CI runs: format, lint, types, tests
@@ -53,6 +53,9 @@ fix: setup ## format and mend what can be mended by itself
 
 bench: setup ## print measured ratios for the parts named in docs/performance.md
 	@$(BIN)/python -m benchmarks
+
+bench-gpu: setup ## measure training and prediction on a GPU, ten minutes, docs/performance.md: [ONLY="Cerberus bf16"]
+	@$(BIN)/python benchmarks/gpu/bench.py --only "$(ONLY)"
 
 mutants: setup ## change the code in small ways and see whether its tests notice, docs/mutants.md: [MODULE=metrics/iou FUNCTION=confusion PERCENT=10]
 	@$(BIN)/python -m tests.mutants $(MODULE) --function "$(FUNCTION)" --percent "$(if $(PERCENT),$(PERCENT),100)"

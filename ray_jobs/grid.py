@@ -9,12 +9,15 @@ run is given the same process. A run of several workers has a trial that waits f
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoseg.errors import ConfigError, HistosegError, StorageError, TrainingError
+from histoseg.machine import available_memory
+from histoseg.runs.head import HEAD_BYTES_PER_RUN
 from histoseg.store.holders import Holder
 from histoseg.store.leases import leased
 from histoseg.store.objects import BRISK, connect
@@ -101,7 +104,8 @@ def _tune(
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # What it says of failures is said below in one line each.
     survive_memory_kills()
-    concurrent = num_concurrent(resources, workers)
+    concurrent = min(num_concurrent(resources, workers), _most_on_this_head())
+    logger.info("runs: %d at a time, of %d", min(concurrent, len(groups)), len(groups))
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrent)  # Ask for all of them at once, so that nodes are added.
     drive = tune.with_parameters(_drive, groups=groups, workers=workers, path=str(notes), holder=holder)
     ids, errors = [group.id for group in groups], dict[str, str]()
@@ -169,6 +173,12 @@ def num_concurrent(resources: Mapping[str, float], workers: Workers) -> int:
         have = ", ".join(f"{resources.get(name, 0):g} {name}" for name in needs)
         raise ConfigError(f"one run needs {need}, but Ray has {have}; use fewer workers per run or a larger cluster")
     return min(counts.values())
+
+
+def _most_on_this_head() -> int:
+    """How many runs this machine's free memory allows, of which Ray has taken its part already."""
+    free = available_memory()
+    return max(1, free // HEAD_BYTES_PER_RUN) if free is not None else sys.maxsize
 
 
 def _reported(metrics: Mapping[str, Any] | None) -> str:

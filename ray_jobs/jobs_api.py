@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from histoseg.errors import ClusterError
 from histoseg.machine import git_commit, versions
-from histoseg.runs.follow import JobState, Notices, OutageError, Pace, Show, follow
+from histoseg.runs.follow import JobState, Notices, OutageError, Pace, Show, cause_of, follow
 from histoseg.runs.job import entrypoint, job_name
 from histoseg.runs.request import Request, without_password
 from histoseg.store.keys import results_folder
@@ -78,23 +78,23 @@ class RayJobs:
 
     def submit(self, request: Request, command: str, show: Show) -> None:
         manifest, name = self.manifest(request, command), request.name
-        client = self._client()
+        client = self.client()
         state = self._create(client, manifest, show)
         if state == "SUCCEEDED":
             show(f"{name}: has finished already; RESULTS=1 fetches its table; {REPEAT}")
             return
         show(f"{name}: is {state.lower()} already" if state else f"{name}: submitted to {self.public_address}")
-        follow(_FollowedJob(self, client, name), command, show, self.pace)
+        follow(FollowedSubmission(self, client, name), command, show, self.pace)
 
     def status(self, name: str) -> str:
-        if (info := self.find(self._client(), name)) is None:
+        if (info := self.find(self.client(), name)) is None:
             return f"{name}: not submitted to {self.public_address}"
         since = time.strftime("%H:%M:%S", time.localtime((info.start_time or 0) / 1000))
-        return f"{name}: {info.status.value.lower()}, started {since}; {info.message or ''}".rstrip("; ")
+        return f"{name}: {info.status.value.lower()}, started {since}; {cause_of(info.message or '')}".rstrip("; ")
 
     def cancel(self, name: str) -> str:
         """Stop a job, or delete one that has ended; returns what happened. Repeating it does no harm."""
-        client = self._client()
+        client = self.client()
         state = self._state(client, name)
         if not state:
             return f"{name}: does not exist; nothing to cancel"
@@ -124,7 +124,8 @@ class RayJobs:
                 raise ClusterError(f"{self.public_address}: {BROKEN_KEY}") from None
             raise ClusterError(without_password(f"{self.address}: {_advice(str(error))}")) from error
 
-    def _client(self) -> "JobSubmissionClient":
+    def client(self) -> "JobSubmissionClient":
+        """Ray's own client, connected."""
         if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.pop("RAY_ADDRESS", None)  # It would override the argument.
@@ -158,7 +159,11 @@ class RayJobs:
         return "" if info is None else str(info.status.value)
 
 
-class _FollowedJob:
+class ForgottenError(OutageError):
+    """Ray does not know the job any more."""
+
+
+class FollowedSubmission:
     """A job of a Ray as `histoseg.runs.follow` follows it."""
 
     def __init__(self, ray: RayJobs, client: "JobSubmissionClient", name: str) -> None:
@@ -173,10 +178,10 @@ class _FollowedJob:
         except ClusterError as error:
             raise OutageError(str(error)) from error
         if info is None:
-            raise OutageError(f"{self._ray.public_address} knows no job {self.name} any more")
+            raise ForgottenError(f"{self._ray.public_address} knows no job {self.name} any more")
         state = str(info.status.value)
         has_failed = state in ENDED and state != "SUCCEEDED"
-        text = f"{state.lower()}: {_cause(info.message or '')}" if has_failed else state.lower()
+        text = f"{state.lower()}: {cause_of(info.message or '')}".rstrip(": ") if has_failed else state.lower()
         return JobState(text=text, is_over=state in ENDED, has_succeeded=state == "SUCCEEDED")
 
     def new_lines(self, state: JobState) -> Iterator[str]:
@@ -236,14 +241,6 @@ def _advice(text: str) -> str:
     if first.startswith("Request failed with status code"):
         return f"{lines[-1]}; repeat the command"  # The last line of a traceback there, or all that was said
     return f"{first}; RAY_ADDRESS must be the dashboard's address, http://host:8265"
-
-
-def _cause(message: str) -> str:
-    """Why a job failed: the driver's last line if that is an error of ours, else what Ray says."""
-    lines = message.strip().splitlines() or ["see its log above"]
-    if lines[-1].startswith("histoseg: "):
-        return lines[-1].removeprefix("histoseg: ")
-    return lines[0].partition(", last available logs")[0]
 
 
 def _folders() -> list[str]:

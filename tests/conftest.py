@@ -31,6 +31,21 @@ def pytest_runtest_call():
         return (yield)
 
 
+def pytest_itemcollected(item):
+    """Tests of one file share a process, and so do all that need an API server: each process would start its own."""
+    needs_api_server = "api_server" in getattr(item, "fixturenames", ())
+    item.add_marker(pytest.mark.xdist_group("api server" if needs_api_server else item.nodeid.partition("::")[0]))
+
+
+@pytest.fixture(scope="session")
+def api_server():
+    """A real API server, where there is one."""
+    from tests.kube.api_server import running
+
+    with running() as started:
+        yield started
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
     """A folder with every source's demo data."""

@@ -8,6 +8,7 @@ from itertools import groupby
 
 from histoseg.doctor.capacity import gpu_check, quota_checks
 from histoseg.doctor.check import Check
+from histoseg.doctor.queue import queue_checks
 from histoseg.errors import ClusterError
 from histoseg.kube.api import Cluster
 from histoseg.kube.job_pods import require_accepted
@@ -17,6 +18,7 @@ from histoseg.machine import versions
 
 PATIENCE_S = 5.0  # A person waits for the answer
 RAY_CRDS = (Crd(name="rayclusters.ray.io", version="v1"), Crd(name="rayjobs.ray.io", version="v1"))
+KUBERAY = (1, 7)  # The version whose fields the chart uses
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE")  # Where boto3 finds credentials
 TRIAL = "histoseg-doctor"  # The name of the job that the server checks, and never creates
 
@@ -100,6 +102,7 @@ def reachable_store(settings: Settings, environ: Mapping[str, str]) -> tuple[str
 def _parts(cluster: Cluster, release: str, settings: Settings | None) -> dict[str, Callable[[], Iterator[Check]]]:
     """Checks that do not depend on each other; a failure in one does not end the others."""
     parts: dict[str, Callable[[], Iterator[Check]]] = {
+        "KubeRay": lambda: _operator(cluster),
         "CRDs": lambda: _crds(cluster, settings.crds if settings and settings.crds else RAY_CRDS),
         "rights": lambda: _rights(cluster, release),
     }
@@ -111,8 +114,25 @@ def _parts(cluster: Cluster, release: str, settings: Settings | None) -> dict[st
         "secret": lambda: _secret(cluster, settings),
         "GPUs": lambda: _gpus(cluster, settings),
         "quotas": lambda: _quotas(cluster, settings),
-        "queue": lambda: _queue(cluster, settings),
+        "queue": lambda: queue_checks(cluster, settings),
     }
+
+
+def _operator(cluster: Cluster) -> Iterator[Check]:
+    """By the tag of the operator's image; the operator itself has no API."""
+    what = "KubeRay"
+    if not replace(cluster, namespace="").may("list", "", "pods"):
+        yield Check(what=what, ok=True, found="version not checked: you may not list the pods of all namespaces")
+        return
+    pods = cluster.operators()
+    if not pods:
+        yield Check(what=what, ok=True, found="version not checked: no operator has the label of its own chart")
+    for pod in pods:
+        image = next((container.image for container in pod.spec.containers), "")
+        found = re.search(r":v?(\d+)\.(\d+)", image)
+        is_old = found is not None and (int(found[1]), int(found[2])) < KUBERAY
+        advice = f"upgrade KubeRay and its CRDs to version {KUBERAY[0]}.{KUBERAY[1]} or later"
+        yield Check(what=what, ok=not is_old, found=f"{image or 'unknown'} in {pod.namespace}", advice=advice)
 
 
 def _crds(cluster: Cluster, needed: tuple[Crd, ...]) -> Iterator[Check]:
@@ -175,7 +195,8 @@ def _template(cluster: Cluster, settings: Settings) -> Iterator[Check]:
         return
     metadata = {**settings.template["metadata"], "name": TRIAL}
     spec = {**settings.template["spec"], "entrypoint": "true"}
-    has_pods = require_accepted(cluster, {**settings.template, "metadata": metadata, "spec": spec})
+    job = {**settings.template, "metadata": metadata, "spec": spec}
+    has_pods = require_accepted(cluster, job, settings.overrides)
     pods = "with its pods" if has_pods else "its pods were not checked: you may not create pods, as is usual"
     yield Check(what=what, ok=True, found=f"the API server accepts it, {pods}")
 
@@ -214,18 +235,3 @@ def _quotas(cluster: Cluster, settings: Settings) -> Iterator[Check]:
     yield from quota_checks(settings.template, quotas)
     if not quotas:
         yield Check(what="quotas", ok=True, found=f"none in namespace {cluster.namespace}")
-
-
-def _queue(cluster: Cluster, settings: Settings) -> Iterator[Check]:
-    if not settings.queue:
-        return
-    versions_of = {crd.name: crd.version for crd in settings.crds}
-    queue = cluster.local_queue(settings.queue, versions_of.get("localqueues.kueue.x-k8s.io", "v1beta2"))
-    what = f"queue {settings.queue}"
-    if queue is None:
-        advice = f"create the LocalQueue in namespace {cluster.namespace}, or name another with kueue.queue"
-        yield Check(what=what, ok=False, found="does not exist", advice=advice)
-        return
-    inactive = [each for each in queue.conditions if (each.type, each.status) == ("Active", "False")]
-    found = inactive[0].message or "is not active" if inactive else "is active"
-    yield Check(what=what, ok=not inactive, found=found, advice=f"{ADMIN} to correct Kueue's ClusterQueue")

@@ -7,12 +7,23 @@ of one line.
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from histoseg.kube.kubeconfig import log_in
-from histoseg.kube.objects import Event, Model, Node, Object, Queued, ResourceQuota, read
+from histoseg.kube.objects import (
+    ClusterQueue,
+    Event,
+    LocalQueue,
+    Model,
+    Node,
+    Object,
+    Pod,
+    ResourceQuota,
+    Workload,
+    read,
+)
 from histoseg.kube.refusals import ApiRequest, ErrorAnswer, refusal
 from histoseg.kube.transport import ask, foreign, lines, parse
 
@@ -21,6 +32,7 @@ PATIENCE_S = 60.0  # How long a busy or absent server is asked again
 RAY, RAY_VERSION = "ray.io", "v1"
 KUEUE, KUEUE_VERSION = "kueue.x-k8s.io", "v1beta2"  # The version that Kueue 0.19 stores
 DRY_RUN = {"dry_run": "All"}
+ORDINARY = ("Scheduled", "Pulling", "Pulled", "Created", "Started", "Killing")  # Events of every pod
 
 Untyped = Any  # Objects of the kubernetes package, which has no types
 ApiMethod = Callable[..., Untyped]
@@ -33,6 +45,7 @@ class Cluster:
     Attributes:
         role: The Role that grants all rights needed here; named when one is missing.
         plugin: The command by which the kubeconfig logs in; empty if it has none.
+        used: The rights that the user had so far.
     """
 
     client: Untyped = field(repr=False)
@@ -42,6 +55,7 @@ class Cluster:
     plugin: str = ""
     patience_s: float = PATIENCE_S
     sleep: Callable[[float], None] = time.sleep
+    used: set[str] = field(default_factory=set, repr=False)
 
     @classmethod
     def connect(cls, context: str, namespace: str = "", role: str = "histoseg-researcher") -> "Cluster":
@@ -101,17 +115,29 @@ class Cluster:
         found = self._find(request, self._core().read_namespaced_secret, name, self.namespace)
         return None if found is None else set(found.get("data") or {})
 
-    def local_queue(self, name: str, version: str = KUEUE_VERSION) -> Queued | None:
+    def local_queue(self, name: str, version: str = KUEUE_VERSION) -> LocalQueue | None:
         """A LocalQueue of Kueue; None if there is no such queue."""
         found = self._custom_object(KUEUE, version, "localqueues", name)
-        return None if found is None else read(Queued, found, f"LocalQueue {name}")
+        return None if found is None else read(LocalQueue, found, f"LocalQueue {name}")
 
-    def workloads(self, uid: str) -> list[Queued]:
+    def cluster_queue(self, name: str, version: str = KUEUE_VERSION) -> ClusterQueue | None:
+        """A ClusterQueue of Kueue; None if there is no such queue. It belongs to no namespace."""
+        request = self._request("get", "clusterqueues", group=KUEUE, version=version, name=name, namespace="")
+        found = self._find(request, self._custom().get_cluster_custom_object, KUEUE, version, "clusterqueues", name)
+        return None if found is None else read(ClusterQueue, found, f"ClusterQueue {name}")
+
+    def namespace_labels(self) -> dict[str, str]:
+        """The labels of the namespace."""
+        request = self._request("get", "namespaces", name=self.namespace)
+        found = self._json(request, self._core().read_namespace, self.namespace)
+        return dict(found["metadata"].get("labels") or {})
+
+    def workloads(self, uid: str) -> list[Workload]:
         """The Workloads of Kueue for the job with this uid; empty without Kueue."""
         request = self._request("list", "workloads", group=KUEUE, version=KUEUE_VERSION)
         api, where = self._custom().list_namespaced_custom_object, (KUEUE, KUEUE_VERSION, self.namespace, "workloads")
         found = self._find(request, api, *where, label_selector=f"{KUEUE}/job-uid={uid}")
-        return _read_items(Queued, found or {}, request)
+        return _read_items(Workload, found or {}, request)
 
     def rayjob(self, name: str) -> Object | None:
         """A RayJob; None if there is no such RayJob."""
@@ -159,11 +185,23 @@ class Cluster:
         request = self._request("list", "pods")
         return _items(self._json(request, self._core().list_namespaced_pod, self.namespace, label_selector=selector))
 
+    def operators(self) -> list[Pod]:
+        """The pods of KubeRay's operator, wherever they are; listing them needs a right for the whole cluster."""
+        request = self._request("list", "pods", namespace="")
+        api, selector = self._core().list_pod_for_all_namespaces, "app.kubernetes.io/component=kuberay-operator"
+        return _read_items(Pod, self._json(request, api, label_selector=selector), request)
+
     def events(self, name: str) -> list[Event]:
         """The events about objects of this name, of any kind, oldest first."""
+        return self._events(f"involvedObject.name={name}")
+
+    def pod_events(self) -> list[Event]:
+        """The events about all pods of the namespace but those of an ordinary life, oldest first."""
+        return self._events(",".join(["involvedObject.kind=Pod", *(f"reason!={reason}" for reason in ORDINARY)]))
+
+    def _events(self, selector: str) -> list[Event]:
         request = self._request("list", "events")
-        api, selector = self._core().list_namespaced_event, f"involvedObject.name={name}"
-        found = self._json(request, api, self.namespace, field_selector=selector)
+        found = self._json(request, self._core().list_namespaced_event, self.namespace, field_selector=selector)
         return sorted(_read_items(Event, found, request), key=lambda event: event.last_seen)
 
     def quotas(self) -> list[ResourceQuota]:
@@ -210,9 +248,10 @@ class Cluster:
         return RAY, RAY_VERSION, self.namespace, "rayjobs"
 
     def _request(self, verb: str, resource: str, **more: str) -> ApiRequest:
-        place = {"namespace": self.namespace, "context": self.context, "server": self.server}
+        place: dict[str, Any] = {"namespace": self.namespace, "context": self.context, "server": self.server}
         place |= {"role": self.role, "plugin": self.plugin}
-        return ApiRequest(verb=verb, resource=resource, **{**place, **more})
+        request = ApiRequest(verb=verb, resource=resource, **{**place, **more})
+        return replace(request, was_allowed=request.right in self.used)
 
     def _find(self, request: ApiRequest, api: ApiMethod, *path: object, **options: object) -> Object | None:
         """An answer's JSON; None if the object does not exist or, for a list, its kind does not."""
@@ -236,7 +275,10 @@ class Cluster:
         return body if isinstance(body, ErrorAnswer) else parse(request, body)
 
     def _ask(self, request: ApiRequest, send: Callable[[], Untyped]) -> Untyped:
-        return ask(request, send, self.patience_s, self.sleep)
+        answer = ask(request, send, self.patience_s, self.sleep)
+        if not isinstance(answer, ErrorAnswer) or answer.status == 404:  # Rights are checked before existence
+            self.used.add(request.right)
+        return answer
 
     def _core(self) -> Untyped:
         from kubernetes.client import CoreV1Api

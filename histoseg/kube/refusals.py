@@ -13,12 +13,23 @@ BUSY = (429, 500, 502, 503, 504)
 ADMIN = "ask your cluster administrator"
 # OpenSSL's words for a certificate or key that either side does not accept; a connection that breaks has others
 BAD_CERTIFICATE = re.compile(r"certificate|unknown ca|PEM|X509|private key", re.IGNORECASE)
+UNKNOWN_FIELD = re.compile(r'unknown field "([^"]+)"')  # Of strict validation
 MISSING_RIGHT = re.compile(r'User "[^"]*" cannot ')  # How RBAC begins; all other refusals with 403 are admission's
 # What installs a kind that the server does not have, by its group
 INSTALL = {
     "ray.io": "install the KubeRay operator, version 1.7 or later, with its CRDs",
     "kueue.x-k8s.io": "install or upgrade Kueue, or leave kueue.queue empty in the chart's values",
     "monitoring.coreos.com": "install the Prometheus operator, or set monitoring.enabled=false in the chart's values",
+}
+# Fields of ours that CRDs of KubeRay lack, and since which version they have them (release notes and API references)
+SINCE = {
+    "backoffLimit": "1.2",
+    "submitterConfig": "1.2",
+    "version": "1.4",  # Of autoscalerOptions
+    "authOptions": "1.5.1",
+    "secretName": "1.6",  # Of authOptions
+    "preRunningDeadlineSeconds": "1.6",
+    "upgradeStrategy": "1.6",
 }
 # Why admission refuses an object, by a pattern of its message, and what to do
 ADMISSION = {
@@ -31,11 +42,34 @@ ADMISSION = {
 
 
 class RefusedError(ClusterError):
-    """The API server answered with a refusal."""
+    """The API server answered with a refusal.
 
-    def __init__(self, text: str, status: int) -> None:
+    Attributes:
+        request, answer: What was refused, and how; None if no answer of an API server was read.
+    """
+
+    def __init__(
+        self, text: str, status: int, request: "ApiRequest | None" = None, answer: "ErrorAnswer | None" = None
+    ) -> None:
         super().__init__(text)
         self.status = status
+        self.request = request
+        self.answer = answer
+
+    @property
+    def was_allowed(self) -> bool:
+        """Whether the user lacks the right now and had it before.
+
+        An API server that has just started answers so until it has read the roles.
+        """
+        return bool(self.request and self.answer and self.request.was_allowed and self.answer.lacks_right)
+
+    @property
+    def brief(self) -> str:
+        """What was refused and why, without what to do."""
+        if self.request is None or self.answer is None:
+            return str(self)
+        return f"cannot {self.request.what}: {self.answer.said} ({self.status})"
 
 
 class UnreachableError(ClusterError):
@@ -55,6 +89,7 @@ class ApiRequest:
         resource: The plural, with its subresource: rayjobs, pods/log.
         group: "" for Kubernetes' core.
         role: The Role that would allow it.
+        was_allowed: Whether the user could do the same before.
         plugin: The command by which the kubeconfig logs in; empty if it has none.
     """
 
@@ -67,7 +102,13 @@ class ApiRequest:
     context: str
     server: str
     role: str
+    was_allowed: bool = False
     plugin: str = ""
+
+    @property
+    def right(self) -> str:
+        """The right that it needs, such as `create on rayjobs.ray.io`."""
+        return f"{self.verb} on {self.kind}"
 
     @property
     def what(self) -> str:
@@ -139,6 +180,17 @@ class ErrorAnswer:
         return self.status == 409 and self.reason == "AlreadyExists"
 
     @property
+    def said(self) -> str:
+        """The first field that the server refuses and why, or else its message."""
+        cause = self.details.causes[0] if self.details.causes else Cause()
+        return f"{cause.field}: {one_line(cause.message)}" if cause.field and cause.message else self.message
+
+    @property
+    def fields(self) -> list[str]:
+        """The fields that the server refuses, such as spec.containers[0].name; empty if it names none."""
+        return [*(cause.field for cause in self.details.causes if cause.field), *UNKNOWN_FIELD.findall(self.message)]
+
+    @property
     def lacks_right(self) -> bool:
         """Whether the user lacks the right; admission refuses with the same status, but in other words."""
         return self.status == 403 and MISSING_RIGHT.search(self.message) is not None
@@ -155,7 +207,7 @@ def refusal(request: ApiRequest, answer: ErrorAnswer) -> RefusedError:
     """The error that says what was tried, what came back and what to do."""
     explain = {0: _handshake, 401: _unknown_user, 403: _forbidden, 404: _missing, 409: _conflict}
     explain |= {400: _undecodable, 413: _invalid, 422: _invalid}
-    return RefusedError(explain.get(answer.status, _other)(request, answer), answer.status)
+    return RefusedError(explain.get(answer.status, _other)(request, answer), answer.status, request, answer)
 
 
 def remedy(request: ApiRequest, answer: ErrorAnswer) -> str:
@@ -206,12 +258,11 @@ def _forbidden(request: ApiRequest, answer: ErrorAnswer) -> str:
     if not answer.lacks_right:
         do = admission_remedy(answer.message) or f"correct the chart's values, or {ADMIN}"
         return f"cannot {request.what}: the cluster refuses it (403: {answer.message}); {do}"
-    right = f"{request.verb} on {request.kind}"
     if not request.namespace:
-        return f"may not {request.what} (403); this needs the right {right} for the whole cluster: {ADMIN}"
+        return f"may not {request.what} (403); this needs the right {request.right} for the whole cluster: {ADMIN}"
     return (
-        f"may not {request.what} with context {request.context!r} (403); this needs the right {right}, which the Role "
-        f"{request.role} grants: ask the person who installed the chart to add you to access.researchers"
+        f"may not {request.what} with context {request.context!r} (403); this needs the right {request.right}, which "
+        f"the Role {request.role} grants: ask the person who installed the chart to add you to access.researchers"
     )
 
 
@@ -230,21 +281,22 @@ def _conflict(request: ApiRequest, answer: ErrorAnswer) -> str:
 
 def _undecodable(request: ApiRequest, answer: ErrorAnswer) -> str:
     """A field that the server's CRD does not have, which strict validation refuses; or any other bad request."""
-    if "unknown field" not in answer.message:
+    unknown = [field.rpartition(".")[2] for field in UNKNOWN_FIELD.findall(answer.message)]
+    if not unknown:
         return _other(request, answer)
+    since = ", ".join(f"{field} since {SINCE[field]}" for field in unknown if field in SINCE)
+    known = f" (KubeRay has {since})" if since else ""
     return (
-        f"cannot {request.what}: {answer.message} (400); the cluster's CRDs are older than the chart: upgrade KubeRay "
-        f"and its CRDs to version 1.7 or later (Helm does not upgrade CRDs); DRY_RUN=1 prints the manifest"
+        f"cannot {request.what}: {answer.message} (400); the cluster's CRDs are older than the chart{known}: upgrade "
+        f"KubeRay and its CRDs to version 1.7 or later (Helm does not upgrade CRDs); DRY_RUN=1 prints the manifest"
     )
 
 
 def _invalid(request: ApiRequest, answer: ErrorAnswer) -> str:
-    cause = answer.details.causes[0] if answer.details.causes else Cause()
-    first = f"{cause.field}: {one_line(cause.message)}" if cause.field and cause.message else answer.message
     upgrade = "upgrade the older one of chart and KubeRay" if request.group else "`helm upgrade` the release"
     return (
-        f"cannot {request.what}: {first} ({answer.status}); correct the chart's value behind this field, or {upgrade}; "
-        f"DRY_RUN=1 prints the manifest"
+        f"cannot {request.what}: {answer.said} ({answer.status}); correct the chart's value behind this field, "
+        f"or {upgrade}; DRY_RUN=1 prints the manifest"
     )
 
 

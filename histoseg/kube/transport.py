@@ -22,6 +22,8 @@ def ask(
 ) -> Received | ErrorAnswer:
     """The result of `send`, or the server's answer if it is an error; a server that is busy or away is asked again.
 
+    So is one that now refuses what it allowed before: after its start it does not know the roles at once.
+
     Raises:
         UnreachableError: If no usable answer came in that time.
         RefusedError: If the request cannot be written.
@@ -30,12 +32,13 @@ def ask(
 
     begin, pause_s = time.monotonic(), FIRST_PAUSE_S
     while True:
-        asked_s = 0.0
+        asked_s, has_lost_right = 0.0, False
         try:
             return send()
         except ApiException as error:
             answer = ErrorAnswer.read(error.status or 0, error.body or "", str(error.reason or ""))
-            if not answer.may_pass:
+            has_lost_right = request.was_allowed and answer.lacks_right
+            if not answer.may_pass and not has_lost_right:
                 return answer
             asked_s, cause = _retry_after_s(error.headers), _cause(request, answer)
         except HTTPError as error:
@@ -43,6 +46,8 @@ def ask(
         except ValueError as error:  # Its text may contain the token
             raise RefusedError(unsendable(request, type(error).__name__), 0) from None
         left_s = patience_s - (time.monotonic() - begin)
+        if left_s <= 0 and has_lost_right:
+            return answer
         if left_s <= 0 or asked_s > left_s:
             raise UnreachableError(f"cannot {request.what}: {request.server} {cause}", asked_s)
         sleep(min(max(asked_s, pause_s), left_s))

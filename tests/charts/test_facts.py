@@ -32,10 +32,11 @@ def test_a_job_is_complete_but_for_what_the_submitter_fills_in(rendered):
 
 
 def test_the_submitter_only_follows(rendered):
-    """KubeRay fills in its command, and with it the token; the store is no business of its."""
+    """KubeRay adds the token; the store is no business of its."""
     spec = ray_job(rendered("minimal"))["spec"]["submitterPodTemplate"]["spec"]
     assert spec["restartPolicy"] == "Never"
-    assert not {"command", "args"} & set(spec["containers"][0])
+    assert spec["containers"][0]["command"] == ["python", "-m", "ray_jobs.submitter"]
+    assert "args" not in spec["containers"][0]
     assert set(environment(spec["containers"][0])) == {"NVIDIA_VISIBLE_DEVICES"}
     assert "serviceAccountName" not in spec
 
@@ -49,7 +50,7 @@ def test_job_and_interactive_cluster_have_the_same_spec(rendered):
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_cluster_stays_only_where_asked_for(scenario, rendered):
-    asked = scenario in ("interactive", "autoscaling", "unauthenticated")
+    asked = scenario in ("interactive", "autoscaling", "unauthenticated", "policies")
     assert len(some(rendered(scenario), "RayCluster", "histoseg-cluster")) == asked
 
 
@@ -130,6 +131,13 @@ def test_a_group_that_says_nothing_has_two_minutes_to_go(group, grace, deadline,
     assert found["template"]["spec"]["terminationGracePeriodSeconds"] == grace
     command = container(found)["lifecycle"]["preStop"]["exec"]["command"]
     assert command == ["python", "-m", "ray_jobs.drain", "--deadline-s", deadline]
+
+
+def test_ray_does_not_drain_a_node_a_second_time(rendered):
+    """Ray 2.60 (node.py, _drain_node_before_shutdown): 0 ends it at once, the default after up to 30 s."""
+    spec = cluster_spec(rendered("spot"))
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        assert environment(container(group))["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == "0"
 
 
 def test_spot_workers_can_be_told_apart(rendered):

@@ -46,7 +46,7 @@ def dashboard(monkeypatch):
 def api(server):  # noqa: F811 # a fixture
     """An API server with a release of the chart, and all that it needs."""
     from tests.doctor.release import config_map, node, serve, with_nodes
-    from tests.kube.emulator import CONFIG_MAPS
+    from tests.kube.lab import CONFIG_MAPS
 
     serve(server, "ray.io/v1/rayclusters")
     server.put(CONFIG_MAPS, "histoseg-settings", config_map())

@@ -8,9 +8,10 @@ from histoseg.kube.settings import Settings
 from histoseg.machine import versions
 from tests.doctor.release import SETTINGS, config_map, remove, serve
 from tests.kube.conftest import kubeconfig_text
-from tests.kube.emulator import CONFIG_MAPS, RAYJOBS, Fault, status_body
+from tests.kube.lab import CONFIG_MAPS, RAYJOBS, status_body
+from tests.kube.proxy import Fault
 
-QUEUES = "kueue.x-k8s.io/v1beta2/localqueues"
+QUEUES, CLUSTER_QUEUES = "kueue.x-k8s.io/v1beta2/localqueues", "kueue.x-k8s.io/v1beta2/clusterqueues"
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ def test_ray_is_known_where_it_is_not_installed(lines, monkeypatch):
 
 def test_a_template_that_the_server_refuses(lines, api):
     said = 'admission webhook "vrayjob.kb.io" denied the request: spec.rayClusterSpec: too many groups'
-    api.tell(lambda emulator: emulator.faults.append(Fault("POST", "rayjobs", 403, status_body(403, "", said))))
+    api.faults.append(Fault("POST", "rayjobs", 403, status_body(403, "", said)))
     found = bad(lines())
     assert list(found) == ["job template"]
     assert "too many groups" in found["job template"]
@@ -168,21 +169,40 @@ def queued(api, queue):
         api.put(QUEUES, "gpus", queue)
 
 
+def active(status, reason, message, **spec):
+    conditions = [{"type": "Active", "status": status, "reason": reason, "message": message}]
+    return {"spec": {"clusterQueue": "lab", **spec}, "status": {"conditions": conditions}}
+
+
 def test_the_queue(lines, api):
-    queued(api, {"status": {"conditions": [{"type": "Active", "status": "True", "message": "Can submit"}]}})
+    api.tell(lambda emulator: emulator.refused.add("get clusterqueues"))
+    queued(api, active("True", "Ready", "Can submit new workloads to localQueue"))
     assert lines()["queue gpus"].found == "is active"
+    assert "you may not read ClusterQueue lab" in lines()["queue gpus: quota"].found
     assert bad(lines()) == {}
-    queued(api, {"status": {"conditions": [{"type": "Active", "status": "False", "message": "ClusterQueue is gone"}]}})
-    assert bad(lines()) == {
-        "queue gpus": "ClusterQueue is gone | ask your cluster administrator to correct Kueue's ClusterQueue",
-    }
+    queued(api, active("False", "Stopped", "LocalQueue is stopped", stopPolicy="Hold"))
+    assert bad(lines())["queue gpus"].startswith("LocalQueue gpus is stopped | the queue is held")
+
+
+def test_the_quota_behind_the_queue(lines, api):
+    """Only an administrator may read it."""
+    queued(api, active("True", "Ready", "Can submit new workloads to localQueue"))
+    serve(api, CLUSTER_QUEUES)
+    api.tell(lambda emulator: emulator.refused.add("get namespaces"))
+    assert bad(lines())["queue gpus: quota"].startswith("ClusterQueue lab doesn't exist | ")
+    resources = [{"name": "cpu", "nominalQuota": "4"}, {"name": "memory", "nominalQuota": "1Ti"}]
+    group = {"coveredResources": ["cpu", "memory"], "flavors": [{"name": "any", "resources": resources}]}
+    api.put(CLUSTER_QUEUES, "lab", {"spec": {"namespaceSelector": {}, "resourceGroups": [group]}}, None)
+    found = bad(lines())
+    assert sorted(found) == ["queue gpus: quota", "queue gpus: resources"]
+    assert "cpu 11 of 4, too little" in found["queue gpus: quota"]
 
 
 def test_a_queue_that_is_not_there(lines, api):
     queued(api, None)
-    assert bad(lines()) == {
-        "queue gpus": "does not exist | create the LocalQueue in namespace team, or name another with kueue.queue"
-    }
+    (line,) = bad(lines()).values()
+    assert line.startswith("LocalQueue gpus doesn't exist | ")
+    assert "create the LocalQueue in the namespace" in line
 
 
 @pytest.mark.parametrize(

@@ -5,18 +5,19 @@ beside the checkout. Nothing else of a cluster runs: no controller and no kubele
 """
 
 import json
-import ssl
 import subprocess
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from http import HTTPStatus
+from itertools import count
 from pathlib import Path
 
 import pytest
+import urllib3
 import yaml
 
 from tests.beside import beside
@@ -27,7 +28,17 @@ CRDS = beside("HISTOSEG_CRDS", "crds")
 NAMESPACE = "research"
 ADMIN = "/O=system:masters/CN=admin"
 # Fields of a path that differ from the kind in lower case with an s
-PLURALS = {"NetworkPolicy": "networkpolicies", "PriorityClass": "priorityclasses"}
+PLURALS = {"NetworkPolicy": "networkpolicies", "Ingress": "ingresses"}
+PLURALS |= {"PriorityClass": "priorityclasses", "RuntimeClass": "runtimeclasses"}
+CLUSTER_WIDE = (
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "Namespace",
+    "Node",
+    "PriorityClass",
+    "RuntimeClass",
+)
 READY_S = 180.0  # Seconds on an idle machine
 
 
@@ -39,16 +50,62 @@ class Credentials:
     key: Path
 
 
-@dataclass(frozen=True)
 class RealApiServer:
-    """A running server.
+    """A server, which starts with `start`.
 
     Attributes:
         folder: With the certificates of users and of the server.
     """
 
-    url: str
-    folder: Path
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._ports = free_ports(("api", "etcd", "peer"))
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._numbers = count(1)
+        make_keys(folder)
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self._ports['api']}"
+
+    def start(self) -> None:
+        """Start what does not run, and wait until the server is ready."""
+        for name, flags in {"etcd": etcd(self._ports), "kube-apiserver": api_server(self._ports)}.items():
+            if name not in self._processes:
+                with (self.folder / f"{name}.log").open("ab") as log:
+                    command = [ASSETS / name, *flags]
+                    self._processes[name] = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
+        self._wait_until_ready()
+
+    def kill(self) -> None:
+        """End the API server as a machine that fails does; what it stored stays in etcd."""
+        process = self._processes.pop("kube-apiserver")
+        process.kill()
+        process.wait()
+
+    def close(self) -> None:
+        """End both programs, the API server first."""
+        self.pool.clear()
+        for process in reversed(self._processes.values()):
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def namespace(self, **labels: str) -> str:
+        """The name of a new namespace with Pod Security's profile `restricted`, as a careful cluster has it."""
+        name = f"lab-{next(self._numbers)}"
+        self.create_namespace(name, **labels)
+        return name
+
+    def create_namespace(self, name: str, **labels: str) -> None:
+        """The same with this name."""
+        metadata = {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted", **labels}}
+        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
+        assert self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}) == ""
+        assert self.create(account, namespace=name) == ""  # Otherwise a controller's work
 
     @property
     def authority(self) -> Path:
@@ -63,8 +120,8 @@ class RealApiServer:
             openssl(self.folder, "x509", "-req", "-in", "user.csr", *signer, "-out", found.certificate)
         return found
 
-    def kubeconfig(self, subject: str, namespace: str = NAMESPACE) -> str:
-        """A kubeconfig with a context `lab` for a user."""
+    def kubeconfig(self, subject: str = ADMIN, namespace: str = NAMESPACE) -> str:
+        """A kubeconfig with a context `lab` for a user, as /O=group/CN=name."""
         user = self.credentials(subject)
         cluster = {"server": self.url, "certificate-authority": str(self.authority)}
         credentials = {"client-certificate": str(user.certificate), "client-key": str(user.key)}
@@ -81,32 +138,50 @@ class RealApiServer:
         query = "?fieldValidation=Strict&dryRun=All" if dry_run else "?fieldValidation=Strict"
         return self.send("POST", f"{path_of(manifest, namespace)}{query}", manifest)
 
-    def send(self, method: str, path: str, body: dict | None = None, content: str = "application/json") -> str:
+    def send(self, method: str, path: str, body: dict | bytes | None = None, content: str = "application/json") -> str:
         """A request as administrator; "" if it succeeds, else what the server says."""
-        data, headers = json.dumps(body).encode() if body else None, {"Content-Type": content}
-        try:
-            self._open(urllib.request.Request(f"{self.url}{path}", data, headers, method=method))
-        except urllib.error.HTTPError as error:
-            return error.read().decode()
-        return ""
+        answer = self._ask(method, path, body, content)
+        return "" if answer.status < HTTPStatus.BAD_REQUEST else answer.data.decode()
 
     def get(self, path: str) -> dict:
         """An object, or a list."""
-        return json.loads(self._open(urllib.request.Request(f"{self.url}{path}")))
+        return self._ask("GET", path).json()
 
-    def _open(self, request: urllib.request.Request) -> bytes:
+    def post(self, path: str, body: dict) -> dict:
+        """What the server makes of an object."""
+        return self._ask("POST", path, body).json()
+
+    def _ask(
+        self, method: str, path: str, body: dict | bytes | None = None, content: str = "application/json"
+    ) -> urllib3.BaseHTTPResponse:
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        return self.pool.request(method, f"{self.url}{path}", body=data, headers={"Content-Type": content}, timeout=60)
+
+    @cached_property
+    def pool(self) -> urllib3.PoolManager:
+        """Connections as administrator."""
         user = self.credentials(ADMIN)
-        context = ssl.create_default_context(cafile=str(self.authority))
-        context.load_cert_chain(user.certificate, user.key)
-        with urllib.request.urlopen(request, timeout=60, context=context) as answer:
-            return answer.read()
+        keys = {"cert_file": str(user.certificate), "key_file": str(user.key)}
+        return urllib3.PoolManager(ca_certs=str(self.authority), **keys, retries=False, maxsize=16)
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + READY_S
+        while self._processes["kube-apiserver"].poll() is None and time.monotonic() < deadline:
+            try:
+                if not self.send("GET", "/readyz"):
+                    return
+            except (urllib3.exceptions.HTTPError, OSError):
+                self.__dict__.pop("pool", None)  # The server makes its certificate when it starts
+            time.sleep(0.2)
+        log = (self.folder / "kube-apiserver.log").read_text()
+        raise AssertionError(f"kube-apiserver did not come up: {log[-2000:]}")
 
 
 def path_of(manifest: dict, namespace: str) -> str:
     """Where objects of its kind are created."""
     group = manifest["apiVersion"]
     plural = PLURALS.get(manifest["kind"], f"{manifest['kind'].lower()}s")
-    scope = "" if manifest["kind"] in ("Namespace", "PriorityClass", "CustomResourceDefinition") else namespace
+    scope = "" if manifest["kind"] in CLUSTER_WIDE else namespace
     return f"/{f'apis/{group}' if '/' in group else f'api/{group}'}{f'/namespaces/{scope}' if scope else ''}/{plural}"
 
 
@@ -123,16 +198,9 @@ def running() -> Iterator[RealApiServer]:
         pytest.skip(
             f"no CRDs in {CRDS}; put KubeRay's, Kueue's and the Prometheus operator's there, or set HISTOSEG_CRDS"
         )
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="api-server-")))
-        ports = free_ports(("api", "etcd", "peer"))
-        make_keys(folder)
-        for name, command in {"etcd": etcd(ports), "kube-apiserver": api_server(ports)}.items():
-            log = stack.enter_context((folder / f"{name}.log").open("wb"))
-            process = subprocess.Popen([ASSETS / name, *command], cwd=folder, stdout=log, stderr=log)
-            stack.callback(end, process)
-        server = RealApiServer(f"https://127.0.0.1:{ports['api']}", folder)
-        wait_until_ready(server, process)
+    with tempfile.TemporaryDirectory(prefix="api-server-") as folder, closing(RealApiServer(Path(folder))) as server:
+        server.start()
+        server.create_namespace(NAMESPACE)
         install(server)
         yield server
 
@@ -176,43 +244,17 @@ def api_server(ports: dict[str, int]) -> list[str]:
     ]
 
 
-def end(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def wait_until_ready(server: RealApiServer, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + READY_S
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            if not server.send("GET", "/readyz"):
-                return
-        except OSError:
-            pass
-        time.sleep(0.2)
-    log = (server.folder / "kube-apiserver.log").read_text()
-    raise AssertionError(f"kube-apiserver did not come up: {log[-2000:]}")
-
-
 def install(server: RealApiServer) -> None:
-    """The CRDs, and a namespace as a careful cluster has it: with Pod Security's profile `restricted`."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    crds = [yaml.load(path.read_text(), Loader=loader) for path in sorted(CRDS.glob("*.yaml"))]
-    for crd in crds:
-        assert server.create(crd) == ""
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    metadata = {"name": NAMESPACE, "labels": labels}
-    assert server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}) == ""
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
-    assert server.create(account) == ""
+    """The CRDs; the server reads their YAML, which takes Python seconds."""
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    for file in sorted(CRDS.glob("*.yaml")):
+        assert server.send("POST", path, file.read_bytes(), "application/yaml") == ""
     deadline = time.monotonic() + READY_S
-    for crd in crds:
-        spec = crd["spec"]
-        version = next(each["name"] for each in spec["versions"] if each["served"])
-        path = f"/apis/{spec['group']}/{version}/{spec['names']['plural']}"
-        while server.send("GET", path) and time.monotonic() < deadline:
-            time.sleep(0.2)
+    while time.monotonic() < deadline and not all(is_served(server, each) for each in server.get(path)["items"]):
+        time.sleep(0.2)
+
+
+def is_served(server: RealApiServer, crd: dict) -> bool:
+    spec = crd["spec"]
+    version = next(each["name"] for each in spec["versions"] if each["served"])
+    return not server.send("GET", f"/apis/{spec['group']}/{version}/{spec['names']['plural']}")

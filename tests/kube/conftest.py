@@ -8,29 +8,49 @@ COMMAND = "make submit EXP=table1 CLUSTER=lab"
 IMAGE = "registry.example/histoseg-train:0.1.0"
 
 
-@pytest.fixture
-def server():
-    """An emulated API server."""
-    from tests.kube.emulator import serving
+@pytest.fixture(scope="session")
+def node(api_server):
+    """A kubelet with its node, for the logs of pods."""
+    from tests.kube.kubelet import kubelet
 
-    with serving() as served:
+    certificates = api_server.folder / "certs"
+    with kubelet(certificates / "apiserver.crt", certificates / "apiserver.key") as served:
+        assert api_server.create(served.node) == ""
         yield served
 
 
 @pytest.fixture(scope="session")
-def api_server():
-    """A real API server, where there is one."""
-    from tests.kube.api_server import running
+def team(api_server):
+    """The namespace `team`, and the role of its user."""
+    from tests.kube.lab import TEAM, USER
 
-    with running() as started:
-        yield started
+    api_server.create_namespace(TEAM)
+    rbac = {"apiVersion": "rbac.authorization.k8s.io/v1"}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "lab"}
+    subjects = [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": USER}]
+    named = {"metadata": {"name": "lab"}}
+    assert api_server.create({**rbac, "kind": "ClusterRole", **named, "rules": []}) == ""
+    assert (
+        api_server.create({**rbac, "kind": "ClusterRoleBinding", **named, "roleRef": role, "subjects": subjects}) == ""
+    )
 
 
 @pytest.fixture
-def kubeconfig(server, tmp_path, monkeypatch):
-    """The path of a kubeconfig with a context `lab` for it, set as KUBECONFIG."""
+def server(api_server, node, team):
+    """The API server's namespace `team`, as a user sees it who may not create pods, with a played KubeRay."""
+    from tests.kube.lab import lab
+
+    with lab(api_server, node) as opened:
+        opened.refuse("create pods")
+        yield opened
+
+
+@pytest.fixture
+def kubeconfig(request, tmp_path, monkeypatch):
+    """The path of a kubeconfig with a context `lab` for the server, if there is one; set as KUBECONFIG."""
+    has_server = "server" in request.fixturenames
     path = tmp_path / "kubeconfig"
-    path.write_text(kubeconfig_text(server.url))
+    path.write_text(kubeconfig_text(request.getfixturevalue("server").url if has_server else "http://127.0.0.1:9"))
     monkeypatch.setenv("KUBECONFIG", str(path))
     return path
 
@@ -47,8 +67,8 @@ def kubeconfig_text(url: str, context: str = "lab", namespace: str = "team") -> 
 
 
 @pytest.fixture
-def cluster(kubeconfig):
-    """The emulated server as histoseg reaches it; busy servers are asked again without delay."""
+def cluster(server, kubeconfig):
+    """The server as histoseg reaches it; busy servers are asked again without delay."""
     from dataclasses import replace
 
     from histoseg.kube.api import Cluster
@@ -127,7 +147,7 @@ def act(server, cluster, job, settings, pace):
     from histoseg.kube.submit import submit
 
     def do(*scripts, job=job, settings=settings, pace=pace, shown=None):
-        server.tell(lambda api: api.scripts.extend([list(script) for script in scripts]))
+        server.scripts.extend([list(script) for script in scripts])
         shown = [] if shown is None else shown
         results = submit(cluster, job, settings, COMMAND, shown.append, pace)
         return shown, results

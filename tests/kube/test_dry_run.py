@@ -1,7 +1,6 @@
 """The API server checks a job before anything is created: order by an emulated server, verdicts by a real one."""
 
 import time
-from itertools import count
 
 import pytest
 
@@ -10,26 +9,26 @@ from histoseg.kube.api import Cluster
 from histoseg.kube.job_pods import require_accepted
 from histoseg.kube.refusals import RefusedError
 from tests.kube.api_server import ADMIN
-from tests.kube.emulator import Fault, ends, status_body
 from tests.kube.example import ray_job, spoilt
+from tests.kube.lab import ends, status_body
+from tests.kube.proxy import Fault
 
 WORKER = "spec.rayClusterSpec.workerGroupSpecs.0.template.spec"
 WEBHOOK = 'admission webhook "quota.example" denied the request:\n too many\n jobs'
 RESEARCHER = "/O=pathology/CN=ann"
-NUMBERS = count()
 
 
 class TestOrder:
     def test_a_job_is_tried_before_it_is_created(self, act, server, name):
         act([ends()])
         (tried,), (created,) = (server.requests("POST", "rayjobs", dry_run=each) for each in (True, False))
-        assert tried.id < created.id
+        assert server.proxy.asked.index(tried.asked) < server.proxy.asked.index(created.asked)
         assert tried.data["spec"] == created.data["spec"]
         assert tried.params["fieldValidation"] == "Strict"
 
     def test_a_refusal_is_one_line_and_nothing_is_created(self, act, server, name):
         fault = Fault("POST", "rayjobs", 403, status_body(403, "Forbidden", WEBHOOK))
-        server.tell(lambda api: api.faults.append(fault))
+        server.faults.append(fault)
         with pytest.raises(RefusedError, match=f"'{name}'.* denied the request: too many jobs") as caught:
             act([ends()])
         assert "\n" not in str(caught.value)
@@ -37,8 +36,8 @@ class TestOrder:
 
     def test_a_refused_pod_stops_the_job(self, act, server, name):
         said = status_body(403, "Forbidden", f'pods "{name}-gpu-x" is forbidden: violates PodSecurity "restricted"')
-        server.tell(lambda api: api.refused.clear())
-        server.tell(lambda api: api.faults.append(Fault("POST", "pods", 403, said)))
+        server.refuse()
+        server.faults.append(Fault("POST", "pods", 403, said))
         with pytest.raises(RefusedError, match=r"violates PodSecurity .*`helm upgrade`"):
             act([ends()])
         assert server.requests("POST", "rayjobs") == []
@@ -62,12 +61,7 @@ def real(api_server, tmp_path_factory):
     opened = []
 
     def connect(subject=ADMIN):
-        namespace = f"lab-{next(NUMBERS)}"
-        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
-        made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
-        assert api_server.create(made) == ""
-        assert api_server.create(account, namespace=namespace) == ""
+        namespace = api_server.namespace()
         path = tmp_path_factory.mktemp("kubeconfig") / "config"
         path.write_text(api_server.kubeconfig(subject, namespace))
         with pytest.MonkeyPatch.context() as patch:
@@ -95,7 +89,7 @@ def exist(api_server, cluster):
 class TestVerdicts:
     def test_a_sound_job_is_accepted_and_nothing_is_created(self, real, api_server):
         cluster = real()
-        assert require_accepted(cluster, complete(cluster)) is True
+        assert require_accepted(cluster, complete(cluster), {}) is True
         assert not exist(api_server, cluster)
 
     @pytest.mark.parametrize(
@@ -115,7 +109,7 @@ class TestVerdicts:
     def test_what_a_cluster_refuses_is_one_line_with_a_remedy(self, edits, parts, real, api_server):
         cluster = real()
         with pytest.raises(ClusterError) as caught:
-            require_accepted(cluster, complete(cluster, edits))
+            require_accepted(cluster, complete(cluster, edits), {})
         said = str(caught.value)
         assert [part for part in parts if part not in said] == [], said
         assert "\n" not in said
@@ -131,25 +125,25 @@ class TestVerdicts:
         status = {"status": {"hard": hard, "used": dict.fromkeys(hard, "0")}}
         assert api_server.send("PATCH", path, status, "application/merge-patch+json") == ""
         with pytest.raises(RefusedError, match=f"exceeded quota: lab.*{next(iter(hard))}.*larger quota"):
-            require_accepted(cluster, complete(cluster))
+            require_accepted(cluster, complete(cluster), {})
 
     def test_without_the_right_to_create_pods_only_the_job_is_tried(self, real, api_server):
         cluster = real(RESEARCHER)
         grant(api_server, cluster)
-        assert require_accepted(cluster, complete(cluster, {f"{WORKER}.hostNetwork": True})) is False
+        assert require_accepted(cluster, complete(cluster, {f"{WORKER}.hostNetwork": True}), {}) is False
         with pytest.raises(RefusedError, match=r'unknown field "spec.new"'):
-            require_accepted(cluster, complete(cluster, {"spec.new": 1}))
+            require_accepted(cluster, complete(cluster, {"spec.new": 1}), {})
 
     def test_without_the_right_to_create_jobs_the_role_is_named(self, real):
         cluster = real("/O=others/CN=bob")
         with pytest.raises(RefusedError, match=r"may not create rayjobs.ray.io .* Role histoseg-researcher"):
-            require_accepted(cluster, complete(cluster))
+            require_accepted(cluster, complete(cluster), {})
 
     def test_a_job_that_exists_may_be_tried(self, real, api_server):
         cluster = real()
         job = complete(cluster)
         assert cluster.create_rayjob(job)
-        assert require_accepted(cluster, job) is True
+        assert require_accepted(cluster, job, {}) is True
 
 
 def grant(api_server, cluster):

@@ -41,8 +41,17 @@ class TestManifest:
         }
         filled = {key: made["spec"].pop(key) for key in ("entrypoint", "jobId")}
         assert filled["jobId"] == name
+        (submitter,) = made["spec"]["submitterPodTemplate"]["spec"]["containers"]
+        assert submitter.pop("args") == [filled["entrypoint"]]
         assert made["spec"] == before["spec"]
         assert settings.template == before
+
+    def test_the_submitter_gets_the_entrypoint_as_it_is(self, job, settings):
+        """Kubernetes reads $(NAME) in an argument as a variable, and $$ as a $."""
+        made = manifest(replace(job, sets=("a=$(HOME)",)), settings, COMMAND)
+        (submitter,) = made["spec"]["submitterPodTemplate"]["spec"]["containers"]
+        assert "a=$(HOME)" in made["spec"]["entrypoint"]
+        assert "a=$$(HOME)" in submitter["args"][0]
 
     def test_says_what_the_workers_will_have(self, job, settings):
         entrypoint = manifest(job, settings, COMMAND)["spec"]["entrypoint"]

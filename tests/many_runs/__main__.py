@@ -30,23 +30,24 @@ ROOT = Path(__file__).parents[2]
 PATIENCE_S = 1800
 # Ray and our own modules import torch and name its parts, but where a training only waits, they use none.
 EMPTY_TORCH = """
-import importlib.machinery, sys
-from unittest.mock import MagicMock
+import importlib.machinery, sys, types
 
-class Parts:
+class Part(type):
+    def __getattr__(cls, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Part(name, (), {"__init__": lambda self, *_, **__: None})
+
+class Finder:
     def find_spec(name, path=None, target=None):
-        return importlib.machinery.ModuleSpec(name, Parts, is_package=True) if name.startswith("torch.") else None
+        return importlib.machinery.ModuleSpec(name, Finder, is_package=True) if name.startswith("torch.") else None
     def create_module(spec):
-        return MagicMock(__path__=[], __spec__=spec, __name__=spec.name)
+        return types.ModuleType(spec.name)
     def exec_module(module):
-        pass
+        module.__getattr__ = lambda name: Part.__getattr__(Part, name)
 
-sys.meta_path.append(Parts)
-
-def __getattr__(name):
-    if name.startswith("__"):
-        raise AttributeError(name)
-    return MagicMock()
+sys.meta_path.append(Finder)
+__getattr__ = lambda name: Part.__getattr__(Part, name)
 """
 COLUMNS = (
     "runs at a time",

@@ -42,17 +42,11 @@ def ray_pod(name: str, group: Mapping[str, Any], head: str, token: str) -> Json:
 
 
 def submitter_pod(job: Mapping[str, Any], head: str, token: str) -> Json:
-    """The pod of KubeRay's K8sJobMode: submits unless that was done, then follows the log."""
+    """The pod of KubeRay's K8sJobMode, with the variables that it adds where the template has a command."""
     made = pod("submitter", job["spec"]["submitterPodTemplate"])
-    container = made["spec"]["containers"][0]
-    at, submission = f"--address http://{head}:{DASHBOARD_PORT}", job["spec"]["jobId"]
-    container["command"] = ["/bin/bash", "-ce", "--"]
-    container["args"] = [
-        f"if ! ray job status {at} {submission} >/dev/null 2>&1 ; "
-        f"then ray job submit {at} --no-wait --submission-id {submission} -- {job['spec']['entrypoint']} ; fi ; "
-        f"ray job logs {at} --follow {submission}"
-    ]
-    container["env"] += with_token(token)
+    known = {"RAY_DASHBOARD_ADDRESS": f"{head}:{DASHBOARD_PORT}", "RAY_JOB_SUBMISSION_ID": job["spec"]["jobId"]}
+    made["spec"]["containers"][0]["env"] += [{"name": name, "value": value} for name, value in known.items()]
+    made["spec"]["containers"][0]["env"] += with_token(token)
     return made
 
 

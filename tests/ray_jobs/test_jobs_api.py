@@ -13,7 +13,7 @@ from histoseg.errors import ClusterError
 from histoseg.runs.follow import Pace
 from histoseg.runs.follow import follow as run_follower
 from histoseg.runs.request import Request
-from ray_jobs.jobs_api import RayJobs, _FollowedJob
+from ray_jobs.jobs_api import FollowedSubmission, RayJobs
 
 ASKED = Request(experiment="table1", scale="paper", seeds=3, store="s3://bucket/prefix", workers=2)
 COMMAND = "make submit EXP=table1 RAY_ADDRESS=http://host:8265"
@@ -81,7 +81,7 @@ def follow(monkeypatch):
 
     def do(dashboard):
         ray = RayJobs(address="http://host:8265", pace=PACE)
-        monkeypatch.setattr(RayJobs, "_client", lambda _self: dashboard)
+        monkeypatch.setattr(RayJobs, "client", lambda _self: dashboard)
         request = ray.addressed(ASKED)
         dashboard.name = request.name
         dashboard.states.insert(0, "RUNNING")
@@ -108,12 +108,13 @@ def test_a_job_is_followed_to_its_end(follow):
 
 
 @pytest.mark.parametrize(
-    ("message", "cause"), [("exit code 1\nhistoseg: no space left", "no space left"), ("", "see its log")]
+    ("message", "cause"),
+    [("exit code 1\nhistoseg: no space left", ": no space left"), ("", "; its log above says more")],
 )
 def test_a_job_that_fails_says_why(follow, message, cause):
     dashboard = Dashboard(["RUNNING", "FAILED"], [["one\n"]], "one\n")
     dashboard.message = message
-    with pytest.raises(ClusterError, match=rf"table1-\w+: failed: {cause}.*`{COMMAND}`"):
+    with pytest.raises(ClusterError, match=rf"table1-\w+: failed{cause}.*`{COMMAND}`"):
         follow(dashboard)
 
 
@@ -186,7 +187,7 @@ def test_a_reader_that_goes_is_not_taken_for_a_broken_log():
     dashboard = Dashboard(["RUNNING"], [["one\n"]])
     dashboard.name = "x"
     with pytest.raises(BrokenPipeError):
-        run_follower(_FollowedJob(RayJobs(address="http://host", pace=PACE), dashboard, "x"), COMMAND, show, PACE)
+        run_follower(FollowedSubmission(RayJobs(address="http://host", pace=PACE), dashboard, "x"), COMMAND, show, PACE)
 
 
 # What the dashboard answers where its agent refused, with the agent's own answer within.
@@ -233,7 +234,7 @@ def test_the_address_is_doubted_where_nobody_answers_and_its_password_not_shown(
 
 def test_a_token_with_a_line_break_is_not_shown():
     """Ray's client raises an error with the whole header. It keeps the first token, so this is another process."""
-    code = "from ray_jobs.jobs_api import RayJobs; RayJobs(address='http://127.0.0.1:9')._client()"
+    code = "from ray_jobs.jobs_api import RayJobs; RayJobs(address='http://127.0.0.1:9').client()"
     environment = {**os.environ, "RAY_AUTH_TOKEN": "Sesame\nopen"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert "ClusterError: http://127.0.0.1:9: the token holds a line break" in done.stderr
