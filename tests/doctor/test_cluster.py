@@ -45,6 +45,7 @@ def test_a_cluster_that_has_everything(lines):
         "Ray",
         "job template",
         "secret lab-store",
+        "head",
         "GPUs",
         "quotas",
     ]

@@ -34,7 +34,7 @@ def handed_out(tmp_path, tiny_run, monkeypatch):
     checksums = dict.fromkeys(tiny_run.sources, "0")
     plan = SimpleNamespace(experiment="smoke", checksums=checksums, cells={"a": tiny_run}, groups={"b": [tiny_run]})
     monkeypatch.setattr(cells, "gauges", lambda _texts: nullcontext(lambda *_: None))
-    monkeypatch.setattr(cells.grid, "available", lambda capacity: capacity)
+    monkeypatch.setattr(cells, "await_capacity", lambda _workers, expected, _timeout_s: expected)
 
     def complete(request):
         found = []
