@@ -16,7 +16,6 @@ from histoseg.runs.job import result_fields
 from histoseg.runs.names import run_name, to_json
 from histoseg.runs.plain import digest
 from histoseg.runs.request import Request
-from histoseg.store.conditional import require_conditional_puts
 from histoseg.store.holders import Holder
 from histoseg.store.keys import record_key
 from histoseg.store.leases import number_attempt
@@ -37,9 +36,6 @@ def complete(plan: Plan, store: Store, request: Request, home: Path, connect_ray
 
     `home` is an absolute folder, of the same path on every node, for copies of shards and Ray's own notes;
     `connect_ray` is entered if a cell has no record.
-
-    Raises:
-        ConfigError: If the store would replace records that exist.
     """
     wanted = {record_key(plan.experiment, cell) for cell in plan.cells}
     recorded = _recorded(store, wanted)
@@ -56,7 +52,6 @@ def complete(plan: Plan, store: Store, request: Request, home: Path, connect_ray
     ]
     if not groups:
         return None
-    require_conditional_puts(store)
     with connect_ray(), _counting(store, wanted, len(recorded)):
         try:
             workers, resources = _workers(request)
