@@ -51,7 +51,6 @@ SETUP = {
     "InvalidToken": f"the session token is not one of this access key; {NEW_TOKEN}",
     "SecondLevelDomainForbidden": VIRTUAL,  # Alibaba Cloud
     "PathStyleDomainForbidden": VIRTUAL,  # Tencent Cloud
-    "VirtualHostDomainRequired": VIRTUAL,  # Huawei Cloud
 }
 PASSING = {"NoSuchKey": "there is no such object", "404": "there is no such object or bucket"}
 CERTIFICATES = {  # OpenSSL's X509_V_ERR_…

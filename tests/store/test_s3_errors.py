@@ -37,9 +37,9 @@ MOVED = error(
     "The bucket you are attempting to access must be addressed using the specified endpoint.",
     "<Endpoint>bucket.s3-ap-northeast-1.amazonaws.com</Endpoint><Bucket>bucket</Bucket>",
 )
-# https://docs.aws.amazon.com/AmazonS3/latest/userguide/Redirects.html
+# Amazon S3 User Guide, "Making requests", on redirected requests
 ELSEWHERE = error("TemporaryRedirect", "Please re-send this request.", "<Bucket>bucket</Bucket>")
-# https://github.com/boto/botocore/issues/2109 has these words; Garage and MinIO have regions of their own.
+# Garage's default region; the code is Amazon's for a signature with another region than the bucket's.
 OTHER_REGION = error("AuthorizationHeaderMalformed", "the region 'us-east-1' is wrong", "<Region>garage</Region>")
 # https://github.com/treeverse/lakeFS/issues/3490, https://github.com/gobackup/gobackup/issues/268
 NO_PATH_OSS = error("SecondLevelDomainForbidden", "Please use virtual hosted style to access.")
