@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup submit test check fix bench mutants list images test-pods test-kills clean
+.PHONY: help setup submit test check fix bench bench-gpu mutants list images test-pods test-kills clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -51,6 +51,9 @@ fix: setup ## format and mend what can be mended by itself
 
 bench: setup ## print measured ratios for the parts named in docs/performance.md
 	@$(BIN)/python -m benchmarks
+
+bench-gpu: setup ## measure training and prediction on a GPU, ten minutes, docs/performance.md: [ONLY="Cerberus bf16"]
+	@$(BIN)/python benchmarks/gpu/bench.py --only "$(ONLY)"
 
 mutants: setup ## change the code in small ways and see whether its tests notice, docs/mutants.md: [MODULE=metrics/iou FUNCTION=confusion PERCENT=10]
 	@$(BIN)/python -m tests.mutants $(MODULE) --function "$(FUNCTION)" --percent "$(if $(PERCENT),$(PERCENT),100)"

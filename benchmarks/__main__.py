@@ -6,13 +6,10 @@ Parts are the names of the files beside this one. A reference that is not instal
 """
 
 import argparse
-import datetime
 import multiprocessing
 import os
-import platform
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -20,6 +17,7 @@ sys.path.insert(0, str(FOLDER))  # Each file also runs alone, and so imports its
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # Read when torch is loaded, so before that.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
+from _machine import machine  # noqa: E402  # needs the path above
 from _timing import Finding, findings_of, missing, table  # noqa: E402  # needs the path above
 
 PARTS = sorted(path.stem for path in FOLDER.glob("[a-z]*.py"))
@@ -46,22 +44,6 @@ def main() -> int:
                 findings.append(missing(name, "-", f"failed: {error!r}"))
     print(f"\n{machine()}\n\n{table(findings)}")
     return 1 if failed else 0
-
-
-def machine() -> str:
-    """Where and when: one line."""
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "opencv-python-headless"))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    return f"{cpu_model()}, {cores} cores, {platform.system()}, Python {platform.python_version()}, {packages}; {today}"
-
-
-def cpu_model() -> str:
-    """What the processor calls itself."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

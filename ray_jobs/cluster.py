@@ -16,6 +16,7 @@ from typing import Any
 
 from histoseg.errors import ClusterError
 from ray_jobs.local_store import LOCALHOST, exported
+from ray_jobs.logs import show_only_our_lines
 
 OBJECT_STORE_BYTES = 256 * 2**20  # Only configurations and log lines pass through Ray; images never do.
 SOCKET_FOLDER_CHARS = 40  # Ray adds about 65 below its folder, and a Unix socket's path has at most 107.
@@ -23,6 +24,8 @@ SOCKET_FOLDER_CHARS = 40  # Ray adds about 65 below its folder, and a Unix socke
 # Settings for any Ray, in the job's process and its workers'; docs/lab-notes.md has the measurements.
 SETTINGS = {
     "RAY_DEDUP_LOGS": "0",  # Progress lines differ only in their numbers, which Ray takes for repetition.
+    "RAY_COLOR_PREFIX": "0",  # Logs are kept and searched; escape codes are in the way there.
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # Tune looks at all errors; Ray prints those that it has not seen yet.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # How late the end of a run is noticed.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # A node that is still to come takes minutes; default 60.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # Records lie in the store; Tune's copies are not read.
@@ -76,6 +79,7 @@ def local_ray(folder: Path, num_cpus: int | None = None) -> Iterator[LocalRay]:
         session = stack.enter_context(_session_folder(folder))
         import ray
 
+        show_only_our_lines()
         context: Any = ray.init(
             address="local",
             num_cpus=num_cpus,
@@ -100,6 +104,7 @@ def existing_ray() -> Iterator[None]:
     settings = {name: os.environ.setdefault(name, value) for name, value in SETTINGS.items()}
     import ray
 
+    show_only_our_lines()
     try:
         ray.init(address="auto", logging_level=logging.WARNING, runtime_env={"env_vars": settings})
     except (ConnectionError, RuntimeError, ValueError) as error:

@@ -2,21 +2,29 @@
 
 Tune decides only when and where. The records in the store say what is done, so a cell that is submitted again costs
 nothing if its record exists.
+
+A run of one worker trains within its Tune trial, by Ray Train's local mode, so it needs no other process, and the next
+run is given the same process. A run of several workers has a trial that waits for them.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoseg.errors import ConfigError, HistosegError, StorageError, TrainingError
+from histoseg.machine import available_memory
+from histoseg.runs.head import HEAD_BYTES_PER_RUN
 from histoseg.store.holders import Holder
 from histoseg.store.leases import leased
 from histoseg.store.objects import BRISK, connect
+from ray_jobs.failures import first_line
 from ray_jobs.gauges import FAILED, SetGauges, gauges, training_begun
 from ray_jobs.logs import log_worker
-from ray_jobs.train import Group, train
+from ray_jobs.train import Group, leave_if_reclaimed, rank, this_process, train
 
 if TYPE_CHECKING:
     from ray.train import ScalingConfig
@@ -25,8 +33,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("histoseg.grid")
 
-# A driver only waits for its run, so it takes no CPU; it stays on the head, where no worker is reclaimed.
-DRIVER = {"CPU": 0, "node:__internal_head__": 0.001}
+# A trial that only waits for its workers takes no CPU. Its memory is that of six processes: itself, Ray Train's
+# controller and four helpers of that. The chart's head offers no memory, so there they lie beside the workers.
+WAITING_TRIAL: dict[str, float] = {"CPU": 0, "memory": 1200 * 2**20}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +52,17 @@ class Workers:
         """What one worker holds, in Ray's words."""
         return {"CPU": self.cpus, **({"GPU": 1} if self.use_gpu else {})}
 
+    @property
+    def is_one(self) -> bool:
+        """Whether a run has one worker, which is then its Tune trial."""
+        return self.num_workers == 1
+
     def scaling(self) -> "ScalingConfig":
-        """The same for Ray Train."""
+        """The same for Ray Train, for which 0 workers are this process."""
         from ray.train import ScalingConfig
 
+        if self.is_one:
+            return ScalingConfig(num_workers=0)
         return ScalingConfig(num_workers=self.num_workers, use_gpu=self.use_gpu, resources_per_worker=self.resources)
 
 
@@ -66,9 +82,9 @@ def run(groups: Sequence[Group], workers: Workers, notes: Path, resources: Mappi
         TrainingError: If groups failed, with the cause of each.
     """
     with gauges(FAILED) as show:
-        outcomes = _tune(groups, workers, notes, resources, holder, show)
-    failed = [f"{group.id}: {error}" for group, error in zip(groups, outcomes, strict=True) if error]
-    if failed:
+        errors = _tune(groups, workers, notes, resources, holder, show)
+    if errors:
+        failed = [f"{group.id}: {errors[group.id]}" for group in groups if group.id in errors]
         title = f"{len(failed)} of {len(groups)} groups failed, the others are recorded:"
         raise TrainingError("\n  ".join([title, *failed]))
 
@@ -80,49 +96,54 @@ def _tune(
     resources: Mapping[str, float],
     holder: Holder,
     show: SetGauges,
-) -> list[str]:
-    """Have Tune start every group; returns the error of each, or ""."""
+) -> dict[str, str]:
+    """Have Tune start every group; returns the errors of those that failed, by their ids."""
     from ray import tune
 
-    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.CRITICAL)  # It misses Tune's logs.
+    from ray_jobs.retries import Retries, survive_memory_kills
+
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # What it says of failures is said below in one line each.
+    survive_memory_kills()
+    concurrent = min(num_concurrent(resources, workers), _most_on_this_head())
+    logger.info("runs: %d at a time, of %d", min(concurrent, len(groups)), len(groups))
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrent)  # Ask for all of them at once, so that nodes are added.
     drive = tune.with_parameters(_drive, groups=groups, workers=workers, path=str(notes), holder=holder)
+    ids, errors = [group.id for group in groups], dict[str, str]()
     run_config = tune.RunConfig(
         name="grid",
         storage_path=str(notes),
         verbose=0,
-        # Drivers return errors as values, so what is tried again here is a lost driver, or a store that was away.
-        failure_config=tune.FailureConfig(max_failures=3),
-        callbacks=[_failure_callback(groups, show)],
+        failure_config=tune.FailureConfig(max_failures=workers.max_failures),
+        callbacks=[_failure_callback(ids, errors, show)],
     )
-    tune_config = tune.TuneConfig(max_concurrent_trials=num_concurrent(resources, workers), reuse_actors=True)
-    trainable = tune.with_resources(drive, DRIVER)
+    tune_config = tune.TuneConfig(max_concurrent_trials=concurrent, reuse_actors=True, scheduler=Retries(ids))
+    trainable = tune.with_resources(drive, workers.resources if workers.is_one else WAITING_TRIAL)
     space = {"group": tune.grid_search(list(range(len(groups))))}
     try:
-        results = tune.Tuner(trainable, param_space=space, tune_config=tune_config, run_config=run_config).fit()
+        tune.Tuner(trainable, param_space=space, tune_config=tune_config, run_config=run_config).fit()
     except (OSError, tune.TuneError) as error:  # Of Ray's notes, or of what Tune asks of Ray
         raise TrainingError(f"Ray could not run the groups: {first_line(error)}; submit again") from error
-    trials = [results[i] for i in range(len(groups))]
-    return [first_line(trial.error) if trial.error else _reported(trial.metrics) for trial in trials]
+    return errors
 
 
-def _failure_callback(groups: Sequence[Group], show: SetGauges) -> "Callback":
-    """A Tune callback that logs a group's failure at once, while the other groups go on."""
+def _failure_callback(ids: Sequence[str], errors: dict[str, str], show: SetGauges) -> "Callback":
+    """A Tune callback that notes and logs a group's failure at once, while the other groups go on."""
     from ray import tune
 
-    failed = set[str]()
+    from ray_jobs.retries import error_of
 
     def report(trial: "Trial", error: str) -> None:
-        group = groups[trial.config["group"]].id
+        group = ids[trial.config["group"]]
         logger.warning("group %s has failed, the others go on: %s", group, error)
-        failed.add(group)
-        show(len(failed))
+        errors[group] = error
+        show(len(errors))
 
     def on_trial_complete(_: object, *, trial: "Trial", **__: object) -> None:
         if error := _reported(trial.last_result):
             report(trial, error)
 
     def on_trial_error(_: object, *, trial: "Trial", **__: object) -> None:
-        report(trial, first_line(trial.get_error() or RuntimeError("its driver was lost")))
+        report(trial, first_line(error_of(trial)))
 
     show(0)
     hooks = {"on_trial_complete": on_trial_complete, "on_trial_error": on_trial_error}
@@ -144,12 +165,20 @@ def num_concurrent(resources: Mapping[str, float], workers: Workers) -> int:
     Tune itself does not count what a Ray Train run takes, and more runs than fit would wait for each other.
     """
     needs = {name: amount * workers.num_workers for name, amount in workers.resources.items()}
+    if not workers.is_one and resources.get("memory"):  # Nodes that are still to come are not in it.
+        needs["memory"] = WAITING_TRIAL["memory"]
     counts = {name: int(resources.get(name, 0) // amount) for name, amount in needs.items()}
     if min(counts.values()) < 1:
         need = ", ".join(f"{amount:g} {name}" for name, amount in needs.items())
         have = ", ".join(f"{resources.get(name, 0):g} {name}" for name in needs)
         raise ConfigError(f"one run needs {need}, but Ray has {have}; use fewer workers per run or a larger cluster")
     return min(counts.values())
+
+
+def _most_on_this_head() -> int:
+    """How many runs this machine's free memory allows, of which Ray has taken its part already."""
+    free = available_memory()
+    return max(1, free // HEAD_BYTES_PER_RUN) if free is not None else sys.maxsize
 
 
 def _reported(metrics: Mapping[str, Any] | None) -> str:
@@ -164,6 +193,7 @@ def _drive(config: dict[str, Any], groups: Sequence[Group], workers: Workers, pa
 
     group = groups[config["group"]]
     log_worker(logging.INFO)
+    leave_if_reclaimed()  # Tune gives a process one group after another, also on a node that takes no new process.
     try:
         with leased(connect(group.request.store, BRISK), group.id, holder) as lease, training_begun(group.short_id):
             error = _fit(replace(group, attempt=lease.number), workers, path)
@@ -177,11 +207,10 @@ def _drive(config: dict[str, Any], groups: Sequence[Group], workers: Workers, pa
 def _fit(group: Group, workers: Workers, path: str) -> str:
     """The error that the group's rank 0 returned, or ""."""
     from ray.train import FailureConfig, LoggingConfig, RunConfig
-    from ray.train.torch import TorchTrainer
 
-    result: Any = TorchTrainer(
-        _train,  # type: ignore[arg-type]  # rank 0's return value is passed on, which Ray's stub does not know
-        train_loop_config={"group": group},
+    result: Any = _trainer(workers)(
+        _train,
+        train_loop_config={"group": group, "is_trial": workers.is_one},
         scaling_config=workers.scaling(),
         run_config=RunConfig(  # type: ignore[call-arg]  # the stub is of Ray Train V1, without logging_config
             name=group.id,
@@ -194,19 +223,16 @@ def _fit(group: Group, workers: Workers, path: str) -> str:
     return error
 
 
+def _trainer(workers: Workers) -> Callable[..., Any]:
+    """Ray Train's trainer for a run; only several processes need what torch adds, a process group."""
+    if workers.is_one:
+        from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+        return DataParallelTrainer
+    from ray.train.torch import TorchTrainer
+
+    return TorchTrainer
+
+
 def _train(config: dict[str, Any]) -> str:
-    return train(config["group"])
-
-
-def first_line(error: BaseException) -> str:
-    """The error in one line, without what Ray wrapped around it."""
-    failures = getattr(error, "worker_failures", None) or {}  # Ray Train: by rank
-    inner = next(iter(failures.values()), None)
-    for name in ("controller_failure", "cause", "_base_exc"):  # the controller, a task, a worker's function
-        inner = inner or getattr(error, name, None)
-    if isinstance(inner, BaseException):
-        return first_line(inner)
-    if isinstance(error, HistosegError):
-        return f"{type(error).__name__}: {str(error).splitlines()[0]}"
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
+    return train(config["group"], this_process() if config["is_trial"] else rank())

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from typing import Any
 
 FORMAT, TIME = "%(asctime)s %(message)s", "%H:%M:%S"
 
@@ -14,7 +15,8 @@ def log_command() -> None:
 
 def log_worker(level: int) -> None:
     """Log our own lines only: Ray Train opens the root logger to INFO."""
-    logging.getLogger("botocore").setLevel(logging.WARNING)
+    for name in ("botocore", "ray.train"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     logger = logging.getLogger("histoseg")
     logger.setLevel(level)
     if not logger.handlers:
@@ -22,3 +24,20 @@ def log_worker(level: int) -> None:
         handler.setFormatter(logging.Formatter(FORMAT, TIME))
         logger.addHandler(handler)
         logger.propagate = False
+
+
+def show_only_our_lines() -> None:
+    """Have this process print only what workers write to stdout, which is our log; call it before `ray.init`.
+
+    Ray also passes on what any process writes to stderr, such as warnings of libraries at each start, and several lines
+    of advice on each worker that died. Both stay in its log files, which the dashboard shows.
+    """
+    from ray._private import worker  # Ray has no public hook.
+
+    show = worker.print_to_stdstream
+
+    def show_ours(batch: dict[str, Any], ignore_prefix: bool) -> None:
+        if batch["pid"] != "raylet" and not batch["is_err"]:
+            show(batch, ignore_prefix)
+
+    worker.print_to_stdstream = show_ours  # type: ignore[assignment]  # Ray does not annotate it

@@ -2,7 +2,7 @@
 
 `python -m ray_jobs.submitter <entrypoint>` prints the job's log, for `kubectl logs` and `make submit`. KubeRay sets the
 variables that name the Ray and the job. It fails a job that still runs 30 s after its submitter has finished, so this
-one goes on where a connection to the log breaks (docs/adr/0017-the-submitter-stays.md).
+one goes on where a connection to the log breaks (docs/adr/0019-the-submitter-stays.md).
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What one Ray Train worker does: complete the runs of a group, and say how far it is.
+"""What a process that trains does: complete the runs of a group, and say how far it is.
 
 Checkpoints and records are written to the store by `histoseg.pipeline`; Ray is handed none of them. So a worker that is
 killed or restarted, on any machine, goes on from what the store holds.
@@ -7,7 +7,9 @@ killed or restarted, on any machine, goes on from what the store holds.
 import importlib
 import json
 import logging
+import math
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -23,12 +25,14 @@ from histoseg.store.objects import PATIENT, Store, connect
 from histoseg.training.listeners import Listener, LogLine
 from histoseg.training.listening import TrainingContext, listening
 from histoseg.types import Place
+from ray_jobs.failures import ReclaimedError
 from ray_jobs.gauges import TrainingGauges
 from ray_jobs.logs import log_worker
 
 if TYPE_CHECKING:
     from histoseg.training.process import Process  # It needs torch, which a machine that only submits may lack.
 
+POLL_INTERVAL = "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S"
 COMPLETE = "histoseg.pipeline.complete.complete"
 
 
@@ -49,12 +53,12 @@ class Group:
         return self.id[:8]
 
 
-def train(group: Group) -> str:
-    """Complete a group within a Ray Train worker; returns the error that only a person can correct, or "".
+def train(group: Group, process: "Process") -> str:
+    """Complete a group in this process; returns the error that only a person can correct, or "".
 
     It is returned, since Ray would try again what is raised.
     """
-    process = _process(group)
+    process = replace(process, attempt=group.attempt)
     log_worker(logging.INFO if process.leads else logging.ERROR)
     runs = [from_json(record) for record in json.loads(group.runs)]
     store = _store(group)
@@ -73,8 +77,8 @@ def train(group: Group) -> str:
     return ""
 
 
-def _process(group: Group) -> "Process":
-    """This process as Ray Train has started it."""
+def rank() -> "Process":
+    """This process as one of several that Ray Train has started."""
     from ray.train import get_context
     from ray.train.torch import get_device
 
@@ -82,7 +86,18 @@ def _process(group: Group) -> "Process":
 
     context = get_context()
     place = Place(rank=context.get_world_rank(), world_size=context.get_world_size())
-    return Process(place=place, device=get_device(), attempt=group.attempt, is_reclaimed=_reclaim_notice())
+    return Process(place=place, device=get_device(), is_reclaimed=_preemption_notice())
+
+
+def this_process() -> "Process":
+    """This process as the only one of its training, in a Tune trial, where Ray Train's own functions refuse to work."""
+    import ray
+    import torch
+
+    from histoseg.training.process import Process
+
+    has_gpu = bool(ray.get_runtime_context().get_accelerator_ids()["GPU"])
+    return Process(device=torch.device("cuda:0" if has_gpu else "cpu"), is_reclaimed=drain_notice())
 
 
 def _store(group: Group) -> Store:
@@ -110,13 +125,44 @@ def _listeners(group: Group, runs: Sequence[Run], store: Store, process: "Proces
         yield (LogLine(), shown, *asked)
 
 
-def _reclaim_notice() -> Callable[[], bool]:
+def _preemption_notice() -> Callable[[], bool]:
     """A function that says, to all ranks alike, whether one of their nodes is about to be taken away."""
     if os.environ.get("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER") == "0":
         return lambda: False
     from ray.train import get_preemption_info
 
     return lambda: get_preemption_info() is not None
+
+
+def drain_notice() -> Callable[[], bool]:
+    """The same for this process alone: whether its node is being drained, as Ray Train's watcher asks it."""
+    if os.environ.get("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER") == "0":
+        return lambda: False
+    import ray
+
+    node, every_s = ray.get_runtime_context().get_node_id(), float(os.environ.get(POLL_INTERVAL, "5"))
+    asked_at, answer = -math.inf, False
+
+    def is_draining() -> bool:
+        nonlocal asked_at, answer
+        if time.monotonic() - asked_at >= every_s:
+            # What Ray Train's watcher asks; Ray has no public function for it.
+            answer, asked_at = node in ray._private.state.state.get_draining_nodes(), time.monotonic()
+        return answer
+
+    return is_draining
+
+
+def leave_if_reclaimed() -> None:
+    """Refuse to begin anything on a node that is about to be taken away.
+
+    Raises:
+        ReclaimedError: If this node is one.
+    """
+    import ray
+
+    if drain_notice()():
+        raise ReclaimedError(f"ip: {ray.util.get_node_ip_address()}")  # type: ignore[no-untyped-call]
 
 
 def _load(path: str) -> Callable[..., Any]:

@@ -1,39 +1,9 @@
-"""Stores with a few tiny images whose every pixel a test knows: written in milliseconds, without raw files."""
-
-import hashlib
-import tempfile
-from pathlib import Path
+"""A few tiny images whose every pixel a test knows, to be put into a store in milliseconds."""
 
 import numpy as np
 
 from histoseg.runs.config import Data
-from histoseg.shards.index import encode_index
-from histoseg.shards.stored import Shard, ShardPart
-from histoseg.shards.tar import write_tar
-from histoseg.shards.tiles import smallest_tile_px
-from histoseg.store.keys import index_key, shard_key
 from histoseg.types import Sample, Task
-
-
-def put_source(store, task, data, splits):
-    """Write a source: `splits` gives the samples of each split."""
-    tile_px, parts = smallest_tile_px(data), []
-    for split, samples in splits.items():
-        with tempfile.TemporaryDirectory() as temporary:
-            path = Path(temporary, "shard.tar")
-            columns = write_tar(path, samples, task, split, tile_px)
-            body = path.read_bytes()
-        shard = Shard(
-            name=f"{split}.tar",
-            split=split,
-            sha256=hashlib.sha256(body).hexdigest(),
-            num_bytes=len(body),
-            num_samples=len(columns.key),
-        )
-        store.put(shard_key(task.name, data.layout, shard.name), body)
-        parts.append(ShardPart(shard=shard, samples=columns))
-    body = encode_index(task, parts, origin="demo", layout=data.layout, tile_px=tile_px, options={})
-    store.put(index_key(task.name, data.layout), body)
 
 
 def make_task(name, classes=("background", "gland"), kind="semantic", structure=""):

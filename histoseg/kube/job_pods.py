@@ -5,11 +5,14 @@ accounts) and stores nothing. KubeRay makes a job's pods only after the RayJob i
 after that; so the pods are checked here as well, if the user may create pods.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from histoseg.kube.api import Cluster
+from histoseg.kube.chart_values import HEAD, JOB, SUBMITTER, group_value, with_value
 from histoseg.kube.objects import Object, PodSpec, read
 from histoseg.kube.rayjob import num_pods
+from histoseg.kube.refusals import RefusedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +47,7 @@ def job_pods(job: Object) -> list[JobPods]:
     head = cluster["headGroupSpec"]["template"]
     submitter = job["spec"].get("submitterPodTemplate")
     return [
-        JobPods(group="head", template=_with_autoscaler(head, cluster) if autoscaling else head),
+        JobPods(group=HEAD, template=_with_autoscaler(head, cluster) if autoscaling else head),
         *(
             JobPods(
                 group=group["groupName"],
@@ -54,7 +57,7 @@ def job_pods(job: Object) -> list[JobPods]:
             )
             for group in cluster["workerGroupSpecs"]
         ),
-        *([JobPods(group="submitter", template=submitter)] if submitter else []),
+        *([JobPods(group=SUBMITTER, template=submitter)] if submitter else []),
     ]
 
 
@@ -66,10 +69,21 @@ def _with_autoscaler(head: Object, cluster: Object) -> Object:
     return {**head, "spec": {**head["spec"], "containers": [*containers, added]}}
 
 
-def require_accepted(cluster: Cluster, job: Object) -> bool:
-    """Refuse a RayJob that the API server would refuse; returns whether its pods were checked as well."""
-    cluster.try_rayjob(job)
-    return all(cluster.try_pod(_pod(job, pods)) for pods in job_pods(job))
+def require_accepted(cluster: Cluster, job: Object, overrides: Mapping[str, Object]) -> bool:
+    """Refuse a RayJob that the API server would refuse; returns whether its pods were checked as well.
+
+    `overrides` are those of the release's settings, so that the refusal can name the value behind it.
+    """
+    about = JOB
+    try:
+        cluster.try_rayjob(job)
+        for pods in job_pods(job):
+            about = group_value(pods.group) if pods.is_worker else pods.group
+            if not cluster.try_pod(_pod(job, pods)):
+                return False
+    except RefusedError as error:
+        raise with_value(error, about, job, overrides) from None
+    return True
 
 
 def _pod(job: Object, pods: JobPods) -> Object:

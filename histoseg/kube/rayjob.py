@@ -11,6 +11,7 @@ from typing import Any
 from histoseg.errors import ClusterError
 from histoseg.kube.objects import Object
 from histoseg.kube.settings import Settings
+from histoseg.runs.head import HEAD_BYTES, runs_for_head
 from histoseg.runs.job import entrypoint, job_name
 from histoseg.runs.request import Request
 from histoseg.store.keys import results_folder
@@ -35,8 +36,9 @@ def manifest(request: Request, settings: Settings, command: str) -> Object:
     """The RayJob to create, with the command that was typed, for everyone who finds it in the cluster."""
     have = capacity(settings.template)
     _require_fit(request, have)
+    _require_head(settings.template)
     _require_raw_data(request, settings)
-    made: dict[str, Any] = copy.deepcopy(dict(settings.template))
+    made = copy.deepcopy(dict(settings.template))
     metadata = made.setdefault("metadata", {})
     metadata["name"] = request.name
     metadata["labels"] = {**(metadata.get("labels") or {}), EXPERIMENT: request.experiment, JOB: request.name}
@@ -61,6 +63,20 @@ def capacity(template: Object) -> dict[str, float]:
     return {resource: amount for resource, amount in total.items() if amount}
 
 
+def most_runs(template: Object) -> int:
+    """How many runs of one worker have room at a time when all workers are there."""
+    have = capacity(template)
+    return int(min(have.get("CPU", 0.0), have.get("GPU") or math.inf))
+
+
+def head_memory(template: Object) -> float:
+    """The memory of the head's pod in bytes; infinite if it has no limit."""
+    head = template["spec"]["rayClusterSpec"]["headGroupSpec"]
+    container: Object = next(iter(_containers(head)), {})
+    limits = (container.get("resources") or {}).get("limits") or {}
+    return quantity(limits["memory"], "the chart's head.memory") if "memory" in limits else math.inf
+
+
 def images(made: Object) -> set[str]:
     """Every image that a RayJob's Ray pods run."""
     cluster = made["spec"].get("rayClusterSpec") or {}
@@ -79,6 +95,15 @@ def _require_fit(request: Request, have: Mapping[str, float]) -> None:
             )
 
 
+def _require_head(template: Object) -> None:
+    """Refuse a head whose memory Ray and the driver would take without any run."""
+    if not runs_for_head(memory := head_memory(template)):
+        raise ClusterError(
+            f"the release's head has {memory / 2**30:.2g} GiB of memory, but Ray and the driver need "
+            f"{HEAD_BYTES / 2**30:g} GiB before the first run; `helm upgrade` the release with a larger head.memory"
+        )
+
+
 def _require_raw_data(request: Request, settings: Settings) -> None:
     """Refuse a folder that the pods do not see."""
     mounted = settings.raw_data
@@ -90,7 +115,7 @@ def _require_raw_data(request: Request, settings: Settings) -> None:
 
 
 def is_gpu(resource: str) -> bool:
-    """Whether a pod's limit of this name counts GPUs; the chart asks for no other device."""
+    """Whether a pod's limit of this name counts devices: GPUs, unless a podTemplate asks for others."""
     return "/" in resource  # Such as nvidia.com/gpu; cpu and memory have no slash
 
 
@@ -119,7 +144,7 @@ def _pod_resources(group: Object) -> dict[str, float]:
     return {"CPU": float(math.ceil(quantity(cpus, WORKERS))), "GPU": quantity(gpus, WORKERS)}
 
 
-def _lower(resources: Object) -> dict[str, Any]:
+def _lower(resources: Object) -> Object:
     """A group's `resources` under the names of `rayStartParams`; upper and lower case are the same there."""
     names = {key: "num-gpus" if is_gpu_for_kuberay(key.lower()) else f"num-{key.lower()}s" for key in resources}
     return {names[key]: amount for key, amount in resources.items() if names[key] in ("num-cpus", "num-gpus")}

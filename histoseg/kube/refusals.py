@@ -13,6 +13,7 @@ BUSY = (429, 500, 502, 503, 504)
 ADMIN = "ask your cluster administrator"
 # OpenSSL's words for a certificate or key that either side does not accept; a connection that breaks has others
 BAD_CERTIFICATE = re.compile(r"certificate|unknown ca|PEM|X509|private key", re.IGNORECASE)
+UNKNOWN_FIELD = re.compile(r'unknown field "([^"]+)"')  # Of strict validation
 MISSING_RIGHT = re.compile(r'User "[^"]*" cannot ')  # How RBAC begins; all other refusals with 403 are admission's
 # What installs a kind that the server does not have, by its group
 INSTALL = {
@@ -44,14 +45,31 @@ class RefusedError(ClusterError):
     """The API server answered with a refusal.
 
     Attributes:
-        was_allowed: Whether the user lacks the right now and had it before. An API server that has just started answers
-            so until it has read the roles.
+        request, answer: What was refused, and how; None if no answer of an API server was read.
     """
 
-    def __init__(self, text: str, status: int, *, was_allowed: bool = False) -> None:
+    def __init__(
+        self, text: str, status: int, request: "ApiRequest | None" = None, answer: "ErrorAnswer | None" = None
+    ) -> None:
         super().__init__(text)
         self.status = status
-        self.was_allowed = was_allowed
+        self.request = request
+        self.answer = answer
+
+    @property
+    def was_allowed(self) -> bool:
+        """Whether the user lacks the right now and had it before.
+
+        An API server that has just started answers so until it has read the roles.
+        """
+        return bool(self.request and self.answer and self.request.was_allowed and self.answer.lacks_right)
+
+    @property
+    def brief(self) -> str:
+        """What was refused and why, without what to do."""
+        if self.request is None or self.answer is None:
+            return str(self)
+        return f"cannot {self.request.what}: {self.answer.said} ({self.status})"
 
 
 class UnreachableError(ClusterError):
@@ -162,6 +180,17 @@ class ErrorAnswer:
         return self.status == 409 and self.reason == "AlreadyExists"
 
     @property
+    def said(self) -> str:
+        """The first field that the server refuses and why, or else its message."""
+        cause = self.details.causes[0] if self.details.causes else Cause()
+        return f"{cause.field}: {one_line(cause.message)}" if cause.field and cause.message else self.message
+
+    @property
+    def fields(self) -> list[str]:
+        """The fields that the server refuses, such as spec.containers[0].name; empty if it names none."""
+        return [*(cause.field for cause in self.details.causes if cause.field), *UNKNOWN_FIELD.findall(self.message)]
+
+    @property
     def lacks_right(self) -> bool:
         """Whether the user lacks the right; admission refuses with the same status, but in other words."""
         return self.status == 403 and MISSING_RIGHT.search(self.message) is not None
@@ -178,8 +207,7 @@ def refusal(request: ApiRequest, answer: ErrorAnswer) -> RefusedError:
     """The error that says what was tried, what came back and what to do."""
     explain = {0: _handshake, 401: _unknown_user, 403: _forbidden, 404: _missing, 409: _conflict}
     explain |= {400: _undecodable, 413: _invalid, 422: _invalid}
-    text = explain.get(answer.status, _other)(request, answer)
-    return RefusedError(text, answer.status, was_allowed=request.was_allowed and answer.lacks_right)
+    return RefusedError(explain.get(answer.status, _other)(request, answer), answer.status, request, answer)
 
 
 def remedy(request: ApiRequest, answer: ErrorAnswer) -> str:
@@ -253,7 +281,7 @@ def _conflict(request: ApiRequest, answer: ErrorAnswer) -> str:
 
 def _undecodable(request: ApiRequest, answer: ErrorAnswer) -> str:
     """A field that the server's CRD does not have, which strict validation refuses; or any other bad request."""
-    unknown = [field.rpartition(".")[2] for field in re.findall(r'unknown field "([^"]+)"', answer.message)]
+    unknown = [field.rpartition(".")[2] for field in UNKNOWN_FIELD.findall(answer.message)]
     if not unknown:
         return _other(request, answer)
     since = ", ".join(f"{field} since {SINCE[field]}" for field in unknown if field in SINCE)
@@ -265,12 +293,10 @@ def _undecodable(request: ApiRequest, answer: ErrorAnswer) -> str:
 
 
 def _invalid(request: ApiRequest, answer: ErrorAnswer) -> str:
-    cause = answer.details.causes[0] if answer.details.causes else Cause()
-    first = f"{cause.field}: {one_line(cause.message)}" if cause.field and cause.message else answer.message
     upgrade = "upgrade the older one of chart and KubeRay" if request.group else "`helm upgrade` the release"
     return (
-        f"cannot {request.what}: {first} ({answer.status}); correct the chart's value behind this field, or {upgrade}; "
-        f"DRY_RUN=1 prints the manifest"
+        f"cannot {request.what}: {answer.said} ({answer.status}); correct the chart's value behind this field, "
+        f"or {upgrade}; DRY_RUN=1 prints the manifest"
     )
 
 

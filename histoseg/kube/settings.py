@@ -20,6 +20,7 @@ from histoseg.runs.job import RELEASE
 logger = logging.getLogger(__name__)
 
 CHART = "histoseg"
+INSTANCE = "app.kubernetes.io/instance"  # The label with the name of a release
 MAX_FULLNAME_CHARS = 40  # As in the chart's helper `histoseg.fullname`
 UPGRADE = "`helm upgrade` the release with this version's chart"
 CAMEL_CASE = ConfigDict(alias_generator=to_camel, populate_by_name=True)
@@ -76,6 +77,7 @@ class Settings:
         image: The image of the jobs, with its tag or digest.
         raw_data: The folder in which the pods see raw data sets; empty means none.
         queue: Kueue's LocalQueue; empty means that jobs do not queue.
+        overrides: The values that are merged over what the chart writes, such as head.podTemplate, by their names.
         template: A RayJob without name, entrypoint and jobId.
     """
 
@@ -88,7 +90,14 @@ class Settings:
     raw_data: str = ""
     queue: str = ""
     crds: tuple[Crd, ...] = ()
+    overrides: dict[str, Object] = field(default_factory=dict, repr=False)
     template: Object = field(repr=False)
+
+    @property
+    def instance(self) -> str:
+        """The name by which Helm knows the release; the label of all that belongs to it."""
+        labels = (self.template.get("metadata") or {}).get("labels") or {}
+        return str(labels.get(INSTANCE, ""))
 
     @classmethod
     def read(cls, cluster: Cluster, release: str = RELEASE, *, strict: bool = True) -> "Settings":

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from http import HTTPStatus
 
@@ -39,7 +40,7 @@ def submit(
     pace = pace or Pace()
     made = manifest(replace(request, submission=uuid.uuid4().hex[:12]), settings, command)
     name, results = made["metadata"]["name"], made["metadata"]["annotations"][RESULTS]
-    if _create(cluster, made, show, pace):
+    if _create(cluster, made, settings.overrides, show, pace):
         show(f"{name}: created in namespace {cluster.namespace} of {cluster.context}; its results go to {results}")
     try:
         follow(FollowedRayJob(cluster, name, command, pace.silence_s), command, show, pace, cluster.sleep)
@@ -49,13 +50,13 @@ def submit(
     return str(results)
 
 
-def _create(cluster: Cluster, made: Object, show: Show, pace: Pace) -> bool:
+def _create(cluster: Cluster, made: Object, overrides: Mapping[str, Object], show: Show, pace: Pace) -> bool:
     """Create the job unless it exists; returns whether it was created. One that failed is replaced."""
     name = made["metadata"]["name"]
     for _ in range(3):  # Another user may submit the same at this moment.
         found = cluster.rayjob(name)
         if found is None:
-            require_accepted(cluster, made)
+            require_accepted(cluster, made, overrides)
             if cluster.create_rayjob(made):
                 return True
         elif is_going(found):

@@ -15,7 +15,7 @@ from histoseg.loaders.prefetch import prefetch
 from histoseg.models.network import Network
 from histoseg.models.tensors import device_of, pinned
 from histoseg.records.schema import Point
-from histoseg.runs.config import Run, Stage
+from histoseg.runs.config import Optim, Run, Stage
 from histoseg.shards.reader import MetaDataset
 from histoseg.training.checkpoint import Checkpoint, Checkpoints, Saving, newest_on_all_ranks, restore, tensors_of
 from histoseg.training.gradients import average_statistics, largest_gradient, sum_gradients
@@ -119,14 +119,14 @@ def train(model: Network, training: Training, checkpoints: Checkpoints, process:
     """
     optim, method = training.stage.optim, method_of(training.stage)
     use_device(model, training.stage, process)
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=optim.lr)
+    optimizer = new_optimizer(model, optim)
     state = _resume(model, optimizer, checkpoints)
     epoch_steps = method.steps_per_epoch(training.dataset) if optim.epochs else 0
     steps = optim.steps or optim.epochs * epoch_steps
     account, schedule = state.account, _Schedule(steps=steps, epoch_steps=epoch_steps, patience=optim.patience)
     if optim.compile:
         model.compile_parts()
-    batches = _batches(training, method, process, state.step)
+    batches = step_batches(training, process, state.step)
     model.train()
     with _Watch(training, checkpoints, process, state, schedule.steps) as watch:
         for step in range(state.step + 1, schedule.steps + 1):
@@ -236,9 +236,14 @@ def _finish(model: Network, training: Training, account: _Account, steps: int) -
     return Trained(model=model, curve=tuple(account.curve), best_step=account.best_step, seconds=account.seconds)
 
 
-def _batches(training: Training, method: Method, process: Process, first_step: int) -> Iterator[StepBatch]:
+def new_optimizer(model: Network, optim: Optim) -> torch.optim.Optimizer:
+    """The optimiser of the parameters that a stage trains."""
+    return torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=optim.lr)
+
+
+def step_batches(training: Training, process: Process, first_step: int) -> Iterator[StepBatch]:
     """This rank's share of each step, from where its device takes it fastest."""
-    batches = method.batches(
+    batches = method_of(training.stage).batches(
         training.dataset, training.run, seed=training.seed, place=process.place, first_step=first_step
     )
     return prefetch(batches, pinned, threads=1, ahead=1) if process.device.type == "cuda" else batches

@@ -1,6 +1,6 @@
 """What the controllers of KubeRay and Kueue refuse, or do wrong in silence, though the CRDs' schemas accept it.
 
-An API server cannot check these. A user's values cannot break them either, only the chart's templates. Functions named
+An API server cannot check these. A user's values can break them only by job.spec and cluster.spec. Functions named
 here are in KubeRay 1.7's ray-operator/controllers/ray/utils/validation.go, unless a file is given; those of Kueue 0.19
 are in pkg/controller/jobs/rayjob and raycluster.
 """
@@ -14,7 +14,6 @@ MAX_POD_SETS = 18  # Of a workload of Kueue: spec.podSets of its CRD
 
 # Fields that the chart does not write, and the rule to obey for one that it should come to write.
 UNUSED = {
-    "spec.suspend": "needs shutdownAfterJobFinishes (ValidateRayJobSpec)",
     "spec.clusterSelector": "excludes backoffLimit, suspend, and Kueue (ValidateRayJobSpec, validateCreate of Kueue)",
     "spec.deletionStrategy": "excludes shutdownAfterJobFinishes; times in the order workers, cluster, self "
     "(validateDeletionConfiguration, validateTTLConsistency)",
@@ -31,7 +30,6 @@ UNUSED_IN_CLUSTER = {
 }
 UNUSED_IN_GROUP = {
     "resources": "excludes the same in rayStartParams (validateRayGroupResources)",
-    "labels": "must be Kubernetes labels, and excludes rayStartParams.labels (validateRayGroupLabels)",
     "rayStartParams.labels": "KubeRay refuses it (validateRayGroupLabels)",
     "rayStartParams.redis-password": "excludes gcsFaultToleranceOptions",
     "suspend": "excludes the autoscaler, which would start the group again",

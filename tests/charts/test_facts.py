@@ -50,13 +50,14 @@ def test_job_and_interactive_cluster_have_the_same_spec(rendered):
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_cluster_stays_only_where_asked_for(scenario, rendered):
-    asked = scenario in ("interactive", "autoscaling", "unauthenticated")
+    asked = scenario in ("interactive", "autoscaling", "unauthenticated", "policies")
     assert len(some(rendered(scenario), "RayCluster", "histoseg-cluster")) == asked
 
 
-def test_no_training_is_scheduled_on_the_head(rendered):
+def test_nothing_of_a_run_is_scheduled_on_the_head(rendered):
     params = head(rendered("gpu"))["rayStartParams"]
-    assert (params["num-cpus"], params["num-gpus"], params["dashboard-host"]) == ("0", "0", "0.0.0.0")
+    assert (params["num-cpus"], params["num-gpus"], params["memory"]) == ("0", "0", "0")
+    assert params["dashboard-host"] == "0.0.0.0"
     assert environment(container(head(rendered("gpu"))))["NVIDIA_VISIBLE_DEVICES"] == "void"
     assert "nvidia.com/gpu" not in container(head(rendered("gpu")))["resources"]["limits"]
 
@@ -130,6 +131,13 @@ def test_a_group_that_says_nothing_has_two_minutes_to_go(group, grace, deadline,
     assert found["template"]["spec"]["terminationGracePeriodSeconds"] == grace
     command = container(found)["lifecycle"]["preStop"]["exec"]["command"]
     assert command == ["python", "-m", "ray_jobs.drain", "--deadline-s", deadline]
+
+
+def test_ray_does_not_drain_a_node_a_second_time(rendered):
+    """Ray 2.60 (node.py, _drain_node_before_shutdown): 0 ends it at once, the default after up to 30 s."""
+    spec = cluster_spec(rendered("spot"))
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        assert environment(container(group))["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == "0"
 
 
 def test_spot_workers_can_be_told_apart(rendered):

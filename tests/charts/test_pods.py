@@ -7,23 +7,24 @@ import pytest
 from tests.charts.rendering import COMPONENT, SCENARIOS, environment, pods, ray_job, settings, some
 
 COMPONENTS = {
-    "settings", "head", "worker", "submitter", "exporter", "store", "prepare", "test", "monitoring", "access",
+    "settings", "head", "worker", "submitter", "exporter", "store", "prepare", "test", "monitoring", "access", "extra",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_every_pod_is_restricted(scenario, rendered):
     """The Pod Security Standard "restricted", and beyond it a root filesystem that cannot be written."""
+    ids = {"openshift": [None] * 3, "policies": [1000, 3000, 1000]}.get(scenario, [1000] * 3)
     found = pods(rendered(scenario))
     assert {"submitter", "head", "worker", "test"} <= {pod.labels[COMPONENT] for pod in found}
     for where, _, spec in found:
         security = spec["securityContext"]
         assert security["runAsNonRoot"], where
-        assert (security["runAsUser"], security["runAsGroup"], security["fsGroup"]) == (1000, 1000, 1000), where
+        assert [security.get(key) for key in ("runAsUser", "runAsGroup", "fsGroup")] == ids, where
         assert security["seccompProfile"] == {"type": "RuntimeDefault"}, where
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec), where
         kinds = {kind for volume in spec.get("volumes", []) for kind in volume} - {"name"}
-        assert kinds <= {"configMap", "emptyDir", "persistentVolumeClaim"}, where
+        assert kinds <= {"configMap", "emptyDir", "ephemeral", "persistentVolumeClaim"}, where
         for each in [*spec["containers"], *spec.get("initContainers", [])]:
             assert not [port for port in each.get("ports", []) if "hostPort" in port], where
             assert each["securityContext"] == {
@@ -55,7 +56,8 @@ def test_every_pod_has_room_to_write(scenario, rendered):
         assert {"/tmp", "/home/histoseg"} <= set(mounted), where
         volumes = {volume["name"]: volume for volume in spec["volumes"]}
         for path in ("/tmp", "/home/histoseg"):
-            assert volumes[mounted[path]]["emptyDir"]["sizeLimit"], where
+            volume = volumes[mounted[path]]
+            assert "ephemeral" in volume or volume["emptyDir"]["sizeLimit"], where
         shm = volumes.get(mounted.get("/dev/shm", ""), {}).get("emptyDir", {})
         assert (shm.get("medium") == "Memory" and "sizeLimit" in shm) == (labels[COMPONENT] in ("head", "worker")), (
             where

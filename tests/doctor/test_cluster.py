@@ -14,7 +14,7 @@ from tests.kube.example import pod
 from tests.kube.lab import CONFIG_MAPS, LATER, PODS, status_body
 from tests.kube.proxy import Fault
 
-QUEUES = "kueue.x-k8s.io/v1beta2/localqueues"
+QUEUES, CLUSTER_QUEUES = "kueue.x-k8s.io/v1beta2/localqueues", "kueue.x-k8s.io/v1beta2/clusterqueues"
 
 
 @pytest.fixture
@@ -180,32 +180,48 @@ def test_what_a_researcher_may_not_see_is_said_and_not_asked(lines, api):
     assert not api.requests("GET", "/secrets/lab-store")
 
 
-def queued(api, said="", *, active=False):
+def queued(api, queue):
     crds = [*SETTINGS["crds"], {"name": "localqueues.kueue.x-k8s.io", "version": "v1beta2"}]
     edits = {r"metadata.labels.kueue\.x-k8s\.io/queue-name": "gpus"}
     settings = {**SETTINGS, "queue": "gpus", "crds": crds}
     api.put(CONFIG_MAPS, "histoseg-settings", config_map(settings, edits.items()))
-    if said:
-        known = {"reason": "Ready", "lastTransitionTime": LATER}
-        conditions = [{"type": "Active", "status": "True" if active else "False", "message": said, **known}]
-        api.put(QUEUES, "gpus", {"spec": {"clusterQueue": "gpus"}, "status": {"conditions": conditions}})
+    if queue:
+        api.put(QUEUES, "gpus", queue)
+
+
+def active(status, reason, message, **spec):
+    said = {"type": "Active", "status": status, "reason": reason, "message": message, "lastTransitionTime": LATER}
+    return {"spec": {"clusterQueue": "lab", **spec}, "status": {"conditions": [said]}}
 
 
 def test_the_queue(lines, api):
-    queued(api, "Can submit", active=True)
+    api.refuse("create pods", "get clusterqueues")
+    queued(api, active("True", "Ready", "Can submit new workloads to localQueue"))
     assert lines()["queue gpus"].found == "is active"
+    assert "you may not read ClusterQueue lab" in lines()["queue gpus: quota"].found
     assert bad(lines()) == {}
-    queued(api, "ClusterQueue is gone")
-    assert bad(lines()) == {
-        "queue gpus": "ClusterQueue is gone | ask your cluster administrator to correct Kueue's ClusterQueue",
-    }
+    queued(api, active("False", "Stopped", "LocalQueue is stopped", stopPolicy="Hold"))
+    assert bad(lines())["queue gpus"].startswith("LocalQueue gpus is stopped | the queue is held")
+
+
+def test_the_quota_behind_the_queue(lines, api):
+    """Only an administrator may read it."""
+    queued(api, active("True", "Ready", "Can submit new workloads to localQueue"))
+    api.refuse("create pods", "get namespaces")
+    assert bad(lines())["queue gpus: quota"].startswith("ClusterQueue lab doesn't exist | ")
+    resources = [{"name": "cpu", "nominalQuota": "4"}, {"name": "memory", "nominalQuota": "1Ti"}]
+    group = {"coveredResources": ["cpu", "memory"], "flavors": [{"name": "any", "resources": resources}]}
+    api.put(CLUSTER_QUEUES, "lab", {"spec": {"namespaceSelector": {}, "resourceGroups": [group]}}, None)
+    found = bad(lines())
+    assert sorted(found) == ["queue gpus: quota", "queue gpus: resources"]
+    assert "cpu 11 of 4, too little" in found["queue gpus: quota"]
 
 
 def test_a_queue_that_is_not_there(lines, api):
-    queued(api)
-    assert bad(lines()) == {
-        "queue gpus": "does not exist | create the LocalQueue in namespace team, or name another with kueue.queue"
-    }
+    queued(api, None)
+    (line,) = bad(lines()).values()
+    assert line.startswith("LocalQueue gpus doesn't exist | ")
+    assert "create the LocalQueue in the namespace" in line
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_repeating_it_starts_nothing_and_changes_nothing(start, undisturbed):
 def test_a_killed_worker_and_a_killed_driver_change_nothing(start, undisturbed, tmp_path):
     job = start(tmp_path / "killed")
     job.wait_for("pretrain synthetic")
-    workers = [child for child in job.descendants() if "RayTrainWorker" in " ".join(child.cmdline())]
+    workers = [child for child in job.descendants() if "ImplicitFunc.train" in " ".join(child.cmdline())]
     assert workers
     workers[0].kill()
     job.wait_for("recorded: mIoU")

@@ -28,14 +28,17 @@ CRDS = beside("HISTOSEG_CRDS", "crds")
 NAMESPACE = "research"
 ADMIN = "/O=system:masters/CN=admin"
 # Fields of a path that differ from the kind in lower case with an s
-PLURALS = {"NetworkPolicy": "networkpolicies", "PriorityClass": "priorityclasses"}
+PLURALS = {"NetworkPolicy": "networkpolicies", "Ingress": "ingresses"}
+PLURALS |= {"PriorityClass": "priorityclasses", "RuntimeClass": "runtimeclasses"}
 CLUSTER_WIDE = (
+    "ClusterQueue",
     "ClusterRole",
     "ClusterRoleBinding",
     "CustomResourceDefinition",
     "Namespace",
     "Node",
     "PriorityClass",
+    "RuntimeClass",
 )
 READY_S = 180.0  # Seconds on an idle machine
 

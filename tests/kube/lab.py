@@ -36,6 +36,8 @@ RIGHTS = {
     "secrets": ("", ["get"]),
     "nodes": ("", ["list"]),
     "resourcequotas": ("", ["list"]),
+    "namespaces": ("", ["get"]),
+    "clusterqueues": ("kueue.x-k8s.io", ["get"]),
     "localqueues": ("kueue.x-k8s.io", ["get"]),
     "workloads": ("kueue.x-k8s.io", ["list"]),
 }
@@ -124,6 +126,10 @@ class Lab:
         for path in [f"{self._path(plural)}/{name}" for name in names] or [self._path(plural)]:
             self.api.send("DELETE", path, now)
 
+    def remove_cluster_queues(self) -> None:
+        """Take all ClusterQueues away."""
+        self.api.send("DELETE", f"/{KUEUE}/clusterqueues")
+
     def remove_nodes(self) -> None:
         """Take all nodes away but the kubelet's."""
         for node in self.api.get("/api/v1/nodes")["items"]:
@@ -162,6 +168,7 @@ class Lab:
         for plural in CLEANED:
             self.remove(plural)
         self.remove_nodes()
+        self.remove_cluster_queues()
 
     def _may(self, right: str) -> bool:
         verb, _, resource = right.partition(" ")
@@ -209,6 +216,7 @@ KINDS = {
     "secrets": "Secret",
     "nodes": "Node",
     "resourcequotas": "ResourceQuota",
+    "clusterqueues": "ClusterQueue",
     "localqueues": "LocalQueue",
     "workloads": "Workload",
 }
@@ -280,7 +288,9 @@ def warning(about: Callable[[str], str], reason: str, message: str, at: str = LA
     """An event about one of the job's objects."""
 
     def step(lab: Lab, name: str) -> None:
-        body = {"involvedObject": {"name": about(name)}, "type": "Warning", "reason": reason, "message": message}
+        kind = "RayJob" if about(name) == name else "RayCluster" if about(name) == f"{name}-00001" else "Pod"
+        involved = {"kind": kind, "name": about(name)}
+        body = {"involvedObject": involved, "type": "Warning", "reason": reason, "message": message}
         lab.put("v1/events", f"event-{next(NUMBERS)}", {**body, "lastTimestamp": at})
 
     return step

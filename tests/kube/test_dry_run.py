@@ -88,7 +88,7 @@ def exist(api_server, cluster):
 class TestVerdicts:
     def test_a_sound_job_is_accepted_and_nothing_is_created(self, real, api_server):
         cluster = real()
-        assert require_accepted(cluster, complete(cluster)) is True
+        assert require_accepted(cluster, complete(cluster), {}) is True
         assert not exist(api_server, cluster)
 
     @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ class TestVerdicts:
     def test_what_a_cluster_refuses_is_one_line_with_a_remedy(self, edits, parts, real, api_server):
         cluster = real()
         with pytest.raises(ClusterError) as caught:
-            require_accepted(cluster, complete(cluster, edits))
+            require_accepted(cluster, complete(cluster, edits), {})
         said = str(caught.value)
         assert [part for part in parts if part not in said] == [], said
         assert "\n" not in said
@@ -124,25 +124,25 @@ class TestVerdicts:
         status = {"status": {"hard": hard, "used": dict.fromkeys(hard, "0")}}
         assert api_server.send("PATCH", path, status, "application/merge-patch+json") == ""
         with pytest.raises(RefusedError, match=f"exceeded quota: lab.*{next(iter(hard))}.*larger quota"):
-            require_accepted(cluster, complete(cluster))
+            require_accepted(cluster, complete(cluster), {})
 
     def test_without_the_right_to_create_pods_only_the_job_is_tried(self, real, api_server):
         cluster = real(RESEARCHER)
         grant(api_server, cluster)
-        assert require_accepted(cluster, complete(cluster, {f"{WORKER}.hostNetwork": True})) is False
+        assert require_accepted(cluster, complete(cluster, {f"{WORKER}.hostNetwork": True}), {}) is False
         with pytest.raises(RefusedError, match=r'unknown field "spec.new"'):
-            require_accepted(cluster, complete(cluster, {"spec.new": 1}))
+            require_accepted(cluster, complete(cluster, {"spec.new": 1}), {})
 
     def test_without_the_right_to_create_jobs_the_role_is_named(self, real):
         cluster = real("/O=others/CN=bob")
         with pytest.raises(RefusedError, match=r"may not create rayjobs.ray.io .* Role histoseg-researcher"):
-            require_accepted(cluster, complete(cluster))
+            require_accepted(cluster, complete(cluster), {})
 
     def test_a_job_that_exists_may_be_tried(self, real, api_server):
         cluster = real()
         job = complete(cluster)
         assert cluster.create_rayjob(job)
-        assert require_accepted(cluster, job) is True
+        assert require_accepted(cluster, job, {}) is True
 
 
 def grant(api_server, cluster):

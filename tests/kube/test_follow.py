@@ -46,10 +46,16 @@ class TestSubmit:
 
     def test_a_failure_says_why(self, act, name, mistake):
         end = ends("Failed", "FAILED", reason="AppFailed", message="exit code 1,\n last line: no space left")
-        expected = f"{name}: failed: AppFailed: exit code 1, last line: no space left; its log above says more, and"
+        expected = f"{name}: failed: AppFailed: exit code 1, last line: no space left; its log above says more;"
         with pytest.raises(mistake, match=expected) as caught:
             act([*running(Log(stamped("one"))), end])
         assert "\n" not in str(caught.value)
+
+    def test_a_failure_before_there_was_a_log_promises_none(self, act, mistake):
+        end = ends("Failed", "", reason="PreRunningDeadlineExceeded", message="the job was not running in time")
+        with pytest.raises(mistake, match=f"not running in time; `{COMMAND}` tries again") as caught:
+            act([state("Initializing"), end])
+        assert "log" not in str(caught.value)
 
     def test_a_job_that_was_stopped_has_not_succeeded(self, act, mistake):
         with pytest.raises(mistake, match="ended as STOPPED"):

@@ -7,9 +7,9 @@ import pytest
 from histoseg.doctor.cluster import cluster_checks
 from histoseg.kube.api import Cluster
 from histoseg.kube.job_pods import require_accepted
+from histoseg.kube.jobs import details
 from histoseg.kube.refusals import RefusedError
 from histoseg.kube.settings import Settings
-from histoseg.kube.state import details
 from tests.charts.conftest import helm, rendered  # noqa: F401 # fixtures
 from tests.charts.rendering import some
 
@@ -46,7 +46,7 @@ def test_a_job_is_submitted_seen_and_cancelled(cluster):
     template = Settings.read(cluster).template
     metadata = {**template["metadata"], "name": "smoke-0a1b2c3d"}
     job = {**template, "metadata": metadata, "spec": {**template["spec"], "entrypoint": "true"}}
-    assert require_accepted(cluster, job) is False  # The right to create pods is not the Role's
+    assert require_accepted(cluster, job, {}) is False  # The right to create pods is not the Role's
     assert cluster.create_rayjob(job)
     made = cluster.rayjob("smoke-0a1b2c3d")
     assert [each["metadata"]["name"] for each in cluster.rayjobs("app.kubernetes.io/instance=histoseg")] == [

@@ -11,8 +11,9 @@ from histoseg.models.unet import UNetSpec
 from histoseg.runs.config import Data, Optim, Run, Select, Stage
 from histoseg.scoring.objects import Objects
 from histoseg.scoring.pixels import Pixels
+from histoseg.shards.in_memory import put_source
 from histoseg.store.objects import FileStore
-from tests.small_store import make_task, put_source, squares_samples
+from tests.small_store import make_task, squares_samples
 
 TASKS = Data(patch_px=32, scale=(1.0, 1.0), rotate_deg=0.0)
 FOLDS = Data(patch_px=32, tissue_px=16, mpp=0.5, folds=True, scale=(1.0, 1.0), rotate_deg=0.0)

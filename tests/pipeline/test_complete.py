@@ -17,6 +17,7 @@ from histoseg.records.schema import Record
 from histoseg.runs.config import Data, Select
 from histoseg.runs.names import from_json, run_name, stage_name
 from histoseg.scoring._pictures import Pictures
+from histoseg.shards.in_memory import put_source
 from histoseg.training.process import Process
 from histoseg.types import Place
 from tests.pipeline.kills import MortalStore, Point
@@ -31,7 +32,7 @@ from tests.pipeline.small_runs import (
     leave_one_out_store,
     without_times,
 )
-from tests.small_store import make_task, put_source, squares_samples
+from tests.small_store import make_task, squares_samples
 
 KINDS = {"leave one out": (leave_one_out_store, leave_one_out_run), "folds": (folds_store, folds_run)}
 

@@ -55,7 +55,7 @@ class Nodes:
             **os.environ,
             **environment,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # as in an image: its own python
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": environment.get("PYTHONPATH", str(ROOT)),
             "HOME": str(folder),
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self.token,
@@ -75,7 +75,7 @@ class Nodes:
 
     def start_head(self):
         words = ["--head", f"--port={self.gcs}", f"--dashboard-host={LOCALHOST}", f"--dashboard-port={self.dashboard}"]
-        words += [f"--ray-client-server-port={self.client}", "--num-cpus=0"]
+        words += [f"--ray-client-server-port={self.client}", "--num-cpus=0", "--memory=0"]
         self._start("head", words)
         deadline = time.monotonic() + PATIENCE_S
         while True:
@@ -93,6 +93,13 @@ class Nodes:
             if name not in self.running or self.running[name].poll() is not None:
                 self._start(name, [f"--address={LOCALHOST}:{self.gcs}", f"--num-cpus={num_cpus}"])
             time.sleep(0.5)
+
+    def run(self, program):
+        """A program that may connect to this Ray, as a job on its head does; its output can be read as text."""
+        environment = {**self.environment, "RAY_ADDRESS": f"{LOCALHOST}:{self.gcs}"}
+        command = [sys.executable, "-c", program]
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+        return subprocess.Popen(command, env=environment, cwd=self.folder, **streams)
 
     def metrics_of(self, name):
         """Where a node's metrics are, or will be once it is started."""

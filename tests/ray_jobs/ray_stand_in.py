@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 import uuid
 
 from histoseg.errors import ConfigError
@@ -16,9 +17,10 @@ def record(runs, store, cache, process):
         store.put_if_absent(f"records/{run.row}", str(process.place.world_size).encode())
 
 
-def die_once(runs, store, cache, process):
-    if store.put_if_absent("died", b""):
-        os.kill(os.getpid(), signal.SIGKILL)
+def die_thrice(runs, store, cache, process):
+    for i in range(3):
+        if store.put_if_absent(f"deaths/{i}", b""):
+            os.kill(os.getpid(), signal.SIGKILL)
     record(runs, store, cache, process)
 
 
@@ -30,3 +32,12 @@ def refuse(runs, store, cache, process):
 def stumble(runs, store, cache, process):
     store.put(f"stumbles/{uuid.uuid4()}", b"")
     raise ZeroDivisionError("no such number")
+
+
+def hoard_once(runs, store, cache, process):
+    """Take 3 GB and wait to be killed for it; the next process does without."""
+    if store.put_if_absent("hoarded", b""):
+        hoard = [b"x" * 50_000_000 for _ in range(60)]
+        time.sleep(60)
+        del hoard
+    record(runs, store, cache, process)

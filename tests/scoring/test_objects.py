@@ -15,6 +15,7 @@ from histoseg.runs.config import Optim, Run, Select, Stage
 from histoseg.scoring import objects
 from histoseg.scoring._pictures import Pictures
 from histoseg.scoring.objects import Objects, typed_classes
+from histoseg.shards.in_memory import put_source
 from histoseg.shards.reader import MetaDataset
 from histoseg.store.objects import connect
 from histoseg.training.process import Process
@@ -40,7 +41,7 @@ from tests.scoring.known_objects import (
     tile,
 )
 from tests.scoring.ranks import on_two_ranks
-from tests.small_store import make_sample, make_task, put_source
+from tests.small_store import make_sample, make_task
 
 
 @pytest.fixture

@@ -16,12 +16,13 @@ from histoseg.runs.config import Optim, Run, Select, Stage
 from histoseg.scoring._pictures import Pictures
 from histoseg.scoring.pixels import Pixels, summarise
 from histoseg.seeds import stream
+from histoseg.shards.in_memory import put_source
 from histoseg.shards.reader import MetaDataset
 from histoseg.store.objects import connect
 from histoseg.training.process import Process
 from histoseg.types import IGNORE, Place
 from tests.scoring.ranks import on_two_ranks
-from tests.small_store import SEMANTIC_DATA, make_sample, make_task, put_source
+from tests.small_store import SEMANTIC_DATA, make_sample, make_task
 
 CLASSES = ("background", "gland", "stroma")
 OTHER = ("background", "tumour")

@@ -8,7 +8,7 @@ import torch
 
 from histoseg.methods.transfer import Transfer
 from histoseg.models import tensors
-from histoseg.training.loop import _batches
+from histoseg.training.loop import step_batches
 from histoseg.training.process import Process
 from tests.stages import training_of, with_stage
 
@@ -30,7 +30,7 @@ def pins(monkeypatch):
 def test_only_batches_for_a_gpu_are_pinned_and_never_by_the_thread_that_trains(dataset, tiny_run, pins, device):
     method = Transfer(batch=2)
     training = training_of(with_stage(tiny_run, method=method), dataset)
-    batches = _batches(training, method, Process(device=torch.device(device)), first_step=0)
+    batches = step_batches(training, Process(device=torch.device(device)), first_step=0)
     found = [batch.patches.keys for batch in islice(batches, 3)]
     batches.close()
     plain = method.batches(training.dataset, training.run, seed=0, place=Process().place, first_step=0)

@@ -38,17 +38,16 @@ autoscalerOptions:
 headGroupSpec:
   rayStartParams:
     dashboard-host: 0.0.0.0
-    # No training runs on the head, because one that runs out of memory would end the whole cluster. Drivers of runs do,
-    # because they request no CPU.
+    # Nothing of a run is on the head, because a run that takes too much memory would end the whole cluster: trainings
+    # request CPUs, and the drivers of runs with several workers request memory.
     num-cpus: "0"
     num-gpus: "0"
+    memory: "0"
     {{- include "histoseg.objectStore" . | nindent 4 }}
   template:
-    metadata:
-      labels:
-        {{- include "histoseg.podLabels" (list . "head") | nindent 8 }}
-    spec:
-      {{- include "histoseg.headPod" . | nindent 6 }}
+    {{- include "histoseg.podTemplate" (dict
+        "root" . "component" "head" "spec" (include "histoseg.headPod" .)
+        "over" (list (list "head.podTemplate" .Values.head.podTemplate))) | nindent 4 }}
 workerGroupSpecs:
   {{- range .Values.workerGroups }}
   - groupName: {{ .name | quote }}
@@ -60,12 +59,10 @@ workerGroupSpecs:
       num-gpus: {{ .gpus | default 0 | int | quote }}
       {{- include "histoseg.objectStore" $ | nindent 6 }}
     template:
-      metadata:
-        labels:
-          {{- include "histoseg.podLabels" (list $ "worker") | nindent 10 }}
-          histoseg.io/spot: {{ .spot | default false | quote }}
-      spec:
-        {{- include "histoseg.workerPod" (list $ .) | nindent 8 }}
+      {{- include "histoseg.podTemplate" (dict
+          "root" $ "component" "worker" "spec" (include "histoseg.workerPod" (list $ .))
+          "labels" (dict "histoseg.io/spot" (.spot | default false | toString))
+          "over" (list (list (printf "workerGroups[%s].podTemplate" .name) .podTemplate))) | nindent 6 }}
   {{- end }}
 {{- end -}}
 
@@ -204,6 +201,10 @@ volumeMounts:
   {{- end }}
 env:
   {{- include "histoseg.storeEnv" $root | nindent 2 }}
+  # Ray 2.60 itself drains a node that gets SIGTERM, for up to 30 s. A worker's preStop hook has done so before, and a
+  # head has nothing that another node could go on with.
+  - name: RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S
+    value: "0"
 {{- end -}}
 
 {{/* Where the NVIDIA runtime is the default, it gives a container all GPUs of its node without this variable. */}}

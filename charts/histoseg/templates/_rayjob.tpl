@@ -8,55 +8,61 @@ metadata:
     {{- include "histoseg.labels" (list . "head") | nindent 4 }}
     {{- with include "histoseg.queueLabels" . }}{{ . | nindent 4 }}{{ end }}
 spec:
-  submissionMode: K8sJobMode
-  shutdownAfterJobFinishes: true
-  # Removes the Ray cluster. The RayJob stays, with its final status.
-  ttlSecondsAfterFinished: {{ .Values.job.ttlSecondsAfterFinished | int }}
-  activeDeadlineSeconds: {{ .Values.job.activeDeadlineSeconds | int }}
-  preRunningDeadlineSeconds: {{ .Values.job.preRunningDeadlineSeconds | int }}
-  # A retry has a new cluster while the old one may still be writing; leases in the store protect the results.
-  backoffLimit: {{ .Values.job.backoffLimit | int }}
-  submitterConfig:
-    backoffLimit: {{ .Values.job.submitterBackoffLimit | int }}
-  submitterPodTemplate:
-    metadata:
-      labels:
-        {{- include "histoseg.podLabels" (list . "submitter") | nindent 8 }}
-    spec:
-      restartPolicy: Never
-      automountServiceAccountToken: false
-      enableServiceLinks: false
-      {{- with include "histoseg.pullSecrets" . }}{{ . | nindent 6 }}{{ end }}
-      {{- with include "histoseg.placement" .Values }}{{ . | nindent 6 }}{{ end }}
-      securityContext:
-        {{- include "histoseg.podSecurity" . | nindent 8 }}
-      # In place of KubeRay's `ray job submit`, which ends when its connection to the log does. `make submit` adds the
-      # entrypoint as an argument; KubeRay adds the head's address, the job's id and the token.
-      containers:
-        - name: ray-job-submitter
-          image: {{ include "histoseg.image" (list . .Values.images.train) | quote }}
-          imagePullPolicy: {{ .Values.images.pullPolicy }}
-          command: [python, -m, ray_jobs.submitter]
-          env:
-            {{- include "histoseg.noGpus" . | nindent 12 }}
-          resources:
-            {{- include "histoseg.resources" (dict "cpu" "500m" "memory" "1Gi") | nindent 12 }}
-          securityContext:
-            {{- include "histoseg.containerSecurity" . | nindent 12 }}
-          volumeMounts:
-            - name: tmp
-              mountPath: /tmp
-            - name: home
-              mountPath: /home/histoseg
-      volumes:
-        - name: tmp
-          emptyDir:
-            sizeLimit: 1Gi
-        - name: home
-          emptyDir:
-            sizeLimit: 1Gi
-  rayClusterSpec:
-    {{- include "histoseg.rayClusterSpec" . | nindent 4 }}
+  {{- include "histoseg.refuseJobSpec" . }}
+  {{- include "histoseg.merged" (list (include "histoseg.rayJobSpec" . | fromYaml) .Values.job.spec) | mustFromJson | toYaml | nindent 2 }}
+{{- end -}}
+
+{{- define "histoseg.rayJobSpec" -}}
+submissionMode: K8sJobMode
+shutdownAfterJobFinishes: true
+# Removes the Ray cluster. The RayJob stays, with its final status.
+ttlSecondsAfterFinished: {{ .Values.job.ttlSecondsAfterFinished | int }}
+activeDeadlineSeconds: {{ .Values.job.activeDeadlineSeconds | int }}
+preRunningDeadlineSeconds: {{ .Values.job.preRunningDeadlineSeconds | int }}
+# A retry has a new cluster while the old one may still be writing; leases in the store protect the results.
+backoffLimit: {{ .Values.job.backoffLimit | int }}
+submitterConfig:
+  backoffLimit: {{ .Values.job.submitterBackoffLimit | int }}
+submitterPodTemplate:
+  {{- include "histoseg.podTemplate" (dict
+      "root" . "component" "submitter" "spec" (include "histoseg.submitterPod" .)) | nindent 2 }}
+rayClusterSpec:
+  {{- include "histoseg.rayClusterSpec" . | nindent 2 }}
+{{- end -}}
+
+{{- define "histoseg.submitterPod" -}}
+restartPolicy: Never
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with include "histoseg.pullSecrets" . }}{{ . | nindent 0 }}{{ end }}
+{{- with include "histoseg.placement" .Values }}{{ . | nindent 0 }}{{ end }}
+securityContext:
+  {{- include "histoseg.podSecurity" . | nindent 2 }}
+# In place of KubeRay's `ray job submit`, which ends when its connection to the log does. `make submit` adds the
+# entrypoint as an argument; KubeRay adds the head's address, the job's id and the token.
+containers:
+  - name: ray-job-submitter
+    image: {{ include "histoseg.image" (list . .Values.images.train) | quote }}
+    imagePullPolicy: {{ .Values.images.pullPolicy }}
+    command: [python, -m, ray_jobs.submitter]
+    env:
+      {{- include "histoseg.noGpus" . | nindent 6 }}
+    resources:
+      {{- include "histoseg.resources" (dict "cpu" "500m" "memory" "1Gi") | nindent 6 }}
+    securityContext:
+      {{- include "histoseg.containerSecurity" . | nindent 6 }}
+    volumeMounts:
+      - name: tmp
+        mountPath: /tmp
+      - name: home
+        mountPath: /home/histoseg
+volumes:
+  - name: tmp
+    emptyDir:
+      sizeLimit: 1Gi
+  - name: home
+    emptyDir:
+      sizeLimit: 1Gi
 {{- end -}}
 
 {{- define "histoseg.queueLabels" -}}

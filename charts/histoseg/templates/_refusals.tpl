@@ -45,11 +45,11 @@
 {{- fail (printf "images.%s.tag is latest, which may be another image at each pull, so results could not be reproduced; name a version, or set images.%s.digest" $name $name) -}}
 {{- end -}}
 {{- end -}}
-{{- range $label, $_ := $v.commonLabels -}}
-{{- if regexMatch "^(app\\.kubernetes\\.io|helm\\.sh|ray\\.io|histoseg\\.io)/" $label -}}
-{{- fail (printf "commonLabels: %s is a label that the chart or KubeRay sets; choose another name" $label) -}}
+{{- include "histoseg.refuseReserved" (list "commonLabels" $v.commonLabels) -}}
+{{- if and $v.cluster.spec (not $v.cluster.enabled) -}}
+{{- fail "cluster.spec is set, but cluster.enabled is false: it belongs to the interactive cluster and would have no effect; set cluster.enabled=true, or job.spec.rayClusterSpec for the clusters of jobs" -}}
 {{- end -}}
-{{- end -}}
+{{- include "histoseg.refuseManifests" . -}}
 {{- range $v.access.researchers -}}
 {{- if and .namespace (ne .kind "ServiceAccount") -}}
 {{- fail (printf "access.researchers: %s %s has a namespace, but only a ServiceAccount has one; remove it" .kind .name) -}}
