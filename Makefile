@@ -41,7 +41,7 @@ submit: setup ## run an experiment: EXP=table1 [SCALE=laptop|real-cpu|paper DATA
 
 # Tests that start a Ray or wait for long run one after the other; the rest share two processes.
 test: setup ## pass every test: [ARGS="tests/metrics -k iou"]
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m "not slow" $(ARGS) || [ $$? = $(NO_TESTS) ]
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow" $(ARGS) || [ $$? = $(NO_TESTS) ]
 	@$(BIN)/python -m pytest -m slow $(ARGS) || [ $$? = $(NO_TESTS) ]
 
 check: setup ## what CI runs: format, lint, types, tests

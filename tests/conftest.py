@@ -15,6 +15,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # A shell's background jo
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PATCH_PX = 32
+NEED_API_SERVER = ("tests/kube/", "tests/doctor/")
 
 
 @pytest.fixture(autouse=True)
@@ -31,10 +32,16 @@ def pytest_runtest_call():
         return (yield)
 
 
-def pytest_itemcollected(item):
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
     """Tests of one file share a process, and so do all that need an API server: each process would start its own."""
-    needs_api_server = "api_server" in getattr(item, "fixturenames", ())
-    item.add_marker(pytest.mark.xdist_group("api server" if needs_api_server else item.nodeid.partition("::")[0]))
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneApiServer(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return "api server" if nodeid.startswith(NEED_API_SERVER) else super()._split_scope(nodeid)
+
+    return OneApiServer(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")

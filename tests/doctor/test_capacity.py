@@ -65,7 +65,7 @@ def test_a_pod_fits_on_one_node_that_it_selects():
 def test_network_cards_of_a_pod_are_no_gpus():
     """Two pods of one GPU each."""
     template = spoilt(ray_job(), {f"{WORKER}.template.spec.containers.0.resources.limits.rdma/hca": "1"})
-    assert gpus(template, node("a", 4)).found == "2 asked for, 2 fit on the current nodes, which have 4"
+    assert gpus(template, node_with("a", 4)).found == "2 asked for, 2 fit on the current nodes, which have 4"
 
 
 def test_parts_of_gpus_fit_on_nodes_with_such_parts():

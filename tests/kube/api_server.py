@@ -31,6 +31,7 @@ ADMIN = "/O=system:masters/CN=admin"
 PLURALS = {"NetworkPolicy": "networkpolicies", "Ingress": "ingresses"}
 PLURALS |= {"PriorityClass": "priorityclasses", "RuntimeClass": "runtimeclasses"}
 CLUSTER_WIDE = (
+    "ClusterQueue",
     "ClusterRole",
     "ClusterRoleBinding",
     "CustomResourceDefinition",

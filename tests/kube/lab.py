@@ -36,6 +36,8 @@ RIGHTS = {
     "secrets": ("", ["get"]),
     "nodes": ("", ["list"]),
     "resourcequotas": ("", ["list"]),
+    "namespaces": ("", ["get"]),
+    "clusterqueues": ("kueue.x-k8s.io", ["get"]),
     "localqueues": ("kueue.x-k8s.io", ["get"]),
     "workloads": ("kueue.x-k8s.io", ["list"]),
     "clusterqueues": ("kueue.x-k8s.io", ["get"]),
@@ -126,6 +128,10 @@ class Lab:
         for path in [f"{self._path(plural)}/{name}" for name in names] or [self._path(plural)]:
             self.api.send("DELETE", path, now)
 
+    def remove_cluster_queues(self) -> None:
+        """Take all ClusterQueues away."""
+        self.api.send("DELETE", f"/{KUEUE}/clusterqueues")
+
     def remove_nodes(self) -> None:
         """Take all nodes away but the kubelet's."""
         for node in self.api.get("/api/v1/nodes")["items"]:
@@ -164,6 +170,7 @@ class Lab:
         for plural in CLEANED:
             self.remove(plural)
         self.remove_nodes()
+        self.remove_cluster_queues()
 
     def _may(self, right: str) -> bool:
         verb, _, resource = right.partition(" ")
@@ -211,6 +218,7 @@ KINDS = {
     "secrets": "Secret",
     "nodes": "Node",
     "resourcequotas": "ResourceQuota",
+    "clusterqueues": "ClusterQueue",
     "localqueues": "LocalQueue",
     "workloads": "Workload",
     "clusterqueues": "ClusterQueue",

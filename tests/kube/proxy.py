@@ -50,7 +50,7 @@ class Proxy(ThreadingHTTPServer):
 
     Attributes:
         cuts: After how many lines of a pod's log the next connection to it is cut, in the middle of a line.
-        seen: Called with the path of each GET after its answer, before that is passed on.
+        seen: Called with the path of each GET that found something, before the answer is passed on.
     """
 
     daemon_threads = True
@@ -110,7 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._stream(response, self.server.cuts(path))
             return
         body = response.read()
-        if self.command == "GET":
+        if self.command == "GET" and response.status == 200:
             self.server.seen(path)
         self._send(response.status, body, {"Content-Type": response.headers.get("Content-Type", "")})
 

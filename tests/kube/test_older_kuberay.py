@@ -25,6 +25,7 @@ def crd(api_server):
 
     def change(edit):
         if api_server.send("DELETE", f"{CRD}/rayjobs.ray.io") == "":
+            wait(lambda: "404 page not found" in api_server.send("GET", "/apis/ray.io/v1/namespaces/team/rayjobs/x"))
             wait(lambda: "NotFound" in api_server.send("GET", f"{CRD}/rayjobs.ray.io"))
         if edit is not None:
             body = copy.deepcopy(made)
