@@ -16,6 +16,7 @@ from histoseg.kube.submit import dry_run, submit
 from histoseg.pipeline.plan import data_of
 from histoseg.runs.follow import Show
 from histoseg.runs.request import Request
+from histoseg.store.endpoint import STYLE
 from histoseg.store.keys import results_folder
 from histoseg.store.objects import FileStore, Store, connect
 from ray_jobs.jobs_api import RayJobs
@@ -123,6 +124,8 @@ def reach_store_of(settings: Settings) -> None:
     """Point S3 clients of this process to the release's store, unless the environment says where it is from here."""
     if not any(os.environ.get(f"AWS_ENDPOINT_URL{end}") for end in ("", "_S3")) and settings.store.endpoint:
         os.environ["AWS_ENDPOINT_URL_S3"] = settings.store.endpoint
+    if settings.store.addressing_style:
+        os.environ.setdefault(STYLE, settings.store.addressing_style)
     if settings.store.region:
         os.environ.setdefault("AWS_REGION", settings.store.region)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import requires
 from itertools import groupby
 
-from histoseg.doctor.capacity import gpu_check, quota_checks
+from histoseg.doctor.capacity import gpu_check, head_check, quota_checks
 from histoseg.doctor.check import Check
 from histoseg.doctor.queue import queue_checks
 from histoseg.errors import ClusterError
@@ -112,6 +112,7 @@ def _parts(cluster: Cluster, release: str, settings: Settings | None) -> dict[st
         "versions": lambda: _versions(settings),
         "job template": lambda: _template(cluster, settings),
         "secret": lambda: _secret(cluster, settings),
+        "head": lambda: iter([head_check(settings.template)]),
         "GPUs": lambda: _gpus(cluster, settings),
         "quotas": lambda: _quotas(cluster, settings),
         "queue": lambda: queue_checks(cluster, settings),

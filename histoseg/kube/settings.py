@@ -38,6 +38,7 @@ class StoreSettings:
 
     Attributes:
         endpoint: Empty means AWS.
+        addressing_style: See `histoseg.store.endpoint.addressing_style`.
         existing_secret: The Secret with its keys; empty means that the pods' service account may use the store.
         access_key_key, secret_key_key: The names of the keys in that Secret.
     """
@@ -45,6 +46,7 @@ class StoreSettings:
     url: str = Field(min_length=1)
     endpoint: str = ""
     region: str = ""
+    addressing_style: str = ""
     existing_secret: str = ""
     access_key_key: str = ""
     secret_key_key: str = ""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from histoseg.doctor.capacity import gpu_check, quota_checks
+from histoseg.doctor.capacity import gpu_check, head_check, quota_checks
 from histoseg.errors import ClusterError
 from histoseg.kube.objects import Node, ResourceQuota, read
 from tests.charts.conftest import helm, rendered  # noqa: F401 # fixtures
@@ -21,6 +21,15 @@ def quota(template, hard, used=()):
     found = {"metadata": {"name": "lab"}, "status": {"hard": hard, "used": dict(used)}}
     (check,) = quota_checks(template, [read(ResourceQuota, found, "a quota")])
     return check
+
+
+@pytest.mark.parametrize(("memory", "allowed"), [("1544Mi", 4), ("1540Mi", 2), ("1538Mi", 1)])
+def test_the_head_has_memory_for_as_many_runs_as_the_workers_have_room_for(memory, allowed):
+    """1536 MiB for Ray and the driver, 2 for each run; the example has 2 GPUs."""
+    limits = "spec.rayClusterSpec.headGroupSpec.template.spec.containers.0.resources.limits"
+    check = head_check(spoilt(ray_job(), {limits: {"memory": memory}}))
+    assert check.ok is (allowed >= 2)
+    assert check.found == f"memory for {allowed} runs at a time, and workers for 2"
 
 
 # The example asks for 2 pods with 1 GPU each.

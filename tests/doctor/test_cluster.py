@@ -49,6 +49,7 @@ def test_a_cluster_that_has_everything(lines):
         "Ray",
         "job template",
         "secret lab-store",
+        "head",
         "GPUs",
         "quotas",
     ]
@@ -180,45 +181,45 @@ def test_what_a_researcher_may_not_see_is_said_and_not_asked(lines, api):
     assert not api.requests("GET", "/secrets/lab-store")
 
 
-def queued(api, queue):
+def queued(api, reason="", message=""):
+    """A release with a queue, which is there if it has a state, and leads to the ClusterQueue `all`."""
     crds = [*SETTINGS["crds"], {"name": "localqueues.kueue.x-k8s.io", "version": "v1beta2"}]
     edits = {r"metadata.labels.kueue\.x-k8s\.io/queue-name": "gpus"}
     settings = {**SETTINGS, "queue": "gpus", "crds": crds}
     api.put(CONFIG_MAPS, "histoseg-settings", config_map(settings, edits.items()))
-    if queue:
-        api.put(QUEUES, "gpus", queue)
-
-
-def active(status, reason, message, **spec):
-    said = {"type": "Active", "status": status, "reason": reason, "message": message, "lastTransitionTime": LATER}
-    return {"spec": {"clusterQueue": "lab", **spec}, "status": {"conditions": [said]}}
+    if reason:
+        known = {"reason": reason, "lastTransitionTime": LATER}
+        status = "True" if reason == "Ready" else "False"
+        conditions = [{"type": "Active", "status": status, "message": message, **known}]
+        api.put(QUEUES, "gpus", {"spec": {"clusterQueue": "all"}, "status": {"conditions": conditions}})
 
 
 def test_the_queue(lines, api):
-    api.refuse("create pods", "get clusterqueues")
-    queued(api, active("True", "Ready", "Can submit new workloads to localQueue"))
+    api.refuse("get clusterqueues")
+    queued(api, "Ready", "Can submit new workloads to localQueue")
     assert lines()["queue gpus"].found == "is active"
-    assert "you may not read ClusterQueue lab" in lines()["queue gpus: quota"].found
+    assert "you may not read ClusterQueue all" in lines()["queue gpus: quota"].found
     assert bad(lines()) == {}
-    queued(api, active("False", "Stopped", "LocalQueue is stopped", stopPolicy="Hold"))
+    queued(api, "Stopped", "LocalQueue is stopped")
     assert bad(lines())["queue gpus"].startswith("LocalQueue gpus is stopped | the queue is held")
 
 
 def test_the_quota_behind_the_queue(lines, api):
     """Only an administrator may read it."""
-    queued(api, active("True", "Ready", "Can submit new workloads to localQueue"))
-    api.refuse("create pods", "get namespaces")
-    assert bad(lines())["queue gpus: quota"].startswith("ClusterQueue lab doesn't exist | ")
+    queued(api, "Ready", "Can submit new workloads to localQueue")
+    assert bad(lines())["queue gpus: quota"].startswith("ClusterQueue all doesn't exist | ")
     resources = [{"name": "cpu", "nominalQuota": "4"}, {"name": "memory", "nominalQuota": "1Ti"}]
     group = {"coveredResources": ["cpu", "memory"], "flavors": [{"name": "any", "resources": resources}]}
-    api.put(CLUSTER_QUEUES, "lab", {"spec": {"namespaceSelector": {}, "resourceGroups": [group]}}, None)
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": "others"}}
+    api.put(CLUSTER_QUEUES, "all", {"spec": {"namespaceSelector": selector, "resourceGroups": [group]}}, None)
     found = bad(lines())
-    assert sorted(found) == ["queue gpus: quota", "queue gpus: resources"]
+    api.api.send("DELETE", f"/apis/{CLUSTER_QUEUES}/all")
+    assert sorted(found) == ["queue gpus: namespace", "queue gpus: quota", "queue gpus: resources"]
     assert "cpu 11 of 4, too little" in found["queue gpus: quota"]
 
 
 def test_a_queue_that_is_not_there(lines, api):
-    queued(api, None)
+    queued(api)
     (line,) = bad(lines()).values()
     assert line.startswith("LocalQueue gpus doesn't exist | ")
     assert "create the LocalQueue in the namespace" in line

@@ -121,9 +121,9 @@ def test_all_jobs_or_those_of_a_release(typed, server, kubeconfig, capsys):
     listed = {}
     for release in ("", "histoseg", "gone"):
         submit.main(["--cluster", "lab", "--status", *(["--release", release] if release else [])])
-        listed[release] = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+        listed[release] = sorted(line.split()[0] for line in capsys.readouterr().out.splitlines()[1:])
     assert listed == {
-        "": ["smoke-histoseg", "smoke-gone"],
+        "": ["smoke-gone", "smoke-histoseg"],
         "histoseg": ["smoke-histoseg"],
         "gone": ["smoke-gone"],  # It is not installed any more.
     }
