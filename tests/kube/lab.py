@@ -40,8 +40,6 @@ RIGHTS = {
     "clusterqueues": ("kueue.x-k8s.io", ["get"]),
     "localqueues": ("kueue.x-k8s.io", ["get"]),
     "workloads": ("kueue.x-k8s.io", ["list"]),
-    "clusterqueues": ("kueue.x-k8s.io", ["get"]),
-    "namespaces": ("", ["get"]),
 }
 CLEANED = ("events", "configmaps", "secrets", "resourcequotas", "localqueues", "workloads")
 
@@ -221,7 +219,6 @@ KINDS = {
     "clusterqueues": "ClusterQueue",
     "localqueues": "LocalQueue",
     "workloads": "Workload",
-    "clusterqueues": "ClusterQueue",
 }
 
 
