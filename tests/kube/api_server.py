@@ -4,7 +4,9 @@ The two programs are not in this repository. They are taken from the folder that
 beside the checkout. Nothing else of a cluster runs: no controller and no kubelet.
 """
 
+import ctypes
 import json
+import signal
 import subprocess
 import tempfile
 import time
@@ -40,6 +42,7 @@ CLUSTER_WIDE = (
     "PriorityClass",
     "RuntimeClass",
 )
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 READY_S = 180.0  # Seconds on an idle machine
 
 
@@ -75,7 +78,10 @@ class RealApiServer:
             if name not in self._processes:
                 with (self.folder / f"{name}.log").open("ab") as log:
                     command = [ASSETS / name, *flags]
-                    self._processes[name] = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
+                    said = {"stdout": log, "stderr": log}
+                    self._processes[name] = subprocess.Popen(
+                        command, cwd=self.folder, preexec_fn=end_with_parent, **said
+                    )
         self._wait_until_ready()
 
     def kill(self) -> None:
@@ -204,6 +210,11 @@ def running() -> Iterator[RealApiServer]:
         server.create_namespace(NAMESPACE)
         install(server)
         yield server
+
+
+def end_with_parent() -> None:
+    """A test run that is killed must not leave its servers."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def make_keys(folder: Path) -> None:

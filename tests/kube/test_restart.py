@@ -1,7 +1,7 @@
 """An API server that is killed and started again while a researcher of the chart follows a job."""
 
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 
@@ -53,7 +53,9 @@ def test_the_following_goes_on_where_it_was(server, researcher, job, settings):
             script.pop(0)(server, job.name)
         time.sleep(seconds)
 
-    def fail_and_come_back():
+    cluster = replace(researcher, sleep=pause)
+    with ThreadPoolExecutor(1) as pool:  # Which follows: the server ends with the thread that starts it
+        done = pool.submit(submit, cluster, job, settings, COMMAND, shown.append, PACE)
         wait(lambda: "two" in shown)
         server.api.kill()
         log.lines += stamped("three", first=2)
@@ -62,11 +64,7 @@ def test_the_following_goes_on_where_it_was(server, researcher, job, settings):
         wait(lambda: "four" in shown)
         ends()(server, job.name)
         log.over = True
-
-    thread = threading.Thread(target=fail_and_come_back)
-    thread.start()
-    submit(replace(researcher, sleep=pause), job, settings, COMMAND, shown.append, PACE)
-    thread.join()
+        done.result(60)
     assert [line for line in shown if not line.startswith(job.name)] == ["one", "two", "three", "four"]
     assert 1 <= len([line for line in shown if "cannot be seen now" in line]) <= 2  # No answer; refusals
     assert shown[-1].startswith(f"{job.name}: finished")
