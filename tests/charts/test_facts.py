@@ -27,7 +27,7 @@ def test_a_job_is_complete_but_for_what_the_submitter_fills_in(rendered):
     assert job["spec"]["submissionMode"] == "K8sJobMode"
     assert job["spec"]["shutdownAfterJobFinishes"] is True
     deadlines = ("ttlSecondsAfterFinished", "activeDeadlineSeconds", "preRunningDeadlineSeconds", "backoffLimit")
-    assert [job["spec"][key] for key in deadlines] == [60, 7 * 24 * 3600, 3600, 1]
+    assert [job["spec"][key] for key in deadlines] == [60, 7 * 24 * 3600, 1800, 1]  # 3600 s for two attempts
     assert job["spec"]["submitterConfig"] == {"backoffLimit": 4}
 
 
