@@ -39,7 +39,7 @@ def complete(plan: Plan, store: Store, request: Request, home: Path, connect_ray
     """
     wanted = {record_key(plan.experiment, cell) for cell in plan.cells}
     recorded = _recorded(store, wanted)
-    logger.info("cells: %d of %d are recorded already", len(recorded), len(wanted))
+    logger.info("runs: %d of %d are recorded already", len(recorded), len(wanted))
     groups = [
         Group(
             id=pretraining,
@@ -126,11 +126,11 @@ def _counting(store: Store, wanted: set[str], first: int) -> Iterator[None]:
         try:
             found = len(_recorded(store, wanted))
         except HistosegError as error:
-            logger.warning("cells: cannot be counted: %s", error)
+            logger.warning("runs: cannot be counted: %s", error)
             return
         if found > last:
             eta = _eta(found - first, len(wanted) - found, time.monotonic() - begin)
-            logger.info("cells: %d of %d recorded%s", found, len(wanted), eta)
+            logger.info("runs: %d of %d recorded%s", found, len(wanted), eta)
         last = found
         show(len(wanted), last)
 

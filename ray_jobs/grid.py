@@ -104,7 +104,7 @@ def _tune(
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # What it says of failures is said below in one line each.
     survive_memory_kills()
     concurrent = min(num_concurrent(resources, workers), _most_on_this_head())
-    logger.info("runs: %d at a time, of %d", min(concurrent, len(groups)), len(groups))
+    logger.info("groups: %d, up to %d at a time; a group is the runs that share a training", len(groups), concurrent)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrent)  # Ask for all of them at once, so that nodes are added.
     trial = tune.with_parameters(training, groups=groups, workers=workers, path=str(notes), holder=holder)
     ids, errors = [group.id for group in groups], dict[str, str]()

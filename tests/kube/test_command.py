@@ -57,13 +57,13 @@ def test_dry_run_prints_a_rayjob(typed, server, name):
 
 def test_submit_follow_status_cancel(typed, server, name, pace, monkeypatch):
     monkeypatch.setattr("histoseg.kube.submit.Pace", lambda: pace)
-    log = Log(stamped("cells: 2 of 2 recorded"))
+    log = Log(stamped("runs: 2 of 2 recorded"))
     server.scripts.append([state("Running", "RUNNING"), submitter(log), ends()])
     code, printed, error = typed("--data", "demo")
     assert (code, error) == (0, "")
     lines = printed.splitlines()
     assert lines[0].startswith(f"{name}: created in namespace team of lab")
-    assert "cells: 2 of 2 recorded" in lines
+    assert "runs: 2 of 2 recorded" in lines
     assert lines[-1] == f"s3://bucket/prefix/demo/results/smoke/{name}/index.html"
     code, printed, _ = typed("--data", "demo")
     assert code == 0

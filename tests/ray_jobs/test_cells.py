@@ -108,5 +108,5 @@ def test_counting_survives_records_that_are_deleted_and_come_again(monkeypatch, 
         while len(caplog.messages) < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
     again, new = caplog.messages
-    assert again == "cells: 2 of 4 recorded"
-    assert new.startswith("cells: 3 of 4 recorded  eta ")
+    assert again == "runs: 2 of 4 recorded"
+    assert new.startswith("runs: 3 of 4 recorded  eta ")
