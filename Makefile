@@ -19,10 +19,12 @@ export UV_FIND_LINKS ?= $(shell $(PYTHON) -m pip config get global.find-links 2>
 export OMP_NUM_THREADS ?= 1
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-# What `make submit` passes on of its variables.
+# What `make submit` passes on of its variables. SET holds what a shell would read as its own, so it is read from the
+# environment.
+export SET
 given = $(if $($(2)),$(1) "$($(2))")
 WHAT = $(call given,--experiment,EXP) --scale "$(SCALE)" --seeds "$(SEEDS)" --workers "$(WORKERS)" $(call given,--data,DATA) \
-	--set "$(SET)$(if $(SHOTS), refine.select.shots=$(SHOTS))" $(call given,--imagenet,IMAGENET) $(call given,--start,START) \
+	--set "$$SET$(if $(SHOTS), refine.select.shots=$(SHOTS))" $(call given,--imagenet,IMAGENET) $(call given,--start,START) \
 	$(call given,--listen,LISTEN)
 WHERE = $(call given,--store,STORE) $(call given,--cluster,CLUSTER) $(call given,--namespace,NAMESPACE) \
 	$(call given,--release,RELEASE) $(call given,--ray-address,RAY_ADDRESS) $(if $(SHIP),--ship) $(call given,--job,JOB)
@@ -39,7 +41,7 @@ submit: setup ## run an experiment: EXP=table1 [SCALE=laptop|real-cpu|paper DATA
 
 # Tests that start a Ray or wait for long run one after the other; the rest share two processes.
 test: setup ## pass every test: [ARGS="tests/metrics -k iou"]
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m "not slow" $(ARGS) || [ $$? = $(NO_TESTS) ]
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow" $(ARGS) || [ $$? = $(NO_TESTS) ]
 	@$(BIN)/python -m pytest -m slow $(ARGS) || [ $$? = $(NO_TESTS) ]
 
 check: setup ## what CI runs: format, lint, types, tests

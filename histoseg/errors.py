@@ -7,6 +7,7 @@ HistosegError                 every error meant for a person: one line, what, wh
 │   └── OldRecordError        a result record of another format than this version reads
 ├── StorageError              a store that cannot be reached, read or written
 │   └── StoreRefusedError     a store that refuses and would refuse again: no permission, no bucket
+│       └── StoreSetupError   … because of a setting, which the text names: clock, certificate, region, token, proxy
 ├── CheckpointError           a checkpoint that is damaged or belongs to another model
 ├── LeaseError                another process has taken over this work, or no lease can be had
 ├── ClusterError              a Kubernetes or Ray cluster that refuses, or lacks what a job needs
@@ -40,6 +41,10 @@ class StorageError(HistosegError):
 
 class StoreRefusedError(StorageError):
     """A store that refuses and would refuse again: no permission, no such bucket, not implemented."""
+
+
+class StoreSetupError(StoreRefusedError):
+    """A store that cannot be used until a setting is corrected, which the text names."""
 
 
 class CheckpointError(HistosegError):

@@ -16,12 +16,12 @@ from histoseg.runs.job import result_fields
 from histoseg.runs.names import run_name, to_json
 from histoseg.runs.plain import digest
 from histoseg.runs.request import Request
-from histoseg.store.conditional import require_conditional_puts
 from histoseg.store.holders import Holder
 from histoseg.store.keys import record_key
 from histoseg.store.leases import number_attempt
 from histoseg.store.objects import Store
 from ray_jobs import grid
+from ray_jobs.capacity import WAIT_S, await_capacity
 from ray_jobs.gauges import CELLS, gauges, repeated
 from ray_jobs.train import Group
 
@@ -36,13 +36,10 @@ def complete(plan: Plan, store: Store, request: Request, home: Path, connect_ray
 
     `home` is an absolute folder, of the same path on every node, for copies of shards and Ray's own notes;
     `connect_ray` is entered if a cell has no record.
-
-    Raises:
-        ConfigError: If the store would replace records that exist.
     """
     wanted = {record_key(plan.experiment, cell) for cell in plan.cells}
     recorded = _recorded(store, wanted)
-    logger.info("cells: %d of %d are recorded already", len(recorded), len(wanted))
+    logger.info("runs: %d of %d are recorded already", len(recorded), len(wanted))
     groups = [
         Group(
             id=pretraining,
@@ -55,17 +52,29 @@ def complete(plan: Plan, store: Store, request: Request, home: Path, connect_ray
     ]
     if not groups:
         return None
-    require_conditional_puts(store)
     with connect_ray(), _counting(store, wanted, len(recorded)):
         try:
-            resources = grid.available(request.resources)
-            workers = grid.Workers(num_workers=request.workers, use_gpu=resources.get("GPU", 0) >= 1)
+            workers, resources = _workers(request)
             notes = home / "notes" / request.name
             grid.run(in_own_order(groups, request.name), workers, notes, resources, holder_for(request, store))
             _require_records(wanted, store)
         except HistosegError as error:
             return error
     return None
+
+
+def _workers(request: Request) -> tuple[grid.Workers, dict[str, float]]:
+    """The workers of each run, which have GPUs where there are any, and what Ray has or will have.
+
+    A job on a cluster waits for nodes that are still to come.
+    """
+    timeout_s = WAIT_S if request.name else 0.0
+    workers = grid.Workers(num_workers=request.workers)
+    resources = await_capacity([workers.resources] * request.workers, request.resources, timeout_s)
+    if resources.get("GPU", 0) >= 1:
+        workers = replace(workers, use_gpu=True)
+        resources = await_capacity([workers.resources] * request.workers, request.resources, timeout_s)
+    return workers, resources
 
 
 def holder_for(request: Request, store: Store) -> Holder:
@@ -117,11 +126,11 @@ def _counting(store: Store, wanted: set[str], first: int) -> Iterator[None]:
         try:
             found = len(_recorded(store, wanted))
         except HistosegError as error:
-            logger.warning("cells: cannot be counted: %s", error)
+            logger.warning("runs: cannot be counted: %s", error)
             return
         if found > last:
             eta = _eta(found - first, len(wanted) - found, time.monotonic() - begin)
-            logger.info("cells: %d of %d recorded%s", found, len(wanted), eta)
+            logger.info("runs: %d of %d recorded%s", found, len(wanted), eta)
         last = found
         show(len(wanted), last)
 

@@ -23,6 +23,7 @@ from histoseg.shards.pool import shard_pool
 from histoseg.shards.prepare import prepare_sources
 from histoseg.shards.writer import Recipe
 from histoseg.sources._declared import find_declarations
+from histoseg.store.conditional import require_conditional_puts
 from histoseg.store.keys import results_folder
 from histoseg.store.objects import PATIENT, Store, connect
 from histoseg.training.listening import require_listeners
@@ -55,6 +56,7 @@ def run(request: Request, store: Store, raw: Path | None, out: Path, home: Path,
     from histoseg.report.write import write_report
 
     require_listeners(request.listen)
+    require_conditional_puts(store)  # Before hours of work whose records could not be written.
     given = replace(request, sets=(*request.sets, *put_weights_given(request, store)))
     data = data_of(given.experiment, given.scale, given.sets)
     omissions = prepare(given, raw, store, data) if raw is not None else []

@@ -9,12 +9,15 @@ run is given the same process. A run of several workers has a trial that waits f
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoseg.errors import ConfigError, HistosegError, StorageError, TrainingError
+from histoseg.errors import HistosegError, StorageError, TrainingError
+from histoseg.machine import available_memory
+from histoseg.runs.head import HEAD_BYTES_PER_RUN
 from histoseg.store.holders import Holder
 from histoseg.store.leases import leased
 from histoseg.store.objects import BRISK, connect
@@ -71,11 +74,10 @@ def run(groups: Sequence[Group], workers: Workers, notes: Path, resources: Mappi
         workers: What each group gets.
         notes: An absolute folder for Ray's own notes, on this node, where drivers run as well. Checkpoints and records
             go to the store.
-        resources: What the cluster has or will have.
+        resources: What the cluster has or will have, enough for one run.
         holder: Whose leases on groups are.
 
     Raises:
-        ConfigError: If the cluster is too small for one run.
         TrainingError: If groups failed, with the cause of each.
     """
     with gauges(FAILED) as show:
@@ -101,9 +103,10 @@ def _tune(
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # What it says of failures is said below in one line each.
     survive_memory_kills()
-    concurrent = num_concurrent(resources, workers)
+    concurrent = min(num_concurrent(resources, workers), _most_on_this_head())
+    logger.info("groups: %d, up to %d at a time; a group is the runs that share a training", len(groups), concurrent)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrent)  # Ask for all of them at once, so that nodes are added.
-    drive = tune.with_parameters(_drive, groups=groups, workers=workers, path=str(notes), holder=holder)
+    trial = tune.with_parameters(training, groups=groups, workers=workers, path=str(notes), holder=holder)
     ids, errors = [group.id for group in groups], dict[str, str]()
     run_config = tune.RunConfig(
         name="grid",
@@ -113,7 +116,7 @@ def _tune(
         callbacks=[_failure_callback(ids, errors, show)],
     )
     tune_config = tune.TuneConfig(max_concurrent_trials=concurrent, reuse_actors=True, scheduler=Retries(ids))
-    trainable = tune.with_resources(drive, workers.resources if workers.is_one else WAITING_TRIAL)
+    trainable = tune.with_resources(trial, workers.resources if workers.is_one else WAITING_TRIAL)
     space = {"group": tune.grid_search(list(range(len(groups))))}
     try:
         tune.Tuner(trainable, param_space=space, tune_config=tune_config, run_config=run_config).fit()
@@ -147,28 +150,21 @@ def _failure_callback(ids: Sequence[str], errors: dict[str, str], show: SetGauge
     return callback
 
 
-def available(capacity: Mapping[str, float]) -> dict[str, float]:
-    """What the cluster has, or will have when all its nodes have joined."""
-    import ray
-
-    now: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray does not annotate it
-    return {**now, **{name: max(amount, now.get(name, 0.0)) for name, amount in capacity.items()}}
-
-
 def num_concurrent(resources: Mapping[str, float], workers: Workers) -> int:
-    """How many runs fit on a cluster at a time.
+    """How many runs fit on a cluster at a time, at least one.
 
-    Tune itself does not count what a Ray Train run takes, and more runs than fit would wait for each other.
+    Tune does not count what the workers of a Ray Train run take, and more runs than fit would wait for each other.
     """
     needs = {name: amount * workers.num_workers for name, amount in workers.resources.items()}
     if not workers.is_one and resources.get("memory"):  # Nodes that are still to come are not in it.
         needs["memory"] = WAITING_TRIAL["memory"]
-    counts = {name: int(resources.get(name, 0) // amount) for name, amount in needs.items()}
-    if min(counts.values()) < 1:
-        need = ", ".join(f"{amount:g} {name}" for name, amount in needs.items())
-        have = ", ".join(f"{resources.get(name, 0):g} {name}" for name in needs)
-        raise ConfigError(f"one run needs {need}, but Ray has {have}; use fewer workers per run or a larger cluster")
-    return min(counts.values())
+    return max(1, min(int(resources.get(name, 0) // amount) for name, amount in needs.items()))
+
+
+def _most_on_this_head() -> int:
+    """How many runs this machine's free memory allows, of which Ray has taken its part already."""
+    free = available_memory()
+    return max(1, free // HEAD_BYTES_PER_RUN) if free is not None else sys.maxsize
 
 
 def _reported(metrics: Mapping[str, Any] | None) -> str:
@@ -176,8 +172,11 @@ def _reported(metrics: Mapping[str, Any] | None) -> str:
     return error.partition("\n")[0]
 
 
-def _drive(config: dict[str, Any], groups: Sequence[Group], workers: Workers, path: str, holder: Holder) -> None:
-    """One Tune trial: a Ray Train run from start to end, while its group is leased. Reports its error, or ""."""
+def training(config: dict[str, Any], groups: Sequence[Group], workers: Workers, path: str, holder: Holder) -> None:
+    """One Tune trial: a Ray Train run from start to end, while its group is leased. Reports its error, or "".
+
+    Its name is before each line that its process logs.
+    """
     from ray import tune
     from ray.train.v2.api.exceptions import WorkerGroupError
 

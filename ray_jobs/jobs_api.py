@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from histoseg.errors import ClusterError
 from histoseg.machine import git_commit, versions
-from histoseg.runs.follow import JobState, Notices, OutageError, Pace, Show, follow
+from histoseg.runs.follow import JobState, Notices, OutageError, Pace, Show, cause_of, follow
 from histoseg.runs.job import entrypoint, job_name
 from histoseg.runs.request import Request, without_password
 from histoseg.store.keys import results_folder
@@ -90,7 +90,7 @@ class RayJobs:
         if (info := self.find(self.client(), name)) is None:
             return f"{name}: not submitted to {self.public_address}"
         since = time.strftime("%H:%M:%S", time.localtime((info.start_time or 0) / 1000))
-        return f"{name}: {info.status.value.lower()}, started {since}; {info.message or ''}".rstrip("; ")
+        return f"{name}: {info.status.value.lower()}, started {since}; {cause_of(info.message or '')}".rstrip("; ")
 
     def cancel(self, name: str) -> str:
         """Stop a job, or delete one that has ended; returns what happened. Repeating it does no harm."""
@@ -181,7 +181,7 @@ class FollowedSubmission:
             raise ForgottenError(f"{self._ray.public_address} knows no job {self.name} any more")
         state = str(info.status.value)
         has_failed = state in ENDED and state != "SUCCEEDED"
-        text = f"{state.lower()}: {_cause(info.message or '')}" if has_failed else state.lower()
+        text = f"{state.lower()}: {cause_of(info.message or '')}".rstrip(": ") if has_failed else state.lower()
         return JobState(text=text, is_over=state in ENDED, has_succeeded=state == "SUCCEEDED")
 
     def new_lines(self, state: JobState) -> Iterator[str]:
@@ -241,14 +241,6 @@ def _advice(text: str) -> str:
     if first.startswith("Request failed with status code"):
         return f"{lines[-1]}; repeat the command"  # The last line of a traceback there, or all that was said
     return f"{first}; RAY_ADDRESS must be the dashboard's address, http://host:8265"
-
-
-def _cause(message: str) -> str:
-    """Why a job failed: the driver's last line if that is an error of ours, else what Ray says."""
-    lines = message.strip().splitlines() or ["see its log above"]
-    if lines[-1].startswith("histoseg: "):
-        return lines[-1].removeprefix("histoseg: ")
-    return lines[0].partition(", last available logs")[0]
 
 
 def _folders() -> list[str]:

@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
+from urllib.request import getproxies
 
 from histoseg.errors import ConfigError, HistosegError, StorageError
 
@@ -77,8 +78,8 @@ def local_store(folder: Path, bucket: str = "histoseg") -> Iterator[LocalStore]:
         ports = _free_ports()
         environment = _environment(ports["s3.port"], key, secret)
         server = stack.enter_context(_serving(_command(folder, ports), folder, lock))
-        _wait_for_bucket(bucket, environment, server, folder)
         stack.enter_context(exported(environment))
+        _wait_for_bucket(bucket, environment, server, folder)
         yield LocalStore(url=f"s3://{bucket}", environment=environment, pid=server.pid)
 
 
@@ -105,7 +106,16 @@ def _environment(port: int, key: str, secret: str) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": secret,
         "AWS_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",  # Else a client without credentials waits seconds for a cloud.
+        **_past_proxy(),
     }
+
+
+def _past_proxy() -> dict[str, str]:
+    """The variable that keeps requests to this machine from a proxy, if there is one."""
+    if "http" not in getproxies():
+        return {}
+    name = "no_proxy" if os.environ.get("no_proxy") else "NO_PROXY"  # Python reads the former first.
+    return {name: ",".join(filter(None, [os.environ.get(name), LOCALHOST]))}
 
 
 @contextmanager

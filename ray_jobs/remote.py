@@ -16,6 +16,7 @@ from histoseg.kube.submit import dry_run, submit
 from histoseg.pipeline.plan import data_of
 from histoseg.runs.follow import Show
 from histoseg.runs.request import Request
+from histoseg.store.endpoint import STYLE
 from histoseg.store.keys import results_folder
 from histoseg.store.objects import FileStore, Store, connect
 from ray_jobs.jobs_api import RayJobs
@@ -53,14 +54,13 @@ def act(request: Request | None, target: Target) -> str:
 
 
 def _act(service: JobService, typed: Request | None, target: Target) -> str:
+    if target.action in ("status", "cancel"):
+        # A job that is named needs no release, which may be gone.
+        name = target.job or (service.addressed(typed).name if typed else "")
+        return service.status(name) if target.action == "status" else service.cancel(name)
     request = None if typed is None else service.addressed(typed)
-    name = target.job or (request.name if request else "")
-    if target.action == "status":
-        return service.status(name)
-    if target.action == "cancel":
-        return service.cancel(name)
     if target.action == "results":
-        return str(fetch(*service.results(request, name), target.out))
+        return str(fetch(*service.results(request, target.job or (request.name if request else "")), target.out))
     if typed is None or request is None:
         raise ClusterError("name the experiment to run: EXP=table1")
     command = target.command(typed)
@@ -75,7 +75,7 @@ def _service(target: Target) -> Iterator[JobService]:
     if target.ray_address:
         yield RayJobs(address=target.ray_address, ship=target.ship)
         return
-    role = f"{fullname(target.release)}-researcher"
+    role = f"{fullname(target.installed)}-researcher"
     with closing(Cluster.connect(target.cluster, target.namespace, role)) as cluster:
         yield _OnKubernetes(cluster, target)
 
@@ -87,7 +87,7 @@ class _OnKubernetes:
     @cached_property
     def settings(self) -> Settings:
         is_strict = self._target.action in ("run", "dry-run")
-        return Settings.read(self._cluster, self._target.release, strict=is_strict)
+        return Settings.read(self._cluster, self._target.installed, strict=is_strict)
 
     def addressed(self, request: Request) -> Request:
         return addressed(request, self.settings)
@@ -99,7 +99,16 @@ class _OnKubernetes:
         submit(self._cluster, request, self.settings, command, show)
 
     def status(self, name: str) -> str:
-        return jobs.status(self._cluster, name)
+        return jobs.status(self._cluster, name, "" if name else self._instance())
+
+    def _instance(self) -> str:
+        """The label of the jobs of the release that was typed; "" if none was."""
+        if not self._target.release:
+            return ""
+        try:  # With fullnameOverride, RELEASE= is not the name that Helm knows.
+            return self.settings.instance or self._target.release
+        except ClusterError:  # It may be uninstalled.
+            return self._target.release
 
     def cancel(self, name: str) -> str:
         return jobs.cancel(self._cluster, name)
@@ -115,6 +124,8 @@ def reach_store_of(settings: Settings) -> None:
     """Point S3 clients of this process to the release's store, unless the environment says where it is from here."""
     if not any(os.environ.get(f"AWS_ENDPOINT_URL{end}") for end in ("", "_S3")) and settings.store.endpoint:
         os.environ["AWS_ENDPOINT_URL_S3"] = settings.store.endpoint
+    if settings.store.addressing_style:
+        os.environ.setdefault(STYLE, settings.store.addressing_style)
     if settings.store.region:
         os.environ.setdefault("AWS_REGION", settings.store.region)
 

@@ -27,7 +27,7 @@ class Target:
     Attributes:
         cluster: A context of the kubeconfig; with no Ray's address either, it is this machine.
         namespace: Empty means the context's.
-        release: The name under which the chart was installed.
+        release: The name under which the chart was installed; empty means histoseg, and a list of jobs of any release.
         ray_address: The dashboard of an existing Ray, http://host:8265.
         ship: Whether that Ray gets this code, instead of using what its image has.
         job: The job to ask about; empty means the one that the request makes.
@@ -36,7 +36,7 @@ class Target:
 
     cluster: Annotated[str, Option("CLUSTER", "a kubeconfig's context: run there as a RayJob")] = ""
     namespace: Annotated[str, Option("NAMESPACE", "with --cluster (default: the context's)")] = ""
-    release: Annotated[str, Option("RELEASE", "with --cluster: the chart's release")] = RELEASE
+    release: Annotated[str, Option("RELEASE", f"with --cluster: the chart's release (default: {RELEASE})")] = ""
     ray_address: Annotated[str, Option("RAY_ADDRESS", "http://host:8265: run on that Ray as a job")] = ""
     ship: Annotated[bool, Option("SHIP", "with --ray-address: send this code along")] = False
     job: Annotated[str, Option("", "a job's name, for --status, --results and --cancel")] = ""
@@ -51,6 +51,11 @@ class Target:
         if self.job and self.action not in ("status", "results", "cancel"):
             raise ConfigError("--job names an existing job: add --status, --results or --cancel")
         require(not self.job or bool(NAME.fullmatch(self.job)), "--job", self.job, "a name like table1-1f0c9a2e")
+
+    @property
+    def installed(self) -> str:
+        """The name of the release that jobs are submitted to."""
+        return self.release or RELEASE
 
     @property
     def is_local(self) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoseg.errors import HistosegError, StorageError, TrainingError
+from histoseg.errors import HistosegError, StorageError, StoreRefusedError, TrainingError
 from histoseg.runs.config import Run, public_name
 from histoseg.runs.names import from_json
 from histoseg.runs.request import Request
@@ -66,9 +66,9 @@ def train(group: Group, process: "Process") -> str:
         with _listeners(group, runs, store, process) as listeners:
             complete = _load(group.complete)
             complete(runs, store, Path(group.cache), replace(process, listeners=listeners))
-    except StorageError:
-        raise  # A store can come back, so this is worth another attempt.
     except HistosegError as error:
+        if isinstance(error, StorageError) and not isinstance(error, StoreRefusedError):
+            raise  # A store can come back, so this is worth another attempt.
         # A loss that is not a number is so on every rank. Of other errors the other ranks may know nothing and wait
         # for this one, and only Ray can end them.
         if process.place.world_size > 1 and not isinstance(error, TrainingError):

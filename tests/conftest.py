@@ -15,6 +15,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # A shell's background jo
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PATCH_PX = 32
+NEED_API_SERVER = ("tests/kube/", "tests/doctor/")
 
 
 @pytest.fixture(autouse=True)
@@ -31,10 +32,16 @@ def pytest_runtest_call():
         return (yield)
 
 
-def pytest_itemcollected(item):
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
     """Tests of one file share a process, and so do all that need an API server: each process would start its own."""
-    needs_api_server = "api_server" in getattr(item, "fixturenames", ())
-    item.add_marker(pytest.mark.xdist_group("api server" if needs_api_server else item.nodeid.partition("::")[0]))
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneApiServer(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return "api server" if nodeid.startswith(NEED_API_SERVER) else super()._split_scope(nodeid)
+
+    return OneApiServer(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +51,32 @@ def api_server():
 
     with running() as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def kubelet(api_server):
+    """A kubelet with its node, for the logs of pods."""
+    from tests.kube.kubelet import running
+
+    certificates = api_server.folder / "certs"
+    with running(certificates / "apiserver.crt", certificates / "apiserver.key") as served:
+        assert api_server.create(served.node) == ""
+        yield served
+
+
+@pytest.fixture(scope="session")
+def team(api_server):
+    """The namespace `team`, and the role of its user."""
+    from tests.kube.lab import TEAM, USER
+
+    api_server.create_namespace(TEAM)
+    rbac = {"apiVersion": "rbac.authorization.k8s.io/v1"}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "lab"}
+    subjects = [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": USER}]
+    named = {"metadata": {"name": "lab"}}
+    assert api_server.create({**rbac, "kind": "ClusterRole", **named, "rules": []}) == ""
+    binding = {**rbac, "kind": "ClusterRoleBinding", **named, "roleRef": role, "subjects": subjects}
+    assert api_server.create(binding) == ""
 
 
 @pytest.fixture(scope="session")

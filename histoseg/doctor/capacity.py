@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from histoseg.doctor.check import Check
 from histoseg.kube.job_pods import JobPods, job_pods
 from histoseg.kube.objects import Amounts, Node, Object, ResourceQuota
-from histoseg.kube.rayjob import is_gpu, is_gpu_for_kuberay, quantity
+from histoseg.kube.rayjob import head_memory, is_gpu, is_gpu_for_kuberay, most_runs, quantity
+from histoseg.runs.head import runs_for_head
 
 ROUNDING = 1e-9  # 100m and twice 100m are a hair more than 300m, in floating point.
 
@@ -31,6 +32,18 @@ def gpu_check(template: Object, nodes: Sequence[Node]) -> Check:
         found=f"{asked:g} asked for, {placed:g} fit on the current nodes, which have {there:g}",
         advice="lower maxReplicas or gpus of the worker groups, correct their nodeSelector, or add nodes "
         "(ignore this if your cluster adds nodes for pods that wait)",
+    )
+
+
+def head_check(template: Object) -> Check:
+    """Whether the head's memory suffices for as many runs at a time as the workers have room for."""
+    memory = head_memory(template)
+    allowed, wanted = runs_for_head(memory), most_runs(template)
+    return Check(
+        what="head",
+        ok=allowed >= wanted,
+        found=f"memory for {allowed} runs at a time, and workers for {wanted}",
+        advice="raise head.memory: 2 MiB for each run beyond 1.5 GiB",
     )
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from importlib.metadata import requires
 from itertools import groupby
 
-from histoseg.doctor.capacity import gpu_check, quota_checks
+from histoseg.doctor.capacity import gpu_check, head_check, quota_checks
 from histoseg.doctor.check import Check
+from histoseg.doctor.queue import queue_checks
 from histoseg.errors import ClusterError
 from histoseg.kube.api import Cluster
 from histoseg.kube.job_pods import require_accepted
@@ -111,9 +112,10 @@ def _parts(cluster: Cluster, release: str, settings: Settings | None) -> dict[st
         "versions": lambda: _versions(settings),
         "job template": lambda: _template(cluster, settings),
         "secret": lambda: _secret(cluster, settings),
+        "head": lambda: iter([head_check(settings.template)]),
         "GPUs": lambda: _gpus(cluster, settings),
         "quotas": lambda: _quotas(cluster, settings),
-        "queue": lambda: _queue(cluster, settings),
+        "queue": lambda: queue_checks(cluster, settings),
     }
 
 
@@ -234,18 +236,3 @@ def _quotas(cluster: Cluster, settings: Settings) -> Iterator[Check]:
     yield from quota_checks(settings.template, quotas)
     if not quotas:
         yield Check(what="quotas", ok=True, found=f"none in namespace {cluster.namespace}")
-
-
-def _queue(cluster: Cluster, settings: Settings) -> Iterator[Check]:
-    if not settings.queue:
-        return
-    versions_of = {crd.name: crd.version for crd in settings.crds}
-    queue = cluster.local_queue(settings.queue, versions_of.get("localqueues.kueue.x-k8s.io", "v1beta2"))
-    what = f"queue {settings.queue}"
-    if queue is None:
-        advice = f"create the LocalQueue in namespace {cluster.namespace}, or name another with kueue.queue"
-        yield Check(what=what, ok=False, found="does not exist", advice=advice)
-        return
-    inactive = [each for each in queue.conditions if (each.type, each.status) == ("Active", "False")]
-    found = inactive[0].message or "is not active" if inactive else "is active"
-    yield Check(what=what, ok=not inactive, found=found, advice=f"{ADMIN} to correct Kueue's ClusterQueue")

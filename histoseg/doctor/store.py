@@ -4,12 +4,13 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+from histoseg.doctor.bucket import bucket_notes
 from histoseg.doctor.check import Check
-from histoseg.errors import HistosegError, StoreRefusedError
+from histoseg.errors import HistosegError, StoreRefusedError, StoreSetupError
 from histoseg.pipeline.plan import make_plan
 from histoseg.store.conditional import NEEDS_STORE, keeps_existing
 from histoseg.store.keys import trial_key
-from histoseg.store.objects import BRISK, Store, connect
+from histoseg.store.objects import BRISK, S3Store, Store, connect
 
 NEEDS_RIGHT = "correct the URL, or get this right: for the key on a bucket, for this user on a folder"
 
@@ -28,6 +29,8 @@ def store_checks(url: str) -> Iterator[Check]:
             yield check
             if not check.ok:
                 return
+        if isinstance(store, S3Store):
+            yield from bucket_notes(store)
     finally:
         with suppress(HistosegError):
             connect(url, BRISK).delete(key)
@@ -70,6 +73,8 @@ def _try(name: str, attempt: Callable[[], bool], url: str) -> Check:
     advice = NEEDS_STORE if name == "put only if absent" else NEEDS_RIGHT
     try:
         ok, found = attempt(), url
+    except StoreSetupError as error:
+        ok, found, advice = False, str(error), ""
     except StoreRefusedError as error:
         ok, found = False, str(error)
     except HistosegError as error:  # Its text contains the remedy

@@ -12,7 +12,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from histoseg.kube.kubeconfig import log_in
-from histoseg.kube.objects import Event, Model, Node, Object, Pod, Queued, ResourceQuota, read
+from histoseg.kube.objects import (
+    ClusterQueue,
+    Event,
+    LocalQueue,
+    Model,
+    Node,
+    Object,
+    Pod,
+    ResourceQuota,
+    Workload,
+    read,
+)
 from histoseg.kube.refusals import ApiRequest, ErrorAnswer, refusal
 from histoseg.kube.transport import ask, foreign, lines, parse
 
@@ -21,6 +32,7 @@ PATIENCE_S = 60.0  # How long a busy or absent server is asked again
 RAY, RAY_VERSION = "ray.io", "v1"
 KUEUE, KUEUE_VERSION = "kueue.x-k8s.io", "v1beta2"  # The version that Kueue 0.19 stores
 DRY_RUN = {"dry_run": "All"}
+ORDINARY = ("Scheduled", "Pulling", "Pulled", "Created", "Started", "Killing")  # Events of every pod
 
 Untyped = Any  # Objects of the kubernetes package, which has no types
 ApiMethod = Callable[..., Untyped]
@@ -103,17 +115,29 @@ class Cluster:
         found = self._find(request, self._core().read_namespaced_secret, name, self.namespace)
         return None if found is None else set(found.get("data") or {})
 
-    def local_queue(self, name: str, version: str = KUEUE_VERSION) -> Queued | None:
+    def local_queue(self, name: str, version: str = KUEUE_VERSION) -> LocalQueue | None:
         """A LocalQueue of Kueue; None if there is no such queue."""
         found = self._custom_object(KUEUE, version, "localqueues", name)
-        return None if found is None else read(Queued, found, f"LocalQueue {name}")
+        return None if found is None else read(LocalQueue, found, f"LocalQueue {name}")
 
-    def workloads(self, uid: str) -> list[Queued]:
+    def cluster_queue(self, name: str, version: str = KUEUE_VERSION) -> ClusterQueue | None:
+        """A ClusterQueue of Kueue; None if there is no such queue. It belongs to no namespace."""
+        request = self._request("get", "clusterqueues", group=KUEUE, version=version, name=name, namespace="")
+        found = self._find(request, self._custom().get_cluster_custom_object, KUEUE, version, "clusterqueues", name)
+        return None if found is None else read(ClusterQueue, found, f"ClusterQueue {name}")
+
+    def namespace_labels(self) -> dict[str, str]:
+        """The labels of the namespace."""
+        request = self._request("get", "namespaces", name=self.namespace)
+        found = self._json(request, self._core().read_namespace, self.namespace)
+        return dict(found["metadata"].get("labels") or {})
+
+    def workloads(self, uid: str) -> list[Workload]:
         """The Workloads of Kueue for the job with this uid; empty without Kueue."""
         request = self._request("list", "workloads", group=KUEUE, version=KUEUE_VERSION)
         api, where = self._custom().list_namespaced_custom_object, (KUEUE, KUEUE_VERSION, self.namespace, "workloads")
         found = self._find(request, api, *where, label_selector=f"{KUEUE}/job-uid={uid}")
-        return _read_items(Queued, found or {}, request)
+        return _read_items(Workload, found or {}, request)
 
     def rayjob(self, name: str) -> Object | None:
         """A RayJob; None if there is no such RayJob."""
@@ -169,9 +193,15 @@ class Cluster:
 
     def events(self, name: str) -> list[Event]:
         """The events about objects of this name, of any kind, oldest first."""
+        return self._events(f"involvedObject.name={name}")
+
+    def pod_events(self) -> list[Event]:
+        """The events about all pods of the namespace but those of an ordinary life, oldest first."""
+        return self._events(",".join(["involvedObject.kind=Pod", *(f"reason!={reason}" for reason in ORDINARY)]))
+
+    def _events(self, selector: str) -> list[Event]:
         request = self._request("list", "events")
-        api, selector = self._core().list_namespaced_event, f"involvedObject.name={name}"
-        found = self._json(request, api, self.namespace, field_selector=selector)
+        found = self._json(request, self._core().list_namespaced_event, self.namespace, field_selector=selector)
         return sorted(_read_items(Event, found, request), key=lambda event: event.last_seen)
 
     def quotas(self) -> list[ResourceQuota]:

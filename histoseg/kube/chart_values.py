@@ -26,11 +26,8 @@ FIELDS_IN_WORDS = {
     r"RuntimeClass \S+ not found": "spec.runtimeClassName",
 }
 OF_ANY_FIELD = re.compile(r"violates PodSecurity|admission webhook")
-JOB, HEAD, SUBMITTER = (
-    "job",
-    "head",
-    "submitter",
-)  # What a refusal is about; a worker group is as `group_value` names it
+# What a refusal is about; a worker group is as `group_value` names it.
+JOB, HEAD, SUBMITTER = "job", "head", "submitter"
 
 
 def group_value(name: str) -> str:

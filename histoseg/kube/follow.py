@@ -7,9 +7,10 @@ from dataclasses import replace
 from histoseg.errors import ClusterError
 from histoseg.kube.api import Cluster
 from histoseg.kube.log import PodLog
+from histoseg.kube.obstacles import find_reasons
 from histoseg.kube.refusals import RefusedError, UnreachableError
-from histoseg.kube.state import ATTEMPT, SUBMITTER, describe, find_pending_reason, has_succeeded, is_going, is_terminal
-from histoseg.runs.follow import JobState, Notices, OutageError
+from histoseg.kube.state import ATTEMPT, SUBMITTER, describe, has_succeeded, is_going, is_terminal
+from histoseg.runs.follow import JobState, Notices, OutageError, Reason
 
 REFUSED_S = 300.0  # How long a user who had the right is asked again; an API server reads roles within seconds
 
@@ -23,6 +24,7 @@ class FollowedRayJob:
         self._impatient = replace(cluster, patience_s=0.0)  # The follower waits instead, where it can say so.
         self._log = PodLog(silence_s)
         self._refused_since_s: float | None = None
+        self._reasons: tuple[Reason, ...] = ()  # As they were when they could be seen last
 
     def look(self, notices: Notices) -> JobState:
         """The RayJob's state now."""
@@ -39,11 +41,9 @@ class FollowedRayJob:
                 f"finished lies in the store"
             )
         state = JobState(text=describe(found), is_over=is_terminal(found), has_succeeded=has_succeeded(found))
-        if not state.is_over:
-            with notices.tolerating("see what it waits for"):
-                if reason := find_pending_reason(self._impatient, found):
-                    return replace(state, pending=reason.text, pending_kind=reason.kind)
-        return state
+        with notices.tolerating("see what it waits for"):
+            self._reasons = tuple(find_reasons(self._impatient, found))
+        return replace(state, reasons=self._reasons)
 
     def _bear(self, error: RefusedError) -> ClusterError:
         """The error for a refusal: an outage, if the user had the right and lacks it only since a while."""

@@ -1,18 +1,50 @@
 """The jobs of a namespace: their state, where their results lie, and how to cancel them."""
 
+from collections.abc import Sequence
+
 from histoseg.errors import ClusterError
 from histoseg.kube.api import Cluster
 from histoseg.kube.objects import Object
-from histoseg.kube.rayjob import JOB, RESULTS
-from histoseg.kube.state import details, is_going, results_url, table
+from histoseg.kube.obstacles import find_reasons
+from histoseg.kube.rayjob import EXPERIMENT, JOB, RESULTS
+from histoseg.kube.refusals import RefusedError
+from histoseg.kube.settings import INSTANCE
+from histoseg.kube.state import describe, is_going, is_terminal, rayjob, results_url, since, workers
 
 
-def status(cluster: Cluster, name: str = "") -> str:
-    """The state of a job in a few lines; without a name, a table of all jobs of the namespace."""
-    if not name:
-        jobs = cluster.rayjobs(JOB)
-        return table(jobs) if jobs else f"no jobs in namespace {cluster.namespace!r} of {cluster.context!r}"
-    return details(cluster, _find(cluster, name, "look for its results with RESULTS=1"))
+def status(cluster: Cluster, name: str = "", release: str = "") -> str:
+    """The state of a job in a few lines; without a name, a table of all jobs of the namespace, or of a release."""
+    if name:
+        return details(cluster, _find(cluster, name, "look for its results with RESULTS=1"))
+    jobs = cluster.rayjobs(f"{JOB},{INSTANCE}={release}" if release else JOB)
+    of = f" of release {release!r}" if release else ""
+    return table(cluster, jobs) if jobs else f"no jobs{of} in namespace {cluster.namespace!r} of {cluster.context!r}"
+
+
+def details(cluster: Cluster, found: Object) -> str:
+    """The state in a few lines, with what is in the job's way and where its results go."""
+    job = rayjob(found)
+    lines = [f"{job.name}: {describe(found)}", f"since {since(job)}, workers: {workers(job)}"]
+    results = f"results: {results_url(found) or 'unknown: it was not submitted by histoseg'}"
+    return "\n".join([*lines, *_obstacles(cluster, found), results])
+
+
+def table(cluster: Cluster, found: Sequence[Object]) -> str:
+    """Many jobs, a line each."""
+    rows = [["NAME", "EXPERIMENT", "SINCE", "STATE", "WAITS FOR"]]
+    for each in sorted(found, key=lambda each: rayjob(each).created):
+        job = rayjob(each)
+        obstacles = [] if is_terminal(each) else _obstacles(cluster, each)
+        rows.append([job.name, job.labels.get(EXPERIMENT, ""), since(job), describe(each), " | ".join(obstacles)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _obstacles(cluster: Cluster, found: Object) -> list[str]:
+    try:
+        return [reason.text for reason in find_reasons(cluster, found)]
+    except RefusedError as error:
+        return [f"why it waits is unknown: {error}"]
 
 
 def results_of(cluster: Cluster, name: str) -> str:

@@ -39,6 +39,7 @@ class Condition(KubeModel):
 class Container(KubeModel):
     """A container of a pod's spec."""
 
+    name: str = ""
     image: str = ""
     requests: Amounts = at("resources.requests", {})
     limits: Amounts = at("resources.limits", {})
@@ -58,17 +59,21 @@ class ContainerStatus(KubeModel):
     image: str = "?"
     waiting_reason: str = at("state.waiting.reason", "")
     waiting_message: str = at("state.waiting.message", "")
+    ended_reason: str = at("state.terminated.reason", "")
     last_exit_code: int | None = at("lastState.terminated.exitCode", None)
     last_reason: str = at("lastState.terminated.reason", "")
 
 
 class Pod(KubeModel):
-    """A pod's name, images and status."""
+    """A pod's name, containers and status."""
 
     name: str = at("metadata.name", "")
     namespace: str = at("metadata.namespace", "")
+    labels: dict[str, str] = at("metadata.labels", {})
     spec: PodSpec = PodSpec()
     phase: str = at("status.phase", "")
+    reason: str = at("status.reason", "")
+    message: str = at("status.message", "")
     conditions: tuple[Condition, ...] = at("status.conditions", ())
     init_containers: tuple[ContainerStatus, ...] = at("status.initContainerStatuses", ())
     containers: tuple[ContainerStatus, ...] = at("status.containerStatuses", ())
@@ -84,6 +89,9 @@ class RayJob(KubeModel):
     created: str = at("metadata.creationTimestamp", "")
     deleted: str = at("metadata.deletionTimestamp", "")
     suspend: bool = at("spec.suspend", False)
+    ttl_s: int = at("spec.ttlSecondsAfterFinished", 0)
+    retries: int = at("spec.backoffLimit", 0)
+    failures: int = at("status.failed", 0)
     deployment_status: str = at("status.jobDeploymentStatus", "")
     job_status: str = at("status.jobStatus", "")
     reason: str = at("status.reason", "")
@@ -113,9 +121,88 @@ class Event(KubeModel):
         return self.last_observed or self.last_timestamp or self.event_time
 
 
-class Queued(KubeModel):
-    """A LocalQueue or a Workload of Kueue: its conditions."""
+class AdmissionCheck(KubeModel):
+    """A check besides the quota that a Workload of Kueue must pass."""
 
+    name: str = ""
+    state: str = ""
+    message: str = ""
+
+
+class Workload(KubeModel):
+    """A Workload of Kueue: what it knows of a job in a queue."""
+
+    is_active: bool = at("spec.active", True)
+    conditions: tuple[Condition, ...] = at("status.conditions", ())
+    checks: tuple[AdmissionCheck, ...] = at("status.admissionChecks", ())
+
+
+class LocalQueue(KubeModel):
+    """A queue of a namespace, and the ClusterQueue that it leads to."""
+
+    name: str = at("metadata.name", "")
+    cluster_queue: str = at("spec.clusterQueue", "")
+    stop_policy: str = at("spec.stopPolicy", "None")
+    conditions: tuple[Condition, ...] = at("status.conditions", ())
+
+
+class FlavorResource(KubeModel):
+    """The quota of a ClusterQueue for one resource on one kind of node."""
+
+    name: str = ""
+    nominal: Amount = at("nominalQuota", 0)
+    borrowing_limit: Amount | None = at("borrowingLimit", None)  # None: what the cohort has
+
+
+class Flavor(KubeModel):
+    """One kind of node of a ClusterQueue."""
+
+    name: str = ""
+    resources: tuple[FlavorResource, ...] = ()
+
+
+class ResourceGroup(KubeModel):
+    """Resources that a ClusterQueue gives out together."""
+
+    covered: tuple[str, ...] = at("coveredResources", ())
+    flavors: tuple[Flavor, ...] = ()
+
+
+class LabelRequirement(KubeModel):
+    """One of the expressions of a selector."""
+
+    key: str = ""
+    operator: str = ""
+    values: tuple[str, ...] = ()
+
+
+class LabelSelector(KubeModel):
+    """A selector of objects by their labels; an empty one selects all."""
+
+    match_labels: dict[str, str] = at("matchLabels", {})
+    match_expressions: tuple[LabelRequirement, ...] = at("matchExpressions", ())
+
+    def selects(self, labels: Mapping[str, str]) -> bool:
+        """Whether an object with these labels is selected."""
+        return self.match_labels.items() <= labels.items() and all(
+            _holds(requirement, labels) for requirement in self.match_expressions
+        )
+
+
+def _holds(requirement: LabelRequirement, labels: Mapping[str, str]) -> bool:
+    found, values = labels.get(requirement.key), requirement.values
+    holds = {"In": found in values, "NotIn": found not in values, "Exists": found is not None}
+    return holds.get(requirement.operator, found is None)
+
+
+class ClusterQueue(KubeModel):
+    """A quota of Kueue, for all namespaces that it selects."""
+
+    name: str = at("metadata.name", "")
+    cohort: str = at("spec.cohortName", "")
+    namespaces: LabelSelector | None = at("spec.namespaceSelector", None)  # None selects no namespace
+    groups: tuple[ResourceGroup, ...] = at("spec.resourceGroups", ())
+    stop_policy: str = at("spec.stopPolicy", "None")
     conditions: tuple[Condition, ...] = at("status.conditions", ())
 
 

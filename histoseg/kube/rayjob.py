@@ -11,6 +11,7 @@ from typing import Any
 from histoseg.errors import ClusterError
 from histoseg.kube.objects import Object
 from histoseg.kube.settings import Settings
+from histoseg.runs.head import HEAD_BYTES, runs_for_head
 from histoseg.runs.job import entrypoint, job_name
 from histoseg.runs.request import Request
 from histoseg.store.keys import results_folder
@@ -35,6 +36,7 @@ def manifest(request: Request, settings: Settings, command: str) -> Object:
     """The RayJob to create, with the command that was typed, for everyone who finds it in the cluster."""
     have = capacity(settings.template)
     _require_fit(request, have)
+    _require_head(settings.template)
     _require_raw_data(request, settings)
     made = copy.deepcopy(dict(settings.template))
     metadata = made.setdefault("metadata", {})
@@ -61,6 +63,20 @@ def capacity(template: Object) -> dict[str, float]:
     return {resource: amount for resource, amount in total.items() if amount}
 
 
+def most_runs(template: Object) -> int:
+    """How many runs of one worker have room at a time when all workers are there."""
+    have = capacity(template)
+    return int(min(have.get("CPU", 0.0), have.get("GPU") or math.inf))
+
+
+def head_memory(template: Object) -> float:
+    """The memory of the head's pod in bytes; infinite if it has no limit."""
+    head = template["spec"]["rayClusterSpec"]["headGroupSpec"]
+    container: Object = next(iter(_containers(head)), {})
+    limits = (container.get("resources") or {}).get("limits") or {}
+    return quantity(limits["memory"], "the chart's head.memory") if "memory" in limits else math.inf
+
+
 def images(made: Object) -> set[str]:
     """Every image that a RayJob's Ray pods run."""
     cluster = made["spec"].get("rayClusterSpec") or {}
@@ -77,6 +93,15 @@ def _require_fit(request: Request, have: Mapping[str, float]) -> None:
                 f"{have.get(resource, 0.0):g} {resource}; ask for fewer with WORKERS=, or `helm upgrade` the release "
                 f"with more or larger pods in its workerGroups"
             )
+
+
+def _require_head(template: Object) -> None:
+    """Refuse a head whose memory Ray and the driver would take without any run."""
+    if not runs_for_head(memory := head_memory(template)):
+        raise ClusterError(
+            f"the release's head has {memory / 2**30:.2g} GiB of memory, but Ray and the driver need "
+            f"{HEAD_BYTES / 2**30:g} GiB before the first run; `helm upgrade` the release with a larger head.memory"
+        )
 
 
 def _require_raw_data(request: Request, settings: Settings) -> None:

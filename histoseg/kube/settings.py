@@ -20,6 +20,7 @@ from histoseg.runs.job import RELEASE
 logger = logging.getLogger(__name__)
 
 CHART = "histoseg"
+INSTANCE = "app.kubernetes.io/instance"  # The label with the name of a release
 MAX_FULLNAME_CHARS = 40  # As in the chart's helper `histoseg.fullname`
 UPGRADE = "`helm upgrade` the release with this version's chart"
 CAMEL_CASE = ConfigDict(alias_generator=to_camel, populate_by_name=True)
@@ -37,6 +38,7 @@ class StoreSettings:
 
     Attributes:
         endpoint: Empty means AWS.
+        addressing_style: See `histoseg.store.endpoint.addressing_style`.
         existing_secret: The Secret with its keys; empty means that the pods' service account may use the store.
         access_key_key, secret_key_key: The names of the keys in that Secret.
     """
@@ -44,6 +46,7 @@ class StoreSettings:
     url: str = Field(min_length=1)
     endpoint: str = ""
     region: str = ""
+    addressing_style: str = ""
     existing_secret: str = ""
     access_key_key: str = ""
     secret_key_key: str = ""
@@ -91,6 +94,12 @@ class Settings:
     crds: tuple[Crd, ...] = ()
     overrides: dict[str, Object] = field(default_factory=dict, repr=False)
     template: Object = field(repr=False)
+
+    @property
+    def instance(self) -> str:
+        """The name by which Helm knows the release; the label of all that belongs to it."""
+        labels = (self.template.get("metadata") or {}).get("labels") or {}
+        return str(labels.get(INSTANCE, ""))
 
     @classmethod
     def read(cls, cluster: Cluster, release: str = RELEASE, *, strict: bool = True) -> "Settings":

@@ -4,8 +4,9 @@ The state is asked for every few seconds instead of watched: only the newest one
 break, go stale or lose its place. The log is a stream; each cluster's reader continues one that broke.
 """
 
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -34,21 +35,36 @@ class Pace:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reason:
+    """What is in a job's way, or happened to it.
+
+    Attributes:
+        kind: Stays the same while the same thing is in the way, even if the words of the text change.
+        text: One line with a remedy.
+    """
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobState:
     """The state of a job."""
 
     text: str  # For people, in a few words
     is_over: bool = False  # Whether nothing more will happen
     has_succeeded: bool = False
-    pending: str = ""  # Why it does not run yet, as far as is known
-    pending_kind: str = ""  # The same for the same reason, also where its words change from look to look
+    reasons: tuple[Reason, ...] = ()  # Why it does not run yet, or what happened to its pods, as far as is known
+
+
+OUTAGES = ("outage", "refused")  # No answer; a refusal that may pass
 
 
 class OutageError(ClusterError):
     """The job cannot be seen now, and perhaps again later.
 
     Attributes:
-        kind: Stays the same while the cause does; each is said once.
+        kind: One of OUTAGES; each is said once until the job is seen again.
     """
 
     def __init__(self, text: str, retry_after_s: float = 0.0, kind: str = "outage") -> None:
@@ -67,6 +83,7 @@ class Notices:
     def __init__(self, job: str, show: Show) -> None:
         self._job, self._show = job, show
         self._kinds: dict[str, str] = {}  # The kind of the newest line of each topic
+        self._reasons: set[str] = set()  # The kinds of those that hold now
 
     def say(self, topic: str, text: str, kind: str = "") -> None:
         """Show a line unless the topic's newest one was of the same kind; "" ends the topic."""
@@ -75,6 +92,13 @@ class Notices:
             self._kinds[topic] = kind
             if text:
                 self._show(f"{self._job}: {text}")
+
+    def say_new(self, reasons: Iterable[Reason]) -> None:
+        """Show those of the reasons that hold now which did not hold at the last look."""
+        found = {reason.kind: reason.text for reason in reasons}
+        for kind in [kind for kind in found if kind not in self._reasons]:
+            self._show(f"{self._job}: {found[kind]}")
+        self._reasons = set(found)
 
     @contextmanager
     def tolerating(self, action: str) -> Iterator[None]:
@@ -121,6 +145,22 @@ def follow(job: FollowedJob, command: str, show: Show, pace: Pace, sleep: Callab
         raise
 
 
+def cause_of(message: str) -> str:
+    """Why a job failed, in one line: the driver's last words if it ended with an error of ours, else what Ray says.
+
+    Ray's message ends with the last lines of the driver's log, which are mostly its table. "" if there is none.
+    """
+    lines = message.strip().splitlines() or [""]
+    ours = [line for line in lines if line.startswith("histoseg: ")]
+    if ours:
+        return ours[-1].removeprefix("histoseg: ")
+    said, has_log, _ = lines[0].partition(", last available logs")
+    if not has_log:
+        return " ".join(lines)
+    is_error = re.match(r"[\w.]*(Error|Exception|Interrupt|Exit)\b", lines[-1])
+    return f"{said}: {lines[-1]}" if is_error else said
+
+
 class _Follower:
     def __init__(self, job: FollowedJob, command: str, show: Show, pace: Pace) -> None:
         self._job, self._command, self._show, self._pace = job, command, show, pace
@@ -128,6 +168,7 @@ class _Follower:
         self._state = JobState(text="")
         self._looked_s = time.monotonic()
         self._away_since_s: float | None = None
+        self._has_log = False
 
     def run(self, sleep: Callable[[float], None]) -> None:
         while True:
@@ -149,15 +190,17 @@ class _Follower:
             return
         self._state = self._job.look(self._notices)
         self._looked_s, self._away_since_s = time.monotonic(), None
-        self._notices.say("outage", "")
+        for kind in OUTAGES:
+            self._notices.say(kind, "")
         self._notices.say("state", self._state.text)
-        self._notices.say("pending", self._state.pending, self._state.pending_kind)
+        self._notices.say_new(self._state.reasons)
 
     def _show_new_lines(self) -> int:
         """Show the log's new lines until it ends, looking at the job now and then; returns their number."""
         num_lines = 0
         for line in self._new_lines():
             num_lines += 1
+            self._has_log = True
             self._show(line)
             if time.monotonic() - self._looked_s >= self._pace.poll_s:
                 self._look()
@@ -177,11 +220,11 @@ class _Follower:
                 f"{error}; following ends after {away_s:.0f} s of this, but {self._job.name} may go on, and "
                 f"`{self._command}` follows it again"
             ) from error
-        self._notices.say("outage", f"cannot be seen now, trying again: {error}", error.kind)
+        self._notices.say(error.kind, f"cannot be seen now, trying again: {error}", error.kind)
 
     def _require_success(self) -> None:
         if not self._state.has_succeeded:
+            more = "; its log above says more" if self._has_log else ""
             raise FailedJobError(
-                f"{self._job.name}: {self._state.text}; its log above says more, and `{self._command}` tries again "
-                f"what is not finished"
+                f"{self._job.name}: {self._state.text}{more}; `{self._command}` tries again what is not finished"
             )

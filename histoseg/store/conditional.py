@@ -7,8 +7,9 @@ and the later would replace the record of the earlier.
 import uuid
 
 from histoseg.errors import ConfigError
+from histoseg.store.endpoint import endpoint_url, place
 from histoseg.store.keys import trial_key
-from histoseg.store.objects import Store, endpoint_url
+from histoseg.store.objects import Store
 
 NEEDS_STORE = (
     "no right helps; take a store with conditional puts (If-None-Match), such as AWS, SeaweedFS, Ceph or MinIO"
@@ -37,9 +38,9 @@ def require_conditional_puts(store: Store) -> None:
     finally:
         store.delete(key)
     if not is_kept:
-        at = f" at {where[1]}" if where[1] and store.url.startswith("s3:") else ""
+        at = place(store.url) if store.url.startswith("s3:") else store.url
         raise ConfigError(
-            f"{store.url}{at}: a put only if absent replaced an existing object, so two jobs could both write the same "
+            f"{at}: a put only if absent replaced an existing object, so two jobs could both write the same "
             f"results: {NEEDS_STORE}"
         )
     _tested.add(where)

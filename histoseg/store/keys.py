@@ -20,6 +20,7 @@ doctor/<mark>                               put to try what the store can do, th
 
 import re
 
+LEASES = "leases/"
 SHARDS = "shards/"
 FOLD_ASSIGNMENTS = "folds/assignments.json"
 
@@ -92,7 +93,7 @@ def panels_folder(experiment: str, run: str) -> str:
 
 def lease_folder(name: str) -> str:
     """The prefix of all objects of a lease."""
-    return f"leases/{name}/"
+    return f"{LEASES}{name}/"
 
 
 def lease_key(name: str, number: int) -> str:

@@ -1,4 +1,4 @@
-"""Objects under a URL: `file:///folder` or `s3://bucket/prefix`. The only code that knows S3.
+"""Objects under a URL: `file:///folder` or `s3://bucket/prefix`.
 
 S3 follows the usual environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, AWS_REGION.
 A put is atomic in both: a reader sees the old object or the new one, never a part.
@@ -7,21 +7,23 @@ A put is atomic in both: a reader sees the old object or the new one, never a pa
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, BinaryIO, Protocol, runtime_checkable
 from urllib.parse import unquote
 
 from histoseg.errors import ConfigError, StorageError, StoreRefusedError
+from histoseg.store.endpoint import place
+from histoseg.store.s3_client import make_client
+from histoseg.store.s3_errors import translated
 
 if TYPE_CHECKING:
-    from botocore.awsrequest import AWSResponse
-    from botocore.exceptions import ClientError
     from botocore.response import StreamingBody
     from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import LifecycleRuleOutputTypeDef
 
 MULTIPART_BYTES = 64 * 2**20  # Above this, a put goes up in parts, several at a time.
 
@@ -31,18 +33,17 @@ class Patience:
     """How long to wait for an S3 server that is down or slow.
 
     Attributes:
-        attempts: How often a request is sent; botocore waits up to 1, 2, 4, 8, 16 s, then up to 20 s each in between.
+        attempts: How often a request is sent, with pauses in between of up to 0.25, 0.5, 1, 2, 4, 8, 16, then 20 s;
+            AWS_MAX_ATTEMPTS takes precedence.
         read_timeout_s: How long to wait for each answer.
     """
 
-    attempts: int = 8  # Half a minute in all on average: the address may just be mistyped.
+    attempts: int = 9  # Half a minute in all on average: the address may just be mistyped.
     read_timeout_s: float = 60.0
 
 
 CONFLICT_PAUSES = 5  # 3 s in all
 LONGEST_PAUSE_S = 10.0  # Between attempts to read a truncated body
-INVALID_HEADER = "Invalid header value"  # Of Python's http.client, before the whole header
-REFUSING = (401, 403, 501)  # Statuses of requests that would be refused again
 USUAL = Patience()
 PATIENT = Patience(attempts=18)  # Two minutes: for jobs that have already computed much
 BRISK = Patience(attempts=2, read_timeout_s=5.0)  # For requests that are repeated soon anyway
@@ -182,36 +183,7 @@ class S3Store:
 
     @cached_property
     def _client(self) -> "S3Client":
-        import boto3
-        from botocore.config import Config
-
-        # A self-hosted server seldom has a wildcard DNS name, so with an endpoint the bucket goes into the path.
-        style: Literal["path", "auto"] = "path" if endpoint_url() else "auto"
-        config = Config(
-            retries={"mode": "standard", "total_max_attempts": self.patience.attempts},
-            connect_timeout=10,
-            read_timeout=self.patience.read_timeout_s,
-            max_pool_connections=32,
-            s3={"addressing_style": style},
-        )
-        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-        # A new session: boto3's shared one would keep the credentials that were set when it was first used.
-        try:
-            client = boto3.session.Session().client("s3", region_name=region, config=config)
-        except ValueError as error:  # An endpoint such as host:8333
-            raise ConfigError(f"{self.url}: {error}; write http://host:port in {_endpoint_variable()}") from None
-        client.meta.events.register("after-call.s3", self._require_s3)
-        return client
-
-    def _require_s3(self, http_response: "AWSResponse", **_: object) -> None:
-        """Refuse a web page with status 200, which boto3 would take for an empty answer."""
-        headers = http_response.headers
-        is_page = headers.get("content-type", "").startswith("text/html") and "x-amz-request-id" not in headers
-        if is_page and http_response.status_code == 200:
-            raise StoreRefusedError(
-                f"{self.url} at {endpoint_url() or 'AWS'}: answers with a web page, as the console of an S3 service"
-                f" does; set {_endpoint_variable()} to the address of its API"
-            )
+        return make_client(self.url, self.patience.attempts, self.patience.read_timeout_s)
 
     def get(self, key: str) -> bytes:
         return self._read(key, lambda: self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"])
@@ -276,6 +248,23 @@ class S3Store:
         with self._translated_errors(key):
             self._client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
 
+    def keeps_versions(self) -> bool:
+        """Whether the bucket keeps what is replaced or deleted."""
+        with self._translated_errors("?versioning"):
+            return self._client.get_bucket_versioning(Bucket=self.bucket).get("Status") == "Enabled"
+
+    def lifecycle_rules(self) -> "Sequence[LifecycleRuleOutputTypeDef]":
+        """The bucket's rules on what is removed by time."""
+        from botocore.exceptions import ClientError
+
+        with self._translated_errors("?lifecycle"):
+            try:
+                return self._client.get_bucket_lifecycle_configuration(Bucket=self.bucket)["Rules"]
+            except ClientError as error:
+                if error.response["Error"]["Code"] == "NoSuchLifecycleConfiguration":
+                    return []
+                raise
+
     def _read(self, key: str, ask: Callable[[], "StreamingBody"]) -> bytes:
         """A whole body, requested again if it was truncated: botocore repeats requests, but not reading bodies."""
         from botocore import exceptions
@@ -302,51 +291,12 @@ class S3Store:
     def _translated_errors(self, key: str) -> Iterator[None]:
         """Turn errors of boto3 into one line that says what to check."""
         from boto3.exceptions import Boto3Error
-        from botocore.exceptions import BotoCoreError, ClientError, SSLError
+        from botocore.exceptions import BotoCoreError, ClientError
 
-        where = f"{self.url} at {endpoint_url() or 'AWS'}"
         try:
             yield
         except (BotoCoreError, Boto3Error, ClientError) as error:
-            answer = error if isinstance(error, ClientError) else error.__context__  # An upload's is wrapped
-            if isinstance(answer, ClientError):
-                code = answer.response.get("Error", {}).get("Code", "")
-                kind = StoreRefusedError if _is_refused(answer, code) else StorageError
-                raise kind(f"{where}: {_S3_CODES.get(code, str(answer))} (object {key!r})") from error
-            advice = "check AWS_ENDPOINT_URL and the credentials in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"
-            if INVALID_HEADER in str(error):  # That of a key or a token, which no log may have
-                what = "the access key or the session token holds a line break or another character that none has"
-                raise StoreRefusedError(f"{where}: {what}; {advice}") from None
-            if isinstance(error, SSLError):
-                advice = "set AWS_CA_BUNDLE (in pods store.caConfigMap) to the certificate of the server's authority"
-            raise StorageError(f"{where}: {error}; {advice}") from error
-
-
-def endpoint_url() -> str:
-    """The address of the S3 server as the environment has it; empty stands for AWS."""
-    return os.environ.get(_endpoint_variable(), "")
-
-
-def _endpoint_variable() -> str:
-    """The environment variable with the address of the S3 server."""
-    return "AWS_ENDPOINT_URL_S3" if os.environ.get("AWS_ENDPOINT_URL_S3") else "AWS_ENDPOINT_URL"
-
-
-def _is_refused(answer: "ClientError", code: str) -> bool:
-    """Whether the same request would be refused again."""
-    status = answer.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return status in REFUSING or code == "NoSuchBucket"
-
-
-_S3_CODES = {
-    "NoSuchKey": "there is no such object",
-    "404": "there is no such object or bucket",
-    "NoSuchBucket": "there is no such bucket; create it or correct the store's URL",
-    "AccessDenied": "access denied; give the access key the right to do this",
-    "403": "access denied; give the access key the right to do this",
-    "InvalidAccessKeyId": "the access key is unknown; check AWS_ACCESS_KEY_ID",
-    "SignatureDoesNotMatch": "the secret key is wrong; check AWS_SECRET_ACCESS_KEY",
-}
+            raise translated(error, place(self.url), key) from error
 
 
 def _failure(what: str, path: Path, error: OSError, more: str = "") -> StorageError:

@@ -27,7 +27,7 @@ def test_a_job_is_complete_but_for_what_the_submitter_fills_in(rendered):
     assert job["spec"]["submissionMode"] == "K8sJobMode"
     assert job["spec"]["shutdownAfterJobFinishes"] is True
     deadlines = ("ttlSecondsAfterFinished", "activeDeadlineSeconds", "preRunningDeadlineSeconds", "backoffLimit")
-    assert [job["spec"][key] for key in deadlines] == [60, 7 * 24 * 3600, 3600, 1]
+    assert [job["spec"][key] for key in deadlines] == [60, 7 * 24 * 3600, 1800, 1]  # 3600 s for two attempts
     assert job["spec"]["submitterConfig"] == {"backoffLimit": 4}
 
 
@@ -131,6 +131,13 @@ def test_a_group_that_says_nothing_has_two_minutes_to_go(group, grace, deadline,
     assert found["template"]["spec"]["terminationGracePeriodSeconds"] == grace
     command = container(found)["lifecycle"]["preStop"]["exec"]["command"]
     assert command == ["python", "-m", "ray_jobs.drain", "--deadline-s", deadline]
+
+
+def test_ray_does_not_drain_a_node_a_second_time(rendered):
+    """Ray 2.60 (node.py, _drain_node_before_shutdown): 0 ends it at once, the default after up to 30 s."""
+    spec = cluster_spec(rendered("spot"))
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        assert environment(container(group))["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == "0"
 
 
 def test_spot_workers_can_be_told_apart(rendered):

@@ -25,6 +25,7 @@ NAMES = {
         "existingSecret": "2",
         "accessKeyKey": "1",
         "secretKeyKey": "off",
+        "sessionTokenKey": "on",
         "caConfigMap": "7",
     },
     "serviceAccount": {"annotations": {"role": "12"}},

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
+from histoseg.store.endpoint import STYLE
 from tests.charts.rendering import COMPONENT, SCENARIOS, container, environment, head, one, pods, settings, some
 
 STORE_PODS = ("head", "worker", "prepare", "exporter", "test")
@@ -32,6 +33,38 @@ def test_pods_find_the_store_and_its_keys(scenario, rendered):
                     assert found[name] == {"secretKeyRef": {"name": told["existingSecret"], "key": told[key]}}, where
                 else:
                     assert name not in found, where
+            token = {"name": told["existingSecret"], "key": "AWS_SESSION_TOKEN", "optional": True}
+            expected = {"secretKeyRef": token} if told["existingSecret"] else None
+            assert found.get("AWS_SESSION_TOKEN") == expected, where
+
+
+def test_the_server_to_try_things_out_needs_no_session_token(rendered):
+    (spec,) = (spec for _, labels, spec in pods(rendered("seaweedfs")) if labels[COMPONENT] == "store")
+    assert "AWS_SESSION_TOKEN" not in environment(spec["containers"][0])
+
+
+@pytest.mark.parametrize(("style", "expected"), [("virtual", "virtual"), ("path", "path"), ("", None)])
+def test_pods_and_submitters_write_the_bucket_where_the_service_wants_it(style, expected, rendered):
+    objects = rendered("external-s3", f"store.addressingStyle={style}")
+    told = {
+        environment(spec["containers"][0]).get(STYLE)
+        for _, labels, spec in pods(objects)
+        if labels[COMPONENT] in STORE_PODS
+    }
+    assert told == {expected}
+    assert settings(objects)["store"]["addressingStyle"] == style
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "ports"), [("http://[fd00::9]:9000", [9000]), ("https://[fd00::9]", [443]), ("http://[::1]/", [80])]
+)
+def test_an_address_of_ipv6(endpoint, ports, rendered):
+    objects = rendered("external-s3", f"store.endpoint={endpoint}")
+    assert settings(objects)["store"]["endpoint"] == endpoint
+    rules = [rule for each in some(objects, "NetworkPolicy") for rule in each["spec"].get("egress", [])]
+    opened = [[port["port"] for port in rule["ports"]] for rule in rules if "10.0.0.0/8" in str(rule.get("to"))]
+    assert opened
+    assert all(each == ports for each in opened)
 
 
 def test_settings_of_an_own_s3_service(rendered):
@@ -39,6 +72,7 @@ def test_settings_of_an_own_s3_service(rendered):
         "url": "s3://histology",
         "endpoint": "http://s3.storage.svc:9000",
         "region": "eu-central-1",
+        "addressingStyle": "",
         "existingSecret": "rook-ceph-bucket",
         "accessKeyKey": "access-key",
         "secretKeyKey": "secret-key",
@@ -145,6 +179,7 @@ def test_a_pods_variables_lead_to_the_store(s3_server, rendered):
     named = environment(container(head(rendered("scratch-store"))))
     held = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret, "AWS_ENDPOINT_URL_S3": url}
     known = {name: held.get(name, value) for name, value in named.items()} | {"PATH": os.environ["PATH"]}
+    assert known.pop("AWS_SESSION_TOKEN")["secretKeyRef"]["optional"]  # Kubernetes leaves out what the Secret lacks.
     code = """
 from histoseg.store.objects import connect
 store = connect("s3://histoseg")

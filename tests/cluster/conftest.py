@@ -20,13 +20,13 @@ def programs():
 
 
 @pytest.fixture(scope="session")
-def lab(programs, request, tmp_path_factory):
+def site(programs, request, tmp_path_factory):
     """The cluster of HISTOSEG_CLUSTER, with a namespace that goes at the end, also after Ctrl-C and SIGTERM."""
-    from tests.cluster.lab import Lab, opened
+    from tests.cluster.site import Site, opened
     from tests.cluster.preflight import describe
 
     values = os.environ.get("VALUES")
-    made = Lab(
+    made = Site(
         context=os.environ["HISTOSEG_CLUSTER"],
         folder=tmp_path_factory.mktemp("lab"),
         image=os.environ.get("IMAGE", ""),

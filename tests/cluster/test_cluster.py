@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.cluster.lab import MissingError
+from tests.cluster.site import MissingError
 from tests.cluster.scenarios import SCENARIOS, install
 
 pytestmark = [
@@ -16,17 +16,17 @@ pytestmark = [
 
 
 @pytest.fixture(scope="session")
-def installed(lab):
-    """The lab with a release; all scenarios need it, whichever are chosen."""
+def installed(site):
+    """The site with a release; all scenarios need it, whichever are chosen."""
     try:
-        install(lab)
+        install(site)
     except AssertionError as error:
         return error
     return None
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
-def test_scenario(scenario, lab, installed):
+def test_scenario(scenario, site, installed):
     if installed is not None:
         if scenario is not install:
             pytest.skip("the release could not be installed")
@@ -34,8 +34,8 @@ def test_scenario(scenario, lab, installed):
     if scenario is install:
         return
     try:
-        scenario(lab)
+        scenario(site)
     except MissingError as missing:
-        pytest.skip(f"{lab.context} lacks {missing}")
+        pytest.skip(f"{site.context} lacks {missing}")
     finally:
-        lab.tidy()
+        site.tidy()

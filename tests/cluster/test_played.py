@@ -13,9 +13,9 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from tests.cluster import scenarios
-from tests.cluster.lab import PREFIX, ROOT, Lab, environment, opened
+from tests.cluster.site import PREFIX, ROOT, Site, environment, opened
 from tests.kube.controllers import Faults, PlayedCluster
-from tests.kube.kubelet import kubelet
+from tests.kube.kubelet import running as kubelet
 from tests.ray_jobs.restartable_store import restartable_store
 
 pytestmark = pytest.mark.slow
@@ -91,7 +91,7 @@ def test_all_scenarios_pass_and_nothing_is_left(played, kubeconfig):
     with ended(command(kubeconfig, "--durations=0")) as started:
         shown, _ = started.communicate(timeout=LIMIT_S)
     assert f"= {len(scenarios.SCENARIOS)} passed in" in shown, shown  # None is skipped
-    assert f"cluster lab: {played.api.url}, Kubernetes v1." in shown
+    assert f"cluster site: {played.api.url}, Kubernetes v1." in shown
     assert everything_else(played) == before
     assert played.errors == []
 
@@ -117,11 +117,11 @@ def test_nothing_begins_without_a_context_that_exists(kubeconfig, played, contex
 
 @pytest.fixture(scope="module")
 def installed(played, kubeconfig, tmp_path_factory):
-    """A lab with a release, in this process."""
+    """A site with a release, in this process."""
     patch = pytest.MonkeyPatch()
     patch.setenv("KUBECONFIG", str(kubeconfig))
     folder = tmp_path_factory.mktemp("installed")
-    made = Lab(context="lab", folder=folder, patience=PATIENCE, submitter=HURRIED)
+    made = Site(context="lab", folder=folder, patience=PATIENCE, submitter=HURRIED)
     with opened(made):
         scenarios.install(made)
         made.patience = IMPATIENCE
@@ -132,8 +132,8 @@ def installed(played, kubeconfig, tmp_path_factory):
 
 
 @pytest.fixture
-def lab(played, installed):
-    """That lab, on a cluster that is well again afterwards."""
+def site(played, installed):
+    """That site, on a cluster that is well again afterwards."""
     yield installed
     played.faults = Faults()
     installed.patience = PATIENCE
@@ -152,22 +152,22 @@ def lab(played, installed):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_what_goes_wrong_is_noticed(played, lab, faults, scenario, said):
+def test_what_goes_wrong_is_noticed(played, site, faults, scenario, said):
     played.faults = faults
     with pytest.raises(AssertionError, match=said):
-        scenario(lab)
+        scenario(site)
 
 
-def test_a_stranger_who_may_read_jobs_is_noticed(lab):
-    lab.kubectl("create", "role", "too-much", "--verb=get,list", "--resource=rayjobs.ray.io")
-    lab.kubectl("create", "rolebinding", "too-much", "--role=too-much", f"--serviceaccount={lab.namespace}:stranger")
+def test_a_stranger_who_may_read_jobs_is_noticed(site):
+    site.kubectl("create", "role", "too-much", "--verb=get,list", "--resource=rayjobs.ray.io")
+    site.kubectl("create", "rolebinding", "too-much", "--role=too-much", f"--serviceaccount={site.namespace}:stranger")
     with pytest.raises(AssertionError, match="a stranger may read rayjobs:"):
-        scenarios.stranger(lab)
-    lab.kubectl("delete", "role,rolebinding", "too-much")
+        scenarios.stranger(site)
+    site.kubectl("delete", "role,rolebinding", "too-much")
 
 
-def test_what_an_uninstallation_leaves_is_noticed(played, lab):
+def test_what_an_uninstallation_leaves_is_noticed(played, site):
     """The volume, and the token of the job's Ray cluster. It comes last: the release is gone then."""
     played.faults = Faults(claims_stay=True, kept_kinds=frozenset({"Secret"}))
     with pytest.raises(AssertionError, match=r"PersistentVolumeClaim objects-\S+-store-0, Secret smoke-\w+-00001"):
-        scenarios.uninstall(lab)
+        scenarios.uninstall(site)

@@ -3,7 +3,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.kube.conftest import kubeconfig, server  # noqa: F401 # fixtures, shared with the tests of histoseg.kube
+from tests.kube.conftest import kubeconfig, server  # noqa: F401 # fixtures of the tests of histoseg.kube
 
 TOKEN = "very-secret"
 
@@ -45,11 +45,10 @@ def dashboard(monkeypatch):
 @pytest.fixture
 def api(server):  # noqa: F811 # a fixture
     """An API server with a release of the chart, and all that it needs."""
-    from tests.doctor.release import config_map, node, serve, with_nodes
-    from tests.kube.emulator import CONFIG_MAPS
+    from tests.doctor.release import config_map, node_with, with_nodes
+    from tests.kube.lab import CONFIG_MAPS
 
-    serve(server, "ray.io/v1/rayclusters")
     server.put(CONFIG_MAPS, "histoseg-settings", config_map())
     server.put("v1/secrets", "lab-store", {"data": dict.fromkeys(("access", "secret"), "aHVzaA==")})
-    with_nodes(server, node("a", 1), node("b", 4))
+    with_nodes(server, node_with("a", 1), node_with("b", 4))
     return server

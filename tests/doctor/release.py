@@ -1,4 +1,4 @@
-"""A release of the chart in an emulated cluster, as the tests of doctor change it."""
+"""A release of the chart, and nodes with GPUs, as the tests of doctor change them."""
 
 import yaml
 
@@ -25,33 +25,19 @@ SETTINGS = {
 
 
 def config_map(settings=SETTINGS, edits=()):
-    template = spoilt(ray_job(), {"metadata.name": GONE, "spec.entrypoint": GONE, **dict(edits)})
+    template = spoilt(
+        ray_job(), {"metadata.name": GONE, "metadata.namespace": "team", "spec.entrypoint": GONE, **dict(edits)}
+    )
     return {"data": {"settings.yaml": yaml.safe_dump(settings), "rayjob.yaml": yaml.safe_dump(template)}}
 
 
-def node(name, gpus, **labels):
+def node_with(name, gpus, **labels):
     allocatable = {"cpu": "64", "memory": "256Gi", "nvidia.com/gpu": str(gpus)}
     return {"metadata": {"name": name, "labels": labels}, "spec": {}, "status": {"allocatable": allocatable}}
 
 
-def serve(api, kind):
-    """Let the server know a kind."""
-    api.tell(lambda emulator: emulator.resources.__setitem__(kind, {}))
-
-
-def remove(api, plural, *names):
-    """Take objects away, all of a kind if none is named."""
-
-    def change(emulator):
-        for (resource, _, name), stored in emulator.objects.items():
-            if resource.plural == plural and name in (names or [name]) and not stored.deleted:
-                stored.delete()
-
-    api.tell(change)
-
-
 def with_nodes(api, *nodes):
-    """Let the cluster have these nodes and no others."""
-    remove(api, "nodes")
+    """Let the cluster have these nodes and no others, but for one without GPUs."""
+    api.remove_nodes()
     for each in nodes:
         api.put("v1/nodes", each["metadata"]["name"], each, None)

@@ -13,7 +13,7 @@ from histoseg.shards.writer import Recipe, write_shards
 from histoseg.store.objects import connect
 from tests.doctor.conftest import TOKEN
 from tests.doctor.release import SETTINGS, config_map
-from tests.kube.emulator import CONFIG_MAPS
+from tests.kube.lab import CONFIG_MAPS
 
 
 def run(capsys, *words):

@@ -2,12 +2,12 @@
 
 import pytest
 
-from histoseg.doctor.capacity import gpu_check, quota_checks
+from histoseg.doctor.capacity import gpu_check, head_check, quota_checks
 from histoseg.errors import ClusterError
 from histoseg.kube.objects import Node, ResourceQuota, read
 from tests.charts.conftest import helm, rendered  # noqa: F401 # fixtures
 from tests.charts.rendering import ray_job as template_of
-from tests.doctor.release import WORKER, node
+from tests.doctor.release import WORKER, node_with
 from tests.kube.example import GONE, GPU_NAMES, ray_job, spoilt
 
 NO_SELECTOR = {f"{WORKER}.template.spec.nodeSelector": {}}
@@ -23,15 +23,24 @@ def quota(template, hard, used=()):
     return check
 
 
+@pytest.mark.parametrize(("memory", "allowed"), [("1544Mi", 4), ("1540Mi", 2), ("1538Mi", 1)])
+def test_the_head_has_memory_for_as_many_runs_as_the_workers_have_room_for(memory, allowed):
+    """1536 MiB for Ray and the driver, 2 for each run; the example has 2 GPUs."""
+    limits = "spec.rayClusterSpec.headGroupSpec.template.spec.containers.0.resources.limits"
+    check = head_check(spoilt(ray_job(), {limits: {"memory": memory}}))
+    assert check.ok is (allowed >= 2)
+    assert check.found == f"memory for {allowed} runs at a time, and workers for 2"
+
+
 # The example asks for 2 pods with 1 GPU each.
 @pytest.mark.parametrize(
     ("nodes", "fits"),
     [
-        ([node("a", 1), node("b", 1)], 2),
-        ([node("a", 2)], 2),
-        ([node("a", 1)], 1),
+        ([node_with("a", 1), node_with("b", 1)], 2),
+        ([node_with("a", 2)], 2),
+        ([node_with("a", 1)], 1),
         ([], 0),
-        ([{**node("a", 8), "spec": {"unschedulable": True}}, node("b", 1)], 1),
+        ([{**node_with("a", 8), "spec": {"unschedulable": True}}, node_with("b", 1)], 1),
     ],
 )
 def test_gpus_fit_on_nodes(nodes, fits):
@@ -47,16 +56,16 @@ def test_a_pod_fits_on_one_node_that_it_selects():
         f"{WORKER}.template.spec.nodeSelector": {"gpu": "a100"},
     }
     template = spoilt(ray_job(), edits)
-    single = [node(f"n{i}", 1, gpu="a100") for i in range(8)]
+    single = [node_with(f"n{i}", 1, gpu="a100") for i in range(8)]
     assert gpus(template, *single).found == "8 asked for, 0 fit on the current nodes, which have 8"
-    found = gpus(template, node("a", 4), node("b", 4, gpu="a100")).found
+    found = gpus(template, node_with("a", 4), node_with("b", 4, gpu="a100")).found
     assert found == "8 asked for, 4 fit on the current nodes, which have 8"
 
 
 def test_network_cards_of_a_pod_are_no_gpus():
     """Two pods of one GPU each."""
     template = spoilt(ray_job(), {f"{WORKER}.template.spec.containers.0.resources.limits.rdma/hca": "1"})
-    assert gpus(template, node("a", 4)).found == "2 asked for, 2 fit on the current nodes, which have 4"
+    assert gpus(template, node_with("a", 4)).found == "2 asked for, 2 fit on the current nodes, which have 4"
 
 
 def test_parts_of_gpus_fit_on_nodes_with_such_parts():
@@ -64,12 +73,12 @@ def test_parts_of_gpus_fit_on_nodes_with_such_parts():
     limits = f"{WORKER}.template.spec.containers.0.resources.limits"
     template = spoilt(ray_job(), {f"{limits}.nvidia\\.com/gpu": GONE, f"{limits}.nvidia\\.com/mig-1g\\.5gb": "1"})
     cut = {"metadata": {"name": "b"}, "spec": {}, "status": {"allocatable": {"nvidia.com/mig-1g.5gb": "7"}}}
-    assert gpus(template, node("a", 1), cut).found == "2 asked for, 2 fit on the current nodes, which have 8"
+    assert gpus(template, node_with("a", 1), cut).found == "2 asked for, 2 fit on the current nodes, which have 8"
 
 
 def test_other_devices_of_a_node_are_not_counted():
-    card = {**node("a", 4)["status"]["allocatable"], "rdma/hca": "1000"}
-    found = gpus(ray_job(), {**node("a", 4), "status": {"allocatable": card}}).found
+    card = {**node_with("a", 4)["status"]["allocatable"], "rdma/hca": "1000"}
+    found = gpus(ray_job(), {**node_with("a", 4), "status": {"allocatable": card}}).found
     assert found == "2 asked for, 2 fit on the current nodes, which have 4"
 
 

@@ -1,4 +1,6 @@
-"""The lines of `histoseg doctor --cluster`, against an emulated API server."""
+"""The lines of `histoseg doctor --cluster`, against a real API server."""
+
+import re
 
 import pytest
 
@@ -6,11 +8,13 @@ from histoseg.doctor import cluster as checks
 from histoseg.doctor.cluster import cluster_checks, reachable_store
 from histoseg.kube.settings import Settings
 from histoseg.machine import versions
-from tests.doctor.release import SETTINGS, config_map, remove, serve
+from tests.doctor.release import SETTINGS, config_map
 from tests.kube.conftest import kubeconfig_text
-from tests.kube.emulator import CONFIG_MAPS, RAYJOBS, Fault, status_body
+from tests.kube.example import pod
+from tests.kube.lab import CONFIG_MAPS, LATER, PODS, status_body
+from tests.kube.proxy import Fault
 
-QUEUES = "kueue.x-k8s.io/v1beta2/localqueues"
+QUEUES, CLUSTER_QUEUES = "kueue.x-k8s.io/v1beta2/localqueues", "kueue.x-k8s.io/v1beta2/clusterqueues"
 
 
 @pytest.fixture
@@ -33,6 +37,7 @@ def test_a_cluster_that_has_everything(lines):
     assert list(found) == [
         "API server",
         "release histoseg",
+        "KubeRay",
         "rayclusters.ray.io",
         "rayjobs.ray.io",
         "may use rayjobs.ray.io",
@@ -44,10 +49,11 @@ def test_a_cluster_that_has_everything(lines):
         "Ray",
         "job template",
         "secret lab-store",
+        "head",
         "GPUs",
         "quotas",
     ]
-    assert "Kubernetes v1.26.4+k3s1, namespace team" in found["API server"].found
+    assert re.search(r"Kubernetes v1\.\d+\.\d+, namespace team", found["API server"].found)
     assert found["may use rayjobs.ray.io"].found == "create, get, list, delete"
 
 
@@ -68,7 +74,7 @@ def test_a_server_that_is_away_ends_it(lines, kubeconfig, monkeypatch):
 
 
 def test_a_release_that_is_not_there_does_not_end_it(lines, api):
-    remove(api, "configmaps", "histoseg-settings")
+    api.remove("configmaps", "histoseg-settings")
     found = lines()
     assert list(bad(found)) == ["release histoseg"]
     assert "helm install" in found["release histoseg"].found
@@ -76,23 +82,40 @@ def test_a_release_that_is_not_there_does_not_end_it(lines, api):
 
 
 def test_another_release_has_another_name(lines, api):
-    remove(api, "configmaps", "histoseg-settings")
+    api.remove("configmaps", "histoseg-settings")
     api.put(CONFIG_MAPS, "tissue-histoseg-settings", config_map())
     assert bad(lines(release="tissue")) == {}
 
 
 def test_a_kind_that_is_not_served(lines, api):
-    api.tell(lambda emulator: emulator.resources.__delitem__(RAYJOBS))
-    crds = [*SETTINGS["crds"], {"name": "podmonitors.monitoring.coreos.com", "version": "v1"}]
+    crds = [{"name": name, "version": "v9"} for name in ("rayjobs.ray.io", "podmonitors.monitoring.coreos.com")]
     api.put(CONFIG_MAPS, "histoseg-settings", config_map({**SETTINGS, "crds": crds}))
     found = bad(lines())
-    assert list(found) == ["rayjobs.ray.io", "podmonitors.monitoring.coreos.com", "job template"]
-    assert found["rayjobs.ray.io"].startswith("v1 is not served | install the KubeRay operator, version 1.7")
+    assert list(found) == ["rayjobs.ray.io", "podmonitors.monitoring.coreos.com"]
+    assert found["rayjobs.ray.io"].startswith("v9 is not served | install the KubeRay operator, version 1.7")
     assert "monitoring.enabled=false" in found["podmonitors.monitoring.coreos.com"]
 
 
+@pytest.mark.parametrize(
+    ("image", "ok"),
+    [
+        ("quay.io/kuberay/operator:v1.7.0", True),
+        ("registry:5000/kuberay/operator:v1.6.2", False),
+        ("mirror/operator:1.10.0@sha256:00", True),
+        ("mirror/operator@sha256:00", True),  # Not known to be older
+    ],
+)
+def test_the_operators_version(image, ok, lines, api):
+    spec = pod("operator", {})["spec"]
+    spec["containers"][0]["image"] = image
+    labels = {"app.kubernetes.io/component": "kuberay-operator"}
+    api.put(PODS, "kuberay-operator", {"metadata": {"labels": labels}, "spec": spec})
+    found = lines()["KubeRay"]
+    assert (found.ok, found.found) == (ok, f"{image} in team")
+
+
 def test_missing_rights_are_listed(lines, api):
-    api.tell(lambda emulator: emulator.refused.update({"create rayjobs", "delete rayjobs", "get pods"}))
+    api.refuse("create pods", "create rayjobs", "delete rayjobs", "get pods/log")
     found = bad(lines())
     assert list(found) == ["may use rayjobs.ray.io", "may use pods/log"]
     assert found["may use rayjobs.ray.io"].startswith("may not create, delete | ")
@@ -122,7 +145,7 @@ def test_ray_is_known_where_it_is_not_installed(lines, monkeypatch):
 
 def test_a_template_that_the_server_refuses(lines, api):
     said = 'admission webhook "vrayjob.kb.io" denied the request: spec.rayClusterSpec: too many groups'
-    api.tell(lambda emulator: emulator.faults.append(Fault("POST", "rayjobs", 403, status_body(403, "", said))))
+    api.faults.append(Fault("POST", "rayjobs", 403, status_body(403, "", said)))
     found = bad(lines())
     assert list(found) == ["job template"]
     assert "too many groups" in found["job template"]
@@ -131,7 +154,7 @@ def test_a_template_that_the_server_refuses(lines, api):
 
 def test_pods_of_a_template_are_checked_where_the_user_may_create_pods(lines, api):
     assert "pods were not checked" in lines()["job template"].found
-    api.tell(lambda emulator: emulator.refused.clear())
+    api.refuse()
     assert lines()["job template"].found == "the API server accepts it, with its pods"
     groups = [request.data["metadata"]["generateName"] for request in api.requests("POST", "pods", dry_run=True)]
     assert groups[1:] == [f"histoseg-doctor-{group}-" for group in ("head", "gpu", "submitter")]
@@ -142,13 +165,13 @@ def test_a_secret_without_a_key(lines, api):
     assert bad(lines()) == {
         "secret lab-store": "lacks secret | kubectl create secret generic lab-store, with access, secret"
     }
-    remove(api, "secrets", "lab-store")
+    api.remove("secrets", "lab-store")
     assert bad(lines())["secret lab-store"].startswith("does not exist")
 
 
 def test_what_a_researcher_may_not_see_is_said_and_not_asked(lines, api):
     hidden = {"get secrets", "list nodes", "list resourcequotas"}
-    api.tell(lambda emulator: emulator.refused.update(hidden))
+    api.refuse("create pods", *hidden)
     found = lines()
     assert bad(found) == {}
     assert "you may not read secrets" in found["secret lab-store"].found
@@ -158,31 +181,48 @@ def test_what_a_researcher_may_not_see_is_said_and_not_asked(lines, api):
     assert not api.requests("GET", "/secrets/lab-store")
 
 
-def queued(api, queue):
+def queued(api, reason="", message=""):
+    """A release with a queue, which is there if it has a state, and leads to the ClusterQueue `all`."""
     crds = [*SETTINGS["crds"], {"name": "localqueues.kueue.x-k8s.io", "version": "v1beta2"}]
     edits = {r"metadata.labels.kueue\.x-k8s\.io/queue-name": "gpus"}
     settings = {**SETTINGS, "queue": "gpus", "crds": crds}
     api.put(CONFIG_MAPS, "histoseg-settings", config_map(settings, edits.items()))
-    serve(api, QUEUES)
-    if queue:
-        api.put(QUEUES, "gpus", queue)
+    if reason:
+        known = {"reason": reason, "lastTransitionTime": LATER}
+        status = "True" if reason == "Ready" else "False"
+        conditions = [{"type": "Active", "status": status, "message": message, **known}]
+        api.put(QUEUES, "gpus", {"spec": {"clusterQueue": "all"}, "status": {"conditions": conditions}})
 
 
 def test_the_queue(lines, api):
-    queued(api, {"status": {"conditions": [{"type": "Active", "status": "True", "message": "Can submit"}]}})
+    api.refuse("get clusterqueues")
+    queued(api, "Ready", "Can submit new workloads to localQueue")
     assert lines()["queue gpus"].found == "is active"
+    assert "you may not read ClusterQueue all" in lines()["queue gpus: quota"].found
     assert bad(lines()) == {}
-    queued(api, {"status": {"conditions": [{"type": "Active", "status": "False", "message": "ClusterQueue is gone"}]}})
-    assert bad(lines()) == {
-        "queue gpus": "ClusterQueue is gone | ask your cluster administrator to correct Kueue's ClusterQueue",
-    }
+    queued(api, "Stopped", "LocalQueue is stopped")
+    assert bad(lines())["queue gpus"].startswith("LocalQueue gpus is stopped | the queue is held")
+
+
+def test_the_quota_behind_the_queue(lines, api):
+    """Only an administrator may read it."""
+    queued(api, "Ready", "Can submit new workloads to localQueue")
+    assert bad(lines())["queue gpus: quota"].startswith("ClusterQueue all doesn't exist | ")
+    resources = [{"name": "cpu", "nominalQuota": "4"}, {"name": "memory", "nominalQuota": "1Ti"}]
+    group = {"coveredResources": ["cpu", "memory"], "flavors": [{"name": "any", "resources": resources}]}
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": "others"}}
+    api.put(CLUSTER_QUEUES, "all", {"spec": {"namespaceSelector": selector, "resourceGroups": [group]}}, None)
+    found = bad(lines())
+    api.api.send("DELETE", f"/apis/{CLUSTER_QUEUES}/all")
+    assert sorted(found) == ["queue gpus: namespace", "queue gpus: quota", "queue gpus: resources"]
+    assert "cpu 11 of 4, too little" in found["queue gpus: quota"]
 
 
 def test_a_queue_that_is_not_there(lines, api):
-    queued(api, None)
-    assert bad(lines()) == {
-        "queue gpus": "does not exist | create the LocalQueue in namespace team, or name another with kueue.queue"
-    }
+    queued(api)
+    (line,) = bad(lines()).values()
+    assert line.startswith("LocalQueue gpus doesn't exist | ")
+    assert "create the LocalQueue in the namespace" in line
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from histoseg.doctor import store as module
 from histoseg.doctor.store import NEEDS_RIGHT, NEEDS_STORE, store_checks
 from histoseg.errors import StoreRefusedError
 from histoseg.store.objects import FileStore
+from tests.store.servers import canned
 
 
 class Overwriting(FileStore):
@@ -51,3 +52,12 @@ def test_a_store_that_cannot_be_used_is_one_line(url, found, needs_right, monkey
     (check,) = store_checks(url)
     assert found in check.found
     assert check.advice == (NEEDS_RIGHT if needs_right else "")
+
+
+def test_a_setting_to_correct_is_not_called_a_missing_right(monkeypatch):
+    with canned(302, {"Location": "https://login.lab/"}) as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        (check,) = store_checks("s3://bucket")
+    assert (check.ok, check.advice) == (False, "")
+    assert "redirects (302) to https://login.lab" in check.found

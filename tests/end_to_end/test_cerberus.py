@@ -26,7 +26,7 @@ def test_the_page_names_every_structure(finished):
     text = page.read_text()
     for word in ("Gland", "Lumen", "Nuclei", "Tissue", "Demo data", "histoseg predict"):
         assert word in text
-    assert "cells: 0 of 1 are recorded already" in output
+    assert "runs: 0 of 1 are recorded already" in output
 
 
 def test_the_model_predicts(finished, tmp_path, capsys):

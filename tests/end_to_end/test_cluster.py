@@ -87,7 +87,7 @@ def cluster(tmp_path_factory):
 
 def node_of(ray, output, line):
     """The node on which the Ray worker runs that last printed a line with this text."""
-    pid = int(re.findall(rf"_drive pid=(\d+).*?\).*{line}", output)[-1])
+    pid = int(re.findall(rf"training pid=(\d+).*?\).*{line}", output)[-1])
     return next(name for name in ray.running if pid in [process.pid for process in ray.processes(name)])
 
 

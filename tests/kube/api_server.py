@@ -4,7 +4,9 @@ The two programs are not in this repository. They are taken from the folder that
 beside the checkout. Nothing else of a cluster runs: no controller and no kubelet.
 """
 
+import ctypes
 import json
+import signal
 import subprocess
 import tempfile
 import time
@@ -12,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from http import HTTPStatus
 from itertools import count
 from pathlib import Path
 
@@ -29,7 +32,17 @@ ADMIN = "/O=system:masters/CN=admin"
 # Fields of a path that differ from the kind in lower case with an s
 PLURALS = {"NetworkPolicy": "networkpolicies", "Ingress": "ingresses"}
 PLURALS |= {"PriorityClass": "priorityclasses", "RuntimeClass": "runtimeclasses"}
-CLUSTER_WIDE = ("Namespace", "Node", "PriorityClass", "RuntimeClass", "CustomResourceDefinition")
+CLUSTER_WIDE = (
+    "ClusterQueue",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "Namespace",
+    "Node",
+    "PriorityClass",
+    "RuntimeClass",
+)
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 READY_S = 180.0  # Seconds on an idle machine
 
 
@@ -65,7 +78,10 @@ class RealApiServer:
             if name not in self._processes:
                 with (self.folder / f"{name}.log").open("ab") as log:
                     command = [ASSETS / name, *flags]
-                    self._processes[name] = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
+                    said = {"stdout": log, "stderr": log}
+                    self._processes[name] = subprocess.Popen(
+                        command, cwd=self.folder, preexec_fn=end_with_parent, **said
+                    )
         self._wait_until_ready()
 
     def kill(self) -> None:
@@ -76,6 +92,7 @@ class RealApiServer:
 
     def close(self) -> None:
         """End both programs, the API server first."""
+        self.pool.clear()
         for process in reversed(self._processes.values()):
             process.terminate()
             try:
@@ -130,22 +147,29 @@ class RealApiServer:
 
     def send(self, method: str, path: str, body: dict | bytes | None = None, content: str = "application/json") -> str:
         """A request as administrator; "" if it succeeds, else what the server says."""
-        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-        answer = self._pool.request(method, path, body=data, headers={"Content-Type": content})
-        return answer.data.decode() if answer.status >= 400 else ""
+        answer = self._ask(method, path, body, content)
+        return "" if answer.status < HTTPStatus.BAD_REQUEST else answer.data.decode()
 
     def get(self, path: str) -> dict:
         """An object, or a list."""
-        answer = self._pool.request("GET", path)
-        assert answer.status == 200, answer.data
-        return json.loads(answer.data)
+        return self._ask("GET", path).json()
+
+    def post(self, path: str, body: dict) -> dict:
+        """What the server makes of an object."""
+        return self._ask("POST", path, body).json()
+
+    def _ask(
+        self, method: str, path: str, body: dict | bytes | None = None, content: str = "application/json"
+    ) -> urllib3.BaseHTTPResponse:
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        return self.pool.request(method, f"{self.url}{path}", body=data, headers={"Content-Type": content}, timeout=60)
 
     @cached_property
-    def _pool(self) -> urllib3.HTTPSConnectionPool:
-        """Connections as administrator, which are kept: a handshake takes longer than most requests."""
+    def pool(self) -> urllib3.PoolManager:
+        """Connections as administrator."""
         user = self.credentials(ADMIN)
-        keys = {"cert_file": str(user.certificate), "key_file": str(user.key), "ca_certs": str(self.authority)}
-        return urllib3.HTTPSConnectionPool("127.0.0.1", self._ports["api"], timeout=60, maxsize=4, retries=False, **keys)
+        keys = {"cert_file": str(user.certificate), "key_file": str(user.key)}
+        return urllib3.PoolManager(ca_certs=str(self.authority), **keys, retries=False, maxsize=16)
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_S
@@ -153,8 +177,8 @@ class RealApiServer:
             try:
                 if not self.send("GET", "/readyz"):
                     return
-            except (OSError, urllib3.exceptions.HTTPError):
-                pass
+            except (urllib3.exceptions.HTTPError, OSError):
+                self.__dict__.pop("pool", None)  # The server makes its certificate when it starts
             time.sleep(0.2)
         log = (self.folder / "kube-apiserver.log").read_text()
         raise AssertionError(f"kube-apiserver did not come up: {log[-2000:]}")
@@ -186,6 +210,11 @@ def running() -> Iterator[RealApiServer]:
         server.create_namespace(NAMESPACE)
         install(server)
         yield server
+
+
+def end_with_parent() -> None:
+    """A test run that is killed must not leave its servers."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def make_keys(folder: Path) -> None:

@@ -9,19 +9,21 @@ IMAGE = "registry.example/histoseg-train:0.1.0"
 
 
 @pytest.fixture
-def server():
-    """An emulated API server."""
-    from tests.kube.emulator import serving
+def server(api_server, kubelet, team):
+    """The API server's namespace `team`, as a user sees it who may not create pods, with a played KubeRay."""
+    from tests.kube.lab import lab
 
-    with serving() as served:
-        yield served
+    with lab(api_server, kubelet) as opened:
+        opened.refuse("create pods")
+        yield opened
 
 
 @pytest.fixture
-def kubeconfig(server, tmp_path, monkeypatch):
-    """The path of a kubeconfig with a context `lab` for it, set as KUBECONFIG."""
+def kubeconfig(request, tmp_path, monkeypatch):
+    """The path of a kubeconfig with a context `lab` for the server, if there is one; set as KUBECONFIG."""
+    has_server = "server" in request.fixturenames
     path = tmp_path / "kubeconfig"
-    path.write_text(kubeconfig_text(server.url))
+    path.write_text(kubeconfig_text(request.getfixturevalue("server").url if has_server else "http://127.0.0.1:9"))
     monkeypatch.setenv("KUBECONFIG", str(path))
     return path
 
@@ -38,8 +40,8 @@ def kubeconfig_text(url: str, context: str = "lab", namespace: str = "team") -> 
 
 
 @pytest.fixture
-def cluster(kubeconfig):
-    """The emulated server as histoseg reaches it; busy servers are asked again without delay."""
+def cluster(server, kubeconfig):
+    """The server as histoseg reaches it; busy servers are asked again without delay."""
     from dataclasses import replace
 
     from histoseg.kube.api import Cluster
@@ -50,37 +52,12 @@ def cluster(kubeconfig):
 
 
 @pytest.fixture
-def namespace(request):
-    """The namespace of a release: a new one where there is an API server."""
-    return request.getfixturevalue("api_server").namespace() if "api_server" in request.fixturenames else "team"
-
-
-@pytest.fixture(scope="session")
-def node(api_server):
-    """A kubelet with its node, for the logs of pods."""
-    from tests.kube.kubelet import kubelet
-
-    certificates = api_server.folder / "certs"
-    with kubelet(certificates / "apiserver.crt", certificates / "apiserver.key") as served:
-        assert api_server.create(served.node) == ""
-        yield served
-
-
-@pytest.fixture
-def play(api_server, node, namespace):
-    """KubeRay and all other controllers of the namespace."""
-    from tests.kube.play import Play
-
-    return Play(api_server, node, namespace)
-
-
-@pytest.fixture
-def data(namespace):
+def data():
     """What the chart writes into its ConfigMap."""
     from tests.kube.example import ray_job
 
     template = ray_job()
-    template["metadata"] = {"namespace": namespace, "labels": template["metadata"]["labels"]}
+    template["metadata"] = {"namespace": "team", "labels": template["metadata"]["labels"]}
     del template["spec"]["entrypoint"]
     settings = {
         "chart": {"version": "0.1.0", "appVersion": "0.1.0"},
@@ -143,7 +120,7 @@ def act(server, cluster, job, settings, pace):
     from histoseg.kube.submit import submit
 
     def do(*scripts, job=job, settings=settings, pace=pace, shown=None):
-        server.tell(lambda api: api.scripts.extend([list(script) for script in scripts]))
+        server.scripts.extend([list(script) for script in scripts])
         shown = [] if shown is None else shown
         results = submit(cluster, job, settings, COMMAND, shown.append, pace)
         return shown, results

@@ -1,6 +1,6 @@
 """The controllers of a cluster and a kubelet with two nodes, as tests play them over a real API server.
 
-Unlike `play`, which follows a test's script, they go on by themselves: namespaces, quotas, garbage, the scheduler, a
+Unlike those of `tests.kube.lab`, which follow a test's script, they go on by themselves: namespaces, quotas, garbage, the scheduler, a
 StatefulSet and its volume, KubeRay's RayJobs and RayClusters. Images are not pulled: a pod of Ray is only said to run,
 its job is `PlayedDriver`, and any other pod's command runs as a process of this machine, on a real S3 server.
 """
@@ -22,7 +22,7 @@ from typing import Any
 from tests.kube.api_server import RealApiServer
 from tests.kube.driver import Bucket, PlayedDriver
 from tests.kube.kubelet import Kubelet, Log
-from tests.kube.play import MERGE
+from tests.kube.lab import MERGE
 from tests.pods.kubelet import ray_pod, resolved, submitter_pod
 
 Json = dict[str, Any]
@@ -381,7 +381,7 @@ class PlayedCluster:
         (container,) = pod["spec"]["containers"]
         started = Running(log=Log(lines=[], over=False))
         self.pods[pod["metadata"]["uid"]] = started
-        self.kubelet.logs[_space(pod), _name(pod)] = started.log
+        self.kubelet.logs[_name(pod)] = started.log
         if container["name"] == "ray-job-submitter":
             self.drivers[pod["metadata"]["uid"]] = PlayedDriver(
                 entrypoint=container["args"][0].replace("$$", "$"),

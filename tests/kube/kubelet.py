@@ -1,6 +1,7 @@
 """The one thing of a kubelet that tests need: the logs of containers, which the API server asks it for."""
 
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 NODE = "node-1"
@@ -18,7 +20,7 @@ class Log:
     """A container's log.
 
     Attributes:
-        breaks: After how many lines each connection in turn is cut off, in the middle of the next line.
+        breaks: After how many lines the proxy cuts each connection in turn, in the middle of the next line.
         over: Whether the container has ended; otherwise the connection stays open and silent.
         instead: What the kubelet says in place of the log, in a line without a time.
     """
@@ -30,14 +32,13 @@ class Log:
 
 
 class Kubelet(ThreadingHTTPServer):
-    """Serves /containerLogs/<namespace>/<pod>/<container>; `logs` is by (namespace, pod)."""
+    """Serves /containerLogs/<namespace>/<pod>/<container>; `logs` is by pod."""
 
     daemon_threads = True
 
     def __init__(self, certificate: Path, key: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.logs: dict[tuple[str, str], Log] = {}
-        self.asked: list[dict[str, str]] = []  # The options of each request
+        self.logs: dict[str, Log] = {}
         self.is_closing = False
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
@@ -50,8 +51,10 @@ class Kubelet(ThreadingHTTPServer):
         status = {"addresses": [{"type": "InternalIP", "address": "127.0.0.1"}], "daemonEndpoints": endpoints}
         return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}, "status": status}
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A reader that goes away, as an API server that is killed, is nothing to report."""
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report an error, but not a reader that went away."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -60,9 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         options = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        self.server.asked.append(options)
-        _, _, namespace, pod, _ = parts.path.split("/")
-        log = self.server.logs.get((namespace, pod))
+        log = self.server.logs.get(parts.path.split("/")[3])
         if log is None:
             self.send_error(404)
             return
@@ -74,16 +75,11 @@ class _Handler(BaseHTTPRequestHandler):
         if log.instead:
             self.wfile.write(log.instead.encode())
             return
-        stop, written = log.breaks.pop(0) if log.breaks else None, 0
-        lines = recent(log.lines, int(options.get("sinceSeconds", 0)))
-        skipped = len(log.lines) - len(lines)
+        written = len(log.lines) - len(recent(log.lines, int(options.get("sinceSeconds", 0))))
+        with_times = options.get("timestamps") == "true"
         while not self.server.is_closing:
-            for stamp, text in log.lines[skipped + written :]:
-                line = (f"{stamp} {text}\n" if options.get("timestamps") == "true" else f"{text}\n").encode()
-                if written == stop:
-                    self.wfile.write(line[: len(line) // 2])
-                    return
-                self.wfile.write(line)
+            for stamp, text in log.lines[written:]:
+                self.wfile.write(f"{stamp} {text}\n".encode() if with_times else f"{text}\n".encode())
                 self.wfile.flush()
                 written += 1
             if log.over or options.get("follow") != "true":
@@ -95,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def kubelet(certificate: Path, key: Path) -> Iterator[Kubelet]:
+def running(certificate: Path, key: Path) -> Iterator[Kubelet]:
     """A kubelet that runs."""
     with Kubelet(certificate, key) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)

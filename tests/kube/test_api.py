@@ -1,6 +1,8 @@
+import re
 import socket
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -8,7 +10,14 @@ import pytest
 from histoseg.kube.api import Cluster
 from histoseg.kube.refusals import ApiRequest, ErrorAnswer, UnreachableError, refusal
 from tests.kube.conftest import kubeconfig_text
-from tests.kube.emulator import CONFIG_MAPS, PODS, RAYJOBS, Fault, Log, stamped, status_body
+from tests.kube.example import pod
+from tests.kube.kubelet import Log, stamped
+from tests.kube.lab import CONFIG_MAPS, PODS, RAYJOBS, status_body
+from tests.kube.proxy import Fault
+
+
+def rayjob(name, **metadata):
+    return {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": {"name": name, **metadata}, "spec": {}}
 
 
 class TestConnect:
@@ -49,25 +58,21 @@ class TestConnect:
 
 class TestReading:
     def test_version(self, cluster):
-        assert cluster.version() == "v1.26.4+k3s1"  # what kmock says it is
+        assert re.match(r"v1\.\d+\.", cluster.version())
 
     def test_resources_of_a_group(self, cluster):
-        assert cluster.resources("ray.io", "v1") == {"rayjobs"}
+        assert {"rayjobs", "rayjobs/status", "rayclusters"} <= cluster.resources("ray.io", "v1")
         assert {"pods", "configmaps"} <= cluster.resources("", "v1")
 
     def test_an_absent_group_has_none(self, cluster):
-        assert cluster.resources("kueue.x-k8s.io", "v1beta1") == set()
+        assert cluster.resources("absent.example", "v1") == set()
 
     def test_rights(self, server, cluster):
-        server.tell(lambda api: api.refused.add("delete rayjobs"))
+        server.refuse("delete rayjobs")
         assert cluster.may("create", "ray.io", "rayjobs")
         assert not cluster.may("delete", "ray.io", "rayjobs")
-
-    def test_asks_for_a_right_as_it_was_given(self, server, cluster):
-        cluster.may("get", "", "pods", subresource="log", name="x")
-        asked = server.requests("POST", "selfsubjectaccessreviews")[0].data["spec"]["resourceAttributes"]
-        named = {"subresource": "log", "name": "x"}
-        assert asked == {"namespace": "team", "verb": "get", "group": "", "resource": "pods", **named}
+        assert cluster.may("get", "", "pods", subresource="log", name="x")
+        assert not cluster.may("get", "", "pods", name="x")
 
     def test_config_map(self, server, cluster):
         server.put(CONFIG_MAPS, "it", {"data": {"key": "text"}})
@@ -91,7 +96,8 @@ class TestReading:
     def test_nodes_and_quotas(self, server, cluster):
         server.put("v1/nodes", "n", {}, namespace=None)
         server.put("v1/resourcequotas", "q", {})
-        assert len(cluster.nodes()) == len(cluster.quotas()) == 1
+        assert "n" in [node.name for node in cluster.nodes()]
+        assert [quota.name for quota in cluster.quotas()] == ["q"]
 
     def test_without_kueue_there_are_no_workloads(self, cluster):
         assert cluster.workloads("uid-1") == []
@@ -99,54 +105,40 @@ class TestReading:
 
 class TestRayJobs:
     def test_created_once(self, cluster):
-        body = {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": {"name": "x", "labels": {"a": "b"}}}
-        assert cluster.create_rayjob(body)
-        assert not cluster.create_rayjob(body)
+        assert cluster.create_rayjob(rayjob("x", labels={"a": "b"}))
+        assert not cluster.create_rayjob(rayjob("x"))
         assert [found["metadata"]["name"] for found in cluster.rayjobs("a")] == ["x"]
 
-    def test_created_with_all_its_fields_or_not_at_all(self, server, cluster):
-        cluster.create_rayjob({"metadata": {"name": "x"}})
-        assert server.requests("POST", "rayjobs")[0].params["fieldValidation"] == "Strict"
+    def test_created_with_all_its_fields_or_not_at_all(self, server, cluster, mistake):
+        with pytest.raises(mistake, match=r'unknown field "spec\.new"'):
+            cluster.create_rayjob({**rayjob("x"), "spec": {"new": 1}})
+        assert server.rayjob("x") is None
 
     def test_deleted_with_all_that_belongs_to_it(self, server, cluster):
-        cluster.create_rayjob({"metadata": {"name": "x"}})
-        assert cluster.delete_rayjob("x", "uid-1")
-        assert server.requests("DELETE", "/x")[0].data["propagationPolicy"] == "Foreground"
-        assert cluster.rayjob("x")["metadata"]["deletionTimestamp"]
+        """The API server marks what is deleted in the foreground, and a controller deletes what it owns first."""
+        cluster.create_rayjob(rayjob("x"))
+        assert cluster.delete_rayjob("x", server.rayjob("x")["metadata"]["uid"])
+        found = cluster.rayjob("x")["metadata"]
+        assert found["deletionTimestamp"]
+        assert found["finalizers"] == ["foregroundDeletion"]
 
     def test_deleting_what_is_not_there(self, cluster):
         assert not cluster.delete_rayjob("x", "uid-1")
 
     def test_another_of_the_same_name_is_spared(self, server, cluster, mistake):
-        cluster.create_rayjob({"metadata": {"name": "x"}})
-        with pytest.raises(mistake, match=r"cannot delete rayjobs.ray.io 'x'.*precondition.*\(409\).*repeat"):
+        cluster.create_rayjob(rayjob("x"))
+        with pytest.raises(mistake, match=r"cannot delete rayjobs.ray.io 'x'.*the precondition.*\(409\).*repeat"):
             cluster.delete_rayjob("x", "uid-of-an-older-one")
         assert "deletionTimestamp" not in server.rayjob("x")["metadata"]
 
 
 RBAC = 'rayjobs.ray.io is forbidden: User "me" cannot create resource "rayjobs" in API group "ray.io"'
-QUOTA = 'rayjobs.ray.io "x" is forbidden: exceeded quota: jobs, requested: count/rayjobs.ray.io=1, used: 5, limited: 5'
 DENIED = 'admission webhook "policy" denied the request: pods cannot be this large'  # "cannot", but not RBAC's
-INVALID = {"causes": [{"field": "spec.suspend", "message": "must be boolean"}, {"field": "b", "message": "c"}]}
-# As kubectl, which asks for strict decoding as well, shows it of API servers since 1.25
-UNKNOWN = 'RayJob in version "v1" cannot be handled as a RayJob: strict decoding error: unknown field "spec.new"'
 # The status and message of each; what the error names of it, and what it says to do
 REFUSALS = {
     "401": (401, ("Unauthorized", "Unauthorized"), ["context 'lab'", "log in again"]),
-    "403": (
-        403,
-        ("Forbidden", RBAC),
-        ["may not create rayjobs.ray.io 'x' in namespace 'team'", "Role histoseg-researcher"],
-    ),
-    "quota": (403, ("Forbidden", QUOTA), ["exceeded quota: jobs", "ask for a larger quota"]),
-    "terminating": (
-        403,
-        ("Forbidden", "unable to create new content in namespace team because it is being terminated"),
-        ["being terminated", "NAMESPACE="],
-    ),
     "admission": (403, ("Forbidden", DENIED), ["denied the request: pods cannot be this large", "cluster admin"]),
     "413": (413, ("RequestEntityTooLarge", "limit is 3145728"), ["limit is 3145728", "(413)", "DRY_RUN=1"]),
-    "400": (400, ("BadRequest", UNKNOWN), ['unknown field "spec.new"', "(400)", "KubeRay and its CRDs to version 1.7"]),
     "proxy": (400, ("BadRequest", "no plain HTTP here"), ["no plain HTTP here", "(400)", "cluster admin"]),
 }
 
@@ -156,9 +148,9 @@ class TestRefusals:
     def test_is_one_line_with_a_remedy(self, case, server, cluster, mistake):
         status, (reason, message), parts = REFUSALS[case]
         fault = Fault("POST", "rayjobs", status, status_body(status, reason, message, name="x"))
-        server.tell(lambda api: api.faults.append(fault))
+        server.faults.append(fault)
         with pytest.raises(mistake) as caught:
-            cluster.create_rayjob({"metadata": {"name": "x"}})
+            cluster.create_rayjob(rayjob("x"))
         assert [part for part in parts if part not in str(caught.value)] == []
         assert "\n" not in str(caught.value)
         assert len(server.requests("POST", "rayjobs")) == 1  # none of these is worth a second try
@@ -167,47 +159,37 @@ class TestRefusals:
     def test_of_nobody_in_particular_the_credentials_are_to_blame(self, server, cluster, mistake):
         """Credentials that an API server knows nothing of may leave somebody anonymous."""
         message = RBAC.replace('"me"', '"system:anonymous"')
-        server.tell(lambda api: api.faults.append(Fault("GET", "x", 403, status_body(403, "Forbidden", message))))
+        server.faults.append(Fault("GET", "x", 403, status_body(403, "Forbidden", message)))
         with pytest.raises(mistake, match=r"context 'lab' \(403: .*log in again with 'kubelogin'"):
             replace(cluster, plugin="kubelogin").rayjob("x")
 
-    def test_of_a_manifest_names_the_first_field(self, server, cluster, mistake):
-        body = status_body(422, "Invalid", "RayJob is invalid: many things", name="x", **INVALID)
-        server.tell(lambda api: api.faults.append(Fault("POST", "rayjobs", 422, body)))
-        with pytest.raises(mistake, match=r"spec.suspend: must be boolean \(422\)"):
-            cluster.create_rayjob({"metadata": {"name": "x"}})
+    def test_of_a_manifest_names_one_field(self, cluster, mistake):
+        """The server names both, in any order."""
+        with pytest.raises(mistake, match=r"': spec\.(suspend|backoffLimit): [^,;]* \(422\)"):
+            cluster.create_rayjob({**rayjob("x"), "spec": {"suspend": "yes", "backoffLimit": "two"}})
 
     def test_of_a_right_for_the_whole_cluster_promises_no_role(self, server, cluster, mistake):
-        message = 'nodes is forbidden: User "me" cannot list resource "nodes" at the cluster scope'
-        server.tell(lambda api: api.faults.append(Fault("GET", "nodes", 403, status_body(403, "Forbidden", message))))
+        server.refuse("list nodes")
         with pytest.raises(mistake, match="right list on nodes for the whole cluster"):
             cluster.nodes()
 
-    @pytest.mark.parametrize("verb", ["get", "list", "create"])
-    def test_without_the_crd(self, verb, server, cluster, mistake):
-        server.tell(lambda api: api.resources.pop(RAYJOBS))
-        asks = {
-            "get": lambda: cluster.rayjob("x"),
-            "list": cluster.rayjobs,
-            "create": lambda: cluster.create_rayjob({"metadata": {"name": "x"}}),
-        }
-        with pytest.raises(mistake, match=r"no rayjobs.ray.io/v1 \(404\); install the KubeRay operator"):
-            asks[verb]()
-
-    def test_without_the_namespace(self, server, cluster, mistake):
-        body = status_body(404, "NotFound", 'namespaces "team" not found', name="team", kind="namespaces")
-        server.tell(lambda api: api.faults.append(Fault("POST", "rayjobs", 404, body)))
-        with pytest.raises(mistake, match="no namespace 'team' in context 'lab'; name another one with NAMESPACE="):
-            cluster.create_rayjob({"metadata": {"name": "x"}})
+    def test_without_the_namespace(self, api_server, tmp_path, monkeypatch, mistake):
+        (tmp_path / "config").write_text(api_server.kubeconfig(namespace="nowhere"))
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+        with (
+            closing(Cluster.connect("lab")) as cluster,
+            pytest.raises(mistake, match="no namespace 'nowhere' in context"),
+        ):
+            cluster.create_rayjob(rayjob("x"))
 
     def test_pages_of_text_are_cut(self, server, cluster, mistake):
-        server.tell(lambda api: api.faults.append(Fault("GET", "x", 400, "<html>\n" + "word " * 500)))
+        server.faults.append(Fault("GET", "x", 400, "<html>\n" + "word " * 500))
         with pytest.raises(mistake) as caught:
             cluster.rayjob("x")
         assert len(str(caught.value)) < 450
 
     def test_no_token_in_any_of_them(self, server, cluster, mistake):
-        server.tell(lambda api: api.faults.append(Fault("GET", "x", 401, "Unauthorized")))
+        server.faults.append(Fault("GET", "x", 401, "Unauthorized"))
         with pytest.raises(mistake) as caught:
             cluster.rayjob("x")
         assert server.requests("GET", "x")[0].headers["Authorization"] == "Bearer very-secret-token"
@@ -218,7 +200,7 @@ class TestPatience:
     @pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 0])  # 0: the connection is cut
     def test_a_busy_server_is_asked_again(self, status, server, cluster):
         server.put(RAYJOBS, "x", {"spec": {}})
-        server.tell(lambda api: api.faults.append(Fault("GET", "rayjobs/x", status, "busy", times=2)))
+        server.faults.append(Fault("GET", "rayjobs/x", status, "busy", times=2))
         assert cluster.rayjob("x")["metadata"]["name"] == "x"
         assert len(server.requests("GET", "rayjobs/x")) == 3
 
@@ -226,19 +208,19 @@ class TestPatience:
         waited = []
         server.put(RAYJOBS, "x", {"spec": {}})
         fault = Fault("GET", "rayjobs/x", 429, "busy", {"Retry-After": "7"})
-        server.tell(lambda api: api.faults.append(fault))
+        server.faults.append(fault)
         assert replace(cluster, patience_s=60.0, sleep=waited.append).rayjob("x")
         assert waited == [7.0]
 
     def test_waits_get_longer(self, server, cluster):
         waited = []
         server.put(RAYJOBS, "x", {"spec": {}})
-        server.tell(lambda api: api.faults.append(Fault("GET", "rayjobs/x", 503, "busy", times=7)))
+        server.faults.append(Fault("GET", "rayjobs/x", 503, "busy", times=7))
         assert replace(cluster, patience_s=60.0, sleep=waited.append).rayjob("x")
         assert waited == [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0]  # doubled up to LONGEST_PAUSE_S
 
     def test_not_for_ever(self, server, cluster, mistake):
-        server.tell(lambda api: api.faults.append(Fault("GET", "rayjobs/x", 503, "down", times=10**6)))
+        server.faults.append(Fault("GET", "rayjobs/x", 503, "down", times=10**6))
         with pytest.raises(
             mistake, match=r"cannot get rayjobs.ray.io 'x'.*answers 503 \(down\); check that context 'lab'"
         ):
@@ -246,13 +228,13 @@ class TestPatience:
 
     def test_a_server_that_asks_for_more_is_not_waited_for(self, server, cluster, mistake):
         fault = Fault("GET", "rayjobs/x", 429, "busy", {"Retry-After": "3600"})
-        server.tell(lambda api: api.faults.append(fault))
+        server.faults.append(fault)
         with pytest.raises(mistake, match="answers 429"):
             cluster.rayjob("x")
 
     def test_no_answer_in_time(self, server, cluster, mistake, monkeypatch):
         monkeypatch.setattr("histoseg.kube.api.READ_S", 0.1)
-        server.tell(lambda api: api.faults.append(Fault("GET", "rayjobs/x", 0, hang_s=2.0, times=10**6)))
+        server.faults.append(Fault("GET", "rayjobs/x", 0, hang_s=2.0, times=10**6))
         begin = time.monotonic()
         with pytest.raises(mistake, match=r"does not answer \(.*Read timed out.*\); check that context 'lab'"):
             cluster.rayjob("x")
@@ -269,13 +251,13 @@ class TestPatience:
     def test_a_webhook_that_is_down_is_no_matter_of_the_network(self, server, cluster, mistake):
         said = 'failed calling webhook "mrayjob.kb.io": no endpoints available for service "kueue-webhook-service"'
         body = status_body(500, "InternalError", f"Internal error occurred: {said}")
-        server.tell(lambda api: api.faults.append(Fault("POST", "rayjobs", 500, body, times=10**6)))
+        server.faults.append(Fault("POST", "rayjobs", 500, body, times=10**6))
         with pytest.raises(mistake, match=r"mrayjob.*; ask your cluster administrator: the webhook"):
-            cluster.create_rayjob({"metadata": {"name": "x"}})
+            cluster.create_rayjob(rayjob("x"))
 
     def test_nor_is_what_the_server_itself_says(self, server, cluster, mistake):
         body = status_body(503, "ServiceUnavailable", "the server is currently unable to handle the request")
-        server.tell(lambda api: api.faults.append(Fault("GET", "rayjobs/x", 503, body, times=10**6)))
+        server.faults.append(Fault("GET", "rayjobs/x", 503, body, times=10**6))
         with pytest.raises(mistake, match=r"unable to handle the request\); ask your cluster administrator"):
             cluster.rayjob("x")
 
@@ -323,13 +305,13 @@ class TestAnswersThatAreNone:
         monkeypatch.setattr("histoseg.kube.api.READ_S", 0.1)
         server.put(PODS, "a", {})
         fault = Fault("GET", "pods", 200, '{"items": []}', hang_s=hang_s, is_half=True)
-        server.tell(lambda api: api.faults.append(fault))
+        server.faults.append(fault)
         assert len(cluster.pods("")) == 1
         assert len(server.requests("GET", "pods")) == 2
 
     def test_one_that_always_does_is_one_line_with_a_remedy(self, server, cluster, mistake):
         fault = Fault("GET", "pods", 200, '{"items": []}', hang_s=0.02, is_half=True, times=10**6)
-        server.tell(lambda api: api.faults.append(fault))
+        server.faults.append(fault)
         with pytest.raises(mistake, match=r"cannot list pods .* does not answer \(.*\); check that context") as caught:
             cluster.pods("")
         assert "\n" not in str(caught.value)
@@ -337,53 +319,56 @@ class TestAnswersThatAreNone:
     @pytest.mark.parametrize("body", ["<html>\nLog in\n</html>", '"log in"', ""], ids=["page", "text", "nothing"])
     @pytest.mark.parametrize("verb", ["get", "list", "create"])
     def test_a_login_page_is_taken_for_no_answer(self, verb, body, server, cluster, mistake):
-        server.tell(lambda api: api.faults.extend(Fault(method, "", 200, body) for method in ("GET", "POST")))
+        server.faults.extend(Fault(method, "", 200, body) for method in ("GET", "POST"))
         asks = {
             "get": lambda: cluster.rayjob("x"),
             "list": lambda: cluster.pods(""),
-            "create": lambda: cluster.create_rayjob({"metadata": {"name": "x"}}),
+            "create": lambda: cluster.create_rayjob(rayjob("x")),
         }
         with pytest.raises(mistake, match=rf"cannot {verb} .*: http://\S+ did not answer as .*log in again") as caught:
             asks[verb]()
         assert "\n" not in str(caught.value)
 
     def test_of_another_server_the_json_is_none(self, server, cluster, mistake):
-        server.tell(lambda api: api.faults.append(Fault("GET", "/version/", 200, '{"etcdserver": "3.5"}')))
+        server.faults.append(Fault("GET", "/version/", 200, '{"etcdserver": "3.5"}'))
         with pytest.raises(mistake, match=r'\({"etcdserver": "3.5"}\); log in again'):
             cluster.version()
 
     def test_of_a_log_that_does_not_come_the_node_is_to_blame(self, server, cluster, mistake):
         said = 'Get "https://10.0.0.7:10250/containerLogs": dial tcp 10.0.0.7:10250: i/o timeout'
         fault = Fault("GET", "log", 500, status_body(500, "InternalError", said), times=10**6)
-        server.tell(lambda api: api.faults.append(fault))
+        server.faults.append(fault)
         with pytest.raises(mistake, match=r"cannot get pods/log 'pod'.* i/o timeout\); the pod's node may be lost"):
-            list(cluster.log("pod", "it"))
+            list(cluster.log("pod", "ray"))
+
+
+def write(server, log):
+    """Have a pod with a log."""
+    server.put(PODS, "pod", {})
+    server.logs["pod"] = log
 
 
 class TestLog:
     def test_comes_line_by_line_with_times(self, server, cluster):
-        server.tell(lambda api: api.logs.update(pod=Log(stamped("one", "two"))))
-        assert list(cluster.log("pod", "it")) == ["2025-01-01T00:00:00.5Z one", "2025-01-01T00:00:01.5Z two"]
+        write(server, Log(stamped("one", "two")))
+        assert list(cluster.log("pod", "ray")) == ["2025-01-01T00:00:00.5Z one", "2025-01-01T00:00:01.5Z two"]
 
     def test_ends_where_the_connection_breaks_and_without_half_a_line(self, server, cluster):
-        server.tell(lambda api: api.logs.update(pod=Log(stamped("one", "two"), breaks=[1])))
-        assert [line[-3:] for line in cluster.log("pod", "it")] == ["one"]
+        write(server, Log(stamped("one", "two"), breaks=[1]))
+        assert [line[-3:] for line in cluster.log("pod", "ray")] == ["one"]
 
     def test_silence_ends_it(self, server, cluster):
-        server.tell(lambda api: api.logs.update(pod=Log(stamped("one"), over=False)))
-        assert len(list(cluster.log("pod", "it", silence_s=0.1))) == 1
-        server.tell(lambda api: setattr(api.logs["pod"], "over", True))
+        write(server, Log(stamped("one"), over=False))
+        assert len(list(cluster.log("pod", "ray", silence_s=0.1))) == 1
 
     def test_of_an_absent_pod_is_empty(self, cluster):
-        assert list(cluster.log("pod", "it")) == []
+        assert list(cluster.log("pod", "ray")) == []
 
-    def test_of_a_container_that_has_not_begun_is_empty(self, server, cluster):
-        body = status_body(400, "BadRequest", 'container "it" in pod "pod" is waiting to start: ContainerCreating')
-        server.tell(lambda api: api.faults.append(Fault("GET", "log", 400, body)))
-        assert list(cluster.log("pod", "it")) == []
+    def test_of_a_pod_without_a_node_is_empty(self, server, cluster):
+        server.put(PODS, "pod", {"spec": pod("ray", {})["spec"]})
+        assert list(cluster.log("pod", "ray")) == []
 
     def test_without_the_right(self, server, cluster, mistake):
-        message = 'pods "pod" is forbidden: User "me" cannot get resource "pods/log"'
-        server.tell(lambda api: api.faults.append(Fault("GET", "log", 403, status_body(403, "Forbidden", message))))
+        server.refuse("get pods/log")
         with pytest.raises(mistake, match=r"may not get pods/log 'pod'.* Role histoseg-researcher"):
-            list(cluster.log("pod", "it"))
+            list(cluster.log("pod", "ray"))

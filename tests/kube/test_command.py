@@ -1,4 +1,4 @@
-"""The command as people type it, from its words to the emulated API server and back."""
+"""The command as people type it, from its words to the API server and back."""
 
 import json
 
@@ -11,7 +11,8 @@ from histoseg.runs.request import Request
 from histoseg.store.objects import FileStore, connect
 from ray_jobs import submit
 from ray_jobs.remote import fetch
-from tests.kube.emulator import Log, ends, stamped, state, submitter
+from tests.kube.kubelet import Log, stamped
+from tests.kube.lab import RAYJOBS, ends, state, submitter
 
 EXPERIMENT = ["--experiment", "smoke", "--cluster", "lab"]
 
@@ -56,13 +57,13 @@ def test_dry_run_prints_a_rayjob(typed, server, name):
 
 def test_submit_follow_status_cancel(typed, server, name, pace, monkeypatch):
     monkeypatch.setattr("histoseg.kube.submit.Pace", lambda: pace)
-    log = Log(stamped("cells: 2 of 2 recorded"))
-    server.tell(lambda api: api.scripts.append([state("Running", "RUNNING"), submitter(log), ends()]))
+    log = Log(stamped("runs: 2 of 2 recorded"))
+    server.scripts.append([state("Running", "RUNNING"), submitter(log), ends()])
     code, printed, error = typed("--data", "demo")
     assert (code, error) == (0, "")
     lines = printed.splitlines()
     assert lines[0].startswith(f"{name}: created in namespace team of lab")
-    assert "cells: 2 of 2 recorded" in lines
+    assert "runs: 2 of 2 recorded" in lines
     assert lines[-1] == f"s3://bucket/prefix/demo/results/smoke/{name}/index.html"
     code, printed, _ = typed("--data", "demo")
     assert code == 0
@@ -99,6 +100,33 @@ def test_results_are_fetched_page_last(typed, name, tmp_path, monkeypatch):
     assert printed.splitlines()[-1] == str(folder / "index.html")
     assert (folder / "figures/a.png").read_text() == "figures/a.png"
     assert page.read_text() == "index.html"
+
+
+def test_a_job_that_is_named_needs_no_release(typed, server, name):
+    labels = {"histoseg.io/job": name, "app.kubernetes.io/instance": "histoseg"}
+    server.put(RAYJOBS, name, {"metadata": {"labels": labels}, "spec": {"suspend": True}})
+    server.remove("configmaps", "histoseg-settings")
+    assert "no release 'histoseg'" in typed("--data", "demo", "--status")[0]
+    for words in (["--job", name], ["--data", "demo", "--job", name]):
+        code, printed, _ = typed(*words, "--status")
+        assert (code, printed.splitlines()[0]) == (0, f"{name}: suspended")
+    code, printed, _ = typed("--job", name, "--cancel")
+    assert (code, f"{name}: cancelled" in printed) == (0, True)
+
+
+def test_all_jobs_or_those_of_a_release(typed, server, kubeconfig, capsys):
+    for release in ("histoseg", "gone"):
+        labels = {"histoseg.io/job": f"smoke-{release}", "app.kubernetes.io/instance": release}
+        server.put(RAYJOBS, f"smoke-{release}", {"metadata": {"labels": labels}, "spec": {"suspend": True}})
+    listed = {}
+    for release in ("", "histoseg", "gone"):
+        submit.main(["--cluster", "lab", "--status", *(["--release", release] if release else [])])
+        listed[release] = sorted(line.split()[0] for line in capsys.readouterr().out.splitlines()[1:])
+    assert listed == {
+        "": ["smoke-gone", "smoke-histoseg"],
+        "histoseg": ["smoke-histoseg"],
+        "gone": ["smoke-gone"],  # It is not installed any more.
+    }
 
 
 def test_an_interrupted_command_says_that_a_job_goes_on_only_if_there_is_one(typed, monkeypatch):

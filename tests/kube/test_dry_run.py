@@ -1,4 +1,4 @@
-"""The API server checks a job before anything is created: order by an emulated server, verdicts by a real one."""
+"""The API server checks a job before anything is created: the order of the checks, and their verdicts."""
 
 import time
 
@@ -9,8 +9,9 @@ from histoseg.kube.api import Cluster
 from histoseg.kube.job_pods import require_accepted
 from histoseg.kube.refusals import RefusedError
 from tests.kube.api_server import ADMIN
-from tests.kube.emulator import Fault, ends, status_body
 from tests.kube.example import ray_job, spoilt
+from tests.kube.lab import ends, status_body
+from tests.kube.proxy import Fault
 
 WORKER = "spec.rayClusterSpec.workerGroupSpecs.0.template.spec"
 WEBHOOK = 'admission webhook "quota.example" denied the request:\n too many\n jobs'
@@ -21,13 +22,13 @@ class TestOrder:
     def test_a_job_is_tried_before_it_is_created(self, act, server, name):
         act([ends()])
         (tried,), (created,) = (server.requests("POST", "rayjobs", dry_run=each) for each in (True, False))
-        assert tried.id < created.id
+        assert server.proxy.asked.index(tried.asked) < server.proxy.asked.index(created.asked)
         assert tried.data["spec"] == created.data["spec"]
         assert tried.params["fieldValidation"] == "Strict"
 
     def test_a_refusal_is_one_line_and_nothing_is_created(self, act, server, name):
         fault = Fault("POST", "rayjobs", 403, status_body(403, "Forbidden", WEBHOOK))
-        server.tell(lambda api: api.faults.append(fault))
+        server.faults.append(fault)
         with pytest.raises(RefusedError, match=f"'{name}'.* denied the request: too many jobs") as caught:
             act([ends()])
         assert "\n" not in str(caught.value)
@@ -35,8 +36,8 @@ class TestOrder:
 
     def test_a_refused_pod_stops_the_job(self, act, server, name):
         said = status_body(403, "Forbidden", f'pods "{name}-gpu-x" is forbidden: violates PodSecurity "restricted"')
-        server.tell(lambda api: api.refused.clear())
-        server.tell(lambda api: api.faults.append(Fault("POST", "pods", 403, said)))
+        server.refuse()
+        server.faults.append(Fault("POST", "pods", 403, said))
         with pytest.raises(RefusedError, match=r"violates PodSecurity .*`helm upgrade`"):
             act([ends()])
         assert server.requests("POST", "rayjobs") == []
@@ -84,7 +85,6 @@ def exist(api_server, cluster):
     return any(api_server.get(path)["items"] for path in paths)
 
 
-@pytest.mark.slow  # The server takes 10 to 20 s to start
 class TestVerdicts:
     def test_a_sound_job_is_accepted_and_nothing_is_created(self, real, api_server):
         cluster = real()

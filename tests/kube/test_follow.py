@@ -12,19 +12,10 @@ from histoseg.kube.rayjob import manifest
 from histoseg.kube.submit import dry_run
 from histoseg.runs.job import request_of
 from tests.kube.conftest import COMMAND
-from tests.kube.emulator import (
-    RAYJOBS,
-    Fault,
-    Log,
-    both,
-    ends,
-    running,
-    stamped,
-    state,
-    status_body,
-    submitter,
-)
 from tests.kube.example import spoilt
+from tests.kube.kubelet import Log, stamped
+from tests.kube.lab import RAYJOBS, both, ends, running, state, status_body, submitter
+from tests.kube.proxy import Fault
 
 STARTING = [state(""), state("Initializing"), state("Initializing", ray_cluster={"readyWorkerReplicas": 2})]
 NODE_LOST = 'Get "https://10.0.0.7:10250/containerLogs/team/x": dial tcp 10.0.0.7:10250: i/o timeout'
@@ -55,10 +46,16 @@ class TestSubmit:
 
     def test_a_failure_says_why(self, act, name, mistake):
         end = ends("Failed", "FAILED", reason="AppFailed", message="exit code 1,\n last line: no space left")
-        expected = f"{name}: failed: AppFailed: exit code 1, last line: no space left; its log above says more, and"
+        expected = f"{name}: failed: AppFailed: exit code 1, last line: no space left; its log above says more;"
         with pytest.raises(mistake, match=expected) as caught:
             act([*running(Log(stamped("one"))), end])
         assert "\n" not in str(caught.value)
+
+    def test_a_failure_before_there_was_a_log_promises_none(self, act, mistake):
+        end = ends("Failed", "", reason="PreRunningDeadlineExceeded", message="the job was not running in time")
+        with pytest.raises(mistake, match=f"not running in time; `{COMMAND}` tries again") as caught:
+            act([state("Initializing"), end])
+        assert "log" not in str(caught.value)
 
     def test_a_job_that_was_stopped_has_not_succeeded(self, act, mistake):
         with pytest.raises(mistake, match="ended as STOPPED"):
@@ -70,16 +67,14 @@ class TestSubmit:
             act([end])
 
     def test_a_missing_right_leaves_nothing_behind(self, act, server, name, mistake):
-        message = 'rayjobs.ray.io is forbidden: User "me" cannot create resource "rayjobs"'
-        fault = Fault("POST", "rayjobs", 403, status_body(403, "Forbidden", message))
-        server.tell(lambda api: api.faults.append(fault))
+        server.refuse("create rayjobs")
         with pytest.raises(mistake, match="which the Role histoseg-researcher grants"):
             act([ends()])
         assert server.rayjob(name) is None
 
     def test_gone_while_followed(self, act, server, name, mistake):
         def vanish(api, name):
-            api.objects[RAYJOBS, "team", name].delete()
+            api.let_go(name)
 
         with pytest.raises(mistake, match=f"{name}: was deleted while it was followed; `{COMMAND}` submits it again"):
             act([state("Initializing"), vanish])
@@ -87,14 +82,14 @@ class TestSubmit:
     def test_dry_run_shows_and_sends_nothing(self, job, settings, server, name):
         shown = yaml.safe_load(dry_run(job, settings, COMMAND))
         assert (shown["kind"], shown["metadata"]["name"]) == ("RayJob", name)
-        assert server.tell(lambda api: len(api._requests)) == 0
+        assert server.proxy.asked == []
 
 
 class TestAgain:
     def test_a_running_one_is_followed(self, act, server, name):
         act([*running(Log(stamped("one"))), state("Running", "RUNNING"), ends()])
-        server.tell(lambda api: api.objects[RAYJOBS, "team", name].patch(LIVE))
-        server.tell(lambda api: api.running.update({"uid-1": [state("Running", "RUNNING"), ends()]}))
+        server.patch(name, **LIVE)
+        server.continue_with(name, [state("Running", "RUNNING"), ends()])
         shown, _ = act()
         assert shown[0] == f"{name}: exists already (running, workers: 2 of 2 ready); attached to it"
         assert len(server.requests("POST", "rayjobs")) == 1
@@ -109,37 +104,39 @@ class TestAgain:
     def test_a_failed_one_is_replaced_when_it_is_gone(self, act, server, name, mistake):
         with pytest.raises(mistake):
             act([ends("Failed", "FAILED", reason="AppFailed")])
+        first = server.rayjob(name)["metadata"]["uid"]
         shown, _ = act([ends()])
         assert shown[0].startswith(f"{name}: an earlier one failed: AppFailed; submitting it again")
         assert shown[1].startswith(f"{name}: created in namespace team")
         assert len(server.requests("DELETE", f"rayjobs/{name}")) == 1
         assert len(server.requests("POST", "rayjobs")) == 2
-        assert server.rayjob(name)["metadata"]["uid"] == "uid-2"
+        assert server.rayjob(name)["metadata"]["uid"] != first
 
     def test_another_who_replaces_it_first_is_joined(self, act, server, cluster, name, mistake, monkeypatch):
         """Between our look at the failed one and our deletion of it."""
         with pytest.raises(mistake):
             act([ends("Failed", "FAILED", reason="AppFailed")])
-        delete = Cluster.delete_rayjob
+        delete, failed = Cluster.delete_rayjob, server.rayjob(name)
+        made = {"spec": failed["spec"], "metadata": {"labels": failed["metadata"]["labels"]}}
 
         def late(self, name, uid):
-            new = {"uid": "uid-9"}
-            server.tell(lambda api: api.objects[RAYJOBS, "team", name].patch({"metadata": new, **LIVE}))
+            server.let_go(name)
+            server.put(RAYJOBS, name, {**made, **LIVE})
+            server.continue_with(name, [state("Running", "RUNNING"), ends()])
             return delete(self, name, uid)
 
         monkeypatch.setattr(Cluster, "delete_rayjob", late)
-        server.tell(lambda api: api.running.update({"uid-9": [state("Running", "RUNNING"), ends()]}))
         shown, _ = act()
         assert shown[1].startswith(f"{name}: exists already (running")
 
     def test_ctrl_c_before_the_new_one_is_there_says_so(self, act, server, name, mistake):
-        def interrupt(request):
-            if server.api._stored(request)["metadata"].get("deletionTimestamp"):
+        def interrupt(_path):
+            if "deletionTimestamp" in server.rayjob(name)["metadata"]:
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
         with pytest.raises(mistake):
             act([ends("Failed", "FAILED", reason="AppFailed")])
-        server.tell(lambda api: setattr(api, "_advance", interrupt))
+        server.proxy.seen = interrupt
         shown = []
         with pytest.raises(KeyboardInterrupt):
             act(shown=shown)
@@ -148,23 +145,23 @@ class TestAgain:
 
     def test_one_that_is_being_deleted_is_awaited(self, act, server, cluster, name):
         act([ends()])
-        cluster.delete_rayjob(name, "uid-1")
+        cluster.delete_rayjob(name, server.rayjob(name)["metadata"]["uid"])
         shown, _ = act([ends()])
         assert shown[0] == f"{name}: an earlier one is being deleted; waiting until it is gone"
         assert shown[1].startswith(f"{name}: created in namespace team")
 
     def test_but_not_for_ever(self, act, server, cluster, name, mistake):
         act([ends()])
-        server.tell(lambda api: setattr(api, "looks_until_gone", 10**6))
-        cluster.delete_rayjob(name, "uid-1")
+        server.looks_until_gone = 10**6
+        cluster.delete_rayjob(name, server.rayjob(name)["metadata"]["uid"])
         with pytest.raises(mistake, match=r"is still being deleted after 0.5 s; see that the KubeRay operator runs"):
             act([ends()])
 
     def test_a_live_one_with_other_workers_does_the_same(self, act, server, job, settings, name):
         """Another number of workers for each run, on a release that came to have more of them: no result changes."""
         act([ends()])
-        server.tell(lambda api: api.objects[RAYJOBS, "team", name].patch(LIVE))
-        server.tell(lambda api: api.running.update({"uid-1": [state("Running", "RUNNING"), ends()]}))
+        server.patch(name, **LIVE)
+        server.continue_with(name, [state("Running", "RUNNING"), ends()])
         template = spoilt(settings.template, {"spec.rayClusterSpec.workerGroupSpecs.0.replicas": 3})
         shown, _ = act(job=replace(job, workers=1), settings=replace(settings, template=template))
         live = request_of(server.rayjob(name)["spec"]["entrypoint"])
@@ -184,15 +181,15 @@ class TestAgain:
     @pytest.mark.parametrize("other", ["python -m ray_jobs.driver --experiment=table1 --seeds=9", "sleep 1"])
     def test_a_live_one_with_another_entrypoint_is_refused(self, other, act, server, name, mistake):
         act([ends()])
-        server.tell(lambda api: api.objects[RAYJOBS, "team", name].patch({**LIVE, "spec": {"entrypoint": other}}))
+        server.patch(name, **LIVE, spec={"entrypoint": other})
         with pytest.raises(mistake, match=rf"with another entrypoint: {other}, not python .*--seeds=3"):
             act()
 
     def test_so_is_one_with_another_image(self, act, server, name, mistake):
         act([ends()])
-        change = {"headGroupSpec": {"template": {"spec": {"containers": [{"image": "registry/other:1"}]}}}}
-        patch = {"spec": {"rayClusterSpec": change}, "status": {"jobDeploymentStatus": "Running"}}
-        server.tell(lambda api: api.objects[RAYJOBS, "team", name].patch(patch))
+        containers = [{"name": "ray-head", "image": "registry/other:1"}]
+        change = {"headGroupSpec": {"template": {"spec": {"containers": containers}}}}
+        server.patch(name, spec={"rayClusterSpec": change}, **LIVE)
         with pytest.raises(mistake, match=r"with another image: .*registry/other:1, not registry.example/histoseg"):
             act()
 
@@ -206,7 +203,7 @@ class TestAgain:
         """The name is free when it is looked up, and taken when it is to be created."""
         cluster.create_rayjob(manifest(job, settings, COMMAND))
         missing = status_body(404, "NotFound", "not found", name=name, kind="rayjobs")
-        server.tell(lambda api: api.faults.append(Fault("GET", name, 404, missing)))
+        server.faults.append(Fault("GET", name, 404, missing))
         shown, _ = act([state(""), ends()])
         assert "attached to it" in shown[0]
 
@@ -254,7 +251,6 @@ class TestLogs:
     def test_a_job_that_ends_in_silence_is_noticed(self, act, server):
         shown, _ = act([*running(Log(stamped("one"), over=False)), ends()])
         assert "one" in shown
-        server.tell(lambda api: [setattr(log, "over", True) for log in api.logs.values()])
 
     def test_a_state_that_changes_while_lines_come_is_said(self, act):
         one_lost = state("Running", "RUNNING", 1, {"readyWorkerReplicas": 1})
@@ -304,9 +300,7 @@ class TestLogs:
         assert self.lines(shown) == ["the table"]
 
     def test_without_the_right_to_read_logs_the_job_is_followed_all_the_same(self, act, server, name):
-        message = 'pods is forbidden: User "me" cannot list resource "pods"'
-        fault = Fault("GET", "pods", 403, status_body(403, "Forbidden", message), times=10**6)
-        server.tell(lambda api: api.faults.append(fault))
+        server.refuse("list pods")
         shown, _ = act([state("Initializing"), state("Running", "RUNNING"), ends()])
         assert shown[-1].startswith(f"{name}: finished")
         said = [line for line in shown if "may not list pods" in line]

@@ -12,7 +12,6 @@ from tests.charts.rendering import ray_job as template_of
 from tests.kube.api_server import ADMIN, NAMESPACE, path_of
 from tests.kube.example import GONE, ray_job, spoilt
 
-pytestmark = pytest.mark.slow  # The server takes 10 to 20 s to start
 WORKER = "spec.rayClusterSpec.workerGroupSpecs.0"
 POD = f"{WORKER}.template.spec"
 

@@ -2,28 +2,18 @@
 
 import copy
 import time
-from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
-from histoseg.kube.api import Cluster
 from histoseg.kube.refusals import SINCE, RefusedError
 from histoseg.kube.submit import submit
 from tests.charts.conftest import helm, rendered  # noqa: F401 # fixtures
 from tests.charts.rendering import ray_job as template_of
 from tests.kube.conftest import COMMAND
+from tests.kube.lab import TEAM
 
 CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-
-
-@pytest.fixture
-def cluster(play, tmp_path, monkeypatch):
-    path = tmp_path / "config"
-    path.write_text(play.api.kubeconfig(namespace=play.namespace))
-    monkeypatch.setenv("KUBECONFIG", str(path))
-    with closing(Cluster.connect("lab")) as connected:
-        yield connected
 
 
 @pytest.fixture
@@ -35,6 +25,7 @@ def crd(api_server):
 
     def change(edit):
         if api_server.send("DELETE", f"{CRD}/rayjobs.ray.io") == "":
+            wait(lambda: "404 page not found" in api_server.send("GET", "/apis/ray.io/v1/namespaces/team/rayjobs/x"))
             wait(lambda: "NotFound" in api_server.send("GET", f"{CRD}/rayjobs.ray.io"))
         if edit is not None:
             body = copy.deepcopy(made)
@@ -61,7 +52,7 @@ def test_without_kuberay(cluster, crd, job, settings):
     assert "\n" not in str(caught.value)
 
 
-def test_with_crds_that_lack_fields_of_ours(play, cluster, crd, rendered, job, settings):  # noqa: F811 # a fixture
+def test_with_crds_that_lack_fields_of_ours(server, cluster, crd, rendered, job, settings):  # noqa: F811 # a fixture
     """As those of KubeRay 1.4, whether the operator is as old or was upgraded without them."""
 
     def take(fields):
@@ -70,7 +61,7 @@ def test_with_crds_that_lack_fields_of_ours(play, cluster, crd, rendered, job, s
 
     crd(take)
     template = template_of(rendered("minimal"))
-    template = {**template, "metadata": {**template["metadata"], "namespace": play.namespace}}
+    template = {**template, "metadata": {**template["metadata"], "namespace": TEAM}}
     with pytest.raises(RefusedError) as caught:
         submit(cluster, job, replace(settings, template=template), COMMAND, print)
     said = str(caught.value)
@@ -78,7 +69,7 @@ def test_with_crds_that_lack_fields_of_ours(play, cluster, crd, rendered, job, s
         assert part in said
     assert "the cluster's CRDs are older than the chart" in said
     assert "\n" not in said
-    assert play.jobs() == []
+    assert server.rayjob(job.name) is None
 
 
 def test_fields_are_named_with_versions_only_if_the_crd_has_them(api_server):

@@ -7,14 +7,9 @@ from dataclasses import replace
 import pytest
 
 from tests.kube.conftest import COMMAND
-from tests.kube.emulator import (
-    Fault,
-    Log,
-    ends,
-    running,
-    stamped,
-    state,
-)
+from tests.kube.kubelet import Log, stamped
+from tests.kube.lab import ends, running, state
+from tests.kube.proxy import Fault
 
 
 class TestOutages:

@@ -91,6 +91,13 @@ class TestManifest:
         with pytest.raises(mistake, match=r"request.workers is 9, .* have 8 CPU"):
             manifest(replace(job, workers=9), cpu_only, COMMAND)
 
+    def test_a_head_without_memory_for_a_run(self, job, settings, mistake):
+        template = copy.deepcopy(dict(settings.template))
+        head = template["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+        head["resources"] = {"limits": {"memory": "1Gi"}}
+        with pytest.raises(mistake, match=r"head has 1 GiB .*need 1.5 GiB.*head.memory"):
+            manifest(job, replace(settings, template=template), COMMAND)
+
 
 @pytest.mark.parametrize(
     ("resource", "expected"),

@@ -7,13 +7,12 @@ import pytest
 from histoseg.doctor.cluster import cluster_checks
 from histoseg.kube.api import Cluster
 from histoseg.kube.job_pods import require_accepted
+from histoseg.kube.jobs import details
 from histoseg.kube.refusals import RefusedError
 from histoseg.kube.settings import Settings
-from histoseg.kube.state import details
 from tests.charts.conftest import helm, rendered  # noqa: F401 # fixtures
 from tests.charts.rendering import some
 
-pytestmark = pytest.mark.slow  # The server takes 10 to 20 s to start
 RESEARCHER = "/O=pathology-research/CN=ann"  # The group of ci/gpu-values.yaml
 
 

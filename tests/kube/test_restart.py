@@ -1,7 +1,7 @@
 """An API server that is killed and started again while a researcher of the chart follows a job."""
 
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 
@@ -16,20 +16,20 @@ from tests.charts.conftest import helm  # noqa: F401 # a fixture
 from tests.charts.rendering import render, some, values_of
 from tests.kube.conftest import COMMAND
 from tests.kube.kubelet import Log, stamped
-from tests.kube.play import ends, running
+from tests.kube.lab import TEAM, ends, running
 
 RESEARCHER = "/O=pathology-research/CN=ann"  # The group of ci/gpu-values.yaml
 PACE = Pace(poll_s=0.1, silence_s=5.0, outage_s=120.0)
 
 
 @pytest.fixture
-def researcher(play, helm, tmp_path, monkeypatch):  # noqa: F811 # a fixture
-    """A researcher in the namespace of a release."""
-    objects = render(helm, values_of("gpu"), namespace=play.namespace)
+def researcher(api_server, server, helm, tmp_path, monkeypatch):  # noqa: F811 # a fixture
+    """A researcher in the namespace of a release, without the proxy."""
+    objects = render(helm, values_of("gpu"), namespace=TEAM)
     for each in [*some(objects, "Role"), *some(objects, "RoleBinding")]:
-        assert play.api.create(each, namespace=play.namespace) == ""
+        assert "AlreadyExists" in (api_server.create(each, namespace=TEAM) or "AlreadyExists")
     path = tmp_path / "config"
-    path.write_text(play.api.kubeconfig(RESEARCHER, play.namespace))
+    path.write_text(api_server.kubeconfig(RESEARCHER, TEAM))
     monkeypatch.setenv("KUBECONFIG", str(path))
     with closing(Cluster.connect("lab")) as connected:
         wait(lambda: connected.may("delete", "ray.io", "rayjobs"))
@@ -43,42 +43,40 @@ def wait(is_so, seconds=60):
         time.sleep(0.05)
 
 
-def test_the_following_goes_on_where_it_was(play, researcher, job, settings):
+def test_the_following_goes_on_where_it_was(server, researcher, job, settings):
     """First there are no answers, then perhaps refusals, until the server has read the roles."""
     log = Log(stamped("one", "two"), over=False)
     shown, script = [], [*running(log)]
 
     def pause(seconds):
         if script:
-            script.pop(0)(play, job.name)
+            script.pop(0)(server, job.name)
         time.sleep(seconds)
 
-    def fail_and_come_back():
+    cluster = replace(researcher, sleep=pause)
+    with ThreadPoolExecutor(1) as pool:  # Which follows: the server ends with the thread that starts it
+        done = pool.submit(submit, cluster, job, settings, COMMAND, shown.append, PACE)
         wait(lambda: "two" in shown)
-        play.api.kill()
+        server.api.kill()
         log.lines += stamped("three", first=2)
-        play.api.start()
+        server.api.start()
         log.lines += stamped("four", first=3)
         wait(lambda: "four" in shown)
-        ends()(play, job.name)
+        ends()(server, job.name)
         log.over = True
-
-    thread = threading.Thread(target=fail_and_come_back)
-    thread.start()
-    submit(replace(researcher, sleep=pause), job, settings, COMMAND, shown.append, PACE)
-    thread.join()
+        done.result(60)
     assert [line for line in shown if not line.startswith(job.name)] == ["one", "two", "three", "four"]
     assert 1 <= len([line for line in shown if "cannot be seen now" in line]) <= 2  # No answer; refusals
     assert shown[-1].startswith(f"{job.name}: finished")
 
 
 @pytest.fixture
-def lost(play, researcher):
+def lost(server, researcher):
     """Takes the researcher's rights away; the server does it within a moment."""
 
     def take():
-        path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{play.namespace}/rolebindings/histoseg-researcher"
-        assert play.api.send("DELETE", path) == ""
+        path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{TEAM}/rolebindings/histoseg-researcher"
+        assert server.api.send("DELETE", path) == ""
         wait(lambda: not researcher.may("get", "ray.io", "rayjobs"))
 
     return take

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from histoseg.kube.settings import Settings, fullname
-from tests.kube.emulator import CONFIG_MAPS
+from tests.kube.lab import CONFIG_MAPS
 
 
 def parse(data):

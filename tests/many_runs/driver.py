@@ -25,7 +25,7 @@ def main(num_runs, store, folder):
     stub = "tests.many_runs.stub.wait"
     groups = [Group(id=name, runs=runs, request=request, cache=str(folder), complete=stub) for name in ids]
     with existing_ray():
-        grid.run(groups, grid.Workers(), folder / "ray", grid.available({"CPU": num_runs}), Holder(owner="benchmark"))
+        grid.run(groups, grid.Workers(), folder / "ray", {"CPU": num_runs}, Holder(owner="benchmark"))
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def for_podman(made: Json, folder: Path, services: Mapping[str, str], secrets: M
         # podman publishes ports on this machine; to Kubernetes they are names. Probes and hooks it does not run at all.
         for key in ("ports", "readinessProbe", "livenessProbe", "lifecycle"):
             container.pop(key, None)
-        container["env"] = [resolved(variable, secrets) for variable in container["env"]]
+        container["env"] = [resolved(each, secrets) for each in container["env"] if not is_absent(each, secrets)]
     for volume in spec["volumes"]:
         memory = volume.pop("emptyDir").get("medium") == "Memory"
         path = (Path("/dev/shm") if memory else folder) / f"{made['metadata']['name']}-{volume['name']}"
@@ -84,6 +84,12 @@ def for_podman(made: Json, folder: Path, services: Mapping[str, str], secrets: M
         path.chmod(0o777)  # As a kubelet makes them, fsGroup or not.
         volume["hostPath"] = {"path": str(path), "type": "Directory"}
     return made
+
+
+def is_absent(variable: Mapping[str, Any], secrets: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether a variable is left out, because it is optional and its Secret has no such key."""
+    where = variable.get("valueFrom", {}).get("secretKeyRef", {})
+    return bool(where.get("optional")) and where["key"] not in secrets.get(where["name"], {})
 
 
 def resolved(variable: Mapping[str, Any], secrets: Mapping[str, Mapping[str, str]]) -> Json:

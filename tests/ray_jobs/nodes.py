@@ -94,6 +94,13 @@ class Nodes:
                 self._start(name, [f"--address={LOCALHOST}:{self.gcs}", f"--num-cpus={num_cpus}"])
             time.sleep(0.5)
 
+    def run(self, program):
+        """A program that may connect to this Ray, as a job on its head does; its output can be read as text."""
+        environment = {**self.environment, "RAY_ADDRESS": f"{LOCALHOST}:{self.gcs}"}
+        command = [sys.executable, "-c", program]
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+        return subprocess.Popen(command, env=environment, cwd=self.folder, **streams)
+
     def metrics_of(self, name):
         """Where a node's metrics are, or will be once it is started."""
         if name not in self.metrics:

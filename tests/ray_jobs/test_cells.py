@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from histoseg.errors import ConfigError, TrainingError
+from histoseg.errors import TrainingError
 from histoseg.runs.request import Request
-from histoseg.store.objects import FileStore, connect
+from histoseg.store.objects import connect
 from ray_jobs import cells
 from ray_jobs.cells import _require_records, in_own_order
 from ray_jobs.train import Group
@@ -34,7 +34,7 @@ def handed_out(tmp_path, tiny_run, monkeypatch):
     checksums = dict.fromkeys(tiny_run.sources, "0")
     plan = SimpleNamespace(experiment="smoke", checksums=checksums, cells={"a": tiny_run}, groups={"b": [tiny_run]})
     monkeypatch.setattr(cells, "gauges", lambda _texts: nullcontext(lambda *_: None))
-    monkeypatch.setattr(cells.grid, "available", lambda capacity: capacity)
+    monkeypatch.setattr(cells, "await_capacity", lambda _workers, expected, _timeout_s: expected)
 
     def complete(request):
         found = []
@@ -57,23 +57,6 @@ def test_jobs_have_notes_of_their_own_and_share_shards(handed_out, tmp_path):
     groups, _, notes = zip(*(handed_out(replace(SMOKE, name=name)) for name in ("smoke-1", "smoke-2")), strict=True)
     assert notes == (tmp_path / "home/notes/smoke-1", tmp_path / "home/notes/smoke-2")
     assert {group.cache for (group,) in groups} == {f"{tmp_path}/home/cache"}
-
-
-class Overwriting(FileStore):
-    """A store that ignores that an object must be absent, as some S3 services do."""
-
-    def put_if_absent(self, key, body):
-        self.put(key, body)
-        return True
-
-
-def test_a_store_that_cannot_hold_leases_is_refused_before_ray_is_started(tmp_path, tiny_run):
-    checksums = dict.fromkeys(tiny_run.sources, "0")
-    plan = SimpleNamespace(experiment="smoke", checksums=checksums, cells={"a": tiny_run}, groups={"b": [tiny_run]})
-    started = []
-    with pytest.raises(ConfigError, match=rf"file://{tmp_path}: .*replaced an existing object.*If-None-Match"):
-        cells.complete(plan, Overwriting(tmp_path), SMOKE, tmp_path / "home", lambda: started.append(1))
-    assert not started
 
 
 def test_a_repeated_command_has_the_name_that_its_leases_had(tmp_path):
@@ -125,5 +108,5 @@ def test_counting_survives_records_that_are_deleted_and_come_again(monkeypatch, 
         while len(caplog.messages) < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
     again, new = caplog.messages
-    assert again == "cells: 2 of 4 recorded"
-    assert new.startswith("cells: 3 of 4 recorded  eta ")
+    assert again == "runs: 2 of 4 recorded"
+    assert new.startswith("runs: 3 of 4 recorded  eta ")

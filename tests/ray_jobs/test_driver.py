@@ -7,7 +7,7 @@ import pytest
 
 from histoseg.errors import ConfigError
 from histoseg.runs.request import Request
-from histoseg.store.objects import connect
+from histoseg.store.objects import FileStore, connect
 from ray_jobs import driver
 
 
@@ -74,3 +74,10 @@ def test_an_unknown_listener_is_refused_before_anything_is_spent(tmp_path):
     request, store = Request(experiment="smoke", listen=("tensorbored",)), connect(f"file://{tmp_path}")
     with pytest.raises(ConfigError, match="no 'tensorbored' in listeners; choose from mlflow, tensorboard"):
         driver.run(request, store, None, tmp_path, tmp_path, None)
+
+
+def test_a_store_that_replaces_what_exists_is_refused_before_data_are_prepared(tmp_path, monkeypatch):
+    monkeypatch.setattr(FileStore, "put_if_absent", lambda self, key, body: self.put(key, body) or True)
+    monkeypatch.setattr(driver, "prepare", lambda *_: pytest.fail("was prepared"))
+    with pytest.raises(ConfigError, match="replaced an existing object"):
+        driver.run(Request(experiment="smoke"), connect(f"file://{tmp_path}"), tmp_path, tmp_path, tmp_path, None)

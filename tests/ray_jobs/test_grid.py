@@ -32,9 +32,10 @@ def test_as_many_runs_as_fit():
     assert grid.num_concurrent({"CPU": 64, "GPU": 5}, grid.Workers(num_workers=2, use_gpu=True)) == 2  # 5 // 2
 
 
-def test_a_cluster_too_small_for_one_run_is_refused():
-    with pytest.raises(ConfigError, match="needs 2 CPU, 2 GPU, but Ray has 4 CPU, 1 GPU"):
-        grid.num_concurrent({"CPU": 4, "GPU": 1}, grid.Workers(num_workers=2, use_gpu=True))
+def test_trials_that_wait_for_several_workers_need_memory():
+    workers = grid.Workers(num_workers=2)
+    assert grid.num_concurrent({"CPU": 64, "memory": 4 * 2**30}, workers) == 3  # 4096 // 1200
+    assert grid.num_concurrent({"CPU": 64, "memory": 4 * 2**30}, grid.Workers()) == 64
 
 
 ME = Holder(owner="job")
@@ -71,7 +72,7 @@ def after(cluster, tmp_path_factory):
     kinds = {"refused": "refuse", "stumbling": "stumble", "killed": "die_thrice", "good": "record"}
     groups = [group(name, store, does) for name, does in kinds.items()]
     with pytest.raises(TrainingError) as caught, logged("histoseg.grid") as lines:
-        grid.run(groups, grid.Workers(max_failures=1), tmp_path_factory.mktemp("notes"), grid.available({}), ME)
+        grid.run(groups, grid.Workers(max_failures=1), tmp_path_factory.mktemp("notes"), {"CPU": 2.0}, ME)
     return store, str(caught.value), lines
 
 
@@ -121,7 +122,7 @@ def test_a_killed_process_is_started_again(after):
 def test_several_workers_start_again_after_one_was_killed(cluster, tmp_path):
     store = connect(f"file://{tmp_path}/objects")
     groups = [group("killed", store, "die_thrice")]
-    grid.run(groups, grid.Workers(num_workers=2, max_failures=6), tmp_path / "notes", grid.available({}), ME)
+    grid.run(groups, grid.Workers(num_workers=2, max_failures=6), tmp_path / "notes", {"CPU": 2.0}, ME)
     assert store.get("records/killed") == b"2"
 
 
@@ -145,5 +146,5 @@ def test_what_may_pass_by_itself_is_left_to_tune_to_try_again(cluster, error, re
     monkeypatch.setattr(tune, "report", told.append)
     asked = group("monuseg", connect(f"file://{tmp_path}"), "record")
     with nullcontext() if reported else pytest.raises(type(error)):
-        grid._drive({"group": 0}, [asked], grid.Workers(), str(tmp_path), ME)
+        grid.training({"group": 0}, [asked], grid.Workers(), str(tmp_path), ME)
     assert told == reported

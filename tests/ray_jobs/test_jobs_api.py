@@ -108,12 +108,13 @@ def test_a_job_is_followed_to_its_end(follow):
 
 
 @pytest.mark.parametrize(
-    ("message", "cause"), [("exit code 1\nhistoseg: no space left", "no space left"), ("", "see its log")]
+    ("message", "cause"),
+    [("exit code 1\nhistoseg: no space left", ": no space left"), ("", "; its log above says more")],
 )
 def test_a_job_that_fails_says_why(follow, message, cause):
     dashboard = Dashboard(["RUNNING", "FAILED"], [["one\n"]], "one\n")
     dashboard.message = message
-    with pytest.raises(ClusterError, match=rf"table1-\w+: failed: {cause}.*`{COMMAND}`"):
+    with pytest.raises(ClusterError, match=rf"table1-\w+: failed{cause}.*`{COMMAND}`"):
         follow(dashboard)
 
 

@@ -109,3 +109,17 @@ def test_ctrl_c_is_a_clean_end(tmp_path):
         _, error = owner.communicate(timeout=20)
     assert owner.returncode == 0
     assert error == b""
+
+
+@pytest.mark.parametrize(("name", "before"), [("NO_PROXY", ""), ("NO_PROXY", "lab.org"), ("no_proxy", "lab.org")])
+def test_a_proxy_is_passed_by(name, before, tmp_path, monkeypatch):
+    for each in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv(name, before)
+    with local_store(tmp_path) as served:
+        store = connect(served.url)
+        store.put("a", b"1")
+        assert store.get("a") == b"1"
+        assert os.environ[name] == ("lab.org,127.0.0.1" if before else "127.0.0.1")
+    assert os.environ[name] == before

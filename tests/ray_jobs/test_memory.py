@@ -23,7 +23,7 @@ folder = Path(sys.argv[1])
 log_command()
 with local_ray(folder / "ray", num_cpus=2):
     asked = [group("hoarding", connect(f"file://{folder}/objects"), "hoard_once")]
-    grid.run(asked, grid.Workers(max_failures=1), folder / "notes", grid.available({}), ME)
+    grid.run(asked, grid.Workers(max_failures=1), folder / "notes", {"CPU": 2.0}, ME)
 """
 
 

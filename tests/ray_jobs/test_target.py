@@ -80,7 +80,7 @@ def test_jobs_can_be_asked_about_without_naming_an_experiment():
         ("EXP=smoke CLUSTER=lab RELEASE=b RESULTS=1", "--cluster lab --release b --results"),
         (
             "EXP=smoke SHOTS=5 SET=optim.lr=1 DATA=/d STORE=s3://b",
-            "--data /d --set optim.lr=1 refine.select.shots=5 --store",
+            "--data /d --set $SET refine.select.shots=5 --store",
         ),
         ("EXP=smoke LISTEN=tensorboard STORE=s3://b", "--listen tensorboard --store"),
     ],
@@ -91,6 +91,20 @@ def test_make_passes_its_variables_on(variables, wanted):
     )
     line = next(line for line in done.stdout.splitlines() if "ray_jobs.submit" in line)
     assert wanted in " ".join(line.replace('"', "").split())
+
+
+@pytest.mark.parametrize(
+    "assignments", ["a=(1,2)", "a=b;c", "a='x'", 'a="x"', "a=`id`", "a=* b={c,d}", "a=<b>|c&d", "a=b\\\\c", "a=#b", ""]
+)
+@pytest.mark.parametrize("where", ["", "RAY_ADDRESS=http://[::1]:8265", "CLUSTER=lab"])
+def test_assignments_reach_the_program_as_they_were_typed(assignments, where, tmp_path):
+    (tmp_path / "python").write_text('#!/bin/sh\nfor word; do printf "%s\\0" "$word"; done\n')
+    (tmp_path / "python").chmod(0o755)
+    typed = ["EXP=table1", f"SET={assignments}", *where.split(), "SHOTS=5", f"BIN={tmp_path}"]
+    command = ["make", "-o", ".venv/ready", "submit", *typed]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    request, _ = parse(done.stdout.split("\0")[2:-1])
+    assert request.sets == (*assignments.split(), "refine.select.shots=5")
 
 
 def test_what_make_passes_on_by_default_is_the_default():

@@ -6,7 +6,7 @@ import pytest
 
 from histoseg.errors import ClusterError
 from histoseg.runs import follow as module
-from histoseg.runs.follow import JobState, OutageError, Pace, follow
+from histoseg.runs.follow import JobState, OutageError, Pace, Reason, cause_of, follow
 
 COMMAND = "make submit EXP=table1"
 RUNNING = JobState(text="running")
@@ -77,10 +77,13 @@ def test_a_log_is_read_on_after_the_end_until_it_has_nothing_new(run):
     assert job.num_looks == 1  # What is over stays over.
 
 
+def pending(*reasons):
+    return JobState(text="pending", reasons=tuple(Reason(kind=kind, text=text) for kind, text in reasons))
+
+
 def test_why_a_job_waits_is_shown_when_the_reason_changes(run):
-    waits = [JobState(text="pending", pending=f"no node ({i} tried)", pending_kind="no node") for i in range(3)]
-    quota = JobState(text="pending", pending="no quota")
-    assert run(Scripted([*waits, quota, DONE])) == [
+    waits = [pending(("no node", f"no node ({i} tried)")) for i in range(3)]
+    assert run(Scripted([*waits, pending(("quota", "no quota")), DONE])) == [
         "job-1: pending",
         "job-1: no node (0 tried)",
         "job-1: no quota",
@@ -88,9 +91,43 @@ def test_why_a_job_waits_is_shown_when_the_reason_changes(run):
     ]
 
 
+def test_each_of_several_reasons_is_shown_when_it_begins_to_hold(run):
+    node, quota = ("no node", "no node"), ("quota", "no quota")
+    shown = run(Scripted([pending(node), pending(quota, node), pending(node), pending(node, quota), DONE]))
+    assert shown[1:-1] == ["job-1: no node", "job-1: no quota", "job-1: no quota"]
+
+
 def test_a_failure_says_why_and_how_to_go_on(run):
     with pytest.raises(ClusterError, match=rf"^job-1: failed: no space left; .*`{COMMAND}`"):
         run(Scripted([FAILED]))
+
+
+def test_only_a_log_that_was_shown_says_more(run):
+    with pytest.raises(ClusterError, match="no space left; its log above says more; "):
+        run(Scripted([RUNNING, FAILED], [["one"]]))
+    with pytest.raises(ClusterError, match=f"no space left; `{COMMAND}`"):
+        run(Scripted([RUNNING, FAILED]))
+
+
+SENTENCE = "Job entrypoint command failed with exit code 1"
+RAYS = f"{SENTENCE}, last available logs (truncated to 20,000 chars):"  # Ray 2.60
+
+
+@pytest.mark.parametrize(
+    ("message", "cause"),
+    [
+        (f"{RAYS}\n| **Glands** | 0.6 |\nhistoseg: 2 of 4 groups failed\n(pid=7) a late line", "2 of 4 groups failed"),
+        (
+            f"{RAYS}\nTraceback …\nray.exceptions.RayError: gone",
+            f"{RAYS.partition(',')[0]}: ray.exceptions.RayError: gone",
+        ),
+        (f"{RAYS}\n| **Glands** | 0.6 |", RAYS.partition(",")[0]),
+        ("The job supervisor died:\n its node is gone", "The job supervisor died:  its node is gone"),
+        ("", ""),
+    ],
+)
+def test_the_cause_of_a_failure_is_never_a_piece_of_the_table(message, cause):
+    assert cause_of(message) == cause
 
 
 def test_outages_that_are_short_are_survived_however_many(run):

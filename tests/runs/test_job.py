@@ -1,11 +1,13 @@
+import os
 import shlex
+import subprocess
 from dataclasses import dataclass, replace
 from typing import Annotated
 
 import pytest
 
 from histoseg.errors import ConfigError
-from histoseg.runs.argv import Option
+from histoseg.runs.argv import Option, from_words
 from histoseg.runs.job import entrypoint, job_name, request_of
 from histoseg.runs.request import MAX_NAME_CHARS, NAME, Request
 
@@ -71,6 +73,52 @@ def test_the_entrypoint_survives_a_shell():
     assert "--data=/data/o'neill b" in words
     assert "--set=optim.lr=1e-3 method.name='x'" in words
     assert request_of(entrypoint(request)) == request
+
+
+HARD = (
+    "a=(1,2)",
+    "a=b;c",
+    "a='x'",
+    'a="x"',
+    "a=$HOME",
+    "a=`id`",
+    "a=*",
+    "a=<b>|c&d",
+    "a=\\\\b",
+    "a=!1",
+    "a={b,c}",
+    "a=#b",
+)
+
+
+def shown_arguments(command, folder):
+    """What a shell's command line hands to `python`."""
+    (folder / "python").write_text('#!/bin/sh\nfor word; do printf "%s\\0" "$word"; done\n')
+    (folder / "python").chmod(0o755)
+    path = f"{folder}:{os.environ['PATH']}"
+    done = subprocess.run(command, env={"PATH": path}, capture_output=True, text=True, check=True)
+    return done.stdout.split("\0")[:-1]
+
+
+@pytest.mark.parametrize("hard", HARD)
+def test_assignments_reach_the_driver_as_they_were_typed(hard, tmp_path):
+    """RAY_ADDRESS: Ray runs the entrypoint in a shell (job_supervisor.py, shell=True)."""
+    request = asked(sets=(hard, "optim.steps=2"))
+    words = shown_arguments(["/bin/sh", "-c", entrypoint(request)], tmp_path)
+    assert words[:2] == ["-m", "ray_jobs.driver"]
+    assert from_words(Request, words[2:], "driver").sets == request.sets
+
+
+@pytest.mark.parametrize("hard", HARD)
+def test_assignments_pass_kuberays_shell_and_rays(hard, tmp_path):
+    """KubeRay 1.7 (common/job.go): bash -ce -- "… ray job submit … -- ENTRYPOINT ; fi ; …"; `ray job submit` gives Ray
+    shlex.join of its words (cli.py), and Ray runs that in a shell."""
+    request = asked(sets=(hard,))
+    submit = "if ! false ; then printf '%s\\0' ray job submit --no-wait -- " + entrypoint(request) + " ; fi ;"
+    done = subprocess.run(["/bin/bash", "-ce", "--", submit], capture_output=True, text=True, check=True)
+    joined = shlex.join(done.stdout.split("\0")[5:-1])
+    words = shown_arguments(["/bin/sh", "-c", joined], tmp_path)
+    assert from_words(Request, words[2:], "driver").sets == request.sets
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,16 @@ import pickle
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
-from botocore.exceptions import SSLError
+from botocore.exceptions import HTTPClientError
 
 from histoseg.errors import ConfigError, StorageError, StoreRefusedError
-from histoseg.store.objects import BRISK, MULTIPART_BYTES, connect
+from histoseg.store.objects import BRISK, MULTIPART_BYTES, PATIENT, USUAL, Patience, connect
+from histoseg.store.s3_client import _AfterAnswer
 from ray_jobs.local_store import local_store
+from tests.store.servers import canned
 
 
 @pytest.fixture(scope="module")
@@ -264,14 +267,31 @@ def test_a_key_with_a_line_break_is_not_shown(name, monkeypatch):
     assert caught.value.__suppress_context__
 
 
-def test_a_certificate_of_an_authority_of_ones_own_says_where_to_name_it(monkeypatch):
-    def refuse(**_):
-        raise SSLError(endpoint_url="https://s3.lab", error="certificate verify failed: self-signed certificate")
+@pytest.mark.parametrize("ask", ["get", "put", "upload"])
+def test_many_failures_use_up_no_quota(ask, tmp_path, monkeypatch):
+    """boto3's own retries have one for all requests of a client: after 35 failed ones it repeats none."""
+    (tmp_path / "body").write_bytes(b"x")
+    arguments = {"get": ("a",), "put": ("a", b"x"), "upload": ("a", tmp_path / "body")}[ask]
+    monkeypatch.setattr("histoseg.store.s3_client.FIRST_PAUSE_S", 0.0)
+    with canned(503) as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        store = connect("s3://bucket", Patience(attempts=11))
+        for _ in range(5):
+            with pytest.raises(StorageError, match="503"):
+                getattr(store, ask.replace("upload", "put"))(*arguments)
+    assert len(server.seen) == 5 * 11
 
-    store = connect("s3://bucket/prefix")
-    monkeypatch.setattr(store._client, "get_object", refuse)
-    with pytest.raises(StorageError, match=r"certificate verify failed.*AWS_CA_BUNDLE .*store\.caConfigMap"):
-        store.get("a")
+
+def test_a_patient_request_waits_two_minutes_on_average_and_a_usual_one_half_a_minute(monkeypatch):
+    """By the definition of the pauses: 0.25 * (1 + 2 + ... + 64), then 20 s each, halved on average."""
+    monkeypatch.setattr("histoseg.store.s3_client.random.random", lambda: 0.5)
+    operation = SimpleNamespace(name="GetObject")
+    for patience, expected_s in ((PATIENT, 0.5 * (31.75 + 10 * 20)), (USUAL, 0.5 * (31.75 + 20)), (BRISK, 0.125)):
+        after = _AfterAnswer(url="s3://bucket", attempts=patience.attempts)
+        pauses = [after.pause(None, i, HTTPClientError(error="reset"), operation) for i in range(1, 30)]
+        assert sum(filter(None, pauses)) == expected_s
+        assert pauses[patience.attempts - 1 :] == [None] * (30 - patience.attempts)
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):

@@ -114,6 +114,7 @@ checked by the API server. */}}
     "headGroupSpec.template" "set podTemplate or head.podTemplate"
     "headGroupSpec.rayStartParams.num-cpus" "no training may run on the head"
     "headGroupSpec.rayStartParams.num-gpus" "no training may run on the head"
+    "headGroupSpec.rayStartParams.memory" "no training may run on the head"
     "headGroupSpec.rayStartParams.object-store-memory" "it fits /dev/shm" -}}
 {{- if eq $root.Values.auth.mode "disabled" -}}
 {{- $exposed := "everyone who reaches the head could run code in your pods; set auth.mode=token first" -}}

@@ -37,6 +37,16 @@ which workload identity uses, would go to the store as well. */}}
 {{- end }}
 {{- if .Values.store.existingSecret }}
 {{ include "histoseg.storeKeys" . }}
+- name: AWS_SESSION_TOKEN
+  valueFrom:
+    secretKeyRef:
+      name: {{ .Values.store.existingSecret | quote }}
+      key: {{ .Values.store.sessionTokenKey | quote }}
+      optional: true
+{{- end }}
+{{- with .Values.store.addressingStyle }}
+- name: AWS_S3_ADDRESSING_STYLE
+  value: {{ . }}
 {{- end }}
 {{- if .Values.store.caConfigMap }}
 - name: AWS_CA_BUNDLE

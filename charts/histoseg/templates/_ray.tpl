@@ -201,6 +201,10 @@ volumeMounts:
   {{- end }}
 env:
   {{- include "histoseg.storeEnv" $root | nindent 2 }}
+  # Ray 2.60 itself drains a node that gets SIGTERM, for up to 30 s. A worker's preStop hook has done so before, and a
+  # head has nothing that another node could go on with.
+  - name: RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S
+    value: "0"
 {{- end -}}
 
 {{/* Where the NVIDIA runtime is the default, it gives a container all GPUs of its node without this variable. */}}

@@ -18,7 +18,8 @@ shutdownAfterJobFinishes: true
 # Removes the Ray cluster. The RayJob stays, with its final status.
 ttlSecondsAfterFinished: {{ .Values.job.ttlSecondsAfterFinished | int }}
 activeDeadlineSeconds: {{ .Values.job.activeDeadlineSeconds | int }}
-preRunningDeadlineSeconds: {{ .Values.job.preRunningDeadlineSeconds | int }}
+# For each attempt; the value is for all of them, and 1 the least that KubeRay takes.
+preRunningDeadlineSeconds: {{ max 1 (div (int .Values.job.preRunningDeadlineSeconds) (add1 (int .Values.job.backoffLimit))) }}
 # A retry has a new cluster while the old one may still be writing; leases in the store protect the results.
 backoffLimit: {{ .Values.job.backoffLimit | int }}
 submitterConfig:

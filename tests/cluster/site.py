@@ -45,7 +45,7 @@ class Done:
 
 
 @dataclass(kw_only=True)
-class Lab:
+class Site:
     """Where the scenarios work.
 
     Attributes:
@@ -128,7 +128,7 @@ class Lab:
         ]
 
     def put_store_key(self) -> None:
-        """Create the Secret with the store's access key; each lab has a key of its own."""
+        """Create the Secret with the store's access key; each site has a key of its own."""
         path = self.folder / "store-key"
         if not path.exists():
             path.touch(0o600)
@@ -267,12 +267,12 @@ def environment() -> dict[str, str]:
 class Submission:
     """A running `make submit`, with its output so far."""
 
-    def __init__(self, lab: Lab, words: Sequence[str]) -> None:
-        self._lab = lab
-        self._path = lab.folder / f"submission-{time.monotonic_ns()}.log"
+    def __init__(self, site: Site, words: Sequence[str]) -> None:
+        self._lab = site
+        self._path = site.folder / f"submission-{time.monotonic_ns()}.log"
         with self._path.open("w") as log:
             self._process = subprocess.Popen(
-                lab.command(*words), cwd=lab.folder, stdout=log, stderr=subprocess.STDOUT, env=environment()
+                site.command(*words), cwd=lab.folder, stdout=log, stderr=subprocess.STDOUT, env=environment()
             )
 
     @property
@@ -308,15 +308,15 @@ class Submission:
 
 
 @contextlib.contextmanager
-def opened(lab: Lab) -> Iterator[Lab]:
-    """The lab with its namespace, which is taken back at the end, however that comes."""
+def opened(site: Site) -> Iterator[Site]:
+    """The site with its namespace, which is taken back at the end, however that comes."""
     try:
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-        made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": lab.namespace, "labels": labels}}
-        lab.kubectl("create", "--filename", "-", given=json.dumps(made))
-        lab.put_store_key()
+        made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": site.namespace, "labels": labels}}
+        site.kubectl("create", "--filename", "-", given=json.dumps(made))
+        site.put_store_key()
         for account in ("researcher", "stranger"):
-            lab.kubectl("create", "serviceaccount", account)
-        yield lab
+            site.kubectl("create", "serviceaccount", account)
+        yield site
     finally:
-        lab.close()
+        site.close()
