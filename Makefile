@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup submit test check fix bench bench-gpu mutants list images test-pods test-kills clean
+.PHONY: help setup submit test check fix bench bench-gpu mutants list images test-pods test-kills test-cluster clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -72,6 +72,11 @@ test-pods: setup ## run the chart's pods from fresh images (root, Linux, podman,
 
 test-kills: setup ## kill runs and predictions at each of their writes and repeat them, on files and S3 (ten minutes)
 	@HISTOSEG_KILLS=1 $(BIN)/python -m pytest tests/pipeline/test_kills.py $(ARGS)
+
+test-cluster: setup ## go through what people and clusters do to a release, before a new one (an hour): CLUSTER=context [IMAGE=registry.example/histoseg-train:0.1.0 VALUES=lab-values.yaml PATIENCE=2 ARGS="-k drain"]
+	@test -n "$(CLUSTER)" || { echo "name a cluster with KubeRay: make test-cluster CLUSTER=context; kubectl config get-contexts lists them"; exit 2; }
+	@HISTOSEG_CLUSTER="$(CLUSTER)" IMAGE="$(IMAGE)" VALUES="$(VALUES)" PATIENCE="$(PATIENCE)" \
+		$(BIN)/python -m pytest tests/cluster/test_cluster.py --durations=0 $(ARGS)
 
 clean: ## remove everything that runs have left here, the store included
 	rm -rf .histoseg results .pytest_cache .mypy_cache .ruff_cache .hypothesis

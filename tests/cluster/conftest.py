@@ -22,13 +22,13 @@ def programs():
 @pytest.fixture(scope="session")
 def site(programs, request, tmp_path_factory):
     """The cluster of HISTOSEG_CLUSTER, with a namespace that goes at the end, also after Ctrl-C and SIGTERM."""
-    from tests.cluster.site import Site, opened
     from tests.cluster.preflight import describe
+    from tests.cluster.site import Site, opened
 
     values = os.environ.get("VALUES")
     made = Site(
         context=os.environ["HISTOSEG_CLUSTER"],
-        folder=tmp_path_factory.mktemp("lab"),
+        folder=tmp_path_factory.mktemp("scenarios"),
         image=os.environ.get("IMAGE", ""),
         values=Path(values).resolve() if values else None,
         patience=float(os.environ.get("PATIENCE") or 1),

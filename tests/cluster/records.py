@@ -46,9 +46,7 @@ def states(log: str) -> list[StoreState]:
     """The states that the ledger's log has, oldest first."""
     found = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     return [
-        StoreState(
-            records=each["records"], checkpoints=tuple(each["checkpoints"]), pages=tuple(each["pages"])
-        )
+        StoreState(records=each["records"], checkpoints=tuple(each["checkpoints"]), pages=tuple(each["pages"]))
         for each in found
     ]
 

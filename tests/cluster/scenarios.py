@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.cluster.site import LONG, STORE_KEY, Site, MissingError, Submission
+from tests.cluster.site import LONG, STORE_KEY, MissingError, Site, Submission
 
 START_S = 300  # For a job's pods to start, and for it to train
 BACK_S = 180  # For a pod that was lost to be replaced
@@ -294,7 +294,11 @@ def takes_pods(spec: dict[str, Any]) -> bool:
 
 
 OURS = {("Secret", STORE_KEY), ("ServiceAccount", "researcher"), ("ServiceAccount", "stranger")}
-EVERYWHERE = {("ServiceAccount", "default"), ("ConfigMap", "kube-root-ca.crt"), ("ConfigMap", "openshift-service-ca.crt")}
+EVERYWHERE = {
+    ("ServiceAccount", "default"),
+    ("ConfigMap", "kube-root-ca.crt"),
+    ("ConfigMap", "openshift-service-ca.crt"),
+}
 
 
 def leftovers(site: Site) -> list[str]:

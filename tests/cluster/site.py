@@ -101,7 +101,9 @@ class Site:
 
     def get(self, *words: str) -> list[dict[str, Any]]:
         """Objects of our namespace."""
-        found: dict[str, Any] = json.loads(self.kubectl("get", *words, "--output", "json", "--ignore-not-found") or "{}")
+        found: dict[str, Any] = json.loads(
+            self.kubectl("get", *words, "--output", "json", "--ignore-not-found") or "{}"
+        )
         return [found] if "items" not in found and found else found.get("items", [])
 
     def may(self, *words: str) -> bool:
@@ -188,8 +190,8 @@ class Site:
 
     def require_records(self, prefix: str) -> StoreState:
         """The scenario's part of the store, in which every cell is recorded once, and no record was ever touched."""
-        is_whole = lambda: self.store(prefix).pages  # noqa: E731  # The ledger looks now and then
-        self.within(60, f"the page of {prefix} is in the store", is_whole)
+        # The ledger looks only now and then
+        self.within(60, f"the page of {prefix} is in the store", lambda: self.store(prefix).pages)
         history = self.history()
         require_kept(history)
         found = history[-1].below(f"{prefix}/")
@@ -268,11 +270,11 @@ class Submission:
     """A running `make submit`, with its output so far."""
 
     def __init__(self, site: Site, words: Sequence[str]) -> None:
-        self._lab = site
+        self._site = site
         self._path = site.folder / f"submission-{time.monotonic_ns()}.log"
         with self._path.open("w") as log:
             self._process = subprocess.Popen(
-                site.command(*words), cwd=lab.folder, stdout=log, stderr=subprocess.STDOUT, env=environment()
+                site.command(*words), cwd=site.folder, stdout=log, stderr=subprocess.STDOUT, env=environment()
             )
 
     @property
@@ -288,16 +290,16 @@ class Submission:
             return found
 
         try:
-            self._lab.within(limit_s, f"`make submit` shows {pattern!r}", is_there)
+            self._site.within(limit_s, f"`make submit` shows {pattern!r}", is_there)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.output}") from None
 
     def finish(self, limit_s: float) -> str:
         """The output of a command that must succeed."""
         try:
-            code = self._process.wait(limit_s * self._lab.patience)
+            code = self._process.wait(limit_s * self._site.patience)
         except subprocess.TimeoutExpired:
-            limit = limit_s * self._lab.patience
+            limit = limit_s * self._site.patience
             raise AssertionError(f"not within {limit:g} s: `make submit` ends\n{self.output}") from None
         assert code == 0, f"`make submit` ended with {code}: {self.output}"
         return self.output

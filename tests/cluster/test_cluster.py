@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from tests.cluster.site import MissingError
 from tests.cluster.scenarios import SCENARIOS, install
+from tests.cluster.site import MissingError
 
 pytestmark = [
     pytest.mark.slow,

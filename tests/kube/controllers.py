@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,7 @@ class PlayedCluster:
             while not over.wait(TICK_S):
                 try:
                     self.tick()
-                except Exception:  # noqa: BLE001  # Told at the end; a cluster whose controllers die would tell less
+                except Exception:  # Told at the end; a cluster whose controllers die would tell less
                     self.errors.append(traceback.format_exc())
 
         thread = threading.Thread(target=go_on, daemon=True)
@@ -208,11 +208,14 @@ class PlayedCluster:
         if pod is None:
             made = {**spec["template"], "apiVersion": "v1", "kind": "Pod"}
             made["metadata"] = {**made["metadata"], "name": name, "ownerReferences": [_owner(stateful)]}
-            volume = {"name": claim["metadata"]["name"], "persistentVolumeClaim": {"claimName": wanted["metadata"]["name"]}}
+            volume = {
+                "name": claim["metadata"]["name"],
+                "persistentVolumeClaim": {"claimName": wanted["metadata"]["name"]},
+            }
             made["spec"] = {**made["spec"], "volumes": [*made["spec"]["volumes"], volume]}
             self._create(stateful, made)
         ready = int(pod is not None and _is_ready(pod))
-        counts = {key: ready for key in ("readyReplicas", "availableReplicas", "currentReplicas", "updatedReplicas")}
+        counts = dict.fromkeys(("readyReplicas", "availableReplicas", "currentReplicas", "updatedReplicas"), ready)
         revision = {"currentRevision": "1", "updateRevision": "1", "observedGeneration": metadata["generation"]}
         if (status := {"replicas": int(pod is not None), **counts, **revision}) != stateful.get("status"):
             self._status(stateful, status)
@@ -232,7 +235,9 @@ class PlayedCluster:
     def _in_foreground(self) -> set[str]:
         """Objects that go after what they own."""
         owners = [*self._now["RayJob"], *self._now["RayCluster"]]
-        return {each["metadata"]["uid"] for each in owners if "foregroundDeletion" in each["metadata"].get("finalizers", ())}
+        return {
+            each["metadata"]["uid"] for each in owners if "foregroundDeletion" in each["metadata"].get("finalizers", ())
+        }
 
     def _owned(self, owner: Json) -> list[Json]:
         uid = owner["metadata"]["uid"]
@@ -372,7 +377,9 @@ class PlayedCluster:
         else:
             keys = [each["valueFrom"]["secretKeyRef"] for each in container.get("env", []) if "valueFrom" in each]
             absent = [key["name"] for key in keys if not self._find("Secret", pod, key["name"])]
-            why = {"reason": "CreateContainerConfigError", "message": f'secret "{absent[0]}" not found'} if absent else {}
+            why = (
+                {"reason": "CreateContainerConfigError", "message": f'secret "{absent[0]}" not found'} if absent else {}
+            )
         if why and _waiting(pod) != why:
             self._report(pod, "Pending", {"waiting": why})
         return not why

@@ -1,4 +1,4 @@
-"""`make submit` that looks at its job ten times as often, for clusters that are played: `python -m tests.kube.hurried`."""
+"""`make submit` that looks at its job ten times as often, for played clusters: `python -m tests.kube.hurried`."""
 
 from functools import partial
 
