@@ -98,7 +98,7 @@ def quota(site: Site) -> None:
     """A quota leaves room for one more pod: that is said, and the job starts by itself when the quota is raised."""
     if not site.may("create", "resourcequotas"):
         raise MissingError("the right to create resourcequotas")
-    hard = len(site.get("pods")) + 1
+    hard = len(site.get("pods", "--field-selector=status.phase!=Succeeded,status.phase!=Failed")) + 1
     site.kubectl("create", "quota", "few-pods", f"--hard=pods={hard}")
     try:
         site.within(60, "the quota is counted", lambda: site.get("quota", "few-pods")[0].get("status", {}).get("used"))
@@ -126,7 +126,7 @@ def missing_secret(site: Site) -> None:
 
 def wrong_image(site: Site) -> None:
     """An image that is not there: it is named, and the job can be cancelled."""
-    site.install("images.train.tag=no-such-tag")
+    site.install("images.train.tag=no-such-tag", "images.train.digest=")
     try:
         job = site.submit("wrong-image")
         job.shows(r":no-such-tag.*(ErrImagePull|ImagePullBackOff|ErrImageNeverPull)", SAID_S)
@@ -191,7 +191,7 @@ def autoscaling(site: Site) -> None:
 
 
 def uninstall(site: Site) -> None:
-    """Removed as documented, with a job still running; then nothing of the release is left but what was there before."""
+    """Removed as documented while a job runs; then nothing of the release is left but what was there before."""
     job = site.submit("uninstall", "--set", LONG)
     await_training(site, job, "uninstall")
     site.kubectl("delete", "pod", "ledger")

@@ -148,7 +148,8 @@ class Site:
         container["args"] = [EXPERIMENT_BUCKET]
         container["resources"] = {kind: {"cpu": "100m", "memory": "256Mi"} for kind in ("requests", "limits")}
         self.kubectl("create", "--filename", "-", given=json.dumps(pod))
-        self.within(180, "the ledger reads the store", self.history)
+        said = lambda: f"the ledger reads the store; it says: {self.kubectl('logs', LEDGER, check=False)}"  # noqa: E731
+        self.within(180, said, self.history)
 
     def history(self) -> list[StoreState]:
         """All states of the store so far, oldest first."""

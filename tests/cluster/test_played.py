@@ -1,7 +1,7 @@
 """The scenarios on a played cluster: all of them pass, and each notices what it is there to notice.
 
-Real: the API server (schemas, rights, quotas, Pod Security), kubectl, helm, the chart, `make submit`, the store, and the
-processes of `helm test` and of the ledger. Played: controllers, kubelet, KubeRay and the trainings.
+Real: the API server (schemas, rights, quotas, Pod Security), kubectl, helm, the chart, `make submit`, the store, and
+the processes of `helm test` and of the ledger. Played: controllers, kubelet, KubeRay and the trainings.
 """
 
 import signal
@@ -34,7 +34,8 @@ def ended(process):
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=LIMIT_S)
+        process.communicate(timeout=LIMIT_S)
+        process.stdout.close()
 
 
 def wait_until(claim):
@@ -96,10 +97,14 @@ def test_all_scenarios_pass_and_nothing_is_left(played, kubeconfig):
     assert played.errors == []
 
 
+def is_cordoned(played):
+    return any(spec.get("unschedulable") for spec in everything_else(played)[1].values())
+
+
 def test_ctrl_c_leaves_nothing(played, kubeconfig):
     before = everything_else(played)
     with ended(command(kubeconfig, "-k", "drain")) as started:
-        wait_until(lambda: any(node.get("unschedulable") for node in everything_else(played)[1].values()))
+        wait_until(lambda: started.poll() is not None or is_cordoned(played))
         started.send_signal(signal.SIGINT)
         shown, _ = started.communicate(timeout=LIMIT_S)
     assert started.returncode == 2, shown  # pytest's code for an interruption

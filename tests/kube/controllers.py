@@ -1,13 +1,16 @@
 """The controllers of a cluster and a kubelet with two nodes, as tests play them over a real API server.
 
-Unlike those of `tests.kube.lab`, which follow a test's script, they go on by themselves: namespaces, quotas, garbage, the scheduler, a
-StatefulSet and its volume, KubeRay's RayJobs and RayClusters. Images are not pulled: a pod of Ray is only said to run,
-its job is `PlayedDriver`, and any other pod's command runs as a process of this machine, on a real S3 server.
+Unlike those of `tests.kube.lab`, which follow a test's script, they go on by themselves: namespaces, quotas, garbage,
+the scheduler, a StatefulSet and its volume, KubeRay's RayJobs and RayClusters. Images are not pulled: a pod of Ray is
+only said to run, its job is a `PlayedDriver`, and any other pod's command runs as a process of this machine, on a real
+S3 server.
 """
 
+import base64
 import contextlib
 import json
 import os
+import secrets
 import subprocess
 import sys
 import threading
@@ -23,7 +26,7 @@ from tests.kube.api_server import RealApiServer
 from tests.kube.driver import Bucket, PlayedDriver
 from tests.kube.kubelet import Kubelet, Log
 from tests.kube.lab import MERGE
-from tests.pods.kubelet import ray_pod, resolved, submitter_pod
+from tests.pods.kubelet import is_absent, ray_pod, resolved, submitter_pod
 
 Json = dict[str, Any]
 
@@ -277,7 +280,7 @@ class PlayedCluster:
         submitters = [pod for pod in submitters if _space(pod) == _space(job)]
         going = [pod for pod in submitters if _phase(pod) != "Failed"]
         if not going and ray.get("state") == "ready":
-            self._submit(job, len(submitters))
+            self._submit(job)
         if submitters:
             state |= {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"}
         if any(_phase(pod) == "Succeeded" for pod in going):
@@ -286,10 +289,10 @@ class PlayedCluster:
         if any(job["status"].get(key) != value for key, value in state.items()):
             self._status(job, {**job["status"], **state})
 
-    def _submit(self, job: Json, number: int) -> None:
+    def _submit(self, job: Json) -> None:
         made = submitter_pod(job, f"{_name(job)}-head", TOKEN)
         labels = {"batch.kubernetes.io/job-name": _name(job), "batch.kubernetes.io/controller-uid": "1"}
-        made["metadata"] |= {"name": f"{_name(job)}-{number:05}", "ownerReferences": [_owner(job)]}
+        made["metadata"] |= {"name": f"{_name(job)}-{_suffix()}", "ownerReferences": [_owner(job)]}
         made["metadata"]["labels"] = {**made["metadata"]["labels"], **labels}
         self._create(job, made)
 
@@ -341,8 +344,7 @@ class PlayedCluster:
 
     def _ray_pod(self, cluster: Json, group: str, spec: Json) -> str:
         """Create a pod; returns what the API server says against it."""
-        number = f"{time.monotonic_ns() % 10**8:08}"
-        made = ray_pod(f"{_name(cluster)}-{group}-{number}", spec, f"{_name(cluster)}-head-svc", TOKEN)
+        made = ray_pod(f"{_name(cluster)}-{group}-{_suffix()}", spec, f"{_name(cluster)}-head-svc", TOKEN)
         node_type = "worker" if "groupName" in spec else "head"
         labels = {"ray.io/cluster": _name(cluster), "ray.io/node-type": node_type, "ray.io/group": group}
         made["metadata"] |= {"labels": {**made["metadata"]["labels"], **labels}, "ownerReferences": [_owner(cluster)]}
@@ -376,7 +378,8 @@ class PlayedCluster:
             why = {"reason": "ErrImagePull", "message": f"failed to pull {container['image']}: not found"}
         else:
             keys = [each["valueFrom"]["secretKeyRef"] for each in container.get("env", []) if "valueFrom" in each]
-            absent = [key["name"] for key in keys if not self._find("Secret", pod, key["name"])]
+            needed = [key["name"] for key in keys if not key.get("optional")]
+            absent = [name for name in needed if not self._find("Secret", pod, name)]
             why = (
                 {"reason": "CreateContainerConfigError", "message": f'secret "{absent[0]}" not found'} if absent else {}
             )
@@ -407,13 +410,13 @@ class PlayedCluster:
     def _run(self, pod: Json, started: Running) -> None:
         """A command of the data image as a process here."""
         (container,) = pod["spec"]["containers"]
-        secrets = {
+        held = {
             _name(each): {key: _decoded(text) for key, text in each.get("data", {}).items()}
             for each in self._now["Secret"]
             if _space(each) == _space(pod)
         }
-        variables = [resolved(each, secrets) for each in container.get("env", [])]
-        given = {each["name"]: each["value"] for each in variables}
+        variables = [each for each in container.get("env", []) if not is_absent(each, held)]
+        given = {each["name"]: resolved(each, held)["value"] for each in variables}
         # Its Service's name and its own key mean nothing to the store that is there.
         given |= {name: self.store["AWS_ENDPOINT_URL"] for name in given if name.startswith("AWS_ENDPOINT_URL")}
         command = [*container["command"], *container.get("args", [])]
@@ -460,6 +463,7 @@ class PlayedCluster:
         _end(running)
         self.drivers.pop(pod["metadata"]["uid"], None)
         self.pods.pop(pod["metadata"]["uid"])
+        self.kubelet.logs.pop(_name(pod), None)
         self._do("DELETE", _path(pod), {"gracePeriodSeconds": 0})
 
     def _report(self, pod: Json, phase: str, state: Json) -> None:
@@ -508,6 +512,10 @@ class PlayedCluster:
         said = self.api.send(method, path, body, content)
         if said and json.loads(said)["reason"] not in ("NotFound", "AlreadyExists", "Conflict"):
             raise AssertionError(f"{method} {path}: {said}")
+
+
+def _suffix() -> str:
+    return secrets.token_hex(3)
 
 
 def _path(found: Json) -> str:
@@ -559,8 +567,6 @@ def _messages(status: Json) -> list[str]:
 
 
 def _decoded(text: str) -> str:
-    import base64
-
     return base64.b64decode(text).decode()
 
 
