@@ -227,7 +227,8 @@ class Site:
             each.kill()
         self.submissions.clear()
         self.uncordon()
-        self.kubectl("delete", "rayjobs", "--all", "--ignore-not-found", f"--timeout={300 * self.patience:.0f}s")
+        limit = f"--timeout={300 * self.patience:.0f}s"
+        self.kubectl("delete", "rayjobs", "--all", "--cascade=foreground", "--ignore-not-found", limit)
 
     def uncordon(self) -> None:
         for node in list(self.cordoned):

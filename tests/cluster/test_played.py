@@ -14,14 +14,15 @@ import pytest
 
 from tests.cluster import scenarios
 from tests.cluster.site import PREFIX, ROOT, Site, environment, opened
-from tests.kube.controllers import Faults, PlayedCluster
 from tests.kube.kubelet import running as kubelet
+from tests.kube.played.cluster import PlayedCluster
+from tests.kube.played.faults import Faults
 from tests.ray_jobs.restartable_store import restartable_store
 
 pytestmark = pytest.mark.slow
 LIMIT_S = 400
 PATIENCE = 0.2  # Of the real limits
-HURRIED = "tests.kube.hurried"
+HURRIED = "tests.kube.played.hurried"
 PRIORITIES = "/apis/scheduling.k8s.io/v1/priorityclasses"
 IMPATIENCE = 0.08  # The same where something is expected not to be seen
 
@@ -54,7 +55,6 @@ def played(programs, api_server, tmp_path_factory):
         store = stack.enter_context(restartable_store(folder / "store"))
         served = stack.enter_context(kubelet(certificates / "apiserver.crt", certificates / "apiserver.key"))
         made = PlayedCluster(api_server, served, PREFIX, store.environment, folder)
-        made.add_nodes()
         yield stack.enter_context(made.running())
 
 
@@ -131,7 +131,7 @@ def installed(played, kubeconfig, tmp_path_factory):
         scenarios.install(made)
         made.patience = IMPATIENCE
         yield made
-        played.faults = Faults()
+        played.misbehave(Faults())
         made.patience = PATIENCE
     patch.undo()
 
@@ -140,7 +140,7 @@ def installed(played, kubeconfig, tmp_path_factory):
 def site(played, installed):
     """That site, on a cluster that is well again afterwards."""
     yield installed
-    played.faults = Faults()
+    played.misbehave(Faults())
     installed.patience = PATIENCE
     installed.tidy()
     installed.patience = IMPATIENCE
@@ -158,7 +158,7 @@ def site(played, installed):
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_what_goes_wrong_is_noticed(played, site, faults, scenario, said):
-    played.faults = faults
+    played.misbehave(faults)
     with pytest.raises(AssertionError, match=said):
         scenario(site)
 
@@ -173,6 +173,6 @@ def test_a_stranger_who_may_read_jobs_is_noticed(site):
 
 def test_what_an_uninstallation_leaves_is_noticed(played, site):
     """The volume, and the token of the job's Ray cluster. It comes last: the release is gone then."""
-    played.faults = Faults(claims_stay=True, kept_kinds=frozenset({"Secret"}))
+    played.misbehave(Faults(claims_stay=True, kept_kinds=frozenset({"Secret"})))
     with pytest.raises(AssertionError, match=r"PersistentVolumeClaim objects-\S+-store-0, Secret smoke-\w+-00001"):
         scenarios.uninstall(site)

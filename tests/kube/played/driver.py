@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import boto3
 from botocore.exceptions import ClientError
@@ -18,15 +18,9 @@ from histoseg.runs.plain import digest
 from histoseg.sources._declared import load_source
 from histoseg.store.keys import lease_folder, lease_key, record_key, results_folder, stage_folder
 from tests.kube.kubelet import Log
+from tests.kube.played.faults import Faults
 
 STEPS_A_TICK = 25  # 800 steps take some 5 s, in which the scenarios disturb them
-
-
-class Misbehaviour(Protocol):
-    """What goes wrong in the store."""
-
-    writes_twice: bool
-    loses_records: bool
 
 
 @dataclass(kw_only=True)
@@ -53,7 +47,7 @@ class PlayedDriver:
     entrypoint: str
     cluster: str
     store: Mapping[str, str]
-    faults: Misbehaviour
+    faults: Faults
     log: Log
     head: str = ""
     trainings: list[Training] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""`make submit` that looks at its job ten times as often, for played clusters: `python -m tests.kube.hurried`."""
+"""`make submit` that looks at its job ten times as often: `python -m tests.kube.played.hurried`."""
 
 from functools import partial
 
