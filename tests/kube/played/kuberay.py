@@ -97,9 +97,9 @@ class KubeRay:
             if len(workers) < wanted:
                 said = said or self._ray_pod(cluster, group["groupName"], group)
         ready = len([pod for pod in workers if is_ready(pod)])
-        is_ready = ready >= min(wanted, self._first_workers(cluster)) and any(is_ready(pod) for pod in heads)
+        can_begin = ready >= min(wanted, self._first_workers(cluster)) and any(is_ready(pod) for pod in heads)
         status: Json = {"readyWorkerReplicas": ready, "desiredWorkerReplicas": wanted}
-        status |= {"state": "ready"} if is_ready else {}
+        status |= {"state": "ready"} if can_begin else {}
         status["conditions"] = [_replica_failure(said)]
         if any(cluster.get("status", {}).get(key) != value for key, value in status.items() if key != "conditions") or (
             _messages(cluster.get("status", {})) != [said]

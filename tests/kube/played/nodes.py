@@ -190,11 +190,11 @@ class Nodes:
 
     def _report(self, pod: Json, phase: str, state: Json) -> None:
         (container,) = pod["spec"]["containers"]
-        is_ready = phase == "Running"
-        of_container = {"name": container["name"], "image": container["image"], "ready": is_ready, "state": state}
+        is_running = phase == "Running"
+        of_container = {"name": container["name"], "image": container["image"], "ready": is_running, "state": state}
         of_container |= {"restartCount": 0, "imageID": ""}
         types = ("PodScheduled", "Ready", "ContainersReady")
-        conditions = [{"type": each, "status": str(each == "PodScheduled" or is_ready)} for each in types]
+        conditions = [{"type": each, "status": str(each == "PodScheduled" or is_running)} for each in types]
         self._objects.status(pod, {"phase": phase, "conditions": conditions, "containerStatuses": [of_container]})
 
 
