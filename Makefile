@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup submit test check fix bench bench-gpu mutants list images test-pods test-kills test-cluster clean
+.PHONY: help setup submit test check fix bench bench-gpu mutants list images test-pods test-kills test-cluster test-played clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -77,6 +77,9 @@ test-cluster: setup ## go through what people and clusters do to a release, befo
 	@test -n "$(CLUSTER)" || { echo "name a cluster with KubeRay: make test-cluster CLUSTER=context; kubectl config get-contexts lists them"; exit 2; }
 	@HISTOSEG_CLUSTER="$(CLUSTER)" IMAGE="$(IMAGE)" VALUES="$(VALUES)" PATIENCE="$(PATIENCE)" \
 		$(BIN)/python -m pytest tests/cluster/test_cluster.py --durations=0 $(ARGS)
+
+test-played: setup ## go through the same on a played cluster behind a real API server, KUBEBUILDER_ASSETS (ten minutes)
+	@HISTOSEG_PLAYED=1 $(BIN)/python -m pytest tests/cluster/test_played.py $(ARGS)
 
 clean: ## remove everything that runs have left here, the store included
 	rm -rf .histoseg results .pytest_cache .mypy_cache .ruff_cache .hypothesis

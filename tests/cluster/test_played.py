@@ -4,6 +4,7 @@ Real: the API server (schemas, rights, quotas, Pod Security), kubectl, helm, the
 the processes of `helm test` and of the ledger. Played: controllers, kubelet, KubeRay and the trainings.
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -19,8 +20,11 @@ from tests.kube.played.cluster import PlayedCluster
 from tests.kube.played.faults import Faults
 from tests.ray_jobs.restartable_store import restartable_store
 
-pytestmark = pytest.mark.slow
-LIMIT_S = 400
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif("HISTOSEG_PLAYED" not in os.environ, reason="takes ten minutes: make test-played runs it"),
+]
+LIMIT_S = 900
 PATIENCE = 0.2  # Of the real limits
 HURRIED = "tests.kube.played.hurried"
 PRIORITIES = "/apis/scheduling.k8s.io/v1/priorityclasses"

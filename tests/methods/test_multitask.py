@@ -99,7 +99,7 @@ def test_shares_of_ranks_add_up_however_patches_are_dealt():
     split_loss, found = gradients(model, method, *parts[1:])
     assert split_loss == pytest.approx(loss, rel=1e-6)
     for name, value in wanted.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=5e-6)
 
 
 def test_counts_may_come_in_any_order():
@@ -110,7 +110,7 @@ def test_counts_may_come_in_any_order():
     other_loss, found = gradients(model, MultiTask(batch=3), replace(drawn, counts=dict(sorted(counts.items()))))
     assert other_loss == pytest.approx(loss, rel=1e-6)
     for name, value in wanted.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=5e-6)
 
 
 class Operations(TorchDispatchMode):
@@ -144,7 +144,7 @@ def test_masked_decoders_see_all_patches_and_learn_the_same_in_evaluation():
     assert seen == [3]
     assert masked_loss == pytest.approx(loss, rel=1e-6)
     for name, value in wanted.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=5e-6)
 
 
 def statistics(model):
