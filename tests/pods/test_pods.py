@@ -33,7 +33,7 @@ def finish(submitted: Submitted) -> str:
     assert submitted.status() == "SUCCEEDED", log
     assert len(submitted.records()) == 2, log  # MAML and transfer learning for one pair of tasks and one seed
     for record in submitted.records():
-        assert log.count(f"cell {Path(record).stem} recorded") == 1, log
+        assert log.count(f"run {Path(record).stem} recorded") == 1, log
     names = {Path(key).name for key in submitted.keys(f"results/smoke/{submitted.job['metadata']['name']}")}
     assert names >= {"index.html", "smoke.md", "smoke.csv"}
     return log
