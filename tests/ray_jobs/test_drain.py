@@ -11,6 +11,13 @@ from ray_jobs import drain
 from tests.ray_jobs.nodes import nodes
 
 
+# A Ray that ran in this process before leaves files to the collector, which may find them here.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
 def titled(title):
     """A process that goes by this title, as Ray's do."""
     program = f"import ray._raylet, time; ray._raylet.setproctitle({title!r}); print(flush=True); time.sleep(60)"
