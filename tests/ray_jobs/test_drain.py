@@ -10,7 +10,6 @@ import pytest
 from ray_jobs import drain
 from tests.ray_jobs.nodes import nodes
 
-
 # A Ray that ran in this process before leaves files to the collector, which may find them here.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
