@@ -27,11 +27,11 @@ def await_capacity(
 
     Args:
         workers: What each worker of one run takes.
-        expected: What the cluster will have when all its nodes have joined; empty where nobody knows.
+        expected: What the cluster will have when all its nodes have joined; empty if unknown.
         timeout_s: 0 for a Ray that does not grow.
         ask: What Ray has now; by default the Ray that this process is connected to.
         pause: Waits as many seconds.
-        request: Tells Ray's autoscaler what is wanted, and with nothing that it may go again. It adds no node unasked.
+        request: Asks Ray's autoscaler for these workers; an empty list withdraws the request.
 
     Raises:
         ConfigError: If it is not there in time.

@@ -16,13 +16,13 @@ from collections.abc import Callable, Sequence
 
 REASON = "DRAIN_NODE_REASON_PREEMPTION"
 LOOK_EVERY_S = 0.5
-# Ray's own processes, which always run. A run's watcher may be on any node, also where nothing else of the run is.
 WAITING_TRIAL = "ray::ImplicitFunc"  # Tune's process between two groups; with a group it is ray::ImplicitFunc.train.
+# Ray's own processes, which always run. A run's watcher may be on any node, also where nothing else of the run is.
 NO_WORK = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::PreemptionWatcher")
 ASK_AT_MOST_S = 20
 CONNECT_S = 1.0
-# Whoever deletes a job deletes its head at the same moment. Without a head Ray notifies no training of the drain, and
-# no other node could go on with it; Ray itself would keep the trainings of this node for another minute.
+# Deleting a job deletes its head at the same moment. Without a head Ray notifies no training of the drain, and no other
+# node could go on with it; Ray itself would keep the trainings of this node for another minute.
 HEAD_SILENT_S = 3.0
 
 

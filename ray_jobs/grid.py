@@ -72,8 +72,7 @@ def run(groups: Sequence[Group], workers: Workers, notes: Path, resources: Mappi
     Args:
         groups: What to do, in this order.
         workers: What each group gets.
-        notes: An absolute folder for Ray's own notes, on this node, where drivers run as well. Checkpoints and records
-            go to the store.
+        notes: An absolute folder for Ray's own notes, on any node. Checkpoints and records go to the store.
         resources: What the cluster has or will have, enough for one run.
         holder: Whose leases on groups are.
 
@@ -120,7 +119,7 @@ def _tune(
     space = {"group": tune.grid_search(list(range(len(groups))))}
     try:
         tune.Tuner(trainable, param_space=space, tune_config=tune_config, run_config=run_config).fit()
-    except (OSError, tune.TuneError) as error:  # Of Ray's notes, or of what Tune asks of Ray
+    except (OSError, RuntimeError, tune.TuneError) as error:  # Of Ray's notes, or of what Tune asks of Ray
         raise TrainingError(f"Ray could not run the groups: {first_line(error)}; submit again") from error
     return errors
 
@@ -168,7 +167,7 @@ def _most_on_this_head() -> int:
 
 
 def _reported(metrics: Mapping[str, Any] | None) -> str:
-    error: str = (metrics or {}).get("error", "its driver ended without a report")
+    error: str = (metrics or {}).get("error", "its trial ended without a report")
     return error.partition("\n")[0]
 
 
