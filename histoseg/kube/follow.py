@@ -33,7 +33,7 @@ class FollowedRayJob:
         except UnreachableError as error:
             raise OutageError(str(error), error.retry_after_s) from error
         except RefusedError as error:
-            raise self._bear(error) from error
+            raise self._as_outage(error) from error
         self._refused_since_s = None
         if found is None or is_going(found):
             raise ClusterError(
@@ -45,7 +45,7 @@ class FollowedRayJob:
             self._reasons = tuple(find_reasons(self._impatient, found))
         return replace(state, reasons=self._reasons)
 
-    def _bear(self, error: RefusedError) -> ClusterError:
+    def _as_outage(self, error: RefusedError) -> ClusterError:
         """The error for a refusal: an outage, if the user had the right and lacks it only since a while."""
         now_s = time.monotonic()
         self._refused_since_s = self._refused_since_s or now_s
