@@ -19,7 +19,7 @@ SPREAD = 0.3  # Of the logarithm of a run's duration
 HEAD_MB, HEAD_MB_PER_RUN = (
     932.0,
     2.0,
-)  # Measured; and what `histoseg.runs.head` reckons with, 20 times as much as measured
+)  # Measured; and what `histoseg.runs.head` reckons with, three times as much as measured
 
 
 @dataclass(frozen=True, kw_only=True)
