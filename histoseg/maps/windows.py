@@ -6,7 +6,7 @@ thrown away (`MarginWindows`), or windows overlap and their predictions are aver
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -122,9 +122,14 @@ Windows = MarginWindows | OverlapWindows
 
 
 def read_windows(
-    image: Image, windows: Sequence[Window], at_once: int
+    image: Image, windows: Sequence[Window], at_once: int, *, is_padded: bool = False
 ) -> Iterator[tuple[Sequence[Window], UInt8[np.ndarray, "B H W 3"]]]:
-    """All windows with their pixels, `at_once` of them at a time."""
+    """All windows with their pixels, `at_once` of them at a time; a padded image begins with the windows' margin."""
     for start in range(0, len(windows), at_once):
         chosen = windows[start : start + at_once]
-        yield chosen, np.stack([window.read(image) for window in chosen])
+        shifts = [window.margin_px if is_padded else 0 for window in chosen]
+        moved = [
+            replace(window, top=window.top + shift, left=window.left + shift)
+            for window, shift in zip(chosen, shifts, strict=True)
+        ]
+        yield chosen, np.stack([window.read(image) for window in moved])
