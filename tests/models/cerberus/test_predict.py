@@ -122,4 +122,4 @@ def test_of_sixteen_probabilities_of_a_pixel_nine_bytes_are_kept():
     finally:
         tracemalloc.stop()
     assert list(found.objects) == ["gland", "nuclei", "lumen"]
-    assert peak < 1.5 * 9 * 200 * 180
+    assert peak < 36 * 200 * 180  # Beside them, what a window takes; as floats they would be 76.
