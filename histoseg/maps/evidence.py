@@ -60,7 +60,14 @@ class RegionEvidence:
 
 @runtime_checkable
 class Separator(Protocol):
-    """How objects are made of evidence, by structure."""
+    """How objects are made of evidence, by structure.
+
+    Attributes:
+        structures: Those that there is evidence of, the outermost first.
+    """
+
+    @property
+    def structures(self) -> tuple[str, ...]: ...
 
     def reach_px(self, structure: str) -> int:
         """How far from its support an object may reach, in pixels.

@@ -37,13 +37,9 @@ class RegionPredictor(Separator, Protocol):
     """What a network says about regions of a slide, and how objects are made of it.
 
     Attributes:
-        structures: The structures that it finds, the outermost first.
         square_px: Side of the squares that tissue is predicted for; 0 without a head for tissue.
         unit_px: What the sides of windows must be multiples of.
     """
-
-    @property
-    def structures(self) -> tuple[str, ...]: ...
 
     @property
     def square_px(self) -> int: ...

@@ -75,11 +75,6 @@ def make_objects(evidence: Evidence, rule: Growth | Flood) -> InstanceMap:
     return _grow(evidence.mask, rule)
 
 
-def within(instance_map: InstanceMap, outer_map: InstanceMap) -> InstanceMap:
-    """The parts of objects that lie inside objects of another map, renumbered."""
-    return renumber(np.where(outer_map > 0, instance_map, 0).astype(np.int32))
-
-
 def _grow(mask: Bool[np.ndarray, "H W"], growth: Growth) -> InstanceMap:
     """Pieces that are large enough, each dilated and its holes filled, one in its own box after the other."""
     labels = _pieces(mask, growth.min_px)

@@ -7,10 +7,9 @@ import torch
 from jaxtyping import Float64, UInt8
 
 from histoseg.maps.evidence import Evidence
-from histoseg.maps.objects import vote_types
+from histoseg.maps.objects import vote_types, within
 from histoseg.maps.windows import MarginWindows
 from histoseg.models.cerberus.network import STRIDE_PX, Cerberus
-from histoseg.models.cerberus.postprocess import within
 from histoseg.models.cerberus.regions import CerberusRegions
 from histoseg.models.prediction import Prediction
 from histoseg.models.tensors import device_of
