@@ -93,7 +93,7 @@ class CerberusRegions:
             size_px: Height and width of the region.
         """
         parts = self.network.parts
-        gathered = _Gathered(self, size_px, windows)
+        gathered = _Gathered(self, size_px)
         is_region = image.shape[:2] == size_px
         for seen, pixels in read_windows(image, windows, self._at_once(windows[0]), is_padded=not is_region):
             features = self.network.encode(torch.from_numpy(pixels).to(device_of(self.network)))
@@ -129,7 +129,7 @@ class CerberusRegions:
 class _Gathered:
     """The evidence of a region, filled window by window."""
 
-    def __init__(self, regions: CerberusRegions, size_px: tuple[int, int], windows: Sequence[Window]) -> None:
+    def __init__(self, regions: CerberusRegions, size_px: tuple[int, int]) -> None:
         self.regions = regions
         rules = {name: regions._rule(name) for name in regions.structures}
         self.rules = rules
@@ -137,9 +137,7 @@ class _Gathered:
         self.inner = {name: np.zeros(size_px, np.float32) for name, rule in rules.items() if isinstance(rule, Flood)}
         self.types = {name: np.zeros(size_px, np.uint8) for name in rules if regions.num_types(name)}
         side = regions.square_px
-        bottom = max(window.top + window.height for window in windows)
-        right = max(window.left + window.width for window in windows)
-        counts = (bottom // side, right // side) if side else (0, 0)
+        counts = tuple(-(-length // side) if side else 0 for length in size_px)
         self.squares = np.zeros((regions.network.parts.tissue, *counts), np.float32)
 
     def put_objects(self, name: str, found: Tensor, seen: Sequence[Window]) -> None:
@@ -153,7 +151,8 @@ class _Gathered:
     def put_squares(self, found: Float32[np.ndarray, "B K I J"], seen: Sequence[Window]) -> None:
         for window, part in zip(seen, found, strict=True):
             row, column = (start // self.regions.square_px for start in (window.top, window.left))
-            self.squares[:, row : row + part.shape[1], column : column + part.shape[2]] = part
+            place = self.squares[:, row : row + part.shape[1], column : column + part.shape[2]]
+            place[...] = part[:, : place.shape[1], : place.shape[2]]  # Squares that begin in the region
 
     def evidence(self) -> RegionEvidence:
         objects = {
