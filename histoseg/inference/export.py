@@ -90,14 +90,20 @@ def _geometry(found: DetectedObject) -> dict[str, object]:
 
 
 def choose_colours(image: PredictedImage) -> dict[Kind, str]:
-    """A colour for each class of object that there can be, detections first; after the eighth they repeat.
+    """A colour for each class of object that there can be in an image, see `assign_colours`."""
+    return assign_colours({name: image.class_names(name) for name in image.prediction.instance_maps})
 
-    Objects of a structure that states a colour have that one as long as they have no class.
+
+def assign_colours(classes: Mapping[str, Sequence[str]]) -> dict[Kind, str]:
+    """A colour for each class of the objects of some structures, detections first; after the eighth they repeat.
+
+    Objects of a structure that states a colour have that one as long as they have no class. Classes are given by
+    structure, background first; empty without classes.
     """
-    rows = [row for row in structures().values() if row.name in image.prediction.instance_maps]
+    rows = [row for row in structures().values() if row.name in classes]
     rows.sort(key=lambda row: row.object_type != "detection")
     stated = {(row.name, ""): row.colour for row in rows if row.colour}
-    kinds = [(row.name, name) for row in rows for name in image.class_names(row.name)[1:] or ("",)]
+    kinds = [(row.name, name) for row in rows for name in classes[row.name][1:] or ("",)]
     free = [colour for colour in OBJECT_COLOURS if colour not in stated.values()] or list(OBJECT_COLOURS)
     chosen = {kind: free[i % len(free)] for i, kind in enumerate(kind for kind in kinds if kind not in stated)}
     return {**{(row.name, ""): NO_CLASS_COLOUR for row in rows}, **chosen, **stated}
