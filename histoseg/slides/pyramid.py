@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
-from typing import Self
 
 import numpy as np
 
@@ -82,7 +81,7 @@ class PyramidSlide:
         self._blocks.clear()
         self._release()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "PyramidSlide":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -13,7 +13,7 @@ of them, and kept for all while there is room.
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from histoseg.errors import DataError
 from histoseg.files.notes import collect
@@ -73,7 +73,7 @@ class Slide(Protocol):
     def close(self) -> None:
         """Release the file, and what was copied or kept for it."""
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> "Slide": ...
 
     def __exit__(self, *_: object) -> None: ...
 

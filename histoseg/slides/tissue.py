@@ -15,7 +15,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float32
 
 from histoseg.errors import DataError
 from histoseg.files.labels import read_labels
@@ -29,8 +29,8 @@ Mask = Bool[np.ndarray, "H W"]
 MASK_MPP = 8.0  # As TIAToolbox' tissue masker at 8 µm/px (Pocock et al. 2022); CLAM's are of 16
 LEAST_SIDE_PX = 512  # A smaller slide gets a finer mask, up to its own resolution.
 # Optical densities (log10). The least that counts as colour: JPEG is off by 2 of 255 levels, which is 0.004, and
-# shading across a slide by as much again. The most that may be called glass: eosin at an eighth of its usual amount.
-LEAST_COLOUR, MOST_COLOUR = 0.02, 0.06
+# shading across a slide by as much again. The most that is asked for: half of what usual stroma has.
+LEAST_COLOUR, MOST_COLOUR = 0.012, 0.06
 GLASS_COLOUR = 0.03  # Glass may be tinted so much.
 GLASS_SHARE = 0.005  # Of the slide, at least, else nothing is taken for glass
 INK_MARGIN = 0.02  # More red than green absorbed, by so much, is blue or green ink.
@@ -139,13 +139,13 @@ def _densities(picture: Image) -> Float32[np.ndarray, "H W 3"]:
     return densities
 
 
-def _glass(density: Float32[np.ndarray, "H W 3"]) -> Float[np.ndarray, " C"]:
+def _glass(density: Float32[np.ndarray, "H W 3"]) -> Float32[np.ndarray, " C"]:
     """The densities of empty glass: those of the brightest pixels among the colourless; 0 if there are none."""
     pale = density[density.max(axis=2) - density.min(axis=2) < GLASS_COLOUR]
     if len(pale) < GLASS_SHARE * density[:, :, 0].size:
-        return np.zeros(3)
+        return np.zeros(3, np.float32)
     darkness = pale.mean(axis=1)
-    return np.median(pale[darkness <= np.quantile(darkness, 0.1)], axis=0)
+    return np.asarray(np.median(pale[darkness <= np.quantile(darkness, 0.1)], axis=0), np.float32)
 
 
 def _ink(density: Float32[np.ndarray, "H W 3"], colour: Float32[np.ndarray, "H W"]) -> Mask:
