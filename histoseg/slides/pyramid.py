@@ -61,6 +61,9 @@ class PyramidSlide:
     def scale_at(self, mpp: float) -> float:
         return self._view_at(mpp).scale
 
+    def mpp_at(self, mpp: float) -> float:
+        return self.mpp * self.scale_at(mpp)
+
     def read(self, top: int, left: int, height: int, width: int, mpp: float) -> Image:
         view = self._view_at(mpp)
         is_inside = 0 <= top < top + height <= view.height and 0 <= left < left + width <= view.width

@@ -54,6 +54,9 @@ class Slide(Protocol):
     def scale_at(self, mpp: float) -> float:
         """Base pixels along the side of a pixel of that resolution: x and y times this are base pixels."""
 
+    def mpp_at(self, mpp: float) -> float:
+        """The true microns per pixel of what `read` gives for that resolution, which may be 2.5 % off."""
+
     def read(self, top: int, left: int, height: int, width: int, mpp: float) -> Image:
         """A region, whose box is in pixels of that resolution and lies within the slide.
 
