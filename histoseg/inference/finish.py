@@ -12,11 +12,11 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from histoseg.files.resolution import resolution_caveat
-from histoseg.inference.export import TISSUE_COLOURS, assign_colours
 from histoseg.inference.regions import NOT_SEGMENTED, SlideWork
 from histoseg.machine import versions
 from histoseg.maps.colours import WHITE
 from histoseg.slides import summary
+from histoseg.slides.colours import Kind, class_colour, colours_of
 from histoseg.slides.grid import Region
 from histoseg.slides.parts import Rest, decode_rest, join_rests
 from histoseg.slides.stitch import stitch
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 THUMBNAIL_PX = 512
 OUTSIDE = "not_segmented"  # The class of squares that the model did not look at
-Kind = tuple[str, str]  # A structure and a class, which is empty for objects without one
 
 
 def finish(work: SlideWork, begun: float) -> Summary:
@@ -134,7 +133,7 @@ def _summarise(
 
 
 def _describe_structures(classes: Mapping[str, tuple[str, ...]]) -> dict[str, StructureAbout]:
-    colours = assign_colours(classes)
+    colours = colours_of({name: kinds[1:] for name, kinds in classes.items()})
     return {
         name: StructureAbout(
             singular=structure(name).singular,
@@ -166,4 +165,4 @@ def _describe_tissue(work: SlideWork, tissue: SemanticMap) -> TissueAbout:
 
 def _tissue_colours(count: int) -> list[str]:
     """A colour for each class of tissue; that of the first, background, is white."""
-    return [WHITE, *(TISSUE_COLOURS[i % len(TISSUE_COLOURS)] for i in range(count - 1))]
+    return [class_colour(kind) or WHITE for kind in range(count)]

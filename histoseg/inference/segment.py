@@ -13,8 +13,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from histoseg.errors import ConfigError, DataError
 from histoseg.inference.finish import finish
 from histoseg.inference.regions import SlideWork, segment_regions
@@ -24,7 +22,7 @@ from histoseg.runs.plain import digest
 from histoseg.slides.grid import REGION_PX, Grid
 from histoseg.slides.reader import Slide, open_slide
 from histoseg.slides.summary import Summary, read_summary
-from histoseg.slides.tissue import TissueMask, find_tissue, read_mask
+from histoseg.slides.tissue import TissueMask, all_of, find_tissue, read_mask
 from histoseg.store.objects import FileStore, Store, connect
 from histoseg.structures import TISSUE
 from histoseg.types import is_credible_mpp, say_credible_mpp
@@ -157,8 +155,8 @@ def require_structures(model: Model, wanted: Sequence[str]) -> None:
 def _find_mask(slide: Slide, choice: str) -> TissueMask:
     """The mask of a slide, as chosen; small images were cut from tissue, so they are tissue."""
     longest_mm = max(slide.size_px) * slide.mpp / 1000
-    if choice == "none" or (choice == "auto" and longest_mm < SMALL_MM):
-        return TissueMask(mask=np.ones((1, 1), bool), mpp=max(slide.size_px) * slide.mpp, kind="none")
+    if choice == "none" or choice == "auto" and longest_mm < SMALL_MM:
+        return all_of(slide)
     if choice == "auto":
         return find_tissue(slide)
     return read_mask(_mask_path(slide.name, choice), slide)
