@@ -141,7 +141,7 @@ class SlideWork:
         if seen.tissue is None:
             return None
         side, kinds = self.predictor.square_px, seen.tissue.argmax(axis=0).astype(np.uint8)
-        found = np.full_like(kinds, NOT_SEGMENTED)
+        found: UInt8[np.ndarray, "I J"] = np.full_like(kinds, NOT_SEGMENTED)
         for window in self._windows(region):
             place = tuple(
                 slice(start // side, (start + length) // side)

@@ -155,7 +155,7 @@ def require_structures(model: Model, wanted: Sequence[str]) -> None:
 def _find_mask(slide: Slide, choice: str) -> TissueMask:
     """The mask of a slide, as chosen; small images were cut from tissue, so they are tissue."""
     longest_mm = max(slide.size_px) * slide.mpp / 1000
-    if choice == "none" or choice == "auto" and longest_mm < SMALL_MM:
+    if choice == "none" or (choice == "auto" and longest_mm < SMALL_MM):
         return all_of(slide)
     if choice == "auto":
         return find_tissue(slide)
