@@ -13,6 +13,7 @@ import typer
 
 from histoseg.commands import data
 from histoseg.commands.data import CACHE, Cache, StoreUrl
+from histoseg.commands.export import export
 from histoseg.demo.write import write_demo_data
 from histoseg.doctor.all_checks import DoctorOptions, all_checks
 from histoseg.errors import ConfigError, DataError, HistosegError
@@ -54,6 +55,7 @@ app.command("list")(data.list_names)
 app.command()(data.declare)
 app.command()(data.prepare)
 app.command()(data.look)
+app.command("export")(export)
 
 
 @app.command("demo-data")
