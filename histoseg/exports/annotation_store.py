@@ -71,6 +71,6 @@ def _annotation(row: ObjectRow, slide: SlideObjects) -> tuple[object, ...]:
     )
 
 
-def _bounds(row: ObjectRow) -> tuple[float, ...]:
+def _bounds(row: ObjectRow) -> tuple[int | float, ...]:
     left, top, right, bottom = row.box
     return row.id, left, right, top, bottom

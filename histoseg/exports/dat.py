@@ -8,6 +8,7 @@ its beginning and end, adds the same items to one that is on the reader's stack 
 """
 
 import pickle
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 

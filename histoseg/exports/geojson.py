@@ -44,10 +44,10 @@ def _geometry(geometry: bytes) -> dict[str, object]:
     return {"type": "MultiPolygon", "coordinates": polygons}
 
 
-def _plain(ring: np.ndarray) -> list[list[float]]:
+def _plain(ring: np.ndarray) -> list[list[int | float]]:
     """Corners as whole numbers if they are, which take half the room."""
     whole = ring.astype(np.int64)
-    corners: list[list[float]] = (whole if (whole == ring).all() else ring).tolist()
+    corners: list[list[int | float]] = (whole if (whole == ring).all() else ring).tolist()
     return corners
 
 
