@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from histoseg.commands import data, segment
+from histoseg.commands import data
 from histoseg.commands.data import CACHE, Cache, StoreUrl
+from histoseg.commands.export import export
 from histoseg.commands.models import choose_device, open_model
+from histoseg.commands.segment import segment
 from histoseg.demo.write import write_demo_data
 from histoseg.doctor.all_checks import DoctorOptions, all_checks
 from histoseg.errors import ConfigError, DataError, HistosegError
@@ -52,7 +54,8 @@ app.command("list")(data.list_names)
 app.command()(data.declare)
 app.command()(data.prepare)
 app.command()(data.look)
-app.command()(segment.segment)
+app.command()(segment)
+app.command()(export)
 
 
 @app.command("demo-data")

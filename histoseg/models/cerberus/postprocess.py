@@ -43,10 +43,8 @@ def separate(
     if len(probabilities) != num_channels:
         raise ValueError(f"{len(probabilities)} channels; with contour = {contour} there are {num_channels}")
     inner = probabilities[INNER]
-    is_flooded = isinstance(rule, Flood)
-    return make_objects(
-        Evidence(mask=mask_of(torch.from_numpy(probabilities), rule).numpy(), inner=inner if is_flooded else None), rule
-    )
+    mask = mask_of(torch.from_numpy(probabilities), rule).numpy()
+    return make_objects(Evidence(mask=mask, inner=inner if isinstance(rule, Flood) else None), rule)
 
 
 def rule_of(structure: str, contour: bool, mpp: float) -> Growth | Flood:
