@@ -98,13 +98,16 @@ def open_slide(address: str | Path, mpp: float | None = None, *, cache_bytes: in
 
 
 def _open_file(path: Path, address: str) -> BlockSource:
-    file = LocalFile(path)
-    if tiff_reader.is_tiff(file):
-        reader = tiff_reader.open_tiff(file, address)
-        if reader is not None and not (reader.has_gaps and openslide_reader.knows(path)):
-            return reader
-    file.close()
-    return OpenSlideReader(path, address) if openslide_reader.knows(path) else PlainReader(path)
+    with ExitStack() as opened:
+        file = LocalFile(path)
+        opened.callback(file.close)
+        vendor = openslide_reader.vendor_of(path)
+        if vendor in ("", openslide_reader.APERIO) and tiff_reader.is_tiff(file):
+            reader = tiff_reader.open_tiff(file, address)
+            if reader is not None and not (vendor and reader.has_gaps):
+                opened.pop_all()
+                return reader
+    return OpenSlideReader(path, address) if vendor else PlainReader(path)
 
 
 def _open_object(address: str, opened: ExitStack) -> BlockSource:
