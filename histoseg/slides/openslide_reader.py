@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from histoseg.errors import DataError
+from histoseg.errors import ConfigError, DataError
 from histoseg.files.images import over_white
 from histoseg.files.resolution import credible_mpp
 from histoseg.slides.levels import Block, Level, find_scale
@@ -22,9 +22,14 @@ def vendor_of(path: Path) -> str:
     """The scanner's format that a file has, as OpenSlide calls it; empty if it knows none.
 
     TIFF that is no scanner's is not among them: OpenSlide cuts 16 bits to the upper 8, whatever they mean.
-    """
-    import openslide
 
+    Raises:
+        ConfigError: If OpenSlide is not installed.
+    """
+    try:
+        import openslide
+    except ImportError as error:
+        raise ConfigError(f"{error}: slides need more packages; pip install 'histoseg[train]'") from error
     vendor = openslide.OpenSlide.detect_format(path)
     return "" if vendor in (None, "generic-tiff") else str(vendor)
 
