@@ -105,7 +105,7 @@ class SlideWork:
         return [
             window
             for window in self.grid.windows_of(region)
-            if self.mask.covers(*_clipped(window, region), self.model.mpp)
+            if self.mask.covers(*_clipped(window, region), self.slide.mpp_at(self.model.mpp))
         ]
 
     def _read(self, region: Region) -> tuple[Region, Image]:
