@@ -33,6 +33,9 @@ MOST_ROWS = 16_000  # Of a row group, which is what a viewport reads at least; h
 MOST_BYTES = 16 * 2**20  # Likewise, in memory: 2,000 glands have as many corners as 30,000 nuclei.
 # What waits to be put in order: enough to make compact groups of small regions that come row by row.
 WAITING_ROWS, WAITING_BYTES = 4 * MOST_ROWS, 4 * MOST_BYTES
+# Neighbours have the same beginnings of coordinates, which small pages gain from: 63 bytes a nucleus instead of 70 with
+# pages of a megabyte, and faster. The size of a page is looked at after so many rows.
+PAGE_BYTES, ROWS_BETWEEN_PAGES = 2**16, 256
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 NUMBERS = ("class_probability", "x", "y", *(f"bbox.{side}" for side in SIDES))
 WORDS = ("structure", "class", "area_um2")  # Areas are whole numbers of pixels, so few differ.
@@ -81,7 +84,8 @@ def write_objects(path: Path, tables: Iterable[pa.Table], about: ObjectsAbout) -
             use_dictionary=list(WORDS),
             column_encoding={"id": "DELTA_BINARY_PACKED", **dict.fromkeys(NUMBERS, "BYTE_STREAM_SPLIT")},
             write_statistics=["id", *WORDS, *NUMBERS],
-            data_page_size=MOST_BYTES,
+            data_page_size=PAGE_BYTES,
+            write_batch_size=ROWS_BETWEEN_PAGES,
         ) as writer,
     ):
         for group in _group(tables):
@@ -95,9 +99,10 @@ def _group(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """Row groups, each of one structure: small tables together, large ones in parts."""
     waiting: dict[str, list[pa.Table]] = {}
     for table in tables:
-        for structure in table["structure"].unique().to_pylist():
+        names = table["structure"].unique().to_pylist()
+        for structure in names:
             rows = waiting.setdefault(structure, [])
-            rows.append(table.filter(pc.equal(table["structure"], structure)).combine_chunks())
+            rows.append(table if len(names) == 1 else table.filter(pc.equal(table["structure"], structure)))
             if sum(map(len, rows)) >= WAITING_ROWS or sum(part.nbytes for part in rows) >= WAITING_BYTES:
                 yield from _split(waiting.pop(structure))
     for rows in waiting.values():
