@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from jaxtyping import Float64
 from pydantic import BaseModel, ValidationError
 
 from histoseg.errors import DataError
-from histoseg.slides.hilbert import hilbert_codes
+from histoseg.slides.hilbert import divide, hilbert_codes
 from histoseg.slides.ranged_file import RangedFile
 from histoseg.slides.tabulate import SCHEMA, tabulate
 from histoseg.store.objects import Store, whole_file
@@ -110,14 +109,12 @@ def _group(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _split(rows: Sequence[pa.Table]) -> Iterator[pa.Table]:
-    """The rows of some tables, neighbours one after another, in equal parts that are not too large."""
+    """The rows of some tables in equal parts of neighbours that are not too large, in each along a Hilbert curve."""
     table = pa.concat_tables(rows).unify_dictionaries().combine_chunks()
-    table = table.take(np.argsort(hilbert_codes(table["x"].to_numpy(), table["y"].to_numpy()), kind="stable"))
-    parts = max(-(-len(table) // MOST_ROWS), -(-table.nbytes // MOST_BYTES))
-    ends = [round(len(table) * part / parts) for part in range(parts + 1)]
-    for begin, end in pairwise(ends):
-        if end > begin:
-            yield table.slice(begin, end - begin)
+    num_parts = max(-(-len(table) // MOST_ROWS), -(-table.nbytes // MOST_BYTES))
+    xy = np.stack([table["x"].to_numpy(), table["y"].to_numpy()])
+    for part in divide(xy, num_parts):
+        yield table.take(part[np.argsort(hilbert_codes(*xy[:, part]), kind="stable")])
 
 
 @dataclass(frozen=True, kw_only=True)
