@@ -15,15 +15,18 @@ LATE = {
     "albumentations",
     "boto3",
     "botocore",
+    "imagecodecs",
     "jinja2",
     "kubernetes",
     "matplotlib",
     "mlflow",
+    "openslide",
     "psutil",
+    "pyarrow",
     "ray",
     "safetensors",
 }
-LATE |= {"skimage", "tensorboard", "tensorboardX", "torch", "yaml"}
+LATE |= {"imagecodecs", "openslide", "pyarrow", "skimage", "tensorboard", "tensorboardX", "torch", "yaml"}
 
 
 def module_of(path: Path) -> str:
