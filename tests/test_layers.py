@@ -21,6 +21,7 @@ LAYERS = [
     ["training"],
     ["listeners", "scoring"],
     ["report"],
+    ["features"],
     ["experiments"],
     ["pipeline"],
     ["kube"],

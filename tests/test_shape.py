@@ -23,7 +23,7 @@ LATE = {
     "ray",
     "safetensors",
 }
-LATE |= {"skimage", "tensorboard", "tensorboardX", "torch", "yaml"}
+LATE |= {"pyarrow", "shapely", "skimage", "tensorboard", "tensorboardX", "torch", "yaml"}
 
 
 def module_of(path: Path) -> str:
