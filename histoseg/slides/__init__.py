@@ -1,0 +1,1 @@
+"""Whole slides: reading them, and keeping what was found in them."""
