@@ -28,7 +28,7 @@ class Feature:
     source: str = ""
     is_count: bool = False
 
-    def value(self, number: float, reason: str, suffix: str = "", **words: str) -> "Value":
+    def value(self, number: int | float, reason: str, suffix: str = "", **words: str) -> "Value":
         """A value of this feature.
 
         Args:
