@@ -1,6 +1,7 @@
 """How many objects there are: numbers, densities, proportions of classes, and the share of area that they cover.
 
-An object lies where its centroid lies. Objects in squares of background count nowhere, as their area does not.
+An object lies where its centroid lies. Objects in squares of background do not count, as the area of these
+squares does not.
 """
 
 from collections.abc import Iterator

@@ -71,18 +71,16 @@ def write_objects(path: Path, tables: Iterable[pa.Table], about: ObjectsAbout) -
     count = 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            pq.ParquetWriter(
-                path,
-                SCHEMA.with_metadata(metadata),
-                compression="zstd",
-                compression_level=1,  # The fastest, and for outlines the smallest of 1 to 15
-                use_dictionary=list(WORDS),
-                column_encoding={"id": "DELTA_BINARY_PACKED", **dict.fromkeys(NUMBERS, "BYTE_STREAM_SPLIT")},
-                write_statistics=["id", *WORDS, *NUMBERS],
-                data_page_size=2 * MOST_BYTES,
-            ) as writer
-        ):
+        with pq.ParquetWriter(
+            path,
+            SCHEMA.with_metadata(metadata),
+            compression="zstd",
+            compression_level=1,  # The fastest, and for outlines the smallest of 1 to 15
+            use_dictionary=list(WORDS),
+            column_encoding={"id": "DELTA_BINARY_PACKED", **dict.fromkeys(NUMBERS, "BYTE_STREAM_SPLIT")},
+            write_statistics=["id", *WORDS, *NUMBERS],
+            data_page_size=2 * MOST_BYTES,
+        ) as writer:
             for group in _group(tables):
                 numbers = pa.array(np.arange(count + 1, count + len(group) + 1, dtype=np.int32))
                 writer.write_table(group.set_column(0, SCHEMA.field("id"), numbers), row_group_size=len(group))

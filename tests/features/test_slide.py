@@ -125,7 +125,7 @@ def test_without_classes_there_are_no_columns_of_classes():
     found = values(slide(tissue_map(SQUARES), nuclei=table([(150, 50), (150, 60)])))
     assert found["nuclei_all_density_per_mm2"].number == pytest.approx(2 / 0.03)
     assert found["nuclei_all_to_all_nearest_um_median"].number == pytest.approx(10)
-    assert not [name for name in found if "lymphocyte_count" in name or "_share_in" in name and "nuclei" in name]
+    assert not [name for name in found if "lymphocyte_count" in name or ("_share_in" in name and "nuclei" in name)]
     assert "no class of nuclei" in found["lymphocyte_density_near_tumour_per_mm2"].reason
     assert found["{structure}_{class}_share"].reason == "the model knows no classes of nuclei"
 

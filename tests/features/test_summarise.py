@@ -1,0 +1,216 @@
+"""`histoseg summarise` on folders of results: tables, record, page, and what is done again."""
+
+import io
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from histoseg.errors import DataError
+from histoseg.features.document import to_markdown
+from histoseg.features.measure import measure_slide
+from histoseg.features.reading import read_slide
+from histoseg.features.record import RECORD
+from histoseg.features.summary import read_summary
+from histoseg.store.objects import FileStore
+from tests.command import run, succeed
+from tests.features.drawn import TYPES, busy_slide, slide, table, tissue_map
+from tests.features.results import write_results
+from tests.report.test_page import parse
+from tests.test_layers import ROOT
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Two busy slides, one without objects, and one that is not finished."""
+    store = FileStore(tmp_path / "results")
+    write_results(store, busy_slide(), name="A")
+    write_results(store, busy_slide(np.random.default_rng(8)), name="B")
+    empty = slide(
+        tissue_map(np.full((6, 8), 2)),
+        gland=table(shapes=[]),
+        lumen=table(shapes=[]),
+        nuclei=table(classes=TYPES),
+    )
+    write_results(store, empty, name="empty")
+    write_results(store, busy_slide(), name="unfinished")
+    store.delete("unfinished/summary.json")
+    return store
+
+
+def out_of(results):
+    return FileStore(results.root / "features")
+
+
+def test_what_is_written_is_read_back(results):
+    drawn = busy_slide()
+    found = read_slide(results, read_summary(results, "A"), "A")
+    assert found.objects.keys() == drawn.objects.keys()
+    for name, objects in drawn.objects.items():
+        order = np.argsort(objects.points_um[:, 0])
+        other = found.objects[name]
+        again = np.argsort(other.points_um[:, 0])
+        assert other.classes == objects.classes
+        assert other.kinds[again].tolist() == objects.kinds[order].tolist()
+        assert other.points_um[again] == pytest.approx(objects.points_um[order], abs=1e-3)
+        assert other.areas_um2[again] == pytest.approx(objects.areas_um2[order], rel=1e-6)
+    assert found.tissue.side_um == drawn.tissue.side_um
+    assert (found.tissue.squares == drawn.tissue.squares).all()
+
+
+def test_tables_hold_all_features(results, capsys):
+    printed = succeed(capsys, "summarise", results.root)
+    assert "unfinished" in printed
+    out = out_of(results)
+    slides = pd.read_parquet(out.path("slides.parquet")).set_index("slide")
+    assert [*slides.index] == ["A", "B", "empty"]
+    measured = measure_slide(read_slide(results, read_summary(results, "A"), "A"))
+    for value in measured.values:
+        if value.is_column:
+            stored = slides.loc["A", value.column]
+            assert stored == pytest.approx(value.number) if value.number is not None else pd.isna(stored), value.column
+    assert slides.loc["empty", "nuclei_all_count"] == 0
+    assert pd.isna(slides.loc["empty", "nuclei_all_area_um2_mean"])
+    as_text = pd.read_csv(out.path("slides.csv")).set_index("slide")
+    pd.testing.assert_frame_equal(as_text, slides, check_dtype=False)
+    glands = pd.read_parquet(out.path("A/glands.parquet"))
+    assert len(glands) == 5
+    assert {*measured.glands.columns} < {*glands}
+    assert glands["nuclei_all_count"].dtype == np.int64
+    assert len(pd.read_csv(out.path("empty/glands.csv"))) == 0
+    reasons = pd.read_csv(out.path("missing.csv"))
+    nulls = slides.drop(columns="caveats").isna().sum().sum()
+    assert len(reasons) >= nulls
+    assert reasons["reason"].notna().all()
+
+
+def test_tables_carry_their_definitions(results, capsys):
+    succeed(capsys, "summarise", results.root)
+    metadata = pq.read_schema(out_of(results).path("slides.parquet")).metadata
+    names = {each["name"] for each in json.loads(metadata[b"histoseg"])}
+    assert "nuclear_rows" in names
+
+
+def test_what_is_there_is_kept_and_what_changed_is_not(results, capsys):
+    succeed(capsys, "summarise", results.root)
+    first = {key: out_of(results).path(key).stat().st_mtime_ns for key in out_of(results).list()}
+    tables = {name: out_of(results).get(name) for name in ("slides.parquet", "slides.csv", "missing.csv", "index.html")}
+    write_results(results, busy_slide(np.random.default_rng(9)), name="B", made_of="2")
+    printed = succeed(capsys, "summarise", results.root)
+    again = {key: out_of(results).path(key).stat().st_mtime_ns for key in out_of(results).list()}
+    assert [line for line in printed.splitlines() if "already there" in line] == [
+        "A: already there",
+        "empty: already there",
+    ]
+    same = {key for key in first if first[key] == again[key]}
+    assert same == {f"{name}/{file}" for name in ("A", "empty") for file in ("glands.parquet", "glands.csv", RECORD)}
+    assert tables["slides.csv"] != out_of(results).get("slides.csv")
+    write_results(results, busy_slide(np.random.default_rng(8)), name="B", made_of="1")
+    succeed(capsys, "summarise", results.root)
+    for name, body in tables.items():
+        assert out_of(results).get(name) == body, name
+
+
+def test_a_lost_or_damaged_file_is_made_again(results, capsys):
+    succeed(capsys, "summarise", results.root)
+    out = out_of(results)
+    out.delete("A/glands.csv")
+    out.put(f"B/{RECORD}", b"{")
+    printed = succeed(capsys, "summarise", results.root)
+    assert printed.count("already there") == 1
+    assert out.size("A/glands.csv")
+
+
+@pytest.mark.parametrize(
+    ("file", "body"),
+    [
+        ("objects.parquet", b"PAR1 but not really"),
+        ("objects.parquet", None),
+        ("summary.json", b'{"name": "B"}'),
+        ("tissue.tif", b"II*"),
+        ("tissue.tif", None),
+    ],
+)
+def test_a_slide_that_fails_stops_no_other(results, capsys, file, body):
+    key = f"B/{file}"
+    if body is None:
+        results.delete(key)
+    else:
+        results.put(key, body)
+    code, printed, errors = run(capsys, "summarise", results.root)
+    assert code == 1
+    assert "1 of 3 slides failed" in errors
+    assert key in errors
+    assert "A: " in printed
+    assert [*pd.read_parquet(out_of(results).path("slides.parquet"))["slide"]] == ["A", "empty"]
+    assert "Not summarised: B" in parse(out_of(results).get("index.html").decode()).text
+
+
+def test_a_tissue_map_of_another_size_is_refused(results):
+    summary = read_summary(results, "A")
+    larger = summary.model_copy(update={"tissue": summary.tissue.model_copy(update={"square_px": (100.0, 100.0)})})
+    with pytest.raises(DataError, match=r"6, 8.*12 x 16"):
+        read_slide(results, larger, "A")
+
+
+def test_objects_of_another_slide_are_refused(results):
+    summary = read_summary(results, "A").model_copy(update={"mpp": 0.25})
+    with pytest.raises(DataError, match=r"0\.5.*0\.25"):
+        read_slide(results, summary, "A")
+
+
+def test_a_folder_without_slides_is_refused(tmp_path, capsys):
+    code, _, errors = run(capsys, "summarise", tmp_path)
+    assert code == 1
+    assert "summary.json" in errors
+    code, _, errors = run(capsys, "summarise", tmp_path / "nowhere")
+    assert code == 1
+    assert "nowhere" in errors
+
+
+def test_slides_of_different_models_stand_in_one_table(results, capsys):
+    drawn = busy_slide()
+    nuclei = replace(drawn.objects["nuclei"], classes=("dead", "epithelial", "lymphocyte"))
+    write_results(results, replace(drawn, objects={"nuclei": nuclei}, tissue=None), name="other")
+    succeed(capsys, "summarise", results.root)
+    slides = pd.read_parquet(out_of(results).path("slides.parquet")).set_index("slide")
+    assert pd.isna(slides.loc["A", "nuclei_dead_count"])
+    assert slides.loc["other", "nuclei_dead_count"] > 0
+    assert pd.isna(slides.loc["other", "gland_all_count"])
+    reasons = pd.read_csv(out_of(results).path("missing.csv")).set_index(["slide", "column"])["reason"]
+    assert reasons["A", "nuclei_dead_count"]
+    assert reasons["other", "gland_all_count"]
+    assert reasons["other", "tumour_stroma_ratio"] == "the slide has no classes of tissue"
+
+
+def test_the_page_shows_every_slide_and_loads_nothing(results, capsys):
+    printed = succeed(capsys, "summarise", results.root)
+    assert printed.splitlines()[-1].endswith("features/index.html")
+    page = parse(out_of(results).get("index.html").decode())
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert all(image["src"].startswith("data:image/") for image in page.all("img"))
+    assert len(page.all("img")) == 5  # Two figures and three thumbnails
+    for name in ("A", "B", "empty", "stratified_share", "nuclear_rows"):
+        assert name in page.text
+    hints = [attributes["title"] for attributes in page.all("th") if "title" in attributes]
+    assert "gland_all_density_per_mm2" in hints
+
+
+def test_results_and_features_in_a_bucket(results, capsys, s3_store):
+    for key in results.list():
+        s3_store.put(f"cohort/{key}", results.get(key))
+    succeed(capsys, "summarise", f"{s3_store.url}/cohort")
+    succeed(capsys, "summarise", results.root)
+    here, there = out_of(results), "cohort/features"
+    for name in ("slides.csv", "A/glands.csv", "missing.csv"):
+        assert s3_store.get(f"{there}/{name}") == here.get(name)
+    assert len(pd.read_parquet(io.BytesIO(s3_store.get(f"{there}/slides.parquet")))) == 3
+    assert succeed(capsys, "summarise", f"{s3_store.url}/cohort").count("already there") == 3
+
+
+def test_the_documentation_is_that_of_the_definitions():
+    path = ROOT / "docs" / "features.md"
+    assert path.read_text() == to_markdown(), "python -m histoseg.features.document > docs/features.md"
