@@ -29,8 +29,10 @@ __all__ = ["SCHEMA", "ObjectFile", "ObjectsAbout", "tabulate", "write_objects"]
 Number = int | float
 Box = tuple[Number, Number, Number, Number]  # Left, top, right, bottom in base pixels
 
-LEAST_ROWS, MOST_ROWS = 8_000, 16_000  # Of a row group: what a viewport reads at least
-MOST_BYTES = 8 * 2**20  # A thousand glands have as many corners as 16,000 nuclei.
+MOST_ROWS = 16_000  # Of a row group, which is what a viewport reads at least; half as many where there are enough
+MOST_BYTES = 16 * 2**20  # Likewise, in memory: 2,000 glands have as many corners as 30,000 nuclei.
+# What waits to be put in order: enough to make compact groups of small regions that come row by row.
+WAITING_ROWS, WAITING_BYTES = 4 * MOST_ROWS, 4 * MOST_BYTES
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 NUMBERS = ("class_probability", "x", "y", *(f"bbox.{side}" for side in SIDES))
 WORDS = ("structure", "class", "area_um2")  # Areas are whole numbers of pixels, so few differ.
@@ -62,7 +64,7 @@ class ObjectsAbout(BaseModel, frozen=True):
 def write_objects(path: Path, tables: Iterable[pa.Table], about: ObjectsAbout) -> int:
     """Write the rows of all tables, in groups of neighbours of one structure; returns how many there are.
 
-    At most one table and one row group of each structure are in memory.
+    In memory are one table, and of each structure at most `WAITING_BYTES` that wait for neighbours.
 
     Raises:
         StorageError: If the file cannot be written; what was written of it is removed.
@@ -79,7 +81,7 @@ def write_objects(path: Path, tables: Iterable[pa.Table], about: ObjectsAbout) -
             use_dictionary=list(WORDS),
             column_encoding={"id": "DELTA_BINARY_PACKED", **dict.fromkeys(NUMBERS, "BYTE_STREAM_SPLIT")},
             write_statistics=["id", *WORDS, *NUMBERS],
-            data_page_size=2 * MOST_BYTES,
+            data_page_size=MOST_BYTES,
         ) as writer:
             for group in _group(tables):
                 numbers = pa.array(np.arange(count + 1, count + len(group) + 1, dtype=np.int32))
@@ -101,7 +103,7 @@ def _group(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         for structure in table["structure"].unique().to_pylist():
             rows = waiting.setdefault(structure, [])
             rows.append(table.filter(pc.equal(table["structure"], structure)).combine_chunks())
-            if sum(map(len, rows)) >= LEAST_ROWS or sum(part.nbytes for part in rows) >= MOST_BYTES:
+            if sum(map(len, rows)) >= WAITING_ROWS or sum(part.nbytes for part in rows) >= WAITING_BYTES:
                 yield from _split(waiting.pop(structure))
     for rows in waiting.values():
         yield from _split(rows)
@@ -111,7 +113,7 @@ def _split(rows: Sequence[pa.Table]) -> Iterator[pa.Table]:
     """The rows of some tables, neighbours one after another, in equal parts that are not too large."""
     table = pa.concat_tables(rows).unify_dictionaries().combine_chunks()
     table = table.take(np.argsort(hilbert_codes(table["x"].to_numpy(), table["y"].to_numpy()), kind="stable"))
-    parts = max(-(-len(table) // MOST_ROWS), -(-table.nbytes // (2 * MOST_BYTES)))
+    parts = max(-(-len(table) // MOST_ROWS), -(-table.nbytes // MOST_BYTES))
     ends = [round(len(table) * part / parts) for part in range(parts + 1)]
     for begin, end in pairwise(ends):
         if end > begin:
@@ -143,13 +145,13 @@ class ObjectFile:
             metadata = parquet.metadata
             if not parquet.schema_arrow.equals(SCHEMA):
                 raise DataError(f"{where}: has columns {', '.join(parquet.schema_arrow.names)}; {_expected()}")
-            groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+            boxes, structures = _bounds(metadata)
             return cls(
                 where=where,
                 about=ObjectsAbout.model_validate_json((metadata.metadata or {}).get(b"histoseg", b"")),
                 count=metadata.num_rows,
-                boxes=np.array([_box_of(group) for group in groups]).reshape(-1, 4),
-                structures=tuple(group.column(1).statistics.min for group in groups),
+                boxes=np.array(boxes, np.float64).reshape(-1, 4),
+                structures=tuple(structures),
                 parquet=parquet,
             )
 
@@ -192,7 +194,7 @@ class ObjectFile:
         return found
 
 
-def _meets(table: pa.Table, box: Box) -> pa.ChunkedArray:
+def _meets(table: pa.Table, box: Box) -> pa.Array:
     left, top, right, bottom = box
     xmin, ymin, xmax, ymax = table["bbox"].combine_chunks().flatten()
     across = pc.and_(pc.less_equal(xmin, right), pc.greater_equal(xmax, left))
@@ -205,13 +207,17 @@ def _chosen(columns: Sequence[str] | None) -> pa.Schema:
     return pa.schema([field for field in SCHEMA if columns is None or field.name in columns])
 
 
-def _box_of(group: pq.RowGroupMetaData) -> Box:
-    """What the statistics of a row group say of its objects' boxes."""
-    paths = {group.column(i).path_in_schema: group.column(i).statistics for i in range(group.num_columns)}
-    xmin, ymin, xmax, ymax = (paths[f"bbox.{side}"] for side in SIDES)
-    if None in (xmin, ymin, xmax, ymax):
-        raise ValueError("a row group without statistics")
-    return xmin.min, ymin.min, xmax.max, ymax.max
+def _bounds(metadata: pq.FileMetaData) -> tuple[list[Box], list[str]]:
+    """Around the objects of each row group a box, and their structure, by the statistics that the file has of them."""
+    boxes, structures = list[Box](), list[str]()
+    for i in range(metadata.num_row_groups):
+        group = metadata.row_group(i)
+        columns = [group.column(k) for k in range(group.num_columns)]  # Statistics need their column to be kept.
+        least = {column.path_in_schema: column.statistics.min for column in columns if column.statistics}
+        most = {column.path_in_schema: column.statistics.max for column in columns if column.statistics}
+        boxes.append((least["bbox.xmin"], least["bbox.ymin"], most["bbox.xmax"], most["bbox.ymax"]))
+        structures.append(least["structure"])
+    return boxes, structures
 
 
 def _expected() -> str:
@@ -224,6 +230,6 @@ def _translated_errors(where: str) -> Iterator[None]:
         yield
     except ValidationError as error:
         raise DataError(f"{where}: does not say which slide its objects are of; {_expected()}") from error
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{where}: cannot be read as Parquet ({reason}); {_expected()}") from error
