@@ -42,6 +42,7 @@ NO_TORCH = [
     "kube",
     "maps",
     "files",
+    "slides",
     "sources",
     "shards",
     "loaders",
