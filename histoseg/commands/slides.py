@@ -18,11 +18,10 @@ def summarise(
     ] = "",
 ) -> None:
     """Compute features of glands, slides and cohort from segmented slides; what is there already is kept."""
-    from histoseg.features.cohort import summarise_slides, write_cohort
-    from histoseg.features.summary import finished_slides
+    from histoseg.features.cohort import find_slides, summarise_slides, write_cohort
 
     source, target = open_results(results), _open(out or f"{results.rstrip('/')}/{FEATURES}")
-    names, unfinished = finished_slides(source)
+    names, unfinished = find_slides(source)
     if not names:
         raise ConfigError(f"{source.url} holds no finished slide, that is <slide>/summary.json; segment one first")
     print(f"{len(names)} slides of {source.url}; features go to {target.url}", flush=True)

@@ -12,9 +12,9 @@ from histoseg.features.measure import Measured, measure_slide
 from histoseg.features.page import PAGE, make_page, shown_slides
 from histoseg.features.reading import read_slide
 from histoseg.features.record import RECORD, SlideFeatures, kept_record, make_record, say_counts
-from histoseg.features.slide import Slide
-from histoseg.features.summary import SlideSummary, read_summary
+from histoseg.features.slide import SegmentedSlide
 from histoseg.features.tables import gland_table, reasons_table, slide_table, to_csv, to_parquet
+from histoseg.slides.summary import OBJECTS, SUMMARY, Summary, list_slides, read_summary
 from histoseg.store.objects import Store
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 class SummarisedSlide:
     """A slide with its features; `is_kept` says that they were there already."""
 
-    summary: SlideSummary
+    summary: Summary
     features: SlideFeatures
     is_kept: bool
 
@@ -34,6 +34,13 @@ class SummarisedSlide:
             return "already there"
         said = say_counts(self.features, self.summary)
         return f"{', '.join(said)}; {self.features.seconds:.0f} s"
+
+
+def find_slides(results: Store) -> tuple[list[str], list[str]]:
+    """The names of slides that are finished, and of those with objects but without a summary."""
+    finished = list_slides(results)
+    begun = {key.removesuffix(f"/{OBJECTS}") for key in results.list() if key.endswith(f"/{OBJECTS}")}
+    return finished, sorted(begun - {*finished})
 
 
 def summarise_slides(results: Store, names: list[str], out: Store) -> Iterator[tuple[str, SummarisedSlide | DataError]]:
@@ -58,6 +65,8 @@ def summarise_slides(results: Store, names: list[str], out: Store) -> Iterator[t
 def _summarise(results: Store, name: str, out: Store) -> SummarisedSlide:
     begun = time.perf_counter()
     summary = read_summary(results, name)
+    if summary is None:
+        raise DataError(f"{results.url}/{name}/{SUMMARY} was removed meanwhile; is the slide being segmented again?")
     kept = kept_record(out, name, summary.made_of)
     if kept is not None:
         return SummarisedSlide(summary=summary, features=kept, is_kept=True)
@@ -69,7 +78,7 @@ def _summarise(results: Store, name: str, out: Store) -> SummarisedSlide:
     return SummarisedSlide(summary=summary, features=record, is_kept=False)
 
 
-def _write_glands(out: Store, name: str, slide: Slide, found: Measured) -> tuple[str, ...]:
+def _write_glands(out: Store, name: str, slide: SegmentedSlide, found: Measured) -> tuple[str, ...]:
     """The table of glands in both forms; the names of the files."""
     out.delete(f"{name}/{RECORD}")  # A process that is killed in between is repeated.
     if found.glands is None:

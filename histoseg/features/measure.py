@@ -23,7 +23,7 @@ from histoseg.features.definition import Feature, Value, absent
 from histoseg.features.glands import GLAND
 from histoseg.features.inside import find_inside
 from histoseg.features.names import EPITHELIAL, LYMPHOCYTE
-from histoseg.features.slide import NO_TISSUE, ObjectTable, Slide, scopes
+from histoseg.features.slide import NO_TISSUE, ObjectTable, SegmentedSlide, scopes
 
 LUMEN, NUCLEI = "lumen", "nuclei"
 GROUPS = (shapes, contents, layering, surroundings, counts, sizes, spacing, glands, tissue)
@@ -55,13 +55,13 @@ class Measured:
     glands: GlandTable | None
 
 
-def measure_slide(slide: Slide) -> Measured:
+def measure_slide(slide: SegmentedSlide) -> Measured:
     """All features that the slide's structures and classes allow; for others, the reason why they are absent."""
     table = measure_glands(slide) if GLAND in slide.objects else None
     return Measured(values=tuple(_slide_values(slide, table)), glands=table)
 
 
-def _slide_values(slide: Slide, table: GlandTable | None) -> Iterator[Value]:
+def _slide_values(slide: SegmentedSlide, table: GlandTable | None) -> Iterator[Value]:
     distances = spacing.nearest_distances(slide.objects[NUCLEI]) if NUCLEI in slide.objects else None
     parts = list(scopes(slide))
     for scope in parts:
@@ -77,7 +77,7 @@ def _slide_values(slide: Slide, table: GlandTable | None) -> Iterator[Value]:
     yield from _absent(slide, table)
 
 
-def _absent(slide: Slide, table: GlandTable | None) -> Iterator[Value]:
+def _absent(slide: SegmentedSlide, table: GlandTable | None) -> Iterator[Value]:
     """What has no column at all."""
     if slide.tissue is None:
         of_classes = tuple(each for each in FEATURES if each.level == "slide and tissue class")
@@ -90,7 +90,7 @@ def _absent(slide: Slide, table: GlandTable | None) -> Iterator[Value]:
         yield from absent(glands.FEATURES, "the model finds no glands")
 
 
-def measure_glands(slide: Slide) -> GlandTable:
+def measure_glands(slide: SegmentedSlide) -> GlandTable:
     """The features of each gland, in the order of the slide's table of glands."""
     found = list(_gland_columns(slide))
     return GlandTable(
@@ -100,7 +100,7 @@ def measure_glands(slide: Slide) -> GlandTable:
     )
 
 
-def _gland_columns(slide: Slide) -> Iterator[Column]:
+def _gland_columns(slide: SegmentedSlide) -> Iterator[Column]:
     outlines = slide.objects[GLAND].outlines()
     nuclei, lumina = slide.objects.get(NUCLEI), slide.objects.get(LUMEN)
     of_shape = shapes.shape_columns(outlines)
@@ -121,7 +121,7 @@ def _gland_columns(slide: Slide) -> Iterator[Column]:
         yield from surroundings.surface_column(outlines, slide.tissue)
 
 
-def _lacking(slide: Slide) -> Iterator[Value]:
+def _lacking(slide: SegmentedSlide) -> Iterator[Value]:
     """Features of glands that have no column, with the reason."""
     if slide.tissue is None:
         yield surroundings.SURFACE.absent(NO_TISSUE)

@@ -16,15 +16,14 @@ from histoseg.features.figures import MAX_BARS, draw_distributions, draw_tissue
 from histoseg.features.measure import FEATURES
 from histoseg.features.names import BACKGROUND, column_words, find_classes
 from histoseg.features.record import SlideFeatures, say_counts
-from histoseg.features.summary import SlideSummary
 from histoseg.inference.export import class_colour
 from histoseg.report.html import render
 from histoseg.report.section import Listing, Photo, Picture, Section
 from histoseg.report.text import MISSING
+from histoseg.slides.summary import THUMBNAIL, Summary
 from histoseg.store.objects import Store
 
 PAGE = "index.html"
-THUMBNAIL = "thumbnail.jpg"
 THUMBNAIL_PX = 256
 MAX_PHOTOS = 300  # Some 15 kB each
 # What is shown of a cohort, as far as its models find it, with a short title.
@@ -55,7 +54,7 @@ NOTICE = (
 class ShownSlide:
     """A slide on the page, with its thumbnail if it has one."""
 
-    summary: SlideSummary
+    summary: Summary
     features: SlideFeatures
     jpeg: bytes | None = None
 
@@ -239,7 +238,7 @@ def _say(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def shown_slides(results: Store, slides: Sequence[tuple[SlideSummary, SlideFeatures]]) -> Iterator[ShownSlide]:
+def shown_slides(results: Store, slides: Sequence[tuple[Summary, SlideFeatures]]) -> Iterator[ShownSlide]:
     """The slides with their thumbnails."""
     for number, (summary, features) in enumerate(slides):
         jpeg = read_thumbnail(results, features.name) if number < MAX_PHOTOS else None

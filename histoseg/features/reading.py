@@ -1,29 +1,31 @@
 """A slide's results as tables in microns."""
 
-import io
+import math
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import shapely
-import tifffile
 from jaxtyping import Int16
 
 from histoseg.errors import DataError
 from histoseg.features.glands import GLAND
 from histoseg.features.measure import LUMEN
-from histoseg.features.slide import ObjectTable, Slide, TissueMap
-from histoseg.features.summary import SlideSummary, TissueInfo
+from histoseg.features.slide import ObjectTable, SegmentedSlide, TissueSquares
 from histoseg.slides.objects import ObjectFile
+from histoseg.slides.summary import OBJECTS, TISSUE_MAP, Summary
+from histoseg.slides.tissue_map import read_tissue
 from histoseg.store.objects import Store
 from histoseg.structures import TISSUE
 
 OUTLINED = (GLAND, LUMEN)  # Outlines of nuclei would take most of the memory, and no feature needs them.
+ROUNDING = 1e-3  # Of a square: the last one is not left out because its side is not a whole number of pixels.
 COLUMNS = ("id", "class", "area_um2", "x", "y")
-OBJECTS, TISSUE_FILE = "objects.parquet", "tissue.tif"
 
 
-def read_slide(store: Store, summary: SlideSummary, folder: str) -> Slide:
+def read_slide(store: Store, summary: Summary, folder: str) -> SegmentedSlide:
     """The objects and squares of tissue below a folder of results.
 
     Raises:
@@ -36,14 +38,14 @@ def read_slide(store: Store, summary: SlideSummary, folder: str) -> Slide:
             f" {summary.size_px} and {summary.mpp}; segment the slide again"
         )
     tables = {
-        name: _read_objects(file, name, info.object_classes, summary.mpp)
+        name: _read_objects(file, name, _without_background(info.classes), summary.mpp)
         for name, info in summary.structures.items()
         if name != TISSUE
     }
-    tissue = None
-    if summary.tissue is not None:
-        tissue = _read_tissue(store, _existing(store, folder, TISSUE_FILE), summary.tissue, summary)
-    return Slide(name=summary.name, mpp=summary.mpp, objects=tables, tissue=tissue, mask_mm2=summary.mask.area_mm2)
+    tissue = None if summary.tissue is None else _read_tissue(store, _existing(store, folder, TISSUE_MAP), summary)
+    return SegmentedSlide(
+        name=summary.name, mpp=summary.mpp, objects=tables, tissue=tissue, mask_mm2=summary.mask.area_mm2
+    )
 
 
 def _existing(store: Store, folder: str, name: str) -> str:
@@ -82,23 +84,32 @@ def _kinds(column: pa.ChunkedArray, classes: Sequence[str]) -> tuple[Int16[np.nd
     return places[encoded.indices.fill_null(-1).to_numpy()], known
 
 
-def _read_tissue(store: Store, key: str, info: TissueInfo, summary: SlideSummary) -> TissueMap:
-    """The map of tissue."""
-    try:
-        squares = tifffile.imread(io.BytesIO(store.get(key)), key=0)
-    except (tifffile.TiffFileError, ValueError, IndexError) as error:
-        raise DataError(f"{store.url}/{key}: not a readable TIFF ({error}); segment the slide again") from error
-    sides = np.array(info.square_px)
-    columns, rows = np.ceil(np.array(summary.size_px) / sides - 1e-6).astype(int).tolist()
-    if squares.dtype != np.uint8 or squares.ndim != 2 or squares.shape[0] < rows or squares.shape[1] < columns:
+def _without_background(classes: Sequence[str]) -> tuple[str, ...]:
+    """The classes that objects may have."""
+    return tuple(name for name in classes if name != "background")
+
+
+def _read_tissue(store: Store, key: str, summary: Summary) -> TissueSquares:
+    """The map of tissue, which must cover the slide."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / TISSUE_MAP
+        store.download(key, path)
+        try:
+            found = read_tissue(path)
+        except DataError as error:
+            raise DataError(str(error).replace(str(path), f"{store.url}/{key}")) from error
+    columns, rows = (math.ceil(side / found.square_px - ROUNDING) for side in summary.size_px)
+    squares = found.class_map[:rows, :columns]
+    if squares.shape != (rows, columns):
         raise DataError(
-            f"{store.url}/{key}: {squares.dtype} of shape {squares.shape}; expected classes of {rows} x {columns}"
-            f" squares of {sides.tolist()} px; segment the slide again"
+            f"{store.url}/{key}: {found.class_map.shape} squares of {found.square_px:g} px; a slide of"
+            f" {summary.size_px} px has ({rows}, {columns}); segment the slide again"
         )
-    side_x, side_y = (sides * summary.mpp).tolist()
-    return TissueMap(
-        squares=np.ascontiguousarray(squares[:rows, :columns]),
-        classes=info.classes,
-        side_um=(side_x, side_y),
-        size_um=summary.size_um,
+    side_um = float(found.square_px * summary.mpp)
+    width_um, height_um = (side * summary.mpp for side in summary.size_px)
+    return TissueSquares(
+        squares=np.ascontiguousarray(squares),
+        classes=found.classes,
+        side_um=(side_um, side_um),
+        size_um=(width_um, height_um),
     )

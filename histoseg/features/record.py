@@ -4,8 +4,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from histoseg.features.document import definitions_json
 from histoseg.features.measure import FORMAT, Measured
-from histoseg.features.summary import SlideSummary
 from histoseg.runs.plain import digest
+from histoseg.slides.summary import Summary
 from histoseg.store.objects import Store
 
 RECORD = "features.json"
@@ -39,9 +39,7 @@ class SlideFeatures(BaseModel):
     seconds: float
 
 
-def make_record(
-    name: str, summary: SlideSummary, found: Measured, files: tuple[str, ...], seconds: float
-) -> SlideFeatures:
+def make_record(name: str, summary: Summary, found: Measured, files: tuple[str, ...], seconds: float) -> SlideFeatures:
     """The record of a slide whose features were just computed."""
     lacking = () if found.glands is None else found.glands.lacking
     columns = [value for value in found.values if value.is_column]
@@ -52,7 +50,7 @@ def make_record(
         mpp=summary.mpp,
         size_px=summary.size_px,
         model_sha256=summary.model.sha256,
-        caveats=summary.caveats,
+        caveats=tuple(summary.caveats),
         values={value.column: value.number for value in columns},
         counts=tuple(value.column for value in columns if value.feature.is_count),
         reasons={value.column: value.reason for value in found.values if value.reason}
@@ -81,7 +79,7 @@ def kept_record(store: Store, name: str, made_of: str) -> SlideFeatures | None:
     return record if is_same and is_whole else None
 
 
-def say_counts(features: SlideFeatures, summary: SlideSummary) -> list[str]:
+def say_counts(features: SlideFeatures, summary: Summary) -> list[str]:
     """How many objects of each structure lie in the tissue: "1 gland", "12 nuclei"."""
     counts = {name: features.values.get(f"{name}_all_count") for name in summary.structures}
     return [

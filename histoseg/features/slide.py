@@ -56,7 +56,7 @@ class ObjectTable:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TissueMap:
+class TissueSquares:
     """The class of each square of tissue.
 
     Attributes:
@@ -98,7 +98,7 @@ class TissueMap:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slide:
+class SegmentedSlide:
     """One slide's results.
 
     Attributes:
@@ -110,7 +110,7 @@ class Slide:
     name: str
     mpp: float
     objects: Mapping[str, ObjectTable]
-    tissue: TissueMap | None
+    tissue: TissueSquares | None
     mask_mm2: float
 
 
@@ -128,7 +128,7 @@ class Scope:
     phrase: str
     area_mm2: float
     label: int | None
-    tissue: TissueMap | None
+    tissue: TissueSquares | None
 
     def holds(self, points_um: Points) -> Bool[np.ndarray, " N"]:
         """Which points lie in it; all do where classes of tissue are not known."""
@@ -140,7 +140,7 @@ class Scope:
         return np.asarray(self.tissue.squares[place] == self.label)
 
 
-def scopes(slide: Slide) -> Iterator[Scope]:
+def scopes(slide: SegmentedSlide) -> Iterator[Scope]:
     """All tissue of the slide, then each class of tissue but background."""
     tissue = slide.tissue
     if tissue is None:

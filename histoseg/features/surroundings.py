@@ -9,7 +9,7 @@ from scipy.ndimage import binary_dilation
 
 from histoseg.features.contents import Column, divide
 from histoseg.features.definition import Feature
-from histoseg.features.slide import Shapes, TissueMap
+from histoseg.features.slide import Shapes, TissueSquares
 
 FIRST_LIMIT_UM = 4.0
 STEP_UM = 5.0  # Between points of a border: much less than a square of tissue, 72 µm with Cerberus
@@ -58,7 +58,7 @@ def nearest_distances(shapes: Shapes) -> Float64[np.ndarray, " N"]:
     return found
 
 
-def surface_column(glands: Shapes, tissue: TissueMap) -> Iterator[Column]:
+def surface_column(glands: Shapes, tissue: TissueSquares) -> Iterator[Column]:
     """The share of each gland's border at the surface."""
     pieces, owners = shapely.get_parts(glands, return_index=True)
     rings = shapely.segmentize(shapely.get_exterior_ring(pieces), STEP_UM)
@@ -72,6 +72,6 @@ def surface_column(glands: Shapes, tissue: TissueMap) -> Iterator[Column]:
     yield SURFACE, SURFACE.name, divide(part.astype(np.float64), whole.astype(np.float64))
 
 
-def _near_background(tissue: TissueMap) -> Float64[np.ndarray, "R S"]:
+def _near_background(tissue: TissueSquares) -> Float64[np.ndarray, "R S"]:
     """1 for squares of background and their eight neighbours, 0 for others."""
     return np.asarray(binary_dilation(~tissue.is_tissue, np.ones((3, 3))).astype(np.float64))

@@ -11,10 +11,10 @@ from jaxtyping import Float64
 
 from histoseg.features.measure import GlandTable
 from histoseg.features.record import SlideFeatures
-from histoseg.features.slide import ObjectTable, TissueMap
+from histoseg.features.slide import ObjectTable, TissueSquares
 
 
-def gland_table(glands: ObjectTable, found: GlandTable, mpp: float, tissue: TissueMap | None) -> pa.Table:
+def gland_table(glands: ObjectTable, found: GlandTable, mpp: float, tissue: TissueSquares | None) -> pa.Table:
     """One row for each gland: which it is and where, then its features."""
     x, y = (glands.points_um / mpp).T
     columns: dict[str, pa.Array] = {
@@ -50,7 +50,7 @@ def slide_table(slides: Sequence[SlideFeatures]) -> pa.Table:
         "width_px": pa.array([one.size_px[0] for one in slides], pa.int64()),
         "height_px": pa.array([one.size_px[1] for one in slides], pa.int64()),
         "model_sha256": pa.array([one.model_sha256 for one in slides], pa.string()),
-        "caveats": pa.array([" ".join(one.caveats) for one in slides], pa.string()),
+        "caveats": pa.array([" ".join(one.caveats) or None for one in slides], pa.string()),
     }
     counts = {name for one in slides for name in one.counts}
     for name in dict.fromkeys(name for one in slides for name in one.values):

@@ -8,7 +8,7 @@ from scipy.ndimage import distance_transform_edt
 
 from histoseg.features.definition import Feature, Value
 from histoseg.features.names import LYMPHOCYTE, STROMA, TUMOUR, find_classes
-from histoseg.features.slide import NO_TISSUE, ObjectTable, Scope, TissueMap
+from histoseg.features.slide import NO_TISSUE, ObjectTable, Scope, TissueSquares
 
 NEAR_UM = 500.0  # Hendry et al. 2017: the invasive margin is 1 mm wide, centred on the border of the tumour.
 AREA = Feature(
@@ -69,7 +69,7 @@ def measure_area(scope: Scope, whole_mm2: float) -> Iterator[Value]:
         yield SHARE.value(scope.area_mm2 / (whole_mm2 or np.nan), "the slide has no tissue", scope.suffix)
 
 
-def measure_tumour(tissue: TissueMap | None, nuclei: ObjectTable | None) -> Iterator[Value]:
+def measure_tumour(tissue: TissueSquares | None, nuclei: ObjectTable | None) -> Iterator[Value]:
     """The features of tumour and stroma on a slide."""
     if tissue is None:
         yield from (each.absent(NO_TISSUE) for each in (TUMOUR_TO_STROMA, STROMA_SHARE, NEAR_AREA, NEAR_DENSITY))
@@ -83,7 +83,7 @@ def measure_tumour(tissue: TissueMap | None, nuclei: ObjectTable | None) -> Iter
     yield from _measure_near(tissue, nuclei)
 
 
-def _measure_near(tissue: TissueMap, nuclei: ObjectTable | None) -> Iterator[Value]:
+def _measure_near(tissue: TissueSquares, nuclei: ObjectTable | None) -> Iterator[Value]:
     near = near_tumour(tissue)
     area = float(tissue.areas_mm2[near].sum())
     is_known = _knows(tissue, TUMOUR)
@@ -100,7 +100,7 @@ def _measure_near(tissue: TissueMap, nuclei: ObjectTable | None) -> Iterator[Val
     yield NEAR_DENSITY.value(count / (area or np.nan), reason)
 
 
-def near_tumour(tissue: TissueMap) -> Bool[np.ndarray, "R S"]:
+def near_tumour(tissue: TissueSquares) -> Bool[np.ndarray, "R S"]:
     """The squares of tissue near abnormal epithelium, itself left out."""
     is_tumour = np.isin(tissue.squares, find_classes(tissue.classes, TUMOUR))
     if not is_tumour.any():
@@ -109,11 +109,11 @@ def near_tumour(tissue: TissueMap) -> Bool[np.ndarray, "R S"]:
     return np.asarray(tissue.is_tissue & ~is_tumour & (distances_um <= NEAR_UM))
 
 
-def _knows(tissue: TissueMap, names: tuple[str, ...]) -> bool:
+def _knows(tissue: TissueSquares, names: tuple[str, ...]) -> bool:
     return bool(find_classes(tissue.classes, names))
 
 
-def _area(tissue: TissueMap, names: tuple[str, ...]) -> float:
+def _area(tissue: TissueSquares, names: tuple[str, ...]) -> float:
     """The area of the classes of these names; not a number if the map knows none."""
     found = find_classes(tissue.classes, names)
     return float(tissue.areas_mm2[np.isin(tissue.squares, found)].sum()) if found else np.nan

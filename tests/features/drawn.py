@@ -6,7 +6,7 @@ import numpy as np
 import shapely
 from shapely import affinity
 
-from histoseg.features.slide import ObjectTable, Slide, TissueMap
+from histoseg.features.slide import ObjectTable, SegmentedSlide, TissueSquares
 from histoseg.maps.outlines import trace_polygons
 
 TYPES = ("neutrophil", "epithelial", "lymphocyte")
@@ -39,11 +39,11 @@ def table(points=(), kinds=None, *, classes=(), areas=None, shapes=None):
 def tissue_map(squares, side=100.0, size=None):
     squares = np.asarray(squares, np.uint8)
     height, width = (count * side for count in squares.shape)
-    return TissueMap(squares=squares, classes=TISSUE, side_um=(side, side), size_um=size or (width, height))
+    return TissueSquares(squares=squares, classes=TISSUE, side_um=(side, side), size_um=size or (width, height))
 
 
 def slide(tissue=None, mask_mm2=1.0, **objects):
-    return Slide(name="drawn", mpp=0.5, objects=objects, tissue=tissue, mask_mm2=mask_mm2)
+    return SegmentedSlide(name="drawn", mpp=0.5, objects=objects, tissue=tissue, mask_mm2=mask_mm2)
 
 
 def busy_slide(rng=None):

@@ -1,15 +1,23 @@
 """Folders of results as `histoseg predict` leaves them, of drawn slides."""
 
-import io
-import json
-
 import cv2
 import numpy as np
 import pyarrow as pa
 import shapely
-import tifffile
 
 from histoseg.slides.objects import SCHEMA, ObjectsAbout, write_objects
+from histoseg.slides.summary import (
+    OBJECTS,
+    SUMMARY,
+    TISSUE_MAP,
+    Counts,
+    MaskAbout,
+    ModelAbout,
+    StructureAbout,
+    Summary,
+    TissueAbout,
+)
+from histoseg.slides.tissue_map import write_tissue
 
 NAMES = {"gland": ("gland", "glands"), "lumen": ("lumen", "lumina"), "nuclei": ("nucleus", "nuclei")}
 COLOURS = ["#ffffff", "#E69F00", "#56B4E9", "#009E73"]
@@ -39,7 +47,7 @@ def rows_of(structure, objects, mpp):
     return pa.Table.from_arrays(columns, names=SCHEMA.names).cast(SCHEMA)
 
 
-def write_results(store, slide, *, name="", size_um=(800.0, 600.0), made_of="1", caveats=()):
+def write_results(store, slide, *, name="", size_um=(800.0, 600.0), made_of="1", caveats=(), model="abc" * 20):
     """The files of a slide."""
     name, mpp = name or slide.name, slide.mpp
     size = tuple(round(side / mpp) for side in size_um)
@@ -48,29 +56,32 @@ def write_results(store, slide, *, name="", size_um=(800.0, 600.0), made_of="1",
     write_objects(path, (rows_of(structure, found, mpp) for structure, found in slide.objects.items()), about)
     tissue = None
     if slide.tissue is not None:
-        file = io.BytesIO()
-        tifffile.imwrite(file, slide.tissue.squares)
-        store.put(f"{name}/tissue.tif", file.getvalue())
         square_px = slide.tissue.side_um[0] / mpp
-        tissue = {"classes": slide.tissue.classes, "colours": COLOURS, "square_px": square_px, "shares": {}}
+        path = store.path(f"{name}/{TISSUE_MAP}")
+        write_tissue(path, slide.tissue.squares, slide.tissue.classes, COLOURS, square_px, mpp)
+        tissue = TissueAbout(classes=list(slide.tissue.classes), colours=COLOURS, square_px=square_px, shares={})
     store.put(f"{name}/thumbnail.jpg", thumbnail(slide))
-    summary = {
-        "format": 1,
-        "name": name,
-        "address": f"/slides/{name}.svs",
-        "size_px": size,
-        "mpp": mpp,
-        "model": {"sha256": "abc" * 20, "origin": "raw", "mpp": 0.5},
-        "caveats": list(caveats),
-        "structures": {
-            structure: {"singular": NAMES[structure][0], "plural": NAMES[structure][1], "classes": found.classes}
-            for structure, found in slide.objects.items()
-        },
-        "mask": {"kind": "automatic", "area_mm2": slide.mask_mm2},
-        "tissue": tissue,
-        "made_of": made_of,
+    structures = {
+        structure: StructureAbout(singular=NAMES[structure][0], plural=NAMES[structure][1], classes=list(found.classes))
+        for structure, found in slide.objects.items()
     }
-    store.put(f"{name}/summary.json", json.dumps(summary).encode())
+    summary = Summary(
+        name=name,
+        address=f"/slides/{name}.svs",
+        size_px=size,
+        mpp=mpp,
+        model=ModelAbout(sha256=model, origin="raw", mpp=0.5),
+        structures=structures,
+        counts={structure: Counts(all=len(found)) for structure, found in slide.objects.items()},
+        tissue=tissue,
+        mask=MaskAbout(kind="automatic", area_mm2=slide.mask_mm2),
+        caveats=list(caveats),
+        files=[OBJECTS],
+        made_of=made_of,
+        histoseg="0",
+        seconds=1.0,
+    )
+    store.put(f"{name}/{SUMMARY}", summary.model_dump_json().encode())
 
 
 def thumbnail(slide):

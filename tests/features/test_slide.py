@@ -7,7 +7,7 @@ from scipy.spatial.distance import cdist
 from histoseg.features.definition import Feature
 from histoseg.features.measure import FEATURES, measure_slide
 from histoseg.features.names import column_words
-from histoseg.features.slide import TissueMap, scopes
+from histoseg.features.slide import TissueSquares, scopes
 from histoseg.features.tissue import near_tumour
 from tests.features.drawn import TYPES, busy_slide, moved, slide, table, tissue_map
 
@@ -252,9 +252,9 @@ def test_names_of_features_differ_and_carry_their_unit():
 
 def test_arrays_of_a_wrong_shape_are_refused():
     with pytest.raises(Exception, match="squares"):
-        TissueMap(squares=np.zeros(4, np.uint8), classes=("a",), side_um=(1.0, 1.0), size_um=(1.0, 1.0))
+        TissueSquares(squares=np.zeros(4, np.uint8), classes=("a",), side_um=(1.0, 1.0), size_um=(1.0, 1.0))
     with pytest.raises(Exception, match="squares"):
-        TissueMap(squares=np.zeros((2, 2)), classes=("a",), side_um=(1.0, 1.0), size_um=(1.0, 1.0))
+        TissueSquares(squares=np.zeros((2, 2)), classes=("a",), side_um=(1.0, 1.0), size_um=(1.0, 1.0))
 
 
 def test_a_value_is_a_number_or_a_reason():

@@ -10,12 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from histoseg.errors import DataError
+from histoseg.features.cohort import summarise_slides
 from histoseg.features.document import to_markdown
 from histoseg.features.measure import measure_slide
 from histoseg.features.reading import read_slide
 from histoseg.features.record import RECORD
-from histoseg.features.summary import read_summary
-from histoseg.store.objects import FileStore
+from histoseg.slides.summary import read_summary
+from histoseg.store.objects import FileStore, connect
+from ray_jobs.local_store import local_store
 from tests.command import run, succeed
 from tests.features.drawn import TYPES, busy_slide, slide, table, tissue_map
 from tests.features.results import write_results
@@ -39,6 +41,12 @@ def results(tmp_path):
     write_results(store, busy_slide(), name="unfinished")
     store.delete("unfinished/summary.json")
     return store
+
+
+@pytest.fixture(scope="module")
+def s3_url(tmp_path_factory):
+    with local_store(tmp_path_factory.mktemp("s3")) as server:
+        yield f"{server.url}/results"
 
 
 def out_of(results):
@@ -81,17 +89,12 @@ def test_tables_hold_all_features(results, capsys):
     assert {*measured.glands.columns} < {*glands}
     assert glands["nuclei_all_count"].dtype == np.int64
     assert len(pd.read_csv(out.path("empty/glands.csv"))) == 0
+    definitions = json.loads(pq.read_schema(out.path("slides.parquet")).metadata[b"histoseg"])
+    assert "nuclear_rows" in {each["name"] for each in definitions}
     reasons = pd.read_csv(out.path("missing.csv"))
     nulls = slides.drop(columns="caveats").isna().sum().sum()
     assert len(reasons) >= nulls
     assert reasons["reason"].notna().all()
-
-
-def test_tables_carry_their_definitions(results, capsys):
-    succeed(capsys, "summarise", results.root)
-    metadata = pq.read_schema(out_of(results).path("slides.parquet")).metadata
-    names = {each["name"] for each in json.loads(metadata[b"histoseg"])}
-    assert "nuclear_rows" in names
 
 
 def test_what_is_there_is_kept_and_what_changed_is_not(results, capsys):
@@ -114,13 +117,12 @@ def test_what_is_there_is_kept_and_what_changed_is_not(results, capsys):
         assert out_of(results).get(name) == body, name
 
 
-def test_a_lost_or_damaged_file_is_made_again(results, capsys):
-    succeed(capsys, "summarise", results.root)
-    out = out_of(results)
+def test_a_lost_or_damaged_file_is_made_again(results):
+    out, names = out_of(results), ["A", "B", "empty"]
+    assert not any(slide.is_kept for _, slide in summarise_slides(results, names, out))
     out.delete("A/glands.csv")
     out.put(f"B/{RECORD}", b"{")
-    printed = succeed(capsys, "summarise", results.root)
-    assert printed.count("already there") == 1
+    assert [slide.is_kept for _, slide in summarise_slides(results, names, out)] == [False, False, True]
     assert out.size("A/glands.csv")
 
 
@@ -130,30 +132,39 @@ def test_a_lost_or_damaged_file_is_made_again(results, capsys):
         ("objects.parquet", b"PAR1 but not really"),
         ("objects.parquet", None),
         ("summary.json", b'{"name": "B"}'),
-        ("tissue.tif", b"II*"),
+        ("tissue.tif", b"not a TIFF file"),
         ("tissue.tif", None),
     ],
 )
-def test_a_slide_that_fails_stops_no_other(results, capsys, file, body):
+def test_a_slide_that_fails_stops_no_other(results, file, body):
     key = f"B/{file}"
     if body is None:
         results.delete(key)
     else:
         results.put(key, body)
+    found = dict(summarise_slides(results, ["A", "B"], out_of(results)))
+    assert key in str(found["B"])
+    assert isinstance(found["B"], DataError)
+    assert out_of(results).list() == ["A/features.json", "A/glands.csv", "A/glands.parquet"]
+
+
+def test_what_failed_is_said_last_and_on_the_page(results, capsys):
+    results.put("B/objects.parquet", b"PAR1 but not really")
     code, printed, errors = run(capsys, "summarise", results.root)
     assert code == 1
     assert "1 of 3 slides failed" in errors
-    assert key in errors
+    assert "B/objects.parquet" in errors
     assert "A: " in printed
     assert [*pd.read_parquet(out_of(results).path("slides.parquet"))["slide"]] == ["A", "empty"]
     assert "Not summarised: B" in parse(out_of(results).get("index.html").decode()).text
 
 
 def test_a_tissue_map_of_another_size_is_refused(results):
-    summary = read_summary(results, "A")
-    larger = summary.model_copy(update={"tissue": summary.tissue.model_copy(update={"square_px": (100.0, 100.0)})})
-    with pytest.raises(DataError, match=r"6, 8.*12 x 16"):
-        read_slide(results, larger, "A")
+    drawn = busy_slide()
+    small = replace(drawn.tissue, squares=drawn.tissue.squares[:3])
+    write_results(results, replace(drawn, tissue=small), name="A")
+    with pytest.raises(DataError, match=r"3, 8.*6, 8"):
+        read_slide(results, read_summary(results, "A"), "A")
 
 
 def test_objects_of_another_slide_are_refused(results):
@@ -199,16 +210,17 @@ def test_the_page_shows_every_slide_and_loads_nothing(results, capsys):
     assert "gland_all_density_per_mm2" in hints
 
 
-def test_results_and_features_in_a_bucket(results, capsys, s3_store):
+def test_results_and_features_in_a_bucket(results, capsys, s3_url):
+    s3_store = connect(s3_url)
     for key in results.list():
         s3_store.put(f"cohort/{key}", results.get(key))
-    succeed(capsys, "summarise", f"{s3_store.url}/cohort")
+    succeed(capsys, "summarise", f"{s3_url}/cohort")
     succeed(capsys, "summarise", results.root)
     here, there = out_of(results), "cohort/features"
     for name in ("slides.csv", "A/glands.csv", "missing.csv"):
         assert s3_store.get(f"{there}/{name}") == here.get(name)
     assert len(pd.read_parquet(io.BytesIO(s3_store.get(f"{there}/slides.parquet")))) == 3
-    assert succeed(capsys, "summarise", f"{s3_store.url}/cohort").count("already there") == 3
+    assert succeed(capsys, "summarise", f"{s3_url}/cohort").count("already there") == 3
 
 
 def test_the_documentation_is_that_of_the_definitions():
