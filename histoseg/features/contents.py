@@ -13,7 +13,7 @@ from histoseg.features.inside import NOWHERE, Inside
 from histoseg.features.names import ALL, EPITHELIAL, LYMPHOCYTE
 from histoseg.features.slide import UM2_PER_MM2, ObjectTable
 
-KINDS = "Graham et al. 2023 (Cerberus), Sec. 5, names this kind of feature"
+KINDS = "Graham et al. 2023, Cerberus, Sec. 5, names this kind of feature"
 
 LUMINA = Feature(
     name="lumen_count",
@@ -31,7 +31,7 @@ LUMEN_SHARE = Feature(
 NUCLEI = Feature(
     name="nuclei_{class}_count",
     unit="",
-    meaning="Nuclei in the gland, in its lumina too; `all` with those without a class.",
+    meaning="Nuclei in the gland, in its lumina too; 'all' with those without a class.",
     level="gland",
     is_count=True,
 )

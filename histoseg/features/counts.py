@@ -15,7 +15,7 @@ from histoseg.features.slide import UM2_PER_MM2, ObjectTable, Scope
 COUNT = Feature(
     name="{structure}_{class}_count",
     unit="",
-    meaning="Objects of the class in the tissue; `all` with those without a class.",
+    meaning="Objects of the class in the tissue; 'all' with those without a class.",
     level="slide and tissue class",
     is_count=True,
 )

@@ -29,7 +29,7 @@ def _draw_strip(axis: Axes, values: Float64[np.ndarray, " N"], names: Sequence[s
     defined = np.flatnonzero(np.isfinite(values))
     axis.set_yticks([])
     axis.spines["left"].set_visible(False)
-    axis.set_ylim(-0.75, 0.5)
+    axis.set_ylim(-0.85, 0.4)
     axis.grid(axis="x", color=drawing.FAINT, lw=0.7)
     axis.margins(x=0.08)
     if not len(defined):
@@ -44,9 +44,19 @@ def _draw_strip(axis: Axes, values: Float64[np.ndarray, " N"], names: Sequence[s
     heights = np.empty(len(shown))
     heights[np.argsort(shown, kind="stable")] = (np.arange(len(shown)) % 3 - 1) * JITTER
     axis.plot(shown, heights, ls="none", marker="o", ms=5, mec="white", mew=0.6, color=drawing.COLOURS[0], alpha=0.85)
-    if shown.min() < shown.max():
-        for at, align in ((shown.argmin(), "left"), (shown.argmax(), "right")):
-            axis.text(shown[at], -0.42, _short(names[defined[at]]), ha=align, va="top", fontsize=7, color=drawing.GREY)
+    if not np.isclose(shown.min(), shown.max()):
+        for x, at in ((0.0, shown.argmin()), (1.0, shown.argmax())):
+            name = _short(names[defined[at]])
+            axis.text(
+                x,
+                0.2,
+                name,
+                ha="right" if x else "left",
+                va="top",
+                fontsize=7,
+                color=drawing.GREY,
+                transform=axis.transAxes,
+            )
 
 
 def draw_tissue(shares: Mapping[str, Float64[np.ndarray, " N"]], colours: Sequence[str], names: Sequence[str]) -> bytes:
@@ -54,6 +64,7 @@ def draw_tissue(shares: Mapping[str, Float64[np.ndarray, " N"]], colours: Sequen
     count = min(len(names), MAX_BARS)
     figure, [[axis]] = drawing.lines_of_axes([1], (9.5, 0.9 + 0.26 * count))
     drawing.lay_out_rows(axis, [_short(name) for name in names[:count]])
+    axis.grid(visible=False)
     left = np.zeros(count)
     for values, colour in zip(shares.values(), colours, strict=True):
         widths = np.nan_to_num(values[:count])

@@ -36,7 +36,7 @@ DEPTH_MEDIAN = Feature(
     unit="nuclear diameters",
     meaning=f"Median of the depth: the {DEPTH}.",
     level="gland",
-    source="Graham et al. 2023 (Cerberus), Sec. 5, proposes intra-gland organisation of epithelial nuclei; ours",
+    source="Graham et al. 2023, Cerberus, Sec. 5, proposes intra-gland organisation of epithelial nuclei; ours",
 )
 DEPTH_SPREAD = Feature(
     name="epithelial_depth_iqr_diameters",

@@ -31,6 +31,7 @@ TELLING = {
     "tissue_area_mm2": "Tissue, mm²",
     "nuclei_all_density_per_mm2": "Nuclei per mm²",
     "gland_all_density_per_mm2": "Glands per mm²",
+    "lumen_all_density_per_mm2": "Lumina per mm²",
     "gland_area_fraction": "Glands' share of the tissue",
     "gland_equivalent_diameter_um_median": "Diameter of glands, µm",
     "gland_circularity_median": "Circularity of glands",
@@ -116,7 +117,7 @@ def _cohort(slides: Sequence[ShownSlide], failed: Mapping[str, str]) -> Section:
         ("Tissue masks", "; ".join(f"{name} ({count})" for name, count in masks.items())),
         ("Resolution", f"{' to '.join(dict.fromkeys(f'{x:g}' for x in (resolutions[0], resolutions[-1])))} µm/px"),
     ]
-    warnings = [f"{count} slides: {text}" for text, count in _caveats(slides).items()]
+    warnings = [f"{text} ({count} of {len(slides)} slides)" for text, count in _caveats(slides).items()]
     if len(models) > 1:
         warnings.append("The slides were segmented by different models: their numbers do not compare.")
     warnings += [f"Not summarised: {name}: {reason}" for name, reason in failed.items()]
@@ -148,8 +149,8 @@ def _distributions(records: Sequence[SlideFeatures], columns: Mapping[str, str])
         name="distributions",
         png=draw_distributions(values, [one.name for one in records]),
         alt="Distribution of each feature over slides; the numbers are in the table of slides.",
-        caption="A dot is a slide. The box spans the middle half of the slides, its line is their median; the slides"
-        " with the lowest and the highest value are named.",
+        caption="A dot is a slide. The box spans the middle half of the slides, its line is their median. Below it are the"
+        " names of the slides with the lowest and the highest value.",
     )
     return Section(name="distributions", heading="Distributions", pictures=[picture])
 
@@ -184,6 +185,7 @@ def _slides(slides: Sequence[ShownSlide], columns: Mapping[str, str]) -> Section
         hints=["", *columns],
         kinds=["head", *["number"] * len(columns)],
         rows=rows,
+        is_wide=True,
     )
     photos = [Photo(jpeg=slide.jpeg, caption=_caption(slide)) for slide in slides if slide.jpeg is not None]
     shown = photos[:MAX_PHOTOS]

@@ -11,7 +11,7 @@ from histoseg.features.slide import ObjectTable, Scope
 MEAN = Feature(
     name="{structure}_{class}_area_um2_mean",
     unit="µm²",
-    meaning="Mean area of the objects of the class; `all` with those without a class.",
+    meaning="Mean area of the objects of the class; 'all' with those without a class.",
     level="slide and tissue class",
 )
 SPREAD = Feature(

@@ -15,7 +15,7 @@ DISTANCE = Feature(
     unit="µm",
     meaning=(
         "Median over nuclei of the class of the distance of their centroid to that of the nearest nucleus of the other"
-        " class; of the same class, to the nearest other one. The neighbour may lie anywhere on the slide. `all` with"
+        " class; of the same class, to the nearest other one. The neighbour may lie anywhere on the slide. 'all' with"
         " nuclei without a class."
     ),
     level="slide and tissue class",

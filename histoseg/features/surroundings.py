@@ -28,7 +28,7 @@ SURFACE = Feature(
         " more than those in the depth."
     ),
     level="gland",
-    source="Graham et al. 2023 (Cerberus), Sec. 5, proposes to tell glands of the surface epithelium apart; ours",
+    source="Graham et al. 2023, Cerberus, Sec. 5, proposes to tell glands of the surface epithelium apart; ours",
 )
 FEATURES = (NEAREST, SURFACE)
 

@@ -64,6 +64,7 @@ class Listing:
     Attributes:
         kinds: What each column holds: "head" (the name of the row), "text", "number", "code" or "colour".
         summary: If given, the table is folded away under this text.
+        is_wide: Whether there are many columns: headings take several lines, the name of a row one, always in sight.
         hints: What a heading shows under the pointer; empty, or one for each column.
     """
 
@@ -73,6 +74,7 @@ class Listing:
     kinds: Sequence[str]
     summary: str = ""
     hints: Sequence[str] = ()
+    is_wide: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
