@@ -55,6 +55,7 @@ app.command()(data.declare)
 app.command()(data.prepare)
 app.command()(data.look)
 app.command()(slides.summarise)
+app.command("evaluate-slides")(slides.evaluate_slides)
 
 
 @app.command("demo-data")

@@ -149,7 +149,7 @@ def _distributions(records: Sequence[SlideFeatures], columns: Mapping[str, str])
         name="distributions",
         png=draw_distributions(values, [one.name for one in records]),
         alt="Distribution of each feature over slides; the numbers are in the table of slides.",
-        caption="A dot is a slide. The box spans the middle half of the slides, its line is their median. Below it are the"
+        caption="A dot is a slide. The box spans the middle half of the slides, its line is their median. Below are the"
         " names of the slides with the lowest and the highest value.",
     )
     return Section(name="distributions", heading="Distributions", pictures=[picture])

@@ -38,7 +38,7 @@ def read_slide(store: Store, summary: Summary, folder: str) -> SegmentedSlide:
             f" {summary.size_px} and {summary.mpp}; segment the slide again"
         )
     tables = {
-        name: _read_objects(file, name, _without_background(info.classes), summary.mpp)
+        name: _read_objects(file, name, tuple(info.classes), summary.mpp)
         for name, info in summary.structures.items()
         if name != TISSUE
     }
@@ -82,11 +82,6 @@ def _kinds(column: pa.ChunkedArray, classes: Sequence[str]) -> tuple[Int16[np.nd
     known = (*classes, *(name for name in used if name not in classes))
     places = np.array([*(known.index(name) if name in known else -1 for name in named), -1], np.int16)
     return places[encoded.indices.fill_null(-1).to_numpy()], known
-
-
-def _without_background(classes: Sequence[str]) -> tuple[str, ...]:
-    """The classes that objects may have."""
-    return tuple(name for name in classes if name != "background")
 
 
 def _read_tissue(store: Store, key: str, summary: Summary) -> TissueSquares:

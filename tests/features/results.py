@@ -20,7 +20,7 @@ from histoseg.slides.summary import (
 from histoseg.slides.tissue_map import write_tissue
 
 NAMES = {"gland": ("gland", "glands"), "lumen": ("lumen", "lumina"), "nuclei": ("nucleus", "nuclei")}
-COLOURS = ["#ffffff", "#E69F00", "#56B4E9", "#009E73"]
+COLOURS = ["#ffffff", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#000000"]
 
 
 def rows_of(structure, objects, mpp):
@@ -56,10 +56,10 @@ def write_results(store, slide, *, name="", size_um=(800.0, 600.0), made_of="1",
     write_objects(path, (rows_of(structure, found, mpp) for structure, found in slide.objects.items()), about)
     tissue = None
     if slide.tissue is not None:
-        square_px = slide.tissue.side_um[0] / mpp
+        square_px, colours = slide.tissue.side_um[0] / mpp, COLOURS[: len(slide.tissue.classes)]
         path = store.path(f"{name}/{TISSUE_MAP}")
-        write_tissue(path, slide.tissue.squares, slide.tissue.classes, COLOURS, square_px, mpp)
-        tissue = TissueAbout(classes=list(slide.tissue.classes), colours=COLOURS, square_px=square_px, shares={})
+        write_tissue(path, slide.tissue.squares, slide.tissue.classes, colours, square_px, mpp)
+        tissue = TissueAbout(classes=list(slide.tissue.classes), colours=colours, square_px=square_px, shares={})
     store.put(f"{name}/thumbnail.jpg", thumbnail(slide))
     structures = {
         structure: StructureAbout(singular=NAMES[structure][0], plural=NAMES[structure][1], classes=list(found.classes))
