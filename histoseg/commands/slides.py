@@ -1,13 +1,14 @@
-"""Commands about slides that `histoseg predict` has segmented."""
+"""Commands about slides that `histoseg segment` has gone through: features of them, and scores."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from histoseg.commands.segment import open_results
 from histoseg.errors import ConfigError, DataError
 from histoseg.files.notes import collect
-from histoseg.store.objects import FileStore, Store, connect
+from histoseg.store.objects import FileStore, Store
 
 FEATURES = "features"  # The folder below the results where features are written, unless another is named
 
@@ -21,7 +22,7 @@ def summarise(
     """Compute features of glands, slides and cohort from segmented slides; what is there already is kept."""
     from histoseg.features.cohort import find_slides, summarise_slides, write_cohort
 
-    source, target = open_results(results), _open(out or f"{results.rstrip('/')}/{FEATURES}")
+    source, target = _existing(results), open_results(out or f"{results.rstrip('/')}/{FEATURES}")
     names, unfinished = find_slides(source)
     if not names:
         raise ConfigError(f"{source.url} holds no finished slide, that is <slide>/summary.json; segment one first")
@@ -56,7 +57,7 @@ def evaluate_slides(
     """Compare segmented slides with the truth of some regions: PQ, Dice, and mPQ where objects have classes."""
     from histoseg.scoring._slide_scores import FILES, left_out, say_scores, score_slides, to_csv, to_json
 
-    source, target = open_results(results), FileStore(out)
+    source, target = _existing(results), FileStore(out)
     print(f"regions of {truth} in the slides of {source.url}; scores go to {out}", flush=True)
     regions = []
     with collect() as notes:
@@ -76,12 +77,8 @@ def evaluate_slides(
     print(out)
 
 
-def open_results(address: str) -> Store:
+def _existing(address: str) -> Store:
     """The folder of results; it must be there."""
     if "://" not in address and not Path(address).is_dir():
         raise ConfigError(f"{address} is not a folder; name the one that slides' results were written to")
-    return _open(address)
-
-
-def _open(address: str) -> Store:
-    return connect(address) if "://" in address else FileStore(Path(address))
+    return open_results(address)

@@ -1,4 +1,4 @@
-"""Features of slides for biomarkers, from the objects that `histoseg predict` found: one file for each group.
+"""Features of slides for biomarkers, from the objects that `histoseg segment` found: one file for each group.
 
 shapes, contents, layering, surroundings      of each gland
 counts, sizes, spacing, glands, tissue        of a slide, and of each class of tissue in it

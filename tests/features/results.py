@@ -1,4 +1,4 @@
-"""Folders of results as `histoseg predict` leaves them, of drawn slides."""
+"""Folders of results as `histoseg segment` leaves them, of drawn slides."""
 
 import cv2
 import numpy as np
