@@ -16,10 +16,10 @@ from histoseg.features.figures import MAX_BARS, draw_distributions, draw_tissue
 from histoseg.features.measure import FEATURES
 from histoseg.features.names import BACKGROUND, column_words, find_classes
 from histoseg.features.record import SlideFeatures, say_counts
-from histoseg.inference.export import class_colour
 from histoseg.report.html import render
 from histoseg.report.section import Listing, Photo, Picture, Section
 from histoseg.report.text import MISSING
+from histoseg.slides.colours import class_colour
 from histoseg.slides.summary import THUMBNAIL, Summary
 from histoseg.store.objects import Store
 

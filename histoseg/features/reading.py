@@ -21,7 +21,7 @@ from histoseg.store.objects import Store
 from histoseg.structures import TISSUE
 
 OUTLINED = (GLAND, LUMEN)  # Outlines of nuclei would take most of the memory, and no feature needs them.
-ROUNDING = 1e-3  # Of a square: the last one is not left out because its side is not a whole number of pixels.
+ROUNDING = 0.05  # Of a square: the network's grid has whole pixels, so it may end a little before the slide does.
 COLUMNS = ("id", "class", "area_um2", "x", "y")
 
 
@@ -93,6 +93,13 @@ def _read_tissue(store: Store, key: str, summary: Summary) -> TissueSquares:
             found = read_tissue(path)
         except DataError as error:
             raise DataError(str(error).replace(str(path), f"{store.url}/{key}")) from error
+    # Squares that the network did not see have a number above those of its classes.
+    classes = () if summary.tissue is None else tuple(summary.tissue.classes)
+    if found.classes[: len(classes)] != classes:
+        raise DataError(
+            f"{store.url}/{key}: of classes {', '.join(found.classes)}, but its summary says {', '.join(classes)};"
+            " segment the slide again"
+        )
     columns, rows = (math.ceil(side / found.square_px - ROUNDING) for side in summary.size_px)
     squares = found.class_map[:rows, :columns]
     if squares.shape != (rows, columns):
@@ -104,7 +111,7 @@ def _read_tissue(store: Store, key: str, summary: Summary) -> TissueSquares:
     width_um, height_um = (side * summary.mpp for side in summary.size_px)
     return TissueSquares(
         squares=np.ascontiguousarray(squares),
-        classes=found.classes,
+        classes=classes,
         side_um=(side_um, side_um),
         size_um=(width_um, height_um),
     )

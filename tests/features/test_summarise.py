@@ -226,3 +226,26 @@ def test_results_and_features_in_a_bucket(results, capsys, s3_url):
 def test_the_documentation_is_that_of_the_definitions():
     path = ROOT / "docs" / "features.md"
     assert path.read_text() == to_markdown(), "python -m histoseg.features.document > docs/features.md"
+
+
+def test_squares_that_were_not_seen_are_background(results):
+    """`segment` gives them a class of its own after the model's, and its grid may be half a pixel short."""
+    drawn = busy_slide()
+    seen = drawn.tissue.squares.copy()
+    seen[2] = len(drawn.tissue.classes)
+    classes = (*drawn.tissue.classes, "not_segmented")
+    write_results(results, replace(drawn, tissue=replace(drawn.tissue, squares=seen, classes=classes)), name="A")
+    summary = read_summary(results, "A")
+    tissue = summary.tissue.model_copy(update={"classes": [*drawn.tissue.classes]})
+    found = read_slide(results, summary.model_copy(update={"tissue": tissue, "size_px": (1600, 1200)}), "A")
+    assert found.tissue.classes == drawn.tissue.classes
+    assert not found.tissue.is_tissue[2].any()
+    columns = {value.column for value in measure_slide(found).values}
+    assert not [name for name in columns if "not_segmented" in name]
+
+
+def test_a_map_that_names_other_classes_is_refused(results):
+    summary = read_summary(results, "A")
+    tissue = summary.tissue.model_copy(update={"classes": ["background", "stroma"]})
+    with pytest.raises(DataError, match="abnormal_epithelium"):
+        read_slide(results, summary.model_copy(update={"tissue": tissue}), "A")
