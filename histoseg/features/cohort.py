@@ -33,7 +33,7 @@ class SummarisedSlide:
         if self.is_kept:
             return "already there"
         said = say_counts(self.features, self.summary)
-        return f"{', '.join(said)}; {self.features.seconds:.0f} s"
+        return f"{', '.join(said)} in the tissue; {self.features.seconds:.0f} s"
 
 
 def find_slides(results: Store) -> tuple[list[str], list[str]]:

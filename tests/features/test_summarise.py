@@ -2,13 +2,15 @@
 
 import io
 import json
-from dataclasses import replace
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from histoseg.commands.slides import summarise
 from histoseg.errors import DataError
 from histoseg.features.cohort import summarise_slides
 from histoseg.features.document import to_markdown
@@ -25,10 +27,8 @@ from tests.report.test_page import parse
 from tests.test_layers import ROOT
 
 
-@pytest.fixture
-def results(tmp_path):
+def write_all(store):
     """Two busy slides, one without objects, and one that is not finished."""
-    store = FileStore(tmp_path / "results")
     write_results(store, busy_slide(), name="A")
     write_results(store, busy_slide(np.random.default_rng(8)), name="B")
     empty = slide(
@@ -43,10 +43,45 @@ def results(tmp_path):
     return store
 
 
+@pytest.fixture
+def results(tmp_path):
+    return write_all(FileStore(tmp_path / "results"))
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """The same, with a slide of another model and a damaged one, summarised: the store, and what was said."""
+    store = write_all(FileStore(tmp_path_factory.mktemp("cohort")))
+    drawn = busy_slide()
+    nuclei = replace(drawn.objects["nuclei"], classes=("dead", "epithelial", "lymphocyte"))
+    write_results(store, replace(drawn, objects={"nuclei": nuclei}, tissue=None), name="other", model="def")
+    write_results(store, drawn, name="damaged")
+    store.put("damaged/objects.parquet", b"PAR1 but not really")
+    printed = io.StringIO()
+    with redirect_stdout(printed), pytest.raises(DataError) as failed:
+        summarise(str(store.root))
+    return Cohort(store=store, printed=printed.getvalue(), error=str(failed.value))
+
+
 @pytest.fixture(scope="module")
 def s3_url(tmp_path_factory):
     with local_store(tmp_path_factory.mktemp("s3")) as server:
         yield f"{server.url}/results"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cohort:
+    store: FileStore
+    printed: str
+    error: str
+
+    @property
+    def slides(self):
+        return pd.read_parquet(out_of(self.store).path("slides.parquet")).set_index("slide")
+
+    @property
+    def reasons(self):
+        return pd.read_csv(out_of(self.store).path("missing.csv")).set_index(["slide", "column"])["reason"]
 
 
 def out_of(results):
@@ -69,13 +104,10 @@ def test_what_is_written_is_read_back(results):
     assert (found.tissue.squares == drawn.tissue.squares).all()
 
 
-def test_tables_hold_all_features(results, capsys):
-    printed = succeed(capsys, "summarise", results.root)
-    assert "unfinished" in printed
-    out = out_of(results)
-    slides = pd.read_parquet(out.path("slides.parquet")).set_index("slide")
-    assert [*slides.index] == ["A", "B", "empty"]
-    measured = measure_slide(read_slide(results, read_summary(results, "A"), "A"))
+def test_tables_hold_all_features(cohort):
+    out, slides = out_of(cohort.store), cohort.slides
+    assert [*slides.index] == ["A", "B", "empty", "other"]
+    measured = measure_slide(read_slide(cohort.store, read_summary(cohort.store, "A"), "A"))
     for value in measured.values:
         if value.is_column:
             stored = slides.loc["A", value.column]
@@ -91,30 +123,55 @@ def test_tables_hold_all_features(results, capsys):
     assert len(pd.read_csv(out.path("empty/glands.csv"))) == 0
     definitions = json.loads(pq.read_schema(out.path("slides.parquet")).metadata[b"histoseg"])
     assert "nuclear_rows" in {each["name"] for each in definitions}
-    reasons = pd.read_csv(out.path("missing.csv"))
-    nulls = slides.drop(columns="caveats").isna().sum().sum()
-    assert len(reasons) >= nulls
-    assert reasons["reason"].notna().all()
+
+
+def test_each_null_has_a_reason(cohort):
+    nulls = cohort.slides.drop(columns="caveats").isna().stack()
+    assert {*nulls[nulls].index} <= {*cohort.reasons.index}
+    assert cohort.reasons.notna().all()
+
+
+def test_slides_of_different_models_stand_in_one_table(cohort):
+    slides, reasons = cohort.slides, cohort.reasons
+    assert pd.isna(slides.loc["A", "nuclei_dead_count"])
+    assert slides.loc["other", "nuclei_dead_count"] > 0
+    assert pd.isna(slides.loc["other", "gland_all_count"])
+    assert reasons["A", "nuclei_dead_count"]
+    assert reasons["other", "gland_all_count"]
+    assert reasons["other", "tumour_stroma_ratio"] == "the slide has no classes of tissue"
+
+
+def test_what_failed_is_said_last_and_what_is_not_finished_left_out(cohort):
+    assert "1 of 5 slides failed" in cohort.error
+    assert "damaged/objects.parquet" in cohort.error
+    assert "other: 900 nuclei in the tissue" in cohort.printed
+    assert "left out: unfinished" in cohort.printed
+
+
+def test_the_page_shows_every_slide_and_loads_nothing(cohort):
+    page = parse(out_of(cohort.store).get("index.html").decode())
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert all(image["src"].startswith("data:image/") for image in page.all("img"))
+    assert len(page.all("img")) == 6  # Two figures and four thumbnails
+    for text in ("A", "B", "empty", "other", "stratified_share", "Not summarised: damaged", "by different models"):
+        assert text in page.text
+    hints = [attributes["title"] for attributes in page.all("th") if "title" in attributes]
+    assert "gland_all_density_per_mm2" in hints
 
 
 def test_what_is_there_is_kept_and_what_changed_is_not(results, capsys):
+    out, names = out_of(results), ["A", "B", "empty"]
     succeed(capsys, "summarise", results.root)
-    first = {key: out_of(results).path(key).stat().st_mtime_ns for key in out_of(results).list()}
-    tables = {name: out_of(results).get(name) for name in ("slides.parquet", "slides.csv", "missing.csv", "index.html")}
+    first = {key: (out.path(key).stat().st_mtime_ns, out.get(key)) for key in out.list()}
     write_results(results, busy_slide(np.random.default_rng(9)), name="B", made_of="2")
-    printed = succeed(capsys, "summarise", results.root)
-    again = {key: out_of(results).path(key).stat().st_mtime_ns for key in out_of(results).list()}
-    assert [line for line in printed.splitlines() if "already there" in line] == [
-        "A: already there",
-        "empty: already there",
-    ]
-    same = {key for key in first if first[key] == again[key]}
-    assert same == {f"{name}/{file}" for name in ("A", "empty") for file in ("glands.parquet", "glands.csv", RECORD)}
-    assert tables["slides.csv"] != out_of(results).get("slides.csv")
+    assert [slide.is_kept for _, slide in summarise_slides(results, names, out)] == [True, False, True]
+    again = {key: (out.path(key).stat().st_mtime_ns, out.get(key)) for key in out.list()}
+    assert {key for key in first if first[key] != again[key]} == {"B/glands.csv", "B/glands.parquet", f"B/{RECORD}"}
     write_results(results, busy_slide(np.random.default_rng(8)), name="B", made_of="1")
-    succeed(capsys, "summarise", results.root)
-    for name, body in tables.items():
-        assert out_of(results).get(name) == body, name
+    printed = succeed(capsys, "summarise", results.root)
+    assert [line for line in printed.splitlines() if line.endswith("there")] == ["A: already there", "empty: already there"]
+    for key, (_, body) in first.items():
+        assert out.get(key) == body or key == f"B/{RECORD}", key  # The record says how long it took.
 
 
 def test_a_lost_or_damaged_file_is_made_again(results):
@@ -148,17 +205,6 @@ def test_a_slide_that_fails_stops_no_other(results, file, body):
     assert out_of(results).list() == ["A/features.json", "A/glands.csv", "A/glands.parquet"]
 
 
-def test_what_failed_is_said_last_and_on_the_page(results, capsys):
-    results.put("B/objects.parquet", b"PAR1 but not really")
-    code, printed, errors = run(capsys, "summarise", results.root)
-    assert code == 1
-    assert "1 of 3 slides failed" in errors
-    assert "B/objects.parquet" in errors
-    assert "A: " in printed
-    assert [*pd.read_parquet(out_of(results).path("slides.parquet"))["slide"]] == ["A", "empty"]
-    assert "Not summarised: B" in parse(out_of(results).get("index.html").decode()).text
-
-
 def test_a_tissue_map_of_another_size_is_refused(results):
     drawn = busy_slide()
     small = replace(drawn.tissue, squares=drawn.tissue.squares[:3])
@@ -182,45 +228,17 @@ def test_a_folder_without_slides_is_refused(tmp_path, capsys):
     assert "nowhere" in errors
 
 
-def test_slides_of_different_models_stand_in_one_table(results, capsys):
-    drawn = busy_slide()
-    nuclei = replace(drawn.objects["nuclei"], classes=("dead", "epithelial", "lymphocyte"))
-    write_results(results, replace(drawn, objects={"nuclei": nuclei}, tissue=None), name="other")
-    succeed(capsys, "summarise", results.root)
-    slides = pd.read_parquet(out_of(results).path("slides.parquet")).set_index("slide")
-    assert pd.isna(slides.loc["A", "nuclei_dead_count"])
-    assert slides.loc["other", "nuclei_dead_count"] > 0
-    assert pd.isna(slides.loc["other", "gland_all_count"])
-    reasons = pd.read_csv(out_of(results).path("missing.csv")).set_index(["slide", "column"])["reason"]
-    assert reasons["A", "nuclei_dead_count"]
-    assert reasons["other", "gland_all_count"]
-    assert reasons["other", "tumour_stroma_ratio"] == "the slide has no classes of tissue"
-
-
-def test_the_page_shows_every_slide_and_loads_nothing(results, capsys):
-    printed = succeed(capsys, "summarise", results.root)
-    assert printed.splitlines()[-1].endswith("features/index.html")
-    page = parse(out_of(results).get("index.html").decode())
-    assert "script" not in {tag for tag, _ in page.tags}
-    assert all(image["src"].startswith("data:image/") for image in page.all("img"))
-    assert len(page.all("img")) == 5  # Two figures and three thumbnails
-    for name in ("A", "B", "empty", "stratified_share", "nuclear_rows"):
-        assert name in page.text
-    hints = [attributes["title"] for attributes in page.all("th") if "title" in attributes]
-    assert "gland_all_density_per_mm2" in hints
-
-
-def test_results_and_features_in_a_bucket(results, capsys, s3_url):
-    s3_store = connect(s3_url)
-    for key in results.list():
-        s3_store.put(f"cohort/{key}", results.get(key))
+def test_results_and_features_in_a_bucket(cohort, capsys, s3_url):
+    there, here = connect(s3_url), out_of(cohort.store)
+    for key in cohort.store.list():
+        if key.startswith(("A/", "empty/")):
+            there.put(f"cohort/{key}", cohort.store.get(key))
     succeed(capsys, "summarise", f"{s3_url}/cohort")
-    succeed(capsys, "summarise", results.root)
-    here, there = out_of(results), "cohort/features"
-    for name in ("slides.csv", "A/glands.csv", "missing.csv"):
-        assert s3_store.get(f"{there}/{name}") == here.get(name)
-    assert len(pd.read_parquet(io.BytesIO(s3_store.get(f"{there}/slides.parquet")))) == 3
-    assert succeed(capsys, "summarise", f"{s3_url}/cohort").count("already there") == 3
+    assert there.get("cohort/features/A/glands.csv") == here.get("A/glands.csv")
+    slides = pd.read_parquet(io.BytesIO(there.get("cohort/features/slides.parquet")))
+    assert [*slides["slide"]] == ["A", "empty"]
+    found = summarise_slides(connect(f"{s3_url}/cohort"), ["A", "empty"], connect(f"{s3_url}/cohort/features"))
+    assert all(slide.is_kept for _, slide in found)
 
 
 def test_the_documentation_is_that_of_the_definitions():
