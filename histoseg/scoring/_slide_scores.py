@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from histoseg.errors import DataError
-from histoseg.scoring._slide_truth import LabelImage, find_truth, read_truth
+from histoseg.scoring._slide_truth import find_truth, read_truth
 from histoseg.scoring._slides import OF_REGION, ScoredRegion, pooled_scores, pq_by_class, score_region
+from histoseg.scoring._truth_labels import LabelImage
 from histoseg.slides.objects import ObjectFile
 from histoseg.slides.summary import OBJECTS, list_slides, read_summary
 from histoseg.store.objects import Store

@@ -17,7 +17,7 @@ from histoseg.files.regions import Polygon, Region, paint
 from histoseg.metrics.iou import confusion
 from histoseg.metrics.panoptic import PanopticCounts, count_panoptic
 from histoseg.records.schema import Counts, ScoredImage
-from histoseg.scoring._slide_truth import TruthRegion, moved
+from histoseg.scoring._truth_region import TruthRegion, moved
 from histoseg.scoring.objects import count_types, summarise
 from histoseg.slides.objects import ObjectFile
 from histoseg.types import Split
