@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from histoseg.commands import data, segment, slides
+from histoseg.commands import data
 from histoseg.commands.data import CACHE, Cache, StoreUrl
+from histoseg.commands.export import export
 from histoseg.commands.models import choose_device, open_model
+from histoseg.commands.segment import segment
+from histoseg.commands.slides import evaluate_slides, summarise
 from histoseg.demo.write import write_demo_data
 from histoseg.doctor.all_checks import DoctorOptions, all_checks
 from histoseg.errors import ConfigError, DataError, HistosegError
@@ -52,9 +55,10 @@ app.command("list")(data.list_names)
 app.command()(data.declare)
 app.command()(data.prepare)
 app.command()(data.look)
-app.command()(segment.segment)
-app.command()(slides.summarise)
-app.command("evaluate-slides")(slides.evaluate_slides)
+app.command()(segment)
+app.command()(export)
+app.command()(summarise)
+app.command()(evaluate_slides)
 
 
 @app.command("demo-data")

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from histoseg.commands.models import open_model
 from histoseg.errors import ConfigError, DataError, HistosegError
 from histoseg.maps.windows import MarginWindows
+from histoseg.slides.cohort import find_slides
 from histoseg.store.objects import FileStore, Store, connect
 
 if TYPE_CHECKING:
@@ -30,9 +32,7 @@ def segment(
     overwrite: Annotated[bool, typer.Option(help="Replace results of another model or of other options.")] = False,
 ) -> None:
     """Find glands, lumina, nuclei and classes of tissue in whole slides; what is there already is kept."""
-    from histoseg.commands.models import open_model
     from histoseg.inference.segment import SegmentOptions, require_distinct, segment_slide
-    from histoseg.slides.cohort import find_slides
 
     options = SegmentOptions(
         mpp=mpp,

@@ -22,6 +22,7 @@ from histoseg.slides.parts import Rest, decode_rest, join_rests
 from histoseg.slides.stitch import stitch
 from histoseg.slides.summary import Counts, MaskAbout, ModelAbout, StructureAbout, Summary, TissueAbout
 from histoseg.slides.tissue import draw_mask
+from histoseg.slides.tissue_map import write_tissue
 from histoseg.structures import TISSUE, structure
 from histoseg.types import SemanticMap
 
@@ -85,8 +86,6 @@ def _counted(table: "pa.Table", counts: Counter[Kind]) -> "pa.Table":
 
 def _write_tissue(work: SlideWork, rests: Mapping[Region, Rest], path: Path) -> SemanticMap | None:
     """Write the classes of tissue of all squares, and return them; None without a head for tissue."""
-    from histoseg.slides.tissue_map import write_tissue
-
     if TISSUE not in work.model.classes or not work.predictor.square_px:
         return None
     side, classes = work.predictor.square_px, work.model.classes[TISSUE]
