@@ -169,7 +169,10 @@ def test_what_is_there_is_kept_and_what_changed_is_not(results, capsys):
     assert {key for key in first if first[key] != again[key]} == {"B/glands.csv", "B/glands.parquet", f"B/{RECORD}"}
     write_results(results, busy_slide(np.random.default_rng(8)), name="B", made_of="1")
     printed = succeed(capsys, "summarise", results.root)
-    assert [line for line in printed.splitlines() if line.endswith("there")] == ["A: already there", "empty: already there"]
+    assert [line for line in printed.splitlines() if line.endswith("there")] == [
+        "A: already there",
+        "empty: already there",
+    ]
     for key, (_, body) in first.items():
         assert out.get(key) == body or key == f"B/{RECORD}", key  # The record says how long it took.
 
