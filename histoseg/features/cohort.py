@@ -39,7 +39,8 @@ class SummarisedSlide:
 def find_slides(results: Store) -> tuple[list[str], list[str]]:
     """The names of slides that are finished, and of those with objects but without a summary."""
     finished = list_slides(results)
-    begun = {key.removesuffix(f"/{OBJECTS}") for key in results.list() if key.endswith(f"/{OBJECTS}")}
+    keys = (key.split("/") for key in results.list())
+    begun = {key[0] for key in keys if key[1:] == [OBJECTS]}
     return finished, sorted(begun - {*finished})
 
 
