@@ -16,6 +16,7 @@ from histoseg.commands.data import CACHE, Cache, StoreUrl
 from histoseg.commands.export import export
 from histoseg.commands.models import choose_device, open_model
 from histoseg.commands.segment import segment
+from histoseg.commands.slides import evaluate_slides, summarise
 from histoseg.demo.write import write_demo_data
 from histoseg.doctor.all_checks import DoctorOptions, all_checks
 from histoseg.errors import ConfigError, DataError, HistosegError
@@ -56,6 +57,8 @@ app.command()(data.prepare)
 app.command()(data.look)
 app.command()(segment)
 app.command()(export)
+app.command()(summarise)
+app.command()(evaluate_slides)
 
 
 @app.command("demo-data")

@@ -22,6 +22,7 @@ LAYERS = [
     ["training"],
     ["listeners", "scoring"],
     ["report"],
+    ["features"],
     ["experiments"],
     ["pipeline"],
     ["kube"],

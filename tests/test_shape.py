@@ -26,7 +26,7 @@ LATE = {
     "ray",
     "safetensors",
 }
-LATE |= {"imagecodecs", "openslide", "pyarrow", "skimage", "tensorboard", "tensorboardX", "torch", "yaml"}
+LATE |= {"imagecodecs", "openslide", "pyarrow", "shapely", "skimage", "tensorboard", "tensorboardX", "torch", "yaml"}
 
 
 def module_of(path: Path) -> str:
