@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from histoseg.commands import data
+from histoseg.commands import data, view
 from histoseg.commands.data import CACHE, Cache, StoreUrl
 from histoseg.demo.write import write_demo_data
 from histoseg.doctor.all_checks import DoctorOptions, all_checks
@@ -54,6 +54,7 @@ app.command("list")(data.list_names)
 app.command()(data.declare)
 app.command()(data.prepare)
 app.command()(data.look)
+app.command()(view.view)
 
 
 @app.command("demo-data")

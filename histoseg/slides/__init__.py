@@ -1,0 +1,1 @@
+"""Whole slides: reading them, and what was found in them."""

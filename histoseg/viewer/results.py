@@ -1,0 +1,110 @@
+"""Everything that the page asks about one slide, opened when it is first asked for."""
+
+import io
+import threading
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tifffile
+from jaxtyping import UInt8
+
+from histoseg.errors import DataError
+from histoseg.slides.objects import ObjectFile
+from histoseg.store.objects import Store
+from histoseg.viewer.census import Census, take_census
+from histoseg.viewer.cohort import Entry
+from histoseg.viewer.layers import Kind, list_kinds, number_kinds
+from histoseg.viewer.polygons import contain, read_rings
+from histoseg.viewer.summary import SlideSummary
+from histoseg.viewer.tiles import pack_objects
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+OBJECTS, TISSUE, THUMBNAIL = "objects.parquet", "tissue.tif", "thumbnail.jpg"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundObject:
+    """The numbers of one object, for a person; `rings` are its outline in base pixels."""
+
+    id: int
+    kind: int
+    class_probability: float | None
+    area_um2: float
+    x: float
+    y: float
+    rings: list[list[list[float]]]
+
+
+class Results:
+    """The files of one slide. Reading of objects.parquet is one thread's at a time."""
+
+    def __init__(self, store: Store, entry: Entry, summary: SlideSummary) -> None:
+        self.store = store
+        self.entry = entry
+        self.summary = summary
+        self.kinds: tuple[Kind, ...] = list_kinds(summary)
+        self._lock = threading.Lock()
+
+    def _key(self, name: str) -> str:
+        return f"{self.entry.folder}/{name}"
+
+    @cached_property
+    def _objects(self) -> ObjectFile:
+        return ObjectFile(self.store, self._key(OBJECTS))
+
+    @cached_property
+    def _census(self) -> Census:
+        return take_census(self._objects, self.kinds, self.summary.size_px, self.summary.mpp)
+
+    @property
+    def census(self) -> Census:
+        """Where all objects are."""
+        with self._lock:
+            return self._census
+
+    def outlines(self, structure: str, level: int, square: tuple[int, int]) -> bytes:
+        """See `pack_objects`."""
+        with self._lock:
+            return pack_objects(self._objects, self.kinds, structure, level, square)
+
+    def at(self, x: float, y: float) -> list[FoundObject]:
+        """The objects that a point lies in, the smallest first."""
+        with self._lock:
+            table = self._objects.read(box=(x, y, x, y))
+        rings = read_rings(table.column("geometry"))
+        inside = np.flatnonzero(contain(rings, x, y, len(table)))
+        numbers = number_kinds(table, self.kinds)
+        found = [self._found(table.slice(int(row), 1), int(numbers[row])) for row in inside]
+        return sorted(found, key=lambda one: one.area_um2)
+
+    def _found(self, row: "pa.Table", kind: int) -> FoundObject:
+        values = row.drop_columns(["geometry", "bbox"]).to_pylist()[0]
+        rings = read_rings(row.column("geometry"))
+        return FoundObject(
+            id=values["id"],
+            kind=kind,
+            class_probability=values["class_probability"],
+            area_um2=values["area_um2"],
+            x=values["x"],
+            y=values["y"],
+            rings=[part.tolist() for part in np.split(rings.points, rings.starts[1:-1])],
+        )
+
+    def tissue(self) -> UInt8[np.ndarray, "H W"]:
+        """The class of tissue of each square."""
+        key = self._key(TISSUE)
+        try:
+            pixels = tifffile.imread(io.BytesIO(self.store.get(key)), key=0)
+        except (ValueError, OSError, tifffile.TiffFileError) as error:
+            raise DataError(f"{self.store.url}/{key}: is not a TIFF file that can be read ({error})") from error
+        if pixels.ndim != 2 or pixels.dtype != np.uint8:
+            raise DataError(f"{self.store.url}/{key}: has {pixels.shape} of {pixels.dtype}, not one uint8 a square")
+        return np.ascontiguousarray(pixels)
+
+    def thumbnail(self) -> bytes:
+        """A JPEG of the whole slide."""
+        return self.store.get(self._key(THUMBNAIL))
