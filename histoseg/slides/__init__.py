@@ -1,1 +1,0 @@
-"""Whole slides: reading them, and what was found in them."""
