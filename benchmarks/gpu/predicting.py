@@ -1,6 +1,6 @@
 """Whole images through a network, as predictions and scores are made.
 
-Of Cerberus only the probabilities: what separates objects runs on the CPU and takes as long as there are objects, of
+Of Cerberus without its objects: what separates them runs on the CPU and takes as long as there are objects, of
 which a network with random weights finds any number.
 """
 
@@ -16,7 +16,7 @@ from setting import Setting, network_of, training_of
 
 from histoseg.maps.windows import MarginWindows, OverlapWindows, read_windows
 from histoseg.models.cerberus.network import Cerberus
-from histoseg.models.cerberus.predict import probabilities
+from histoseg.models.cerberus.regions import CerberusRegions
 from histoseg.models.network import Network, require_kind
 from histoseg.models.unet.network import UNet
 from histoseg.models.unet.predict import WINDOWS_AT_ONCE, predict
@@ -60,7 +60,8 @@ def predictor(run: Run, network: Network, image: Image) -> Callable[[], object]:
     windows = run.evaluator
     if isinstance(windows, MarginWindows):
         cerberus = require_kind(network, Cerberus)
-        return partial(probabilities, cerberus, image, windows, list(cerberus.decoders))
+        regions = CerberusRegions(cerberus, run.data.mpp)
+        return partial(regions.evidence, image, windows.over(image, regions.unit_px), (image.shape[0], image.shape[1]))
     if not isinstance(windows, OverlapWindows):
         raise TypeError(f"{type(windows).__name__} has no windows")
     unet = require_kind(network, UNet)

@@ -36,6 +36,10 @@ MIN_GLAND_PX = 1500
 MIN_LUMEN_PX = 150
 MIN_NUCLEUS_PX = 12
 
+USUAL_PX = 296  # The mean side of `draw_mucosa`'s images, which hold up to eight glands
+FIELD_BORDER_PX = 16  # Without objects, around a field
+LONGEST_CELL_PX = 12  # A spindle reaches so far from its middle: 3.6 * 1.15 * (3.2 * 1.15) ** 0.5, and bumps
+
 
 @dataclass(frozen=True, kw_only=True)
 class Objects:
@@ -117,29 +121,61 @@ def draw_mucosa(rng: np.random.Generator, *, has_surface: bool = False, malignan
     """Glands of 40 to 80 microns in stroma, with the epithelium of the surface along the top if wanted."""
     size = (int(rng.integers(272, 321)), int(rng.integers(272, 321)))
     canvas, stain = drawing.draw_stroma(size, rng), drawing.draw_stain(rng)
-    mucosa = Mucosa(image=np.zeros((*size, 3), np.uint8), glands=_none(size), lumina=_none(size), nuclei=_none(size))
+    mucosa = _blank(size)
     _add_glands(canvas, mucosa, rng, malignant=malignant)
     if has_surface:
         _add_surface(canvas, mucosa, rng)
     _add_stromal_cells(canvas, mucosa, rng)
-    mucosa.glands.drop_below(MIN_GLAND_PX)
-    mucosa.lumina.clear(mucosa.glands.instance_map == 0)
-    mucosa.lumina.drop_below(MIN_LUMEN_PX)
-    mucosa.nuclei.drop_below(MIN_NUCLEUS_PX)
-    mucosa.image[:] = drawing.render(canvas, stain, rng)
+    _finish(canvas, mucosa, stain, rng)
     return mucosa
+
+
+def draw_field(
+    size: tuple[int, int], stain: drawing.Stain, rng: np.random.Generator, *, density: float = 1.0
+) -> Mucosa:
+    """Mucosa of any size whose objects all lie whole within it, at least 16 pixels from the border.
+
+    Fields side by side so have the objects of each, and no more. `density` multiplies the cells between the glands.
+    """
+    canvas = drawing.draw_stroma(size, rng)
+    mucosa = _blank(size)
+    _add_glands(canvas, mucosa, rng, malignant=False, border_px=FIELD_BORDER_PX)
+    _add_stromal_cells(canvas, mucosa, rng, density=density, border_px=FIELD_BORDER_PX)
+    _finish(canvas, mucosa, stain, rng)
+    return mucosa
+
+
+def _blank(size: tuple[int, int]) -> Mucosa:
+    return Mucosa(image=np.zeros((*size, 3), np.uint8), glands=_none(size), lumina=_none(size), nuclei=_none(size))
 
 
 def _none(size: tuple[int, int]) -> Objects:
     return Objects(instance_map=np.zeros(size, np.int32), semantic_map=np.zeros(size, np.uint8))
 
 
-def _add_glands(canvas: drawing.Canvas, mucosa: Mucosa, rng: np.random.Generator, *, malignant: bool) -> None:
-    """Round glands with a wide lumen, or ragged ones with a narrow lumen and larger nuclei."""
+def _finish(canvas: drawing.Canvas, mucosa: Mucosa, stain: drawing.Stain, rng: np.random.Generator) -> None:
+    """Remove what is left of objects under others, and render the image."""
+    mucosa.glands.drop_below(MIN_GLAND_PX)
+    mucosa.lumina.clear(mucosa.glands.instance_map == 0)
+    mucosa.lumina.drop_below(MIN_LUMEN_PX)
+    mucosa.nuclei.drop_below(MIN_NUCLEUS_PX)
+    mucosa.image[:] = drawing.render(canvas, stain, rng)
+
+
+def _add_glands(
+    canvas: drawing.Canvas, mucosa: Mucosa, rng: np.random.Generator, *, malignant: bool, border_px: int | None = None
+) -> None:
+    """Round glands with a wide lumen, or ragged ones with a narrow lumen and larger nuclei.
+
+    With a border, only glands that lie whole within it are drawn; without, the image cuts some.
+    """
     cell = drawing.Cell(radius_px=4.8, length=1.3, dark=1.0, spread=0.25) if malignant else CELLS[EPITHELIAL]
-    for centre, radius in drawing.pack(canvas.size, (42.0, 78.0), 8, rng, gap=1.1):
+    count = 8 if border_px is None else round(8 * canvas.size[0] * canvas.size[1] / USUAL_PX**2)
+    for centre, radius in drawing.pack(canvas.size, (42.0, 78.0), count, rng, gap=1.1):
         curve = drawing.outline(centre, radius, rng, wobble=0.1 if malignant else 0.05)
         if drawing.fill(canvas.size, curve).sum() < MIN_GLAND_PX:
+            continue
+        if border_px is not None and not _lies_within(curve, canvas.size, border_px):
             continue
         lumen = float(rng.uniform(0.3, 0.42) if malignant else rng.uniform(0.45, 0.58))
         gland = drawing.draw_gland(canvas, curve, cell, rng, lumen)
@@ -169,15 +205,23 @@ def _add_surface(canvas: drawing.Canvas, mucosa: Mucosa, rng: np.random.Generato
         mucosa.nuclei.add(drawing.fill(canvas.size, nucleus), EPITHELIAL)
 
 
-def _add_stromal_cells(canvas: drawing.Canvas, mucosa: Mucosa, rng: np.random.Generator) -> None:
+def _lies_within(curve: drawing.Polygon, size: tuple[int, int], border_px: int) -> bool:
+    return bool(curve.min() >= border_px and (curve.max(axis=0) < np.array(size[::-1]) - border_px).all())
+
+
+def _add_stromal_cells(
+    canvas: drawing.Canvas, mucosa: Mucosa, rng: np.random.Generator, *, density: float = 1.0, border_px: int = 0
+) -> None:
     """Cells of all other kinds between the glands, dense where the stroma is inflamed."""
     free = drawing.shrink(mucosa.glands.instance_map == 0, 6)
+    reach = border_px + LONGEST_CELL_PX if border_px else 0
+    free[:reach], free[len(free) - reach :], free[:, :reach], free[:, free.shape[1] - reach :] = (False,) * 4
     if SURFACE in mucosa.glands.semantic_map:
         below = np.maximum.accumulate(mucosa.glands.semantic_map == SURFACE, axis=0)
         free &= below  # Not on the glass.
     inflamed = drawing.noise(canvas.size, 60.0, rng) > 0.1
     for where, kinds, spacing in ((free & inflamed, INFLAMED, 10.0), (free & ~inflamed, QUIET, 17.0)):
-        for spot in drawing.scatter(where, spacing, rng):
+        for spot in drawing.scatter(where, spacing / density**0.5, rng):
             _add_cell(canvas, mucosa.nuclei, spot, int(rng.choice(kinds)), rng)
 
 

@@ -69,6 +69,11 @@ def vote_types(
     return classes.astype(np.uint8), winning / votes.sum(axis=1)
 
 
+def within(instance_map: InstanceMap, outer_map: InstanceMap) -> InstanceMap:
+    """The parts of objects that lie inside objects of another map, renumbered."""
+    return renumber(np.where(outer_map > 0, instance_map, 0).astype(np.int32))
+
+
 def renumber(instance_map: InstanceMap) -> InstanceMap:
     """A map of the same objects with ids from 1 on, none missing, in the same order."""
     return compact_ids(instance_map)[1]

@@ -6,7 +6,7 @@ thrown away (`MarginWindows`), or windows overlap and their predictions are aver
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -48,10 +48,10 @@ class Window:
         left, right = self.left - margin, self.left + self.width + margin
         if top >= 0 and left >= 0 and bottom <= height and right <= width:
             return image[top:bottom, left:right]
-        return np.asarray(image[np.ix_(_mirrored(top, bottom, height), _mirrored(left, right, width))])
+        return np.asarray(image[np.ix_(mirrored(top, bottom, height), mirrored(left, right, width))])
 
 
-def _mirrored(start: int, stop: int, side: int) -> Int64[np.ndarray, " N"]:
+def mirrored(start: int, stop: int, side: int) -> Int64[np.ndarray, " N"]:
     """The pixel of a side at each position: 2 1 0 1 2 1 0 1 from -2 on, about a side of three pixels."""
     period = max(1, 2 * (side - 1))
     distances = np.abs(np.arange(start, stop)) % period
@@ -78,14 +78,14 @@ class MarginWindows:
 
     def over(self, image: Image, unit_px: int = 16) -> list[Window]:
         """The windows of an image, row by row; each predicts a multiple of `unit_px` in both directions."""
-        height, width = (self._inner(side, unit_px) for side in image.shape[:2])
+        height, width = (self.inner_px(side, unit_px) for side in image.shape[:2])
         return [
             Window(top=top, left=left, height=height, width=width, margin_px=self.margin_px)
             for top in range(0, image.shape[0], height)
             for left in range(0, image.shape[1], width)
         ]
 
-    def _inner(self, side_px: int, unit_px: int) -> int:
+    def inner_px(self, side_px: int, unit_px: int) -> int:
         """How much of a side one window predicts: all of it if it may be so large."""
         most = max(unit_px, (self.window_px - 2 * self.margin_px) // unit_px * unit_px)
         return min(most, -(-side_px // unit_px) * unit_px)
@@ -122,9 +122,14 @@ Windows = MarginWindows | OverlapWindows
 
 
 def read_windows(
-    image: Image, windows: Sequence[Window], at_once: int
+    image: Image, windows: Sequence[Window], at_once: int, *, is_padded: bool = False
 ) -> Iterator[tuple[Sequence[Window], UInt8[np.ndarray, "B H W 3"]]]:
-    """All windows with their pixels, `at_once` of them at a time."""
+    """All windows with their pixels, `at_once` of them at a time; a padded image begins with the windows' margin."""
     for start in range(0, len(windows), at_once):
         chosen = windows[start : start + at_once]
-        yield chosen, np.stack([window.read(image) for window in chosen])
+        shifts = [window.margin_px if is_padded else 0 for window in chosen]
+        moved = [
+            replace(window, top=window.top + shift, left=window.left + shift)
+            for window, shift in zip(chosen, shifts, strict=True)
+        ]
+        yield chosen, np.stack([window.read(image) for window in moved])

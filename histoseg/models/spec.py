@@ -1,6 +1,6 @@
 """What a network's folder offers as SPEC: settings from which the network is built, and what can be done with it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -9,7 +9,8 @@ from jaxtyping import Float64, UInt8
 from torch import Tensor
 
 from histoseg.errors import ConfigError
-from histoseg.maps.windows import Windows
+from histoseg.maps.evidence import RegionEvidence, Separator
+from histoseg.maps.windows import Window, Windows
 from histoseg.models.network import Network
 from histoseg.models.prediction import Prediction
 from histoseg.runs.config import Run, Settings, public_name
@@ -29,6 +30,34 @@ class Heads:
 
     num_classes: Mapping[str, int]
     tissue_px: int = 0
+
+
+@runtime_checkable
+class RegionPredictor(Separator, Protocol):
+    """What a network says about regions of a slide, and how objects are made of it.
+
+    Attributes:
+        square_px: Side of the squares that tissue is predicted for; 0 without a head for tissue.
+        unit_px: What the sides of windows must be multiples of.
+    """
+
+    @property
+    def square_px(self) -> int: ...
+
+    @property
+    def unit_px(self) -> int: ...
+
+    def num_types(self, structure: str) -> int:
+        """How many classes the objects of a structure have, background included; 0 without classes."""
+
+    def evidence(self, image: Image, windows: Sequence[Window], size_px: tuple[int, int]) -> RegionEvidence:
+        """What the network says about a region.
+
+        Args:
+            image: The region, or the region and the windows' margin on every side.
+            windows: Of one size, in pixels of the region; they may reach beyond its lower and right border.
+            size_px: Height and width of the region.
+        """
 
 
 @runtime_checkable
@@ -66,6 +95,9 @@ class NetworkSpec(Settings, Protocol):
             heads: Names of the structures or tasks to predict; empty means all.
             mpp: Microns per pixel of the image; 0 if unknown.
         """
+
+    def regions(self, network: Network, *, heads: Collection[str] = (), mpp: float = 0.0) -> RegionPredictor:
+        """The same for regions of a slide, whose objects are made one by one; arguments are those of `predict`."""
 
 
 def network_of(run: Run) -> NetworkSpec:

@@ -1,7 +1,8 @@
 """Cerberus (Graham et al. 2023, Sec. 3.1): its settings. Data is prepared without torch, so that is imported later.
 
 `network.py` and `encoder.py` are the network, `targets.py` says what it learns, `postprocess.py` makes objects of what
-it predicts, `predict.py` does so for whole images, `starting.py` and `published.py` read weights.
+it predicts, `regions.py` and `predict.py` do so for regions of a slide and for whole images, `starting.py` and
+`published.py` read weights.
 """
 
 import re
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from histoseg.models.cerberus.network import Cerberus, CerberusParts
     from histoseg.models.network import Network
     from histoseg.models.prediction import Prediction
-    from histoseg.models.spec import Heads
+    from histoseg.models.spec import Heads, RegionPredictor
 
 Encoder = Literal["resnet18", "resnet34", "resnet50", "unet"]
 
@@ -122,6 +123,11 @@ class CerberusSpec:
         if not isinstance(windows, MarginWindows):
             raise ConfigError(f"windows = {windows}: must have a margin for Cerberus, as MarginWindows(margin_px=152)")
         return predict(network, image, windows, heads, mpp)
+
+    def regions(self, network: "Cerberus", *, heads: Collection[str] = (), mpp: float = MPP) -> "RegionPredictor":
+        from histoseg.models.cerberus.regions import CerberusRegions
+
+        return CerberusRegions(network, mpp, tuple(heads))
 
     def classify(self, network: "Cerberus", patches: UInt8[np.ndarray, "B H W 3"]) -> Float64[np.ndarray, "B K"]:
         from histoseg.models.cerberus.predict import classify

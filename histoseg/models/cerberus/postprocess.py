@@ -8,18 +8,22 @@ Connectivity is by edges throughout, as in that code. OpenCV labels, in the same
 another algorithm with other results, so that is scikit-image's.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 from scipy import ndimage
 from skimage.segmentation import watershed
 
+from histoseg.maps.evidence import Evidence
 from histoseg.maps.objects import renumber
 from histoseg.structures import MPP, Flood, Growth, structure_of_objects
 from histoseg.types import InstanceMap
 
 BACKGROUND, INNER, CONTOUR = 0, 1, 2  # The channels.
 CONTOUR_THRESHOLD = 0.5  # Published code
+Channels = Any  # Arrays of NumPy or tensors of torch, which compare alike
 
 
 def separate(
@@ -35,28 +39,45 @@ def separate(
     Raises:
         ValueError: If the structure is not made of objects, or there are more or fewer channels.
     """
-    separation = structure_of_objects(structure).separation.at(mpp)
+    rule = rule_of(structure, contour, mpp)
     num_channels = 3 if contour else 2
     if len(probabilities) != num_channels:
         raise ValueError(f"{len(probabilities)} channels; with contour = {contour} there are {num_channels}")
     inner = probabilities[INNER]
-    if not inner.size:  # OpenCV takes no image without pixels.
-        return np.zeros(inner.shape, np.int32)
-    if not contour:
-        return _grow(inner, np.ones(inner.shape, bool), separation.without_contour)
-    if isinstance(separation.with_contour, Flood):
-        return _flood(inner, probabilities[CONTOUR], separation.with_contour)
-    return _grow(inner, probabilities[CONTOUR] <= CONTOUR_THRESHOLD, separation.with_contour)
+    is_flooded = isinstance(rule, Flood)
+    return make_objects(Evidence(mask=mask_of(probabilities, rule), inner=inner if is_flooded else None), rule)
 
 
-def within(instance_map: InstanceMap, outer_map: InstanceMap) -> InstanceMap:
-    """The parts of objects that lie inside objects of another map, renumbered."""
-    return renumber(np.where(outer_map > 0, instance_map, 0).astype(np.int32))
+def rule_of(structure: str, contour: bool, mpp: float) -> Growth | Flood:
+    """How objects of a structure are made, in pixels of `mpp` microns."""
+    separation = structure_of_objects(structure).separation.at(mpp)
+    return separation.with_contour if contour else separation.without_contour
 
 
-def _grow(inner: Float32[np.ndarray, "H W"], is_allowed: Bool[np.ndarray, "H W"], growth: Growth) -> InstanceMap:
+def mask_of(probabilities: Channels, rule: Growth | Flood) -> Channels:
+    """Where there is an eroded object, or an object where objects are flooded; of channels first, in NumPy or torch."""
+    inner = probabilities[INNER]
+    if isinstance(rule, Flood):
+        return inner + probabilities[CONTOUR] > rule.mask_threshold
+    if len(probabilities) == CONTOUR:
+        return inner > rule.threshold
+    return (inner > rule.threshold) & (probabilities[CONTOUR] <= CONTOUR_THRESHOLD)
+
+
+def make_objects(evidence: Evidence, rule: Growth | Flood) -> InstanceMap:
+    """The objects that a rule makes; see `separate`."""
+    if not evidence.mask.size:  # OpenCV takes no image without pixels.
+        return np.zeros(evidence.mask.shape, np.int32)
+    if isinstance(rule, Flood):
+        if evidence.inner is None:
+            raise ValueError("objects are flooded, so evidence needs the inner probability")
+        return _flood(evidence.mask, evidence.inner, rule)
+    return _grow(evidence.mask, rule)
+
+
+def _grow(mask: Bool[np.ndarray, "H W"], growth: Growth) -> InstanceMap:
     """Pieces that are large enough, each dilated and its holes filled, one in its own box after the other."""
-    labels = _pieces((inner > growth.threshold) & is_allowed, growth.min_px)
+    labels = _pieces(mask, growth.min_px)
     element = _element(growth.element_px)
     grown = np.zeros(labels.shape, np.int32)
     margin = growth.element_px
@@ -67,10 +88,9 @@ def _grow(inner: Float32[np.ndarray, "H W"], is_allowed: Bool[np.ndarray, "H W"]
     return renumber(grown)
 
 
-def _flood(inner: Float32[np.ndarray, "H W"], contour: Float32[np.ndarray, "H W"], flood: Flood) -> InstanceMap:
+def _flood(mask: Bool[np.ndarray, "H W"], inner: Float32[np.ndarray, "H W"], flood: Flood) -> InstanceMap:
     """Watershed of the inner probability, from markers and over the pixels that are inner or contour."""
-    is_object = (inner + contour > flood.mask_threshold).view(np.uint8)
-    pieces = _pieces(cv2.erode(is_object, _element(flood.mask_element_px)) > 0, flood.mask_min_px)
+    pieces = _pieces(cv2.erode(mask.view(np.uint8), _element(flood.mask_element_px)) > 0, flood.mask_min_px)
     seeds = _pieces(inner > flood.marker_threshold, flood.marker_min_px) > 0
     _, markers = cv2.connectedComponents(_fill_holes(seeds.view(np.uint8)), connectivity=4, ltype=cv2.CV_32S)
     return renumber(_watershed(inner, markers, pieces))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from histoseg.models.network import Network
-    from histoseg.models.spec import Heads
+    from histoseg.models.spec import Heads, RegionPredictor
     from histoseg.models.unet.network import UNet
 
 Norm = Literal["group", "batch", "frozen"]
@@ -77,6 +77,11 @@ class UNetSpec:
 
         tasks = [task for task in network.heads if not heads or task in heads]
         return Prediction(semantic_maps={task: predict(network, task, image, windows) for task in tasks})
+
+    def regions(self, network: "UNet", *, heads: Collection[str] = (), mpp: float = 0.0) -> "RegionPredictor":  # noqa: ARG002
+        from histoseg.models.unet.regions import UNetRegions
+
+        return UNetRegions(network, tuple(task for task in network.heads if not heads or task in heads))
 
 
 SPEC = UNetSpec

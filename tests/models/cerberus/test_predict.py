@@ -1,5 +1,4 @@
 import tracemalloc
-import weakref
 
 import cv2
 import numpy as np
@@ -7,10 +6,11 @@ import pytest
 import torch
 
 from histoseg.errors import DataError
+from histoseg.maps.evidence import Evidence, RegionEvidence
 from histoseg.maps.windows import MarginWindows
-from histoseg.models.cerberus import predict as prediction
 from histoseg.models.cerberus.network import CerberusParts, build
-from histoseg.models.cerberus.predict import predict, probabilities
+from histoseg.models.cerberus.predict import predict
+from histoseg.models.cerberus.regions import CerberusRegions
 
 # A U-Net's encoder looks 62 pixels far with its convolutions, 2 · (1 + 2 + 4 + 8 + 16), under 16 more with pooling; a
 # decoder 30 with convolutions, 2 · (8 + 4 + 2 + 1), and 30 with interpolation. A margin of 144 holds all of it.
@@ -33,33 +33,35 @@ def draw_image(height, width):
 
 
 def see(network, image, window_px, margin_px):
-    return probabilities(network, image, MarginWindows(window_px=window_px, margin_px=margin_px), ["gland", "nuclei"])
+    regions = CerberusRegions(network, 0.5, ("gland", "nuclei"))
+    windows = MarginWindows(window_px=window_px, margin_px=margin_px).over(image, regions.unit_px)
+    return regions.evidence(image, windows, image.shape[:2])
 
 
 @pytest.mark.parametrize("size", [(96, 64), (70, 45), (5, 3)])
 def test_windows_see_what_one_large_window_sees(network, size):
     image = draw_image(*size)
-    maps, tissue = see(network, image, 32 + 2 * MARGIN_PX, MARGIN_PX)
-    whole, all_tissue = see(network, image, 96 + 2 * MARGIN_PX, MARGIN_PX)
-    for name in ("gland", "nuclei"):
-        assert maps[name].shape == (network.parts.decoders[name], *size)
-        assert maps[name].sum(axis=0) == pytest.approx(1, abs=1e-5)
-        np.testing.assert_allclose(maps[name], whole[name], atol=1e-4)
-    np.testing.assert_allclose(tissue, all_tissue, atol=1e-4)
+    found = see(network, image, 32 + 2 * MARGIN_PX, MARGIN_PX)
+    whole = see(network, image, 96 + 2 * MARGIN_PX, MARGIN_PX)
+    np.testing.assert_allclose(found.objects["nuclei"].inner, whole.objects["nuclei"].inner, atol=1e-4)
+    for name in ("gland", "nuclei"):  # A probability may be next to the threshold.
+        assert np.mean(found.objects[name].mask != whole.objects[name].mask) < 1e-3
+    np.testing.assert_allclose(found.tissue, whole.tissue, atol=1e-4)
 
 
 def test_a_margin_that_is_too_small_shows(network):
     """Or else the property above would say nothing."""
     image = draw_image(96, 64)
-    whole, _ = see(network, image, 96 + 2 * MARGIN_PX, MARGIN_PX)
-    maps, _ = see(network, image, 32 + 2 * 16, 16)
-    assert np.abs(maps["gland"] - whole["gland"]).max() > 1e-3
+    inner = [
+        see(network, image, side + 2 * margin, margin).objects["nuclei"].inner for side, margin in ((96, 144), (32, 16))
+    ]
+    assert np.abs(inner[0] - inner[1]).max() > 1e-3
 
 
 def test_a_square_of_tissue_is_classified_by_what_it_shows(network):
     """The squares are those of `classify` on the features of the image with its mirrored surroundings."""
     image = draw_image(64, 96)
-    _, tissue = see(network, image, 96 + 2 * MARGIN_PX, MARGIN_PX)
+    tissue = see(network, image, 96 + 2 * MARGIN_PX, MARGIN_PX).tissue
     mirrored = cv2.copyMakeBorder(image, *[MARGIN_PX] * 4, cv2.BORDER_REFLECT_101)
     with torch.no_grad():
         features = network.encode(torch.from_numpy(mirrored)[None])[-1]
@@ -78,21 +80,19 @@ def test_only_what_is_asked_for_is_found(network):
 
 
 def one_square(top, left, side):
-    """Probabilities of background and inner that are certain of one square."""
-    inner = np.zeros((100, 100), np.float32)
-    inner[top : top + side, left : left + side] = 1
-    return np.stack([1 - inner, inner])
+    mask = np.zeros((100, 100), bool)
+    mask[top : top + side, left : left + side] = True
+    return mask
 
 
 def test_lumina_lie_within_glands_and_classes_are_voted(monkeypatch):
-    lumina = np.maximum(one_square(25, 25, 20), one_square(75, 75, 20))
-    maps = {
-        "gland": one_square(10, 10, 50),
-        "lumen": np.stack([1 - lumina[1], lumina[1]]),
-        "gland_type": np.concatenate([np.zeros((2, 100, 100), np.float32), one_square(0, 0, 100)[1:]]),
+    objects = {
+        "gland": Evidence(mask=one_square(10, 10, 50), types=np.full((100, 100), 2, np.uint8)),
+        "lumen": Evidence(mask=one_square(25, 25, 20) | one_square(75, 75, 20)),
     }
-    monkeypatch.setattr(prediction, "probabilities", lambda *given: ({name: maps[name] for name in given[3]}, None))
-    network = build(CerberusParts(encoder="unet", width=4, decoders={name: len(maps[name]) for name in maps}), 0)
+    monkeypatch.setattr(CerberusRegions, "evidence", lambda *_: RegionEvidence(objects=objects))
+    decoders = {"gland": 2, "lumen": 2, "gland_type": 3}
+    network = build(CerberusParts(encoder="unet", width=4, decoders=decoders), 0)
     found = predict(network, draw_image(100, 100), MarginWindows(), ["gland", "lumen"])
     assert found.instance_maps["gland"].max() == 1
     assert found.instance_maps["lumen"].max() == 1  # The one in the lower right is outside of every gland.
@@ -107,37 +107,19 @@ def test_a_network_of_broken_weights_is_an_error_and_not_an_empty_result():
     network = build(CerberusParts(encoder="resnet18", width=4, decoders={"gland": 2}), 0).eval()
     network.conv_map.weight.data[0] = float("nan")
     with pytest.raises(DataError, match="decoder gland produced NaN"):
-        probabilities(network, np.zeros((32, 32, 3), np.uint8), MarginWindows(window_px=64, margin_px=16), ["gland"])
+        see(network, np.zeros((32, 32, 3), np.uint8), 64, 16)
 
 
-def test_maps_are_held_once():
-    """NumPy tells tracemalloc what it allocates: the maps, and beside them what little the windows take."""
-    decoders = {"gland": 3, "nuclei": 3, "nuclei_type": 16}
+def test_of_sixteen_probabilities_of_a_pixel_nine_bytes_are_kept():
+    """Three masks and two maps of classes of a byte each, and the inner probability of nuclei, of four."""
+    decoders = {"gland": 3, "lumen": 3, "nuclei": 3, "nuclei_type": 7, "gland_type": 3}
     network = build(CerberusParts(encoder="resnet18", width=4, decoders=decoders), 0).eval()
-    image = draw_image(200, 180)
+    regions, image = CerberusRegions(network, 0.5), draw_image(200, 180)
     tracemalloc.start()
     try:
-        maps, _ = probabilities(network, image, MarginWindows(window_px=96, margin_px=16), decoders)
-        peak = tracemalloc.get_traced_memory()[1]
+        found = regions.evidence(image, MarginWindows(window_px=96, margin_px=16).over(image), (200, 180))
+        peak = tracemalloc.get_traced_memory()[1]  # NumPy reports what it allocates.
     finally:
         tracemalloc.stop()
-    assert peak < 1.5 * sum(part.nbytes for part in maps.values())
-
-
-def test_a_map_is_freed_before_the_next_structure_is_separated(monkeypatch):
-    maps, alive = {}, []
-
-    def found(*given):
-        fresh = {name: one_square(10, 10, 50) for name in given[3]}
-        maps.update({name: weakref.ref(part) for name, part in fresh.items()})
-        return fresh, None
-
-    def separate(part, *_):
-        alive.append([name for name, held in maps.items() if held() is not None])
-        return (part[1] > 0.5).astype(np.int32)
-
-    monkeypatch.setattr(prediction, "probabilities", found)
-    monkeypatch.setattr(prediction, "separate", separate)
-    network = build(CerberusParts(encoder="unet", width=4, decoders={"gland": 2, "nuclei": 2}), 0)
-    predict(network, draw_image(100, 100), MarginWindows(), ["gland", "nuclei"])
-    assert alive == [["gland", "nuclei"], ["nuclei"]]
+    assert list(found.objects) == ["gland", "nuclei", "lumen"]
+    assert peak < 36 * 200 * 180  # Beside them, what a window takes; as floats they would be 76.

@@ -1,0 +1,137 @@
+"""One object of each that several regions hold pieces of.
+
+Pieces that are connected across borders are put together on a canvas of their own, and objects are made there as they
+would be on the whole slide. Structures that others lie within come first.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from histoseg.maps.evidence import Evidence, Separator
+from histoseg.maps.objects import within
+from histoseg.slides.nearby import Nearby
+from histoseg.slides.settle import FoundObjects, Piece, Settled, Solid, Strip, classify, dilate
+from histoseg.structures import structures
+from histoseg.types import InstanceMap
+
+
+def stitch(left_over: Settled, separator: Separator, size_px: tuple[int, int]) -> Iterator[FoundObjects]:
+    """The objects that the pieces of all regions form, group by group; `size_px` is the slide's height and width."""
+    solids = {name: Nearby[Solid](()) for name in separator.structures}
+    for solid in left_over.solids:
+        solids[solid.structure].add(solid)
+    for name in separator.structures:
+        outer = structures()[name].within
+        is_outer = any(structures()[other].within == name for other in separator.structures)
+        strips = Nearby(strip for strip in left_over.strips if strip.structure == name)
+        mine = [piece for piece in left_over.pieces if piece.structure == name]
+        for group in group_pieces(mine, separator.reach_px(name)):
+            corner, evidence = _canvas(group, strips, separator.reach_px(name) + 1, size_px)
+            instance_map = separator.separate(name, evidence)
+            if outer in solids:
+                around = solids[outer].of(corner, instance_map.shape)
+                instance_map = within(instance_map, _paint_solids(around, corner, instance_map.shape))
+            found = classify(name, corner, instance_map, evidence)
+            if is_outer:
+                solids[name].add(Solid(structure=name, top=corner[0], left=corner[1], mask=instance_map > 0))
+            yield found
+
+
+def _paint_solids(solids: Sequence[Solid], corner: tuple[int, int], shape: tuple[int, ...]) -> InstanceMap:
+    """A map of 1 where there are solids, and 0 elsewhere."""
+    canvas = np.zeros(shape, np.int32)
+    for solid in solids:
+        _paint(canvas, solid.mask.astype(np.int32), solid.top - corner[0], solid.left - corner[1])
+    return canvas
+
+
+def _canvas(
+    group: Sequence[Piece], strips: Nearby[Strip], margin_px: int, size_px: tuple[int, int]
+) -> tuple[tuple[int, int], Evidence]:
+    """The evidence of a group, with room for objects to grow as far as the slide goes, and its top and left."""
+    height, width = size_px
+    top = max(0, min(piece.top for piece in group) - margin_px)
+    left = max(0, min(piece.left for piece in group) - margin_px)
+    bottom = min(height, max(piece.top + piece.part.shape[0] for piece in group) + margin_px)
+    right = min(width, max(piece.left + piece.part.shape[1] for piece in group) + margin_px)
+    shape = bottom - top, right - left
+    first = group[0].evidence
+    canvas = Evidence(
+        mask=np.zeros(shape, bool),
+        inner=None if first.inner is None else np.zeros(shape, np.float32),
+        types=None if first.types is None else np.zeros(shape, np.uint8),
+    )
+    for piece in group:
+        row, column = piece.top - top, piece.left - left
+        _paint(canvas.mask.view(np.uint8), piece.evidence.mask.view(np.uint8), row, column)
+        if canvas.inner is not None and piece.evidence.inner is not None:
+            _paint(canvas.inner, piece.evidence.inner, row, column)
+        if canvas.types is not None and piece.evidence.types is not None:
+            _paint(canvas.types, piece.evidence.types, row, column)
+    if canvas.types is not None:
+        for strip in strips.of((top, left), shape):
+            _paint(canvas.types, strip.types, strip.top - top, strip.left - left)
+    return (top, left), canvas
+
+
+def _paint(canvas: np.ndarray, values: np.ndarray, top: int, left: int) -> None:
+    """Enter values on a canvas, as far as they lie on it and are larger than what is there."""
+    rows = slice(max(0, top), max(0, top + values.shape[0]))
+    columns = slice(max(0, left), max(0, left + values.shape[1]))
+    place = canvas[rows, columns]
+    if place.size:
+        cut = values[max(0, -top) :, max(0, -left) :][: place.shape[0], : place.shape[1]]
+        np.maximum(place, cut, out=place)
+
+
+def group_pieces(pieces: Sequence[Piece], reach_px: int) -> list[list[Piece]]:
+    """The pieces of one structure that have to be seen together, in the order in which the first of each comes."""
+    parents = list(range(len(pieces)))
+
+    def root(number: int) -> int:
+        while parents[number] != number:
+            parents[number] = parents[parents[number]]
+            number = parents[number]
+        return number
+
+    for one, other in [*_held(pieces), *_connected(pieces, reach_px)]:
+        first, second = sorted((root(one), root(other)))
+        parents[second] = first
+    groups: dict[int, list[Piece]] = defaultdict(list)
+    for number, piece in enumerate(pieces):
+        groups[root(number)].append(piece)
+    return list(groups.values())
+
+
+def _held(pieces: Sequence[Piece]) -> Iterator[tuple[int, int]]:
+    """Pieces with those of their region that may surround them."""
+    firsts: dict[str, int] = {}
+    for number, piece in enumerate(pieces):
+        first = firsts.setdefault(piece.region, number)
+        if piece.holder >= 0:
+            yield number, first + piece.holder
+
+
+def _connected(pieces: Sequence[Piece], reach_px: int) -> Iterator[tuple[int, int]]:
+    """Pieces of different regions that are connected, or would be if what others could not know were added."""
+    nearby, numbers = Nearby(pieces), {id(piece): number for number, piece in enumerate(pieces)}
+    for number, piece in enumerate(pieces):
+        for other in nearby.of((piece.top, piece.left), piece.shape, reach_px + 1):
+            if numbers[id(other)] > number and other.region != piece.region and _touch(piece, other, reach_px + 1):
+                yield number, numbers[id(other)]
+
+
+def _touch(one: Piece, other: Piece, margin_px: int) -> bool:
+    """Whether two pieces touch, by edges or corners, once one is grown as far as its region could not see."""
+    top, left = one.top - margin_px, one.left - margin_px
+    bottom, right = one.top + one.part.shape[0] + margin_px, one.left + one.part.shape[1] + margin_px
+    first, start = max(top, other.top), max(left, other.left)
+    last, stop = min(bottom, other.top + other.part.shape[0]), min(right, other.left + other.part.shape[1])
+    if first >= last or start >= stop:
+        return False
+    grown = dilate(np.pad(one.part, margin_px), margin_px)
+    mine = grown[first - top : last - top, start - left : stop - left]
+    theirs = other.part[first - other.top : last - other.top, start - other.left : stop - other.left]
+    return bool((mine & theirs).any())

@@ -1,0 +1,105 @@
+"""What is known of a segmented slide, as `summary.json` beside its objects: written last, so it says that all is there."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from histoseg.errors import DataError
+from histoseg.store.objects import Store
+
+FORMAT = 1
+SUMMARY, OBJECTS, TISSUE_MAP, MASK, THUMBNAIL = "summary.json", "objects.parquet", "tissue.tif", "mask.png", "thumbnail.jpg"
+
+
+class _Values(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ModelAbout(_Values):
+    """The model that was used."""
+
+    sha256: str
+    origin: str
+    mpp: float
+
+
+class StructureAbout(_Values):
+    """A structure that was looked for."""
+
+    singular: str
+    plural: str
+    classes: list[str] = []  # Of its objects; empty without classes
+    colours: dict[str, str] = {}  # By class, "" for objects without one, as "#RRGGBB"
+
+
+class Counts(_Values):
+    """How many objects of a structure there are."""
+
+    all: int
+    classes: dict[str, int] = {}
+
+
+class TissueAbout(_Values):
+    """Classes of tissue by square."""
+
+    classes: list[str]
+    colours: list[str]  # As "#RRGGBB"; empty for the first class, background
+    square_px: float  # Side of a square in base pixels
+    shares: dict[str, float]  # Of the squares that were looked at
+
+
+class MaskAbout(_Values):
+    """Where the model looked."""
+
+    kind: Literal["automatic", "given", "none"]
+    area_mm2: float
+
+
+class Summary(_Values):
+    """One slide, what was looked for in it, and what was found."""
+
+    format: Literal[1] = 1
+    name: str
+    address: str  # The path or s3:// address of the slide
+    size_px: tuple[int, int]  # Width and height
+    mpp: float  # Microns per base pixel
+    model: ModelAbout
+    structures: dict[str, StructureAbout]
+    counts: dict[str, Counts]
+    tissue: TissueAbout | None = None
+    mask: MaskAbout
+    caveats: list[str] = []  # Why the result may be worth little, a sentence each
+    notes: dict[str, int] = {}  # What reading the slide left out or changed, and how often
+    files: list[str]
+    made_of: str  # Stands for the slide, the model and the options
+    histoseg: str  # The version
+    seconds: float  # From the first region to the summary, in the process that finished
+
+
+def read_summary(store: Store, name: str) -> Summary | None:
+    """The summary of a slide; None if there is none, so that the slide is not finished.
+
+    Raises:
+        DataError: If there is one that cannot be read.
+    """
+    key = f"{name}/{SUMMARY}"
+    if store.size(key) is None:
+        return None
+    try:
+        return Summary.model_validate_json(store.get(key))
+    except ValidationError as error:
+        where, what = error.errors()[0]["loc"], error.errors()[0]["msg"]
+        place = ".".join(map(str, where)) or "it"
+        text = f"{store.url}/{key}: {place}: {what}; delete it, and segment the slide again"
+        raise DataError(text) from error
+
+
+def list_slides(store: Store) -> list[str]:
+    """The names of the slides with a summary, sorted."""
+    return [key.removesuffix(f"/{SUMMARY}") for key in store.list() if key.endswith(f"/{SUMMARY}") and key.count("/") == 1]
+
+
+def total(counts: Mapping[str, Counts]) -> int:
+    """How many objects of all structures there are."""
+    return sum(one.all for one in counts.values())
