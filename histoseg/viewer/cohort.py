@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 from histoseg.errors import HistosegError
 from histoseg.store.objects import Store
-from histoseg.viewer.summary import SlideSummary, read_summary
+from histoseg.slides.summary import SUMMARY, Summary, read_summary
 
-SUMMARY = "summary.json"
 STALE_S = 10.0  # A run may still write: what is older is listed again when the page asks.
 NUM_READERS = 16  # Requests to S3 at a time
 
@@ -28,7 +27,7 @@ class Entry:
 
     folder: str
     version: str
-    summary: SlideSummary | None
+    summary: Summary | None
     problem: str = ""
 
 
@@ -56,13 +55,11 @@ class Cohort:
             return self._entries
 
     def _read(self, folder: str) -> Entry:
-        key = f"{folder}/{SUMMARY}"
         try:
-            body = self.store.get(key)
+            summary = read_summary(self.store, folder)
         except HistosegError as error:
             return Entry(folder=folder, version="0", summary=None, problem=str(error))
-        version = hashlib.sha256(body).hexdigest()[:12]
-        try:
-            return Entry(folder=folder, version=version, summary=read_summary(body, f"{self.store.url}/{key}"))
-        except HistosegError as error:
-            return Entry(folder=folder, version=version, summary=None, problem=str(error))
+        if summary is None:
+            return Entry(folder=folder, version="0", summary=None, problem=f"{folder}: its summary has been removed")
+        version = hashlib.sha256(summary.model_dump_json().encode()).hexdigest()[:12]
+        return Entry(folder=folder, version=version, summary=summary)

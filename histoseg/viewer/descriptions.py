@@ -27,7 +27,7 @@ def _describe_entry(entry: Entry) -> dict[str, object]:
     if entry.summary is not None:
         plurals = {name: words.plural for name, words in entry.summary.structures.items()}
         found["counts"] = {plurals.get(name, name): count.all for name, count in entry.summary.counts.items()}
-        found["area_mm2"] = entry.summary.mask.area_mm2 if entry.summary.mask else None
+        found["area_mm2"] = entry.summary.mask.area_mm2
     return found
 
 
@@ -43,7 +43,7 @@ def describe_slide(entry: Entry, results: Results) -> dict[str, object]:
         "model": summary.model.model_dump(),
         "caveats": list(summary.caveats),
         "histoseg": summary.histoseg,
-        "mask": summary.mask.model_dump() if summary.mask else None,
+        "mask": summary.mask.model_dump(),
         "structures": {name: {"singular": w.singular, "plural": w.plural} for name, w in summary.structures.items()},
         "kinds": [asdict(kind) for kind in results.kinds],
         "tissue": summary.tissue.model_dump() if summary.tissue else None,

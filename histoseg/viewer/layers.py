@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int, UInt16
 
 from histoseg.errors import DataError
-from histoseg.viewer.summary import SlideSummary
+from histoseg.slides.summary import Summary
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,13 +26,13 @@ class Kind:
     count: int
 
 
-def list_kinds(summary: SlideSummary) -> tuple[Kind, ...]:
+def list_kinds(summary: Summary) -> tuple[Kind, ...]:
     """All kinds of objects that a slide may have; a kind's number is its place here."""
     return tuple(
         Kind(
             structure=structure,
             class_name=name,
-            colour=summary.colours.get(structure, {}).get(name, NO_COLOUR),
+            colour=_colours(summary, structure).get(name, NO_COLOUR),
             count=count,
         )
         for structure in dict.fromkeys([*summary.structures, *summary.counts])
@@ -40,7 +40,12 @@ def list_kinds(summary: SlideSummary) -> tuple[Kind, ...]:
     )
 
 
-def _classes(summary: SlideSummary, structure: str) -> dict[str, int]:
+def _colours(summary: Summary, structure: str) -> dict[str, str]:
+    about = summary.structures.get(structure)
+    return about.colours if about else {}
+
+
+def _classes(summary: Summary, structure: str) -> dict[str, int]:
     """The classes of a structure and their counts, last "" with the rest, if there is any or no class at all."""
     words, counts = summary.structures.get(structure), summary.counts.get(structure)
     known = {name: count for name, count in counts.classes.items() if name} if counts else {}

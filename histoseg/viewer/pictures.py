@@ -1,25 +1,24 @@
 """Tiles of a slide's picture, cut from the slide file itself."""
 
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 
 from histoseg.errors import DataError
 from histoseg.slides.reader import Slide, open_slide
+from histoseg.slides.summary import Summary
 from histoseg.viewer.census import TILE_PX
-from histoseg.viewer.summary import SlideSummary
 
+CACHE_BYTES = 64 * 2**20  # Of decoded blocks a slide: what a screen shows, and a little around it
 JPEG_QUALITY = 85  # As scanners write their tiles; a second compression at less would show.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """An open slide; readers need not be safe to use from several threads at once."""
+    """An open slide, which several threads may read at once."""
 
     slide: Slide
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def tile(self, level: int, column: int, row: int) -> bytes:
         """A JPEG of the tile at a level, where a pixel is 2^level base pixels.
@@ -32,13 +31,12 @@ class Picture:
         top, left = row * TILE_PX, column * TILE_PX
         if top >= height or left >= width:
             raise DataError(f"tile {column}, {row} of level {level} lies outside of the slide")
-        with self.lock:
-            pixels = self.slide.read(top, left, min(TILE_PX, height - top), min(TILE_PX, width - left), mpp)
+        pixels = self.slide.read(top, left, min(TILE_PX, height - top), min(TILE_PX, width - left), mpp)
         _, body = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         return bytes(body)
 
 
-def open_picture(summary: SlideSummary, folder: Path | None) -> Picture:
+def open_picture(summary: Summary, folder: Path | None) -> Picture:
     """The slide that a summary names, or the file of that name in a folder, if one is given.
 
     Raises:
@@ -47,7 +45,7 @@ def open_picture(summary: SlideSummary, folder: Path | None) -> Picture:
     address = str(folder / Path(summary.address).name) if folder else summary.address
     if not address:
         raise DataError("summary.json names no slide; its picture cannot be shown")
-    slide = open_slide(address, summary.mpp)
+    slide = open_slide(address, summary.mpp, cache_bytes=CACHE_BYTES)
     height, width = slide.size_px
     if (width, height) != tuple(summary.size_px):
         slide.close()

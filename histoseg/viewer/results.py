@@ -1,30 +1,27 @@
 """Everything that the page asks about one slide, opened when it is first asked for."""
 
-import io
+import tempfile
 import threading
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import tifffile
 from jaxtyping import UInt8
 
-from histoseg.errors import DataError
 from histoseg.slides.objects import ObjectFile
+from histoseg.slides.summary import OBJECTS, THUMBNAIL, TISSUE_MAP, Summary
+from histoseg.slides.tissue_map import read_tissue
 from histoseg.store.objects import Store
 from histoseg.viewer.census import Census, take_census
 from histoseg.viewer.cohort import Entry
 from histoseg.viewer.layers import Kind, list_kinds, number_kinds
 from histoseg.viewer.polygons import contain, read_rings
-from histoseg.viewer.summary import SlideSummary
 from histoseg.viewer.tiles import pack_objects
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-OBJECTS, TISSUE, THUMBNAIL = "objects.parquet", "tissue.tif", "thumbnail.jpg"
-
 
 @dataclass(frozen=True, kw_only=True)
 class FoundObject:
@@ -42,7 +39,7 @@ class FoundObject:
 class Results:
     """The files of one slide. Reading of objects.parquet is one thread's at a time."""
 
-    def __init__(self, store: Store, entry: Entry, summary: SlideSummary) -> None:
+    def __init__(self, store: Store, entry: Entry, summary: Summary) -> None:
         self.store = store
         self.entry = entry
         self.summary = summary
@@ -54,7 +51,7 @@ class Results:
 
     @cached_property
     def _objects(self) -> ObjectFile:
-        return ObjectFile(self.store, self._key(OBJECTS))
+        return ObjectFile.open(self.store, self._key(OBJECTS))
 
     @cached_property
     def _census(self) -> Census:
@@ -96,14 +93,10 @@ class Results:
 
     def tissue(self) -> UInt8[np.ndarray, "H W"]:
         """The class of tissue of each square."""
-        key = self._key(TISSUE)
-        try:
-            pixels = tifffile.imread(io.BytesIO(self.store.get(key)), key=0)
-        except (ValueError, OSError, tifffile.TiffFileError) as error:
-            raise DataError(f"{self.store.url}/{key}: is not a TIFF file that can be read ({error})") from error
-        if pixels.ndim != 2 or pixels.dtype != np.uint8:
-            raise DataError(f"{self.store.url}/{key}: has {pixels.shape} of {pixels.dtype}, not one uint8 a square")
-        return np.ascontiguousarray(pixels)
+        with tempfile.TemporaryDirectory(prefix="histoseg-view-") as folder:
+            path = Path(folder) / TISSUE_MAP
+            self.store.download(self._key(TISSUE_MAP), path)
+            return read_tissue(path).class_map
 
     def thumbnail(self) -> bytes:
         """A JPEG of the whole slide."""

@@ -10,7 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import shapely
 import tifffile
 from PIL import Image
