@@ -24,6 +24,8 @@ IGNORE = 255  # The label of pixels that neither loss nor metric may count.
 # Microns per pixel of slides: scanners are within 0.1 and 4. Beyond, a unit was mistaken, and images would be resampled
 # to a thousandth or a thousandfold of their pixels.
 CREDIBLE_MPP = (0.05, 5.0)
+# Smaller differences of resolution are ignored: 0.495 µm/px (Kather5K) counts as 0.5, and every interpolation blurs.
+MPP_TOLERANCE = 0.025
 MAP_IT = "correct the mask"
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]+")  # WebDataset splits names at the first dot, so keys have none.
 

@@ -41,6 +41,7 @@ NO_TORCH = [
     "kube",
     "maps",
     "files",
+    "slides",
     "sources",
     "shards",
     "loaders",

@@ -77,13 +77,19 @@ def to_rgb(values: UInt8[np.ndarray, "H W C"], path: Path) -> Image:
         raise DataError(f"{path}: no value above 1, as of floats from 0 to 1 cut to whole numbers; {SAVE_AS_BYTES}")
     if channels in (1, 3):
         return colours
-    alpha = values[:, :, -1:].astype(np.uint16)
+    alpha = values[:, :, -1]
     if (count := int(np.count_nonzero(alpha < 255))) == 0:
         return colours
     if not alpha.any():
         raise DataError(f"{path}: every pixel is transparent, so nothing can be seen; save it without transparency")
     note(WHITE, count)
-    return ((colours * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return over_white(colours, alpha)
+
+
+def over_white(colours: Image, alpha: UInt8[np.ndarray, "H W"]) -> Image:
+    """Colours on white glass: an alpha of 255 hides it, 0 shows nothing else."""
+    opaque = alpha[:, :, None].astype(np.uint16)
+    return ((colours * opaque + 255 * (255 - opaque) + 127) // 255).astype(np.uint8)
 
 
 def _read_page(image: PillowImage.Image, page: int, path: Path) -> np.ndarray:

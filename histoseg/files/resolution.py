@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -27,7 +27,15 @@ _stated: ContextVar[list[float] | None] = ContextVar("stated", default=None)
 
 def find_mpp(path: Path, given: float | None) -> float:
     """Microns per pixel of an image, as given or as its file says."""
-    stored = stored_mpp(path)
+    return settle_mpp(path, given, stored_mpp(path))
+
+
+def settle_mpp(path: Path | str, given: float | None, stored: float | None) -> float:
+    """Microns per pixel of a file or an object, by what was given and what it states itself.
+
+    Raises:
+        DataError: If there is neither, or the two contradict each other.
+    """
     if given is None and stored is None:
         raise DataError(f"{path}: the file does not say how large a pixel is; give --mpp, its microns per pixel")
     if given is not None and stored is not None and disagree(given, stored):
@@ -90,22 +98,31 @@ def _mpp_of(image: PillowImage.Image, page: int) -> float | None:
     if image.tell() != page:
         image.seek(page)
         descriptions.insert(0, _description(image))
+    return stated_mpp(descriptions, getattr(image, "tag_v2", {}), image.info.get("dpi") or (0, 0))
+
+
+def stated_mpp(descriptions: Sequence[str], tags: Mapping[int, object], dots: tuple[object, object]) -> float | None:
+    """Microns per pixel by a TIFF's descriptions, the likeliest first, and its tags; None as for `stored_mpp`.
+
+    `dots` are those per inch, across and down.
+    """
     for description in descriptions:
         for read in READERS:
-            if size := read(description, image):
-                return _credible(*size)
-    return _credible(*_by_dots(image))
+            if size := read(description, tags):
+                return credible_mpp(*size)
+    return credible_mpp(_length(dots[0], MICRONS_PER_INCH), _length(dots[1], MICRONS_PER_INCH))
 
 
 def _description(image: PillowImage.Image) -> str:
     return str(getattr(image, "tag_v2", {}).get(DESCRIPTION, ""))
 
 
-def _credible(x: float, y: float) -> float | None:
+def credible_mpp(x: float, y: float) -> float | None:
+    """The resolution of pixels of that width and height; None if they are not square, or no microscope has it."""
     return x if is_credible_mpp(x) and abs(x / y - 1) < 0.01 else None
 
 
-def _ome(description: str, _: PillowImage.Image) -> tuple[float, float] | None:
+def _ome(description: str, _: Mapping[int, object]) -> tuple[float, float] | None:
     sizes = [_attribute(description, f"PhysicalSize{axis}") for axis in "XY"]
     units = [re.search(f'PhysicalSize{axis}Unit="([^"]*)"', description) for axis in "XY"]
     if not sizes[0]:
@@ -117,28 +134,22 @@ def _ome(description: str, _: PillowImage.Image) -> tuple[float, float] | None:
     return x, y
 
 
-def _aperio(description: str, _: PillowImage.Image) -> tuple[float, float] | None:
+def _aperio(description: str, _: Mapping[int, object]) -> tuple[float, float] | None:
     found = re.search(rf"\|\s*MPP\s*=\s*{NUMBER}", description) if description.startswith("Aperio") else None
     mpp = _number(found[1]) if found else 0.0
     return (mpp, mpp) if mpp else None
 
 
-def _imagej(description: str, image: PillowImage.Image) -> tuple[float, float] | None:
+def _imagej(description: str, tags: Mapping[int, object]) -> tuple[float, float] | None:
     unit = re.search(r"^unit=(.+)$", description, re.MULTILINE) if description.startswith("ImageJ") else None
-    tags = getattr(image, "tag_v2", {})
     if not unit or X_RESOLUTION not in tags or Y_RESOLUTION not in tags:
         return None
     micron = MICRONS.get(unit[1].strip(), math.nan)
     return _length(tags[X_RESOLUTION], micron), _length(tags[Y_RESOLUTION], micron)
 
 
-Reader = Callable[[str, PillowImage.Image], tuple[float, float] | None]
+Reader = Callable[[str, Mapping[int, object]], tuple[float, float] | None]
 READERS: tuple[Reader, ...] = (_ome, _aperio, _imagej)
-
-
-def _by_dots(image: PillowImage.Image) -> tuple[float, float]:
-    dots = image.info.get("dpi") or (0, 0)
-    return _length(dots[0], MICRONS_PER_INCH), _length(dots[1], MICRONS_PER_INCH)
 
 
 def _length(pixels_per_unit: object, unit: float) -> float:

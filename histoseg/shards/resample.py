@@ -5,10 +5,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from histoseg.types import Sample
-
-# Smaller differences are ignored: 0.495 µm/px (Kather5K) counts as 0.5, and every interpolation blurs.
-TOLERANCE = 0.025
+from histoseg.types import MPP_TOLERANCE, Sample
 
 
 def resample(sample: Sample, mpp: float) -> Sample:
@@ -18,7 +15,7 @@ def resample(sample: Sample, mpp: float) -> Sample:
     pixel. A sample within 2.5 % of that resolution is returned unchanged, with its own mpp.
     """
     factor = sample.mpp / mpp
-    if abs(factor - 1) <= TOLERANCE:
+    if abs(factor - 1) <= MPP_TOLERANCE:
         return sample
     height, width = (max(1, round(side * factor)) for side in sample.image.shape[:2])
     smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
