@@ -11,8 +11,6 @@ import typer
 from histoseg.errors import ConfigError
 from histoseg.store.objects import FileStore, Store, connect
 from histoseg.viewer.access import is_loopback, make_token
-from histoseg.viewer.routes import Routes
-from histoseg.viewer.server import serving
 
 
 def view(
@@ -28,6 +26,9 @@ def view(
     open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Show slides, what was found in them, and its numbers, on a page of this machine, until Ctrl-C."""
+    from histoseg.viewer.routes import Routes
+    from histoseg.viewer.server import serving
+
     routes = Routes(_store(results), slides)
     secret = make_token() if token or not is_loopback(host) else None
     with serving(routes, host, port, secret) as chosen:

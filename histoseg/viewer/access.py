@@ -7,8 +7,8 @@ name of its own (DNS rebinding). On any other address a token is needed: first i
 import hmac
 import ipaddress
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
+from email.message import Message
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
@@ -35,7 +35,7 @@ class Access:
     token: str | None
     cookie: str = "histoseg"
 
-    def refusal(self, target: str, headers: Mapping[str, str]) -> str:
+    def refusal(self, target: str, headers: Message) -> str:
         """Why a request is refused; empty if it is not."""
         if self.token is None:
             name = urlsplit(f"//{headers.get('Host', '')}").hostname or ""
@@ -52,7 +52,7 @@ class Access:
         """The token in an address, or ""."""
         return parse_qs(urlsplit(target).query).get("token", [""])[0]
 
-    def _cookie_of(self, headers: Mapping[str, str]) -> str:
+    def _cookie_of(self, headers: Message) -> str:
         try:
             cookies = SimpleCookie(headers.get("Cookie", ""))
         except CookieError:
@@ -60,7 +60,7 @@ class Access:
         return cookies[self.cookie].value if self.cookie in cookies else ""
 
 
-def _bearer_of(headers: Mapping[str, str]) -> str:
+def _bearer_of(headers: Message) -> str:
     kind, _, value = headers.get("Authorization", "").partition(" ")
     return value.strip() if kind.lower() == "bearer" else ""
 

@@ -44,24 +44,32 @@ class Density:
         padded = np.pad(self.counts, grown)
         num_kinds, height, width = padded.shape
         blocks = padded.reshape(num_kinds, height // factor, factor, width // factor, factor)
-        return blocks.sum(axis=(2, 4), dtype=np.uint32)
+        return np.asarray(blocks.sum(axis=(2, 4), dtype=np.uint32))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Census:
-    """Place and kind of every object, the coarsest level at which each structure is outlined, and densities beyond."""
+    """Place and kind of every object, and how each structure is drawn.
+
+    Attributes:
+        outline_levels: By structure, the coarsest level at which its outlines are drawn.
+        diameters_px: By structure, that of its median object in base pixels; 0 if there is none.
+        densities: By structure, what is drawn beyond that level.
+    """
 
     x: Float32[np.ndarray, " N"]
     y: Float32[np.ndarray, " N"]
     kinds: UInt16[np.ndarray, " N"]
     num_kinds: int
     outline_levels: Mapping[str, int]
+    diameters_px: Mapping[str, float]
     densities: Mapping[str, Density]
 
     def count(self, left: float, top: float, right: float, bottom: float) -> list[int]:
         """How many objects of each kind have their centroid in a box; left and top belong to it, the rest does not."""
         inside = (self.x >= left) & (self.x < right) & (self.y >= top) & (self.y < bottom)
-        return np.bincount(self.kinds[inside], minlength=self.num_kinds).tolist()
+        counts: list[int] = np.bincount(self.kinds[inside], minlength=self.num_kinds).tolist()
+        return counts
 
 
 def take_census(objects: "ObjectFile", kinds: tuple[Kind, ...], size_px: tuple[int, int], mpp: float) -> Census:
@@ -69,23 +77,36 @@ def take_census(objects: "ObjectFile", kinds: tuple[Kind, ...], size_px: tuple[i
     table = objects.read(columns=COLUMNS)
     x, y, areas = (table.column(name).to_numpy() for name in ("x", "y", "area_um2"))
     numbers = number_kinds(table, kinds)
-    levels, densities = {}, {}
+    levels, diameters, densities = dict[str, int](), dict[str, float](), dict[str, Density]()
     for structure in dict.fromkeys(kind.structure for kind in kinds):
         own = tuple(number for number, kind in enumerate(kinds) if kind.structure == structure)
         chosen = np.isin(numbers, own)
-        levels[structure] = outline_level(areas[chosen], mpp)
+        diameters[structure] = _median_diameter(areas[chosen]) / mpp
+        levels[structure] = outline_level(diameters[structure], int(chosen.sum()))
         if levels[structure] < COARSEST_LEVEL:
             level = levels[structure] + 1
             densities[structure] = _density(x[chosen], y[chosen], numbers[chosen], own, level, size_px)
-    return Census(x=x, y=y, kinds=numbers, num_kinds=len(kinds), outline_levels=levels, densities=densities)
+    return Census(
+        x=x,
+        y=y,
+        kinds=numbers,
+        num_kinds=len(kinds),
+        outline_levels=levels,
+        diameters_px=diameters,
+        densities=densities,
+    )
 
 
-def outline_level(areas_um2: Float32[np.ndarray, " N"], mpp: float) -> int:
-    """The coarsest level at which the median object still has LEAST_DIAMETER_PX; any level if there are few."""
-    if len(areas_um2) <= FEW_OBJECTS:
+def outline_level(diameter_px: float, count: int) -> int:
+    """The coarsest level at which objects of a diameter still have LEAST_DIAMETER_PX; any level if there are few."""
+    if count <= FEW_OBJECTS:
         return COARSEST_LEVEL
-    diameter_px = 2 * np.sqrt(float(np.median(areas_um2)) / np.pi) / mpp
     return int(np.clip(np.floor(np.log2(max(diameter_px, 1e-6) / LEAST_DIAMETER_PX)), 0, COARSEST_LEVEL - 1))
+
+
+def _median_diameter(areas: Float32[np.ndarray, " N"]) -> float:
+    """Of the circle with the median area; 0 without objects."""
+    return 2 * float(np.sqrt(np.median(areas) / np.pi)) if len(areas) else 0.0
 
 
 def _density(

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from histoseg.errors import HistosegError
-from histoseg.store.objects import Store
 from histoseg.slides.summary import SUMMARY, Summary, read_summary
+from histoseg.store.objects import Store
 
 STALE_S = 10.0  # A run may still write: what is older is listed again when the page asks.
 NUM_READERS = 16  # Requests to S3 at a time

@@ -15,7 +15,7 @@ from histoseg.viewer.census import TILE_CELLS, Density
 def pack_density(density: Density, level: int, column: int, row: int) -> bytes:
     """The cells of a tile at a level that is not finer than the density's."""
     grid = np.pad(density.at(level), ((0, 0), (1, 1), (1, 1)))
-    num_kinds, height, width = grid.shape
+    num_kinds = len(grid)
     top, left = row * TILE_CELLS, column * TILE_CELLS
     cells = np.zeros((num_kinds, TILE_CELLS + 2, TILE_CELLS + 2), "<u4")
     part = grid[:, top : top + TILE_CELLS + 2, left : left + TILE_CELLS + 2]

@@ -68,6 +68,7 @@ def describe_census(census: Census) -> dict[str, object]:
         "num_objects": len(census.x),
         "totals": np.bincount(census.kinds, minlength=census.num_kinds).tolist(),
         "outline_levels": dict(census.outline_levels),
+        "diameters_px": dict(census.diameters_px),
         "densities": densities,
     }
 

@@ -5,9 +5,9 @@ import threading
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import shapely
 from jaxtyping import UInt8
 
 from histoseg.slides.objects import ObjectFile
@@ -17,19 +17,16 @@ from histoseg.store.objects import Store
 from histoseg.viewer.census import Census, take_census
 from histoseg.viewer.cohort import Entry
 from histoseg.viewer.layers import Kind, list_kinds, number_kinds
-from histoseg.viewer.polygons import contain, read_rings
-from histoseg.viewer.tiles import pack_objects
+from histoseg.viewer.tiles import COLUMNS, box_of, pack_objects
 
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 @dataclass(frozen=True, kw_only=True)
 class FoundObject:
-    """The numbers of one object, for a person; `rings` are its outline in base pixels."""
+    """The numbers of one object, for a person; `rings` are its outline in base pixels, each a list of x and y."""
 
     id: int
     kind: int
-    class_probability: float | None
+    class_probability: float | None  # None without a class
     area_um2: float
     x: float
     y: float
@@ -37,7 +34,7 @@ class FoundObject:
 
 
 class Results:
-    """The files of one slide. Reading of objects.parquet is one thread's at a time."""
+    """The files of one slide. objects.parquet is read by one thread at a time."""
 
     def __init__(self, store: Store, entry: Entry, summary: Summary) -> None:
         self.store = store
@@ -66,30 +63,31 @@ class Results:
     def outlines(self, structure: str, level: int, square: tuple[int, int]) -> bytes:
         """See `pack_objects`."""
         with self._lock:
-            return pack_objects(self._objects, self.kinds, structure, level, square)
+            table = self._objects.read(box=box_of(level, square), structures=[structure], columns=COLUMNS)
+        return pack_objects(table, self.kinds, level, square)
 
     def at(self, x: float, y: float) -> list[FoundObject]:
         """The objects that a point lies in, the smallest first."""
         with self._lock:
             table = self._objects.read(box=(x, y, x, y))
-        rings = read_rings(table.column("geometry"))
-        inside = np.flatnonzero(contain(rings, x, y, len(table)))
-        numbers = number_kinds(table, self.kinds)
-        found = [self._found(table.slice(int(row), 1), int(numbers[row])) for row in inside]
+        shapes = shapely.from_wkb(table.column("geometry").to_numpy())
+        rows = np.flatnonzero(shapely.intersects_xy(shapes, x, y))
+        chosen = table.take(rows)
+        numbers = number_kinds(chosen, self.kinds).tolist()
+        values = chosen.drop_columns(["bbox", "geometry"]).to_pylist()
+        found = [
+            FoundObject(
+                id=value["id"],
+                kind=kind,
+                class_probability=value["class_probability"],
+                area_um2=value["area_um2"],
+                x=value["x"],
+                y=value["y"],
+                rings=_rings_of(shape),
+            )
+            for value, kind, shape in zip(values, numbers, shapes[rows], strict=True)
+        ]
         return sorted(found, key=lambda one: one.area_um2)
-
-    def _found(self, row: "pa.Table", kind: int) -> FoundObject:
-        values = row.drop_columns(["geometry", "bbox"]).to_pylist()[0]
-        rings = read_rings(row.column("geometry"))
-        return FoundObject(
-            id=values["id"],
-            kind=kind,
-            class_probability=values["class_probability"],
-            area_um2=values["area_um2"],
-            x=values["x"],
-            y=values["y"],
-            rings=[part.tolist() for part in np.split(rings.points, rings.starts[1:-1])],
-        )
 
     def tissue(self) -> UInt8[np.ndarray, "H W"]:
         """The class of tissue of each square."""
@@ -101,3 +99,8 @@ class Results:
     def thumbnail(self) -> bytes:
         """A JPEG of the whole slide."""
         return self.store.get(self._key(THUMBNAIL))
+
+
+def _rings_of(shape: shapely.Geometry) -> list[list[list[float]]]:
+    rings = shapely.get_rings(shapely.get_parts(shape))
+    return [shapely.get_coordinates(ring).tolist() for ring in rings]

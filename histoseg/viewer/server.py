@@ -40,7 +40,7 @@ class _Handler(BaseHTTPRequestHandler):
     routes: Routes
     access: Access
 
-    def do_GET(self) -> None:  # noqa: N802 - the name by which http.server finds it
+    def do_GET(self) -> None:
         if reason := self.access.refusal(self.path, self.headers):
             status = HTTPStatus.FORBIDDEN if self.access.token is None else HTTPStatus.UNAUTHORIZED
             self._send(refuse(status, reason))
@@ -49,7 +49,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(self.routes.answer(self.path))
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def _set_cookie(self) -> None:
         """Keep the token in a cookie, and lead to the same address without it."""

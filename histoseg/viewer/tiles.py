@@ -10,14 +10,16 @@
 All little-endian. An object that reaches into several squares is in each of them.
 """
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from histoseg.slides.objects import ObjectFile
 from histoseg.viewer.census import TILE_PX
 from histoseg.viewer.layers import Kind, number_kinds
-from histoseg.viewer.polygons import coarsened, read_rings
+from histoseg.viewer.outlines import coarsen, read_outlines
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 UNITS = 8192  # Four squares on each side fit into int16; a quarter of a base pixel for squares of 2048.
 BAND = 3  # Levels that share a square of outlines: the finest of them says how exact these are.
@@ -30,31 +32,27 @@ def data_level(level: int, outline_level: int) -> int:
     return min(BAND * (max(level, 0) // BAND) + BAND - 1, outline_level)
 
 
-def pack_objects(
-    objects: ObjectFile, kinds: tuple[Kind, ...], structure: str, level: int, square: tuple[int, int]
-) -> bytes:
-    """The objects of one structure in the square (column, row) of a data level."""
-    side = TILE_PX << level
+def box_of(level: int, square: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of the square (column, row) of a data level, with what is stroked over its edge."""
+    side, margin = TILE_PX << level, STROKE_PX << level
     left, top = (place * side for place in square)
-    margin = STROKE_PX << level
-    box = (left - margin, top - margin, left + side + margin, top + side + margin)
-    table = objects.read(box=box, structures=[structure], columns=COLUMNS)
-    rings = read_rings(table.column("geometry"))
-    finest = BAND * (level // BAND)
-    if finest:
-        rings = coarsened(rings, (1 << finest) / 2)
-    points = np.round((rings.points - (left, top)) * (UNITS / side)).clip(-32768, 32767)
-    return _joined(
-        [
-            np.array([len(table), len(rings.owners), len(points), 0], "<u4"),
-            table.column("id").to_numpy().astype("<i4"),
-            rings.owners.astype("<u4"),
-            rings.starts.astype("<u4"),
-            points.astype("<i2"),
-            number_kinds(table, kinds).astype("<u2"),
-        ]
-    )
+    return left - margin, top - margin, left + side + margin, top + side + margin
 
 
-def _joined(arrays: Iterable[np.ndarray]) -> bytes:
+def pack_objects(table: "pa.Table", kinds: tuple[Kind, ...], level: int, square: tuple[int, int]) -> bytes:
+    """Objects, as the columns in COLUMNS, in the square (column, row) of a data level."""
+    outlines = read_outlines(table.column("geometry"))
+    if finest := BAND * (level // BAND):
+        outlines = coarsen(outlines, (1 << finest) / 2)
+    side = TILE_PX << level
+    corner = np.array(square) * side
+    points = np.round((outlines.points - corner) * (UNITS / side)).clip(-32768, 32767)
+    arrays = [
+        np.array([len(table), len(outlines.owners), len(points), 0], "<u4"),
+        table.column("id").to_numpy().astype("<i4"),
+        outlines.owners.astype("<u4"),
+        outlines.starts.astype("<u4"),
+        points.astype("<i2"),
+        number_kinds(table, kinds).astype("<u2"),
+    ]
     return b"".join(array.tobytes() for array in arrays)

@@ -3,7 +3,6 @@
 Outlines are ellipses of 12 to 20 points on a jittered grid; shapely writes them, so that reading is checked against it.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,10 @@ import pyarrow as pa
 import shapely
 import tifffile
 from PIL import Image
+
+from histoseg.slides.objects import SCHEMA, ObjectsAbout, write_objects
+from histoseg.slides.summary import Counts, MaskAbout, ModelAbout, StructureAbout, Summary, TissueAbout
+from histoseg.slides.tissue_map import write_tissue
 
 CLASSES = {"nuclei": ("neutrophil", "epithelial", "lymphocyte", "connective"), "gland": (), "lumen": ()}
 WORDS = {"nuclei": ("nucleus", "nuclei"), "gland": ("gland", "glands"), "lumen": ("lumen", "lumina")}
@@ -29,7 +32,7 @@ COLOURS = {
 }
 INK = {"nuclei": (88, 60, 130), "gland": (206, 160, 196), "lumen": (244, 240, 243)}
 TISSUE = ("background", "tumour", "stroma", "inflammatory")
-TISSUE_COLOURS = (None, "#E69F00", "#56B4E9", "#009E73")
+TISSUE_COLOURS = ("", "#E69F00", "#56B4E9", "#009E73")
 SQUARE_PX = 288.0  # 72 um at 0.25 um a pixel
 MPP = 0.25
 PAPER = (241, 224, 235)
@@ -93,7 +96,7 @@ def _ellipses(rng, centres, radii, points=(12, 20)):
 
 
 def make_table(made, seed=0):
-    """The objects as a table, in the order of the file: by squares of 1024 pixels."""
+    """The objects as a table; `write_objects` puts them in order."""
     rng = np.random.default_rng(seed)
     names, shapes, found = [], [], []
     for structure, polygons in made.polygons.items():
@@ -103,13 +106,11 @@ def make_table(made, seed=0):
         found += [None] * len(polygons) if numbers is None else [CLASSES[structure][i] for i in numbers]
     shapes = np.concatenate(shapes)
     centroids = shapely.get_coordinates(shapely.centroid(shapes))
-    order = np.lexsort((centroids[:, 0], centroids[:, 0] // 1024, centroids[:, 1] // 1024))
-    names, found = np.array(names, object)[order], np.array(found, object)[order]
-    shapes, centroids, bounds = shapes[order], centroids[order], shapely.bounds(shapes[order])
-    shares = pa.array(rng.uniform(0.5, 1, len(order)), pa.float32(), mask=np.array([one is None for one in found]))
+    names, found, bounds = np.array(names, object), np.array(found, object), shapely.bounds(shapes)
+    shares = pa.array(rng.uniform(0.5, 1, len(shapes)), pa.float32(), mask=np.array([one is None for one in found]))
     sides = [pa.array(bounds[:, i], pa.float32()) for i in range(4)]
     columns = {
-        "id": pa.array(np.arange(1, len(order) + 1), pa.int32()),
+        "id": pa.array(np.arange(1, len(shapes) + 1), pa.int32()),
         "structure": pa.array(names, pa.string()).dictionary_encode(),
         "class": pa.array(found, pa.string()).dictionary_encode(),
         "class_probability": shares,
@@ -119,69 +120,54 @@ def make_table(made, seed=0):
         "bbox": pa.StructArray.from_arrays(sides, ["xmin", "ymin", "xmax", "ymax"]),
         "geometry": pa.array(shapely.to_wkb(shapes, byte_order=1), pa.binary()),
     }
-    return pa.table(columns)
+    return pa.table(columns).cast(SCHEMA)
 
 
 def write_results(folder, made, *, slide=None, caveats=()):
     """One slide's folder below the folder of results; `slide` is the path of its picture."""
     folder.mkdir(parents=True, exist_ok=True)
-    table = make_table(made)
-    about = {"slide": folder.name, "size_px": [made.width, made.height], "mpp": MPP, "model_sha256": "0" * 64}
-    geo = {
-        "version": "1.1.0",
-        "primary_column": "geometry",
-        "columns": {
-            "geometry": {
-                "encoding": "WKB",
-                "geometry_types": ["Polygon", "MultiPolygon"],
-                "crs": None,
-                "covering": {"bbox": {side: ["bbox", side] for side in ("xmin", "ymin", "xmax", "ymax")}},
-            }
-        },
-    }
-    table = table.replace_schema_metadata({"geo": json.dumps(geo), "histoseg": json.dumps(about)})
-    pq.write_table(table, folder / "objects.parquet", compression="zstd", row_group_size=10_000)
+    about = ObjectsAbout(name=folder.name, size_px=(made.width, made.height), mpp=MPP, model_sha256="0" * 64)
+    write_objects(folder / "objects.parquet", [make_table(made)], about)
     grid = make_tissue(made)
-    tifffile.imwrite(folder / "tissue.tif", grid)
+    write_tissue(folder / "tissue.tif", grid, TISSUE, ["#FFFFFF", *TISSUE_COLOURS[1:]], SQUARE_PX, MPP)
     thumbnail = draw_thumbnail(made)
     Image.fromarray(thumbnail).save(folder / "thumbnail.jpg")
-    (folder / "summary.json").write_text(json.dumps(summarise(folder.name, made, grid, slide, caveats)))
+    summary = summarise(folder.name, made, grid, slide, caveats)
+    (folder / "summary.json").write_text(summary.model_dump_json())
 
 
 def summarise(name, made, grid, slide, caveats):
-    """The summary in the form that the contract of results states."""
+    """The summary, counted from what was made."""
     counts = {}
     for structure, polygons in made.polygons.items():
         numbers = made.classes.get(structure)
         by_class = {} if numbers is None else {c: int((numbers == i).sum()) for i, c in enumerate(CLASSES[structure])}
-        counts[structure] = {"all": len(polygons), "classes": by_class}
-    shares = np.bincount(grid.ravel(), minlength=len(TISSUE)) / grid.size
-    return {
-        "format": 1,
-        "name": name,
-        "address": str(slide or ""),
-        "size_px": [made.width, made.height],
-        "mpp": MPP,
-        "model": {"sha256": "0" * 64, "origin": "made-up model", "mpp": 0.5},
-        "caveats": list(caveats),
-        "structures": {
-            structure: {"singular": WORDS[structure][0], "plural": WORDS[structure][1], "classes": list(classes)}
-            for structure, classes in CLASSES.items()
+        counts[structure] = Counts(all=len(polygons), classes=by_class)
+    shares = np.round(np.bincount(grid.ravel(), minlength=len(TISSUE)) / grid.size, 4).tolist()
+    return Summary(
+        name=name,
+        address=str(slide or ""),
+        size_px=(made.width, made.height),
+        mpp=MPP,
+        model=ModelAbout(sha256="0" * 64, origin="made-up model", mpp=0.5),
+        caveats=list(caveats),
+        structures={
+            name: StructureAbout(singular=one, plural=many, classes=list(CLASSES[name]), colours=COLOURS[name])
+            for name, (one, many) in WORDS.items()
         },
-        "colours": COLOURS,
-        "counts": counts,
-        "tissue": {
-            "classes": list(TISSUE),
-            "colours": list(TISSUE_COLOURS),
-            "square_px": SQUARE_PX,
-            "shares": dict(zip(TISSUE, np.round(shares, 4).tolist(), strict=True)),
-        },
-        "mask": {"kind": "automatic", "area_mm2": round(made.width * made.height * MPP**2 / 1e6, 3)},
-        "files": ["objects.parquet", "thumbnail.jpg", "tissue.tif"],
-        "made_of": f"made up {name}",
-        "histoseg": "0.1.0",
-        "seconds": 1.0,
-    }
+        counts=counts,
+        tissue=TissueAbout(
+            classes=list(TISSUE),
+            colours=list(TISSUE_COLOURS),
+            square_px=SQUARE_PX,
+            shares=dict(zip(TISSUE, shares, strict=True)),
+        ),
+        mask=MaskAbout(kind="automatic", area_mm2=round(made.width * made.height * MPP**2 / 1e6, 3)),
+        files=["objects.parquet", "thumbnail.jpg", "tissue.tif"],
+        made_of=f"made up {name}",
+        histoseg="0.1.0",
+        seconds=1.0,
+    )
 
 
 def make_tissue(made):
@@ -200,7 +186,7 @@ def draw_slide(made):
     """The picture that the objects would have been found in."""
     pixels = np.full((made.height, made.width, 3), PAPER, np.uint8)
     for structure in ("gland", "lumen", "nuclei"):
-        shapes = [np.round(shapely.get_coordinates(one)).astype(np.int32) for one in made.polygons[structure]]
+        shapes = [np.round(shapely.get_coordinates(one) - 0.5).astype(np.int32) for one in made.polygons[structure]]
         for first in range(0, len(shapes), 10_000):
             cv2.fillPoly(pixels, shapes[first : first + 10_000], INK[structure])
     return pixels

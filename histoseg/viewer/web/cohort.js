@@ -49,7 +49,7 @@ export class CohortList {
     const counts = Object.entries(slide.counts ?? {}).filter(([, count]) => count);
     const lines = slide.problem
       ? [element("span", { className: "quiet bad", title: slide.problem }, "cannot be read")]
-      : counts.map(([name, count]) => element("span", { className: "quiet" }, `${say(count)} ${name} `));
+      : counts.map(([name, count]) => element("span", { className: "quiet" }, `${say(count)} ${name}`));
     if (slide.area_mm2 && counts.length < 3) lines.push(element("span", { className: "quiet" }, `${round(slide.area_mm2)} mm²`));
     const name = element("strong", {}, slide.folder);
     const made = element("button", { type: "button", onclick: () => this.onChoose(slide.folder) }, picture, element("span", {}, name, ...lines));

@@ -13,6 +13,10 @@ import { fetchJson, slidePath } from "./requests.js";
 import { SlideView } from "./slide.js";
 
 const settings = { hidden: [], hiddenTissue: [], overlays: true, fill: 0, tissue: false, tissueOpacity: 0.35, densest: {} };
+// OpenSeadragon would add a style element of its own, which the policy of this page refuses.
+const noStyle = document.createElement("style");
+noStyle.dataset.openseadragonMobileCss = "true";
+document.head.append(noStyle);
 const view = new SlideView(byId("slide"), byId("overlay"));
 const overlay = new Overlay(byId("overlay"), (text) => notify(text));
 const legend = new Legend(settings, () => applySettings());
@@ -78,8 +82,8 @@ function unreadable(opening, error) {
 
 function openOverlay({ path, about, census }) {
   const structures = groups(about)
-    .map(({ name, kinds }) => ({ name, kinds, outlineLevel: census.outline_levels[name], isLarge: !(name in census.densities) }))
-    .sort((one, other) => other.outlineLevel - one.outlineLevel);
+    .map(({ name, kinds }) => ({ name, kinds, outlineLevel: census.outline_levels[name], diameterPx: census.diameters_px[name] }))
+    .sort((one, other) => other.diameterPx - one.diameterPx);
   overlay.open({ path, size: about.size_px, structures, colours: about.kinds.map((kind) => kind.colour), tissue: about.tissue });
   applySettings();
 }

@@ -77,13 +77,13 @@ function partsOf(tile, of, how) {
 }
 
 function styleOf(structure, tile, of, how) {
-  const isLarge = structure.isLarge;
+  const diameter = structure.diameterPx / 2 ** tile.level; // On the screen
   return {
     hidden: how.hidden,
     colours: of.colours,
     fill: how.fill,
-    width: isLarge ? 2.5 : tile.level > 1 ? 1.2 : 1.8,
-    halo: isLarge || tile.level <= 0,
+    width: Math.min(Math.max(diameter / 14, 1), 2.5),
+    halo: diameter > 24,
   };
 }
 

@@ -33,6 +33,7 @@ export class SlideView {
       preserveImageSizeOnResize: true,
       tabIndex: 0,
     });
+    this.osd.canvas.append(overlayCanvas); // Above the slide, below the navigator
     this.osd.innerTracker.keyDownHandler = null; // keys.js has them all.
     this.osd.innerTracker.keyHandler = null;
     this.osd.addHandler("update-viewport", () => this.tell());
