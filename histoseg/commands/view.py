@@ -1,6 +1,7 @@
 """The command `view`: results of whole slides in a browser."""
 
 import ipaddress
+import signal
 import threading
 import webbrowser
 from pathlib import Path
@@ -41,10 +42,15 @@ def view(
         if open_:
             webbrowser.open(address)
         print(address, flush=True)
-        try:
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            print(flush=True)
+        _wait_for_end()
+
+
+def _wait_for_end() -> None:
+    """Return at Ctrl-C or SIGTERM."""
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    ended.wait()
 
 
 def _store(address: str) -> Store:

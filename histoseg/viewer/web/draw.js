@@ -1,9 +1,11 @@
 // One tile of the layers, drawn onto a canvas: classes of tissue, densities, outlines.
 
 import { TILE_PX, tileSide } from "./grid.js";
+import { plotRings } from "./plot.js";
 
 const UNITS = 8192; // As in tiles.py
 const CHUNK = 400; // Objects in one path: a canvas sorts all edges of a path, so many small ones are faster.
+const sheet = new OffscreenCanvas(TILE_PX, TILE_PX);
 const HALO = "rgba(255, 255, 255, 0.75)";
 
 // Viridis (van der Walt & Smith 2015), eight of its colours: even steps for every eye, and far from pink and purple.
@@ -65,47 +67,58 @@ export function drawDensity(context, density, hidden, perCell) {
   context.drawImage(picture, -cell, -cell, columns * cell, rows * cell);
 }
 
-// The outlines of one structure; `square` is the data tile that they are in. Returns how many were drawn.
+// The outlines of one structure; `square` is the data tile that they are in. Returns how many rings were drawn.
 export function drawOutlines(context, tile, objects, square, style) {
   const side = tileSide(square.level);
-  const perUnit = side / UNITS / 2 ** tile.level;
-  const dx = (square.column * side) / 2 ** tile.level - tile.column * TILE_PX;
-  const dy = (square.row * side) / 2 ** tile.level - tile.row * TILE_PX;
-  const ringsOf = ringsByKind(objects, { perUnit, dx, dy, hidden: style.hidden });
-  let drawn = 0;
+  const place = {
+    perUnit: side / UNITS / 2 ** tile.level,
+    dx: (square.column * side) / 2 ** tile.level - tile.column * TILE_PX,
+    dy: (square.row * side) / 2 ** tile.level - tile.row * TILE_PX,
+  };
+  const found = ringsByKind(objects, place, style.hidden);
+  if (style.isFine && !style.fill) plotAll(context, objects, found, style, place);
+  else for (const [kind, rings] of found) strokeRings(context, objects, rings, style.colours[kind], style, place);
+  return [...found.values()].reduce((sum, rings) => sum + rings.length, 0);
+}
+
+function plotAll(context, objects, found, style, place) {
+  const image = new ImageData(TILE_PX, TILE_PX);
+  const pixels = new Uint32Array(image.data.buffer);
+  for (const [kind, rings] of found) plotRings(pixels, objects, rings, style.colours[kind], place);
+  sheet.getContext("2d").putImageData(image, 0, 0);
+  context.drawImage(sheet, 0, 0);
+}
+
+function strokeRings(context, objects, all, colour, style, place) {
   context.lineJoin = "round";
-  for (const [kind, rings] of ringsOf) {
-    for (let first = 0; first < rings.length; first += CHUNK) {
-      const path = tracePath(objects, rings.slice(first, first + CHUNK), perUnit, dx, dy);
-      if (style.fill) {
-        context.globalAlpha = style.fill;
-        context.fillStyle = style.colours[kind];
-        context.fill(path, "evenodd");
-        context.globalAlpha = 1;
-      }
-      if (style.halo) {
-        context.lineWidth = style.width + 2;
-        context.strokeStyle = HALO;
-        context.stroke(path);
-      }
-      context.lineWidth = style.width;
-      context.strokeStyle = style.colours[kind];
+  for (let first = 0; first < all.length; first += CHUNK) {
+    const path = tracePath(objects, all.slice(first, first + CHUNK), place);
+    if (style.fill) {
+      context.globalAlpha = style.fill;
+      context.fillStyle = colour;
+      context.fill(path, "evenodd");
+      context.globalAlpha = 1;
+    }
+    if (style.halo) {
+      context.lineWidth = style.width + 2;
+      context.strokeStyle = HALO;
       context.stroke(path);
     }
-    drawn += rings.length;
+    context.lineWidth = style.width;
+    context.strokeStyle = colour;
+    context.stroke(path);
   }
-  return drawn;
 }
 
 // The rings of visible kinds that meet the tile: a data tile may hold sixteen drawn ones.
-function ringsByKind(objects, place) {
+function ringsByKind(objects, place, hidden) {
   const { owners, starts, points, kinds } = objects;
   const low = -8;
   const high = TILE_PX + 8;
   const found = new Map();
   for (let ring = 0; ring < owners.length; ring++) {
     const kind = kinds[owners[ring]];
-    if (place.hidden.has(kind)) continue;
+    if (hidden.has(kind)) continue;
     let left = Infinity;
     let right = -Infinity;
     let top = Infinity;
@@ -130,7 +143,7 @@ function ringsByKind(objects, place) {
   return found;
 }
 
-function tracePath({ starts, points }, rings, perUnit, dx, dy) {
+function tracePath({ starts, points }, rings, { perUnit, dx, dy }) {
   const path = new Path2D();
   for (const ring of rings) {
     const first = 2 * starts[ring];

@@ -13,9 +13,9 @@ import { fetchJson, slidePath } from "./requests.js";
 import { SlideView } from "./slide.js";
 
 const settings = { hidden: [], hiddenTissue: [], overlays: true, fill: 0, tissue: false, tissueOpacity: 0.35, densest: {} };
-// OpenSeadragon would add a style element of its own, which the policy of this page refuses.
-const noStyle = document.createElement("style");
-noStyle.dataset.openseadragonMobileCss = "true";
+// OpenSeadragon adds styles of its own unless it finds such an element; the policy of this page would refuse them.
+const noStyle = document.createElementNS("urn:histoseg", "style");
+noStyle.setAttribute("data-openseadragon-mobile-css", "true");
 document.head.append(noStyle);
 const view = new SlideView(byId("slide"), byId("overlay"));
 const overlay = new Overlay(byId("overlay"), (text) => notify(text));

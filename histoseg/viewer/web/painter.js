@@ -6,6 +6,7 @@ import { readDensity, readObjects, readTissue } from "./packed.js";
 import { fetchBytes } from "./requests.js";
 
 const LARGEST_CACHE = 192 * 2 ** 20; // Bytes of outlines and densities that are kept
+const FINE_PX = 12; // Objects up to this size get a line of one pixel.
 const AT_ONCE = 4; // Tiles that wait for data at a time: a browser opens six connections.
 
 let slide = null; // What `open` brought
@@ -49,10 +50,9 @@ async function paint(tile, of, how) {
   context.clearRect(0, 0, TILE_PX, TILE_PX);
   let drawn = 0;
   if (picture) drawTissue(context, tile, picture, of.tissue.square_px, how.tissueOpacity);
+  for (const part of parts) if (part.data && part.density) drawDensity(context, part.data, how.hidden, part.perCell);
   for (const part of parts) {
-    if (!part.data) continue;
-    if (part.density) drawDensity(context, part.data, how.hidden, part.perCell);
-    else drawn += drawOutlines(context, tile, part.data, part.square, styleOf(part.structure, tile, of, how));
+    if (part.data && !part.density) drawn += drawOutlines(context, tile, part.data, part.square, styleOf(part.structure, tile, of, how));
   }
   const bitmap = canvas.transferToImageBitmap();
   postMessage({ type: "tile", key: tile.key, slide: of.number, generation: how.generation, bitmap, drawn }, [bitmap]);
@@ -82,8 +82,9 @@ function styleOf(structure, tile, of, how) {
     hidden: how.hidden,
     colours: of.colours,
     fill: how.fill,
-    width: Math.min(Math.max(diameter / 14, 1), 2.5),
-    halo: diameter > 24,
+    width: Math.min(Math.max(diameter / 10, 1.1), 2.5),
+    halo: diameter > 16,
+    isFine: diameter <= FINE_PX,
   };
 }
 
