@@ -86,7 +86,8 @@ def write_slide(
     tiles = _Tiles(drawn, np.random.default_rng([seed, 1]))
     longest = max(height, width)
     least = next(level.downsample for level in levels if longest // level.downsample <= 2 * pyramid.THUMBNAIL_PX)
-    thumbnail = _shrink_to(tiles.whole(least), pyramid.THUMBNAIL_PX)
+    # Not larger than half the slide, so that nothing takes it for the slide
+    thumbnail = _shrink_to(tiles.whole(least), min(pyramid.THUMBNAIL_PX, longest // 2))
     pyramid.write_pyramid(path, levels, lambda number: tiles.encoded(levels[number]), thumbnail, mpp)
     return drawn
 

@@ -5,27 +5,17 @@ All of it is in the image's own pixels, at whatever resolution the network saw t
 
 import csv
 import io
-import re
-import uuid
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image as PillowImage
 
 from histoseg.inference.objects import DetectedObject, PredictedImage
-from histoseg.maps.colours import BLACK, CLASS_COLOURS, to_rgb
-from histoseg.structures import TISSUE, structure, structures
+from histoseg.slides.colours import Kind, colours_of
+from histoseg.slides.qupath import feature_id, feature_properties
+from histoseg.structures import TISSUE
 from histoseg.types import InstanceMap, SemanticMap
 
-Kind = tuple[str, str]  # A structure and a class of its objects; the class is empty without classes.
-
-# Okabe & Ito's eight, those first that stand out most from the pink and purple of H&E.
-OBJECT_COLOURS = (*(CLASS_COLOURS[i] for i in (2, 3, 1, 0, 5)), BLACK, *(CLASS_COLOURS[i] for i in (4, 6)))
-NO_CLASS_COLOUR = "#8a8f96"
-TISSUE_COLOURS = (*CLASS_COLOURS, BLACK)  # Of the classes after background, which is not painted
-# In the name of a class of QuPath's, ":" derives it from another one, and spaces at the ends are lost (PathClass.java).
-NO_CLASS_NAME = re.compile(r"[:\x00-\x1f]+")
-UUIDS = uuid.uuid5(uuid.NAMESPACE_OID, "histoseg")
 LARGEST_16_BIT = 65535
 COLUMNS = (
     "structure", "id", "class", "class_probability", "area_um2",
@@ -57,28 +47,15 @@ def to_geojson(
 
 
 def _feature(found: DetectedObject, colours: Mapping[Kind, str], name: str) -> dict[str, object]:
-    row = structure(found.structure)
-    measurements = {"Area µm^2": round(found.area_um2, 3)}
-    if found.class_probability is not None:
-        measurements["Class probability"] = round(found.class_probability, 4)
+    colour = colours[found.structure, found.class_name]
     return {
         "type": "Feature",
-        "id": str(uuid.uuid5(UUIDS, f"{name}/{found.structure}/{found.id}")),
+        "id": feature_id(name, found.structure, found.id),
         "geometry": _geometry(found),
-        "properties": {
-            "objectType": row.object_type,
-            "classification": {
-                "name": qupath_name(found.class_name) or row.singular,
-                "color": list(to_rgb(colours[found.structure, found.class_name])),
-            },
-            "measurements": measurements,
-        },
+        "properties": feature_properties(
+            found.structure, found.class_name, colour, found.area_um2, found.class_probability
+        ),
     }
-
-
-def qupath_name(class_name: str) -> str:
-    """The name with spaces for what QuPath does not take as part of a name; `read_geojson` does not tell them apart."""
-    return " ".join(NO_CLASS_NAME.sub(" ", class_name).split())
 
 
 def _geometry(found: DetectedObject) -> dict[str, object]:
@@ -90,22 +67,8 @@ def _geometry(found: DetectedObject) -> dict[str, object]:
 
 
 def choose_colours(image: PredictedImage) -> dict[Kind, str]:
-    """A colour for each class of object that there can be, detections first; after the eighth they repeat.
-
-    Objects of a structure that states a colour have that one as long as they have no class.
-    """
-    rows = [row for row in structures().values() if row.name in image.prediction.instance_maps]
-    rows.sort(key=lambda row: row.object_type != "detection")
-    stated = {(row.name, ""): row.colour for row in rows if row.colour}
-    kinds = [(row.name, name) for row in rows for name in image.class_names(row.name)[1:] or ("",)]
-    free = [colour for colour in OBJECT_COLOURS if colour not in stated.values()] or list(OBJECT_COLOURS)
-    chosen = {kind: free[i % len(free)] for i, kind in enumerate(kind for kind in kinds if kind not in stated)}
-    return {**{(row.name, ""): NO_CLASS_COLOUR for row in rows}, **chosen, **stated}
-
-
-def class_colour(kind: int) -> str | None:
-    """The colour of a class of tissue or of pixels; None for the first, background."""
-    return TISSUE_COLOURS[(kind - 1) % len(TISSUE_COLOURS)] if kind else None
+    """A colour for each class of object that there can be in an image, see `histoseg.slides.colours`."""
+    return colours_of({name: image.class_names(name)[1:] for name in image.prediction.instance_maps})
 
 
 def to_grid(image: PredictedImage) -> dict[str, object] | None:

@@ -11,10 +11,10 @@ from jaxtyping import UInt8
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
-from histoseg.inference.export import Kind, class_colour
 from histoseg.inference.objects import DetectedObject, PredictedImage
 from histoseg.maps.colours import to_rgb
 from histoseg.maps.lines import draw_outline
+from histoseg.slides.colours import Kind, class_colour
 from histoseg.structures import TISSUE, Structure, structure, structures
 from histoseg.types import Image, SemanticMap
 

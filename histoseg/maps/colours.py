@@ -3,6 +3,7 @@
 # Okabe & Ito (2008), Color Universal Design: distinguishable under all common colour blindnesses.
 CLASS_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 BLACK = "#000000"  # The eighth of theirs
+WHITE = "#FFFFFF"
 
 
 def to_rgb(colour: str) -> tuple[int, int, int]:

@@ -5,10 +5,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from histoseg.errors import DataError
-from histoseg.inference.export import class_colour
 from histoseg.maps.colours import to_rgb
 from histoseg.maps.lines import draw_outline, outlines_of
 from histoseg.maps.objects import find_objects
+from histoseg.slides.colours import class_colour
 from histoseg.types import IGNORE, Image, Kind, Sample
 
 SHOWN_PX = 512  # The longest side of a shown image

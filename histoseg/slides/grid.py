@@ -52,7 +52,7 @@ class Grid:
     size_px: tuple[int, int]
     windows: MarginWindows
     unit_px: int
-    region_px: int = REGION_PX
+    region_px: int
 
     @property
     def window_px(self) -> tuple[int, int]:

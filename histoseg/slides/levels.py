@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -28,6 +28,7 @@ class Level:
     block_width: int
 
 
+@runtime_checkable
 class BlockSource(Protocol):
     """The decoded blocks of a slide's levels; several threads may call `read_block`."""
 

@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 from jaxtyping import Float64
 from pydantic import BaseModel, ValidationError
 
-from histoseg.errors import DataError, StorageError
+from histoseg.errors import DataError
 from histoseg.slides.hilbert import hilbert_codes
 from histoseg.slides.ranged_file import RangedFile
 from histoseg.slides.tabulate import SCHEMA, tabulate
-from histoseg.store.objects import Store
+from histoseg.store.objects import Store, whole_file
 
 __all__ = ["SCHEMA", "ObjectFile", "ObjectsAbout", "tabulate", "write_objects"]
 
@@ -67,14 +67,14 @@ def write_objects(path: Path, tables: Iterable[pa.Table], about: ObjectsAbout) -
     In memory are one table, and of each structure at most `WAITING_BYTES` that wait for neighbours.
 
     Raises:
-        StorageError: If the file cannot be written; what was written of it is removed.
+        StorageError: If the file cannot be written; nothing of it is left.
     """
     metadata = {"geo": json.dumps(GEO), "histoseg": about.model_dump_json()}
     count = 0
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with pq.ParquetWriter(
-            path,
+    with (
+        whole_file(path) as part,
+        pq.ParquetWriter(
+            part,
             SCHEMA.with_metadata(metadata),
             compression="zstd",
             compression_level=1,  # The fastest, and for outlines the smallest of 1 to 15
@@ -82,17 +82,12 @@ def write_objects(path: Path, tables: Iterable[pa.Table], about: ObjectsAbout) -
             column_encoding={"id": "DELTA_BINARY_PACKED", **dict.fromkeys(NUMBERS, "BYTE_STREAM_SPLIT")},
             write_statistics=["id", *WORDS, *NUMBERS],
             data_page_size=MOST_BYTES,
-        ) as writer:
-            for group in _group(tables):
-                numbers = pa.array(np.arange(count + 1, count + len(group) + 1, dtype=np.int32))
-                writer.write_table(group.set_column(0, SCHEMA.field("id"), numbers), row_group_size=len(group))
-                count += len(group)
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise StorageError(f"cannot write {path}: {error.strerror or error}; nothing was left half-written") from error
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+        ) as writer,
+    ):
+        for group in _group(tables):
+            numbers = pa.array(np.arange(count + 1, count + len(group) + 1, dtype=np.int32))
+            writer.write_table(group.set_column(0, SCHEMA.field("id"), numbers), row_group_size=len(group))
+            count += len(group)
     return count
 
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
-from typing import Self
 
 import numpy as np
 
@@ -62,6 +61,9 @@ class PyramidSlide:
     def scale_at(self, mpp: float) -> float:
         return self._view_at(mpp).scale
 
+    def mpp_at(self, mpp: float) -> float:
+        return self.mpp * self.scale_at(mpp)
+
     def read(self, top: int, left: int, height: int, width: int, mpp: float) -> Image:
         view = self._view_at(mpp)
         is_inside = 0 <= top < top + height <= view.height and 0 <= left < left + width <= view.width
@@ -79,7 +81,7 @@ class PyramidSlide:
         self._blocks.clear()
         self._release()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "PyramidSlide":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -13,7 +13,7 @@ of them, and kept for all while there is room.
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from histoseg.errors import DataError
 from histoseg.files.notes import collect
@@ -54,6 +54,9 @@ class Slide(Protocol):
     def scale_at(self, mpp: float) -> float:
         """Base pixels along the side of a pixel of that resolution: x and y times this are base pixels."""
 
+    def mpp_at(self, mpp: float) -> float:
+        """The true microns per pixel of what `read` gives for that resolution, which may be 2.5 % off."""
+
     def read(self, top: int, left: int, height: int, width: int, mpp: float) -> Image:
         """A region, whose box is in pixels of that resolution and lies within the slide.
 
@@ -70,7 +73,7 @@ class Slide(Protocol):
     def close(self) -> None:
         """Release the file, and what was copied or kept for it."""
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> "Slide": ...
 
     def __exit__(self, *_: object) -> None: ...
 

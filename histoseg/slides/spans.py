@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from histoseg.errors import ConfigError, DataError, StorageError
 from histoseg.slides.cache import Cache
@@ -18,6 +18,7 @@ KEPT_BYTES = 64 * 2**20
 REMOTE = "s3://"
 
 
+@runtime_checkable
 class Spans(Protocol):
     """A file or an object, by parts."""
 

@@ -1,4 +1,4 @@
-"""What is known of a segmented slide, as `summary.json` beside its objects: written last, so it says that all is there."""
+"""What is known of a segmented slide: `summary.json` beside its objects, written last, so that all others are there."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -9,7 +9,13 @@ from histoseg.errors import DataError
 from histoseg.store.objects import Store
 
 FORMAT = 1
-SUMMARY, OBJECTS, TISSUE_MAP, MASK, THUMBNAIL = "summary.json", "objects.parquet", "tissue.tif", "mask.png", "thumbnail.jpg"
+SUMMARY, OBJECTS, TISSUE_MAP, MASK, THUMBNAIL = (
+    "summary.json",
+    "objects.parquet",
+    "tissue.tif",
+    "mask.png",
+    "thumbnail.jpg",
+)
 
 
 class _Values(BaseModel):
@@ -97,7 +103,8 @@ def read_summary(store: Store, name: str) -> Summary | None:
 
 def list_slides(store: Store) -> list[str]:
     """The names of the slides with a summary, sorted."""
-    return [key.removesuffix(f"/{SUMMARY}") for key in store.list() if key.endswith(f"/{SUMMARY}") and key.count("/") == 1]
+    keys = [key for key in store.list() if key.endswith(f"/{SUMMARY}")]
+    return [name for key in keys if "/" not in (name := key.removesuffix(f"/{SUMMARY}"))]
 
 
 def total(counts: Mapping[str, Counts]) -> int:

@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 from pydantic import BaseModel, ValidationError
 
-from histoseg.errors import DataError, StorageError
+from histoseg.errors import DataError
 from histoseg.maps.colours import to_rgb
+from histoseg.store.objects import whole_file
 from histoseg.types import SemanticMap
 
 TILE_PX = 256
@@ -54,7 +55,7 @@ def write_tissue(
 
     Raises:
         ValueError: If names and colours differ in number, or the map has a class without a name.
-        StorageError: If the file cannot be written; what was written of it is removed.
+        StorageError: If the file cannot be written; nothing of it is left.
     """
     import tifffile
 
@@ -65,28 +66,23 @@ def write_tissue(
         raise ValueError(f"a map of {class_map.shape} has no squares")
     about = _Description(classes=tuple(classes), colours=tuple(colours), square_px=square_px, mpp=mpp)
     levels = [*_levels(class_map)]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tifffile.TiffWriter(path) as tiff:
-            for number, level in enumerate(levels):
-                tiff.write(
-                    level,
-                    photometric="palette",
-                    colormap=_palette(colours),
-                    tile=(TILE_PX, TILE_PX),
-                    compression="zlib",
-                    predictor=False,
-                    subifds=0 if number else len(levels) - 1,
-                    subfiletype=1 if number else 0,
-                    resolution=(UM_PER_CM / (square_px * mpp * 2**number),) * 2,
-                    resolutionunit="CENTIMETER",
-                    description=None if number else about.model_dump_json(),
-                    software=None if number else "histoseg",
-                    metadata=None,
-                )
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise StorageError(f"cannot write {path}: {error.strerror or error}; nothing was left half-written") from error
+    with whole_file(path) as part, tifffile.TiffWriter(part) as tiff:
+        for number, level in enumerate(levels):
+            tiff.write(
+                level,
+                photometric="palette",
+                colormap=_palette(colours),
+                tile=(TILE_PX, TILE_PX),
+                compression="zlib",
+                predictor=False,
+                subifds=0 if number else len(levels) - 1,
+                subfiletype=1 if number else 0,
+                resolution=(UM_PER_CM / (square_px * mpp * 2**number),) * 2,
+                resolutionunit="CENTIMETER",
+                description=None if number else about.model_dump_json(),
+                software=None if number else "histoseg",
+                metadata=None,
+            )
 
 
 def read_tissue(path: Path) -> TissueMap:

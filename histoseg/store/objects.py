@@ -115,12 +115,12 @@ class FileStore:
             return file.read(num_bytes)
 
     def download(self, key: str, path: Path) -> None:
-        with self._reading(key) as file, _whole_file(path) as part, part.open("wb") as copy:
+        with self._reading(key) as file, whole_file(path) as part, part.open("wb") as copy:
             while chunk := file.read(2**20):
                 copy.write(chunk)
 
     def put(self, key: str, body: bytes | Path) -> None:
-        with _whole_file(self.path(key)) as part:
+        with whole_file(self.path(key)) as part:
             _fill(part, body)
 
     def put_if_absent(self, key: str, body: bytes) -> bool:
@@ -193,7 +193,7 @@ class S3Store:
         return self._read(key, lambda: self._client.get_object(Bucket=self.bucket, Key=full_key, Range=span)["Body"])
 
     def download(self, key: str, path: Path) -> None:
-        with self._translated_errors(key), _whole_file(path) as part:
+        with self._translated_errors(key), whole_file(path) as part:
             self._client.download_file(self.bucket, self.prefix + key, str(part))
 
     def put(self, key: str, body: bytes | Path) -> None:
@@ -313,7 +313,7 @@ def _made(folder: Path) -> Path:
 
 
 @contextmanager
-def _whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path) -> Iterator[Path]:
     """A path to write to, which becomes `path` if nothing fails."""
     try:
         with tempfile.TemporaryDirectory(dir=_made(path.parent), prefix=".new-") as folder:

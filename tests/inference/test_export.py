@@ -14,6 +14,7 @@ from histoseg.inference import overlay
 from histoseg.inference.objects import PredictedImage, list_objects
 from histoseg.models.cerberus.published import PUBLISHED_CLASSES
 from histoseg.models.prediction import Prediction
+from histoseg.slides.colours import class_colour
 
 CLASSES = {"nuclei_type": ("background", "round", "long"), "tissue": ("nothing", "muscle", "fat")}
 CANVAS_PX = 40
@@ -254,7 +255,7 @@ def test_the_overlay_frames_tissue_but_not_background():
     tissue[1, 0, 0], tissue[0, 0, 1] = 1, 1
     maps = {"nuclei": np.zeros((16, 32), np.int32)}
     picture, _ = draw(make_predicted(maps, {"nuclei": []}, tissue=tissue, mpp=0.25))
-    colour = rgb(exports.class_colour(1))
+    colour = rgb(class_colour(1))
     assert tuple(picture[2, 8]) == colour
     assert tuple(picture[8, 8]) == (200, 200, 200)
     assert (picture[:16, 16:32] == 200).all()
@@ -281,5 +282,5 @@ def test_the_overlay_tints_classes_of_pixels_but_not_background():
     picture, colours = draw(predicted)
     assert colours == {}
     assert (picture[:16, :16] == 200).all()
-    mixed = 200 + overlay.TINT * (np.array(rgb(exports.class_colour(2))) - 200)
+    mixed = 200 + overlay.TINT * (np.array(rgb(class_colour(2))) - 200)
     np.testing.assert_allclose(picture[8, 24], mixed, atol=0.5)

@@ -85,7 +85,7 @@ def leave_half(store, key, body):
     content = body.read_bytes() if isinstance(body, Path) else body
     half = content[: len(content) // 2]
     if isinstance(store, FileStore):
-        part = store.path(key).parent / f".new-{uuid.uuid4().hex[:8]}" / "part"  # As `_whole_file` names it
+        part = store.path(key).parent / f".new-{uuid.uuid4().hex[:8]}" / "part"  # As `whole_file` names it
         part.parent.mkdir(parents=True)
         part.write_bytes(half)
         return

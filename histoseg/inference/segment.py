@@ -1,0 +1,200 @@
+"""A slide from its file to its results: regions one by one, then what lies across their borders, the summary last.
+
+What a region gives is written as soon as it is known, below `<slide>/.parts/`. So a process that is killed has lost
+the regions that it held, and the same command goes on with the others. Of the slide, only regions are ever in memory;
+what lasts until the end is what their borders cut, and rows of a table.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from histoseg.errors import ConfigError, DataError
+from histoseg.inference.finish import finish
+from histoseg.inference.regions import SlideWork, segment_regions
+from histoseg.maps.windows import MarginWindows
+from histoseg.models.weights import Model
+from histoseg.runs.plain import digest
+from histoseg.slides.grid import REGION_PX, Grid
+from histoseg.slides.reader import Slide, open_slide
+from histoseg.slides.summary import Summary, read_summary
+from histoseg.slides.tissue import TissueMask, all_of, find_tissue, read_mask
+from histoseg.store.objects import FileStore, Store, connect
+from histoseg.structures import TISSUE
+from histoseg.types import is_credible_mpp, say_credible_mpp
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMAT = 1  # Of what is computed: raised where the same inputs would give other results
+SMALL_MM = 2.0  # Images without a longer side are not searched for tissue: they were cut from it.
+ENDS_BYTES = 2**20  # Of a slide's file, as much at its begin and at its end stands for its content.
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentOptions:
+    """What a person may choose.
+
+    Attributes:
+        mpp: Microns per base pixel; None takes what each slide says.
+        windows: How the network sees a slide.
+        mask: "auto", "none", or an image or a folder of images named like their slides, white where tissue is.
+        structures: What to look for; empty means everything that the model finds.
+        overwrite: Whether results of another model or of other options are replaced.
+        region_px: About how much of a slide is held at once; changes no result.
+    """
+
+    mpp: float | None = None
+    windows: MarginWindows = field(default_factory=MarginWindows)
+    mask: str = "auto"
+    structures: tuple[str, ...] = ()
+    overwrite: bool = False
+    region_px: int = REGION_PX
+
+    def __post_init__(self) -> None:
+        if self.mpp is not None and not is_credible_mpp(self.mpp):
+            raise ConfigError(f"--mpp {self.mpp:g}: must be {say_credible_mpp()}")
+
+
+OnRegion = Callable[[SlideWork, int, int, "pa.Table"], None]  # Regions done and in all, and the objects of the last
+
+
+def segment_slide(
+    address: str, model: Model, store: Store, options: SegmentOptions, on_region: OnRegion = lambda *_: None
+) -> tuple[Summary, bool]:
+    """Segment a slide, or what is left of it; returns its summary, and whether it was there already.
+
+    Raises:
+        DataError: If the slide cannot be read or has no tissue.
+        ConfigError: If there are results of another model or of other options, which `overwrite` would replace.
+    """
+    begun = time.monotonic()
+    if (earlier := find_done(address, model, store, options)) is not None:
+        return earlier, True
+    with open_work(address, model, store, options) as work:
+        undone = work.undone()
+        whole = len(work.regions())
+        done = whole - len(undone)
+        for _, table in segment_regions(work, undone):
+            done += 1
+            on_region(work, done, whole, table)
+        return finish(work, begun), False
+
+
+def find_done(address: str, model: Model, store: Store, options: SegmentOptions) -> Summary | None:
+    """The summary of a slide that was segmented in the same way; None if it has to be segmented."""
+    name = slide_name(address)
+    earlier = read_summary(store, name)
+    if earlier is None or (options.overwrite and earlier.made_of != _made_of(address, model, options)):
+        return None
+    if earlier.made_of == _made_of(address, model, options):
+        return earlier
+    what = "another model" if earlier.model.sha256 != model.sha256 else "another file or other options"
+    raise ConfigError(f"{store.url}/{name} was made with {what}; give --overwrite to replace it, or another --out")
+
+
+def slide_name(address: str) -> str:
+    """The name of a slide's results: that of its file without the ending."""
+    return Path(address.rpartition("/")[2]).stem
+
+
+def require_distinct(addresses: Sequence[str]) -> None:
+    """Refuse slides whose results would lie in the same folder."""
+    first: dict[str, str] = {}
+    for address in addresses:
+        if (name := slide_name(address)) in first:
+            raise ConfigError(
+                f"{first[name]} and {address} would both be written to {name}/; rename one or use another --out"
+            )
+        first[name] = address
+
+
+@contextmanager
+def open_work(address: str, model: Model, store: Store, options: SegmentOptions) -> Iterator[SlideWork]:
+    """A slide, divided into regions; nothing is computed but its mask.
+
+    Raises:
+        DataError: If the slide cannot be read, or has no tissue.
+        ConfigError: If the model does not find a structure that is asked for.
+    """
+    require_structures(model, options.structures)
+    predictor = model.spec.regions(model.network, heads=options.structures, mpp=model.mpp)
+    with open_slide(address, options.mpp) as slide:
+        mask = _find_mask(slide, options.mask)
+        if not mask.mask.any():
+            raise DataError(f"{address}: no tissue was found; give --mask none to segment all of it, or a mask")
+        grid = Grid(
+            size_px=slide.size_at(model.mpp),
+            windows=options.windows,
+            unit_px=predictor.unit_px,
+            region_px=options.region_px,
+        )
+        yield SlideWork(
+            slide=slide,
+            model=model,
+            predictor=predictor,
+            grid=grid,
+            mask=mask,
+            store=store,
+            made_of=_made_of(address, model, options),
+        )
+
+
+def require_structures(model: Model, wanted: Sequence[str]) -> None:
+    """Refuse structures that the model has no head for."""
+    heads = model.spec.heads(model.network).num_classes
+    choices = [name for name in heads if not name.endswith("_type") and name != TISSUE]
+    if missing := [name for name in wanted if name not in choices]:
+        raise ConfigError(f"the model does not find {', '.join(missing)}; choose from {', '.join(choices)}")
+
+
+def _find_mask(slide: Slide, choice: str) -> TissueMask:
+    """The mask of a slide, as chosen; small images were cut from tissue, so they are tissue."""
+    longest_mm = max(slide.size_px) * slide.mpp / 1000
+    if choice == "none" or choice == "auto" and longest_mm < SMALL_MM:
+        return all_of(slide)
+    if choice == "auto":
+        return find_tissue(slide)
+    return read_mask(_mask_path(slide.name, choice), slide)
+
+
+def _mask_path(name: str, choice: str) -> Path:
+    """The file of a slide's mask: the one given, or that of its name in the folder given."""
+    path = Path(choice)
+    if not path.is_dir():
+        return path
+    found = sorted(file for file in path.iterdir() if file.stem == name)
+    if len(found) != 1:
+        text = f"{len(found)} files" if found else "no file"
+        raise DataError(f"{path}: {text} named {name}.*, as the mask of that slide; expected one")
+    return found[0]
+
+
+def _made_of(address: str, model: Model, options: SegmentOptions) -> str:
+    """A digest of everything that a slide's results depend on."""
+    about = [model.sha256, model.mpp, dict(model.classes), asdict(options.windows), options.mpp, *model.caveats]
+    mask = (
+        options.mask
+        if options.mask in ("auto", "none")
+        else _identify(str(_mask_path(slide_name(address), options.mask)))
+    )
+    return digest([FORMAT, _identify(address), mask, *options.structures, options.region_px, *about])
+
+
+def _identify(address: str) -> str:
+    """A digest of a file's size and of its ends: to read all of a slide in a bucket would take minutes."""
+    if "://" in address:
+        folder, _, key = address.rpartition("/")
+        store: Store = connect(folder)
+    else:
+        key = Path(address).name
+        store = FileStore(Path(address).absolute().parent)
+    size = store.size(key)
+    if size is None:
+        raise DataError(f"{address}: there is no such file; correct the name")
+    ends = b"".join(store.get_range(key, start, min(ENDS_BYTES, size)) for start in (0, max(0, size - ENDS_BYTES)))
+    return f"{size}-{hashlib.sha256(ends).hexdigest()}"
