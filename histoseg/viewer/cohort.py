@@ -46,7 +46,7 @@ class Cohort:
         with self._lock:
             if time.monotonic() - self._listed_at >= STALE_S:
                 keys = [key.split("/") for key in self.store.list()]
-                folders = sorted({key[0] for key in keys if len(key) == 2})
+                folders = sorted({key[0] for key in keys if len(key) > 1})
                 done = sorted({key[0] for key in keys if len(key) == 2 and key[1] == SUMMARY})
                 with ThreadPoolExecutor(NUM_READERS) as readers:
                     self._entries = {entry.folder: entry for entry in readers.map(self._read, done)}

@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 import numpy as np
 
+from histoseg.slides.summary import TissueAbout
 from histoseg.viewer.census import CELL_PX, COARSEST_LEVEL, Census
 from histoseg.viewer.cohort import Cohort, Entry
 from histoseg.viewer.results import FoundObject, Results
@@ -46,8 +47,15 @@ def describe_slide(entry: Entry, results: Results) -> dict[str, object]:
         "mask": summary.mask.model_dump(),
         "structures": {name: {"singular": w.singular, "plural": w.plural} for name, w in summary.structures.items()},
         "kinds": [asdict(kind) for kind in results.kinds],
-        "tissue": summary.tissue.model_dump() if summary.tissue else None,
+        "tissue": _describe_tissue(summary.tissue),
     }
+
+
+def _describe_tissue(tissue: TissueAbout | None) -> dict[str, object] | None:
+    """Colours without that of the first class, background, which is not painted."""
+    if tissue is None:
+        return None
+    return {**tissue.model_dump(), "colours": ["", *tissue.colours[1:]]}
 
 
 def describe_census(census: Census) -> dict[str, object]:

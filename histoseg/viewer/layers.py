@@ -7,12 +7,12 @@ import numpy as np
 from jaxtyping import Int, UInt16
 
 from histoseg.errors import DataError
+from histoseg.slides.colours import NO_CLASS_COLOUR
 from histoseg.slides.summary import Summary
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-NO_COLOUR = "#8a8f96"  # Of objects without a class, as in `histoseg.inference.export`
 BACKGROUND = "background"  # The first of a model's classes; no object has it.
 
 
@@ -32,7 +32,7 @@ def list_kinds(summary: Summary) -> tuple[Kind, ...]:
         Kind(
             structure=structure,
             class_name=name,
-            colour=_colours(summary, structure).get(name, NO_COLOUR),
+            colour=_colours(summary, structure).get(name, NO_CLASS_COLOUR),
             count=count,
         )
         for structure in dict.fromkeys([*summary.structures, *summary.counts])
