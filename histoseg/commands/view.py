@@ -2,8 +2,10 @@
 
 import ipaddress
 import signal
+import socket
 import threading
 import webbrowser
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -32,8 +34,8 @@ def view(
 
     routes = Routes(_store(results), slides)
     secret = make_token() if token or not is_loopback(host) else None
-    with serving(routes, host, port, secret) as chosen:
-        entries = routes.cohort.entries()
+    with closing(routes), serving(routes, host, port, secret) as chosen:
+        entries = routes.cohort.list().entries
         unreadable = [entry.folder for entry in entries.values() if entry.summary is None]
         print(f"{len(entries)} slides in {routes.cohort.store.url}; Ctrl-C ends", flush=True)
         if unreadable:
@@ -63,8 +65,11 @@ def _store(address: str) -> Store:
 
 
 def _name(host: str) -> str:
-    """A host as it stands in an address."""
+    """A host as it stands in an address; this machine's name for one that listens everywhere."""
     try:
-        return f"[{host}]" if ipaddress.ip_address(host).version == 6 else host
+        address = ipaddress.ip_address(host)
     except ValueError:
         return host
+    if address.is_unspecified:
+        return socket.gethostname()
+    return f"[{host}]" if address.version == 6 else host

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from histoseg.slides.objects import ObjectFile
 
 TILE_PX = 512  # Side of a tile on the screen, at any level
-CELL_PX = 8  # Side of a cell of density on the screen: small enough for a picture, large enough to hold some nuclei
+CELL_PX = 16  # Side of a cell of density on the screen: small enough for a picture, large enough for several nuclei
 TILE_CELLS = TILE_PX // CELL_PX
-LEAST_DIAMETER_PX = 4.0  # On the screen; an outline around less is a dot, and its colour can hardly be seen.
+LEAST_DIAMETER_PX = 3.0  # On the screen; of what is smaller, no colour can be told.
 FEW_OBJECTS = 5_000  # So many outlines are drawn at any zoom.
 COARSEST_LEVEL = 15  # A tile of 16 million base pixels: no slide is wider.
 COLUMNS = ["structure", "class", "x", "y", "area_um2"]

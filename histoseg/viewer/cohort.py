@@ -2,7 +2,6 @@
 
 import hashlib
 import threading
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from histoseg.errors import HistosegError
 from histoseg.slides.summary import SUMMARY, Summary, read_summary
 from histoseg.store.objects import Store
 
-STALE_S = 10.0  # A run may still write: what is older is listed again when the page asks.
 NUM_READERS = 16  # Requests to S3 at a time
 
 
@@ -31,28 +29,42 @@ class Entry:
     problem: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What a result folder held when it was listed.
+
+    Attributes:
+        entries: The slides with a summary, by folder, sorted.
+        unfinished: Folders without one.
+    """
+
+    entries: Mapping[str, Entry]
+    unfinished: tuple[str, ...]
+
+
 class Cohort:
-    """A result folder, listed again when someone looks after a while."""
+    """A result folder; a run may still write to it, so each opening of the page lists it again."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.unfinished: tuple[str, ...] = ()
-        self._entries: Mapping[str, Entry] = {}
-        self._listed_at = -STALE_S
+        self._listing: Listing | None = None
         self._lock = threading.Lock()
 
-    def entries(self) -> Mapping[str, Entry]:
-        """All slides with a summary, by folder, sorted."""
+    def list(self) -> Listing:
+        """Look what is there now."""
+        keys = [parts for key in self.store.list() if len(parts := key.split("/")) > 1]
+        done = sorted({parts[0] for parts in keys if parts[1:] == [SUMMARY]})
+        with ThreadPoolExecutor(NUM_READERS) as readers:
+            entries = {entry.folder: entry for entry in readers.map(self._read, done)}
+        unfinished = sorted({parts[0] for parts in keys} - entries.keys())
+        self._listing = Listing(entries=entries, unfinished=tuple(unfinished))
+        return self._listing
+
+    def find(self, folder: str) -> Entry | None:
+        """A slide of the latest listing."""
         with self._lock:
-            if time.monotonic() - self._listed_at >= STALE_S:
-                keys = [key.split("/") for key in self.store.list()]
-                folders = sorted({key[0] for key in keys if len(key) > 1})
-                done = sorted({key[0] for key in keys if len(key) == 2 and key[1] == SUMMARY})
-                with ThreadPoolExecutor(NUM_READERS) as readers:
-                    self._entries = {entry.folder: entry for entry in readers.map(self._read, done)}
-                self.unfinished = tuple(folder for folder in folders if folder not in self._entries)
-                self._listed_at = time.monotonic()
-            return self._entries
+            listing = self._listing or self.list()
+        return listing.entries.get(folder)
 
     def _read(self, folder: str) -> Entry:
         try:

@@ -15,11 +15,11 @@ OVERVIEW_CELLS = 160  # Along the longer side: enough to find the densest part o
 
 def describe_cohort(cohort: Cohort) -> dict[str, object]:
     """Every slide with its counts, or with what is wrong."""
-    entries = cohort.entries()
+    listing = cohort.list()
     return {
         "address": cohort.store.url,
-        "slides": [_describe_entry(entry) for entry in entries.values()],
-        "unfinished": list(cohort.unfinished),
+        "slides": [_describe_entry(entry) for entry in listing.entries.values()],
+        "unfinished": list(listing.unfinished),
     }
 
 

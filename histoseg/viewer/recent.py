@@ -12,11 +12,12 @@ Value = TypeVar("Value")
 class Recent(Generic[Key, Value]):
     """At most `capacity` values; threads that ask for the same one wait for a single making of it.
 
-    A dropped value is not closed, since another thread may still use it: it ends with its last reference.
+    `drop` is called with each value that gives way: the one whose last use is longest ago.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, drop: Callable[[Value], None] = lambda _: None) -> None:
         self._capacity = capacity
+        self._drop = drop
         self._values: OrderedDict[Key, Value] = OrderedDict()
         self._making: dict[Key, threading.Lock] = {}
         self._lock = threading.Lock()
@@ -33,7 +34,17 @@ class Recent(Generic[Key, Value]):
             value = make()
             with self._lock:
                 self._values[key] = value
-                while len(self._values) > self._capacity:
-                    dropped, _ = self._values.popitem(last=False)
-                    self._making.pop(dropped, None)
+                surplus = len(self._values) - self._capacity
+            self._drop_oldest(surplus)
             return value
+
+    def clear(self) -> None:
+        """Drop all values."""
+        self._drop_oldest(len(self._values))
+
+    def _drop_oldest(self, count: int) -> None:
+        for _ in range(count):
+            with self._lock:
+                key, value = self._values.popitem(last=False)
+                self._making.pop(key, None)
+            self._drop(value)

@@ -48,7 +48,7 @@ class Routes:
         self.cohort = Cohort(store)
         self._slides = slides
         self._results: Recent[tuple[str, str], Results] = Recent(OPEN_SLIDES)
-        self._pictures: Recent[tuple[str, str], Picture] = Recent(OPEN_SLIDES)
+        self._pictures: Recent[tuple[str, str], Picture] = Recent(OPEN_SLIDES, lambda picture: picture.slide.close())
         self._actions: dict[tuple[str, int], Callable[[Entry, Results, Sequence[str], str], Answer]] = {
             ("about", 0): self._about,
             ("picture", 0): self._picture_size,
@@ -61,6 +61,10 @@ class Routes:
             ("tissue", 0): self._tissue,
             ("thumbnail", 0): self._thumbnail,
         }
+
+    def close(self) -> None:
+        """Release all slides that are open."""
+        self._pictures.clear()
 
     def answer(self, target: str) -> Answer:
         """The answer to a GET; what fails is one line of JSON."""
@@ -84,7 +88,7 @@ class Routes:
             return to_json(descriptions.describe_cohort(self.cohort))
         if parts[:2] == ["api", "slides"] and len(parts) >= 5:
             action = self._actions.get((parts[4], len(parts) - 5))
-            entry = self.cohort.entries().get(parts[2])
+            entry = self.cohort.find(parts[2])
             if entry is None:
                 return refuse(HTTPStatus.NOT_FOUND, f"no slide {parts[2]!r} in {self.cohort.store.url}")
             if action is not None:

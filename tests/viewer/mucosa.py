@@ -57,8 +57,7 @@ def write_mucosa(folder, name, *, width, height, mpp=0.25, seed=0, caveats=()):
         tissue=TissueAbout(
             classes=list(TISSUE), colours=colours, square_px=square_px, shares=dict(zip(TISSUE, shares, strict=True))
         ),
-        mask=MaskAbout(
-            kind="automatic", area_mm2=round(area_mm2, 3)),
+        mask=MaskAbout(kind="automatic", area_mm2=round(area_mm2, 3)),
         files=["objects.parquet", "thumbnail.jpg", "tissue.tif"],
         made_of=f"made up {name} {seed}",
         histoseg="0.1.0",

@@ -48,9 +48,10 @@ export function drawTissue(context, tile, picture, squarePx, opacity) {
   context.restore();
 }
 
-// `perCell` is the number of objects in a cell that has the strongest colour.
-export function drawDensity(context, density, hidden, perCell) {
+// `perBasePixel` is the number of objects a base pixel that has the strongest colour.
+export function drawDensity(context, tile, density, hidden, perBasePixel) {
   const { rows, columns, kinds, counts } = density;
+  const perCell = perBasePixel * (tileSide(tile.level) / (columns - 2)) ** 2;
   const picture = new OffscreenCanvas(columns, rows);
   const image = new ImageData(columns, rows);
   const visible = [...kinds.keys()].filter((k) => !hidden.has(kinds[k]));
@@ -60,7 +61,7 @@ export function drawDensity(context, density, hidden, perCell) {
     if (!sum) continue;
     const strength = Math.min(1, sum / perCell);
     const at = 3 * Math.round(255 * strength);
-    image.data.set([RAMP_TABLE[at], RAMP_TABLE[at + 1], RAMP_TABLE[at + 2], 255 * (0.25 + 0.5 * strength)], 4 * i);
+    image.data.set([RAMP_TABLE[at], RAMP_TABLE[at + 1], RAMP_TABLE[at + 2], 255 * (0.15 + 0.5 * strength)], 4 * i);
   }
   picture.getContext("2d").putImageData(image, 0, 0);
   const cell = TILE_PX / (columns - 2);

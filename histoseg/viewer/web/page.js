@@ -95,7 +95,7 @@ function findDensest() {
     const rows = kinds.map((kind, i) => (settings.hidden.includes(kind) ? null : cells[i])).filter(Boolean);
     const sums = (rows[0] ?? []).map((_, i) => rows.reduce((sum, row) => sum + row[i], 0)).sort((one, other) => one - other);
     const densest = sums[Math.floor(0.98 * (sums.length - 1))] || sums.at(-1) || 1;
-    found[name] = (densest / cell ** 2) * 64; // Objects a cell of 8 x 8 screen pixels at level 0
+    found[name] = densest / cell ** 2; // Objects a base pixel
   }
   settings.densest = found;
 }
@@ -115,7 +115,7 @@ function showDensity() {
   const shown = groups(about).find(
     ({ name, kinds }) => name in census.densities && level > census.outline_levels[name] && kinds.some((kind) => !settings.hidden.includes(kind)),
   );
-  const perMm2 = shown && ((settings.densest[shown.name] / 64) * 1e6) / about.mpp ** 2;
+  const perMm2 = shown && (settings.densest[shown.name] * 1e6) / about.mpp ** 2;
   legend.showDensity(shown && settings.overlays ? { plural: shown.words.plural, perMm2 } : null);
 }
 

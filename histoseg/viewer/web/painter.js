@@ -50,7 +50,7 @@ async function paint(tile, of, how) {
   context.clearRect(0, 0, TILE_PX, TILE_PX);
   let drawn = 0;
   if (picture) drawTissue(context, tile, picture, of.tissue.square_px, how.tissueOpacity);
-  for (const part of parts) if (part.data && part.density) drawDensity(context, part.data, how.hidden, part.perCell);
+  for (const part of parts) if (part.data && part.density) drawDensity(context, tile, part.data, how.hidden, part.perBasePixel);
   for (const part of parts) {
     if (part.data && !part.density) drawn += drawOutlines(context, tile, part.data, part.square, styleOf(part.structure, tile, of, how));
   }
@@ -65,8 +65,8 @@ function partsOf(tile, of, how) {
     .map(async (structure) => {
       if (tile.level > structure.outlineLevel) {
         const address = `${of.path}/density/${structure.name}/${tile.level}/${tile.column}/${tile.row}`;
-        const perCell = (how.densest[structure.name] ?? 1) * 4 ** tile.level;
-        return { structure, density: true, perCell, data: await load(address, readDensity) };
+        const perBasePixel = how.densest[structure.name] ?? 1;
+        return { structure, density: true, perBasePixel, data: await load(address, readDensity) };
       }
       const level = dataLevel(tile.level, structure.outlineLevel);
       const factor = 2 ** (level - tile.level);
