@@ -25,6 +25,7 @@ LATE = {
     "pyarrow",
     "ray",
     "safetensors",
+    "shapely",
 }
 LATE |= {"skimage", "tensorboard", "tensorboardX", "torch", "yaml"}
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from histoseg.errors import ConfigError
 from histoseg.viewer.access import Access
@@ -53,12 +52,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def _set_cookie(self) -> None:
-        """Keep the token in a cookie, and lead to the same address without it."""
-        address = urlsplit(self.path)
-        rest = urlencode([pair for pair in parse_qsl(address.query) if pair[0] != "token"])
+        """Keep the token in a cookie, and lead to the page without it in the address."""
         self.send_response(HTTPStatus.SEE_OTHER)
-        place = "/" + address.path.lstrip("/")  # "//host" would lead to another machine.
-        self.send_header("Location", f"{place}?{rest}" if rest else place)
+        self.send_header("Location", "/")
         cookie = f"{self.access.cookie}={self.access.token}; HttpOnly; SameSite=Strict; Path=/"
         self.send_header("Set-Cookie", cookie)
         self.send_header("Content-Length", "0")

@@ -32,7 +32,7 @@ def data_level(level: int, outline_level: int) -> int:
     return min(BAND * (max(level, 0) // BAND) + BAND - 1, outline_level)
 
 
-def box_of(level: int, square: tuple[int, int]) -> tuple[float, float, float, float]:
+def box_of(level: int, square: tuple[int, int]) -> tuple[int, int, int, int]:
     """Left, top, right and bottom of the square (column, row) of a data level, with what is stroked over its edge."""
     side, margin = TILE_PX << level, STROKE_PX << level
     left, top = (place * side for place in square)

@@ -21,7 +21,7 @@ FILES = {
     "openseadragon.min.js": "package/build/openseadragon/openseadragon.min.js",
     "openseadragon-LICENSE.txt": "package/LICENSE.txt",
 }
-SHA256 = {
+SHA256 = {  # Of the files as they lie here, which a test compares
     "openseadragon.min.js": "14d587cd3ee7c4861f1a41077ce642029364a21029956ba635bd8fb1202cf9ad",
     "openseadragon-LICENSE.txt": "17da96b26ac706d2cbd06d4555dedb43026782f4943faf0156fe7acf89454228",
 }

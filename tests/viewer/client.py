@@ -1,0 +1,58 @@
+"""Requests to a viewer that runs, exactly as written: a path is neither quoted nor shortened."""
+
+import http.client
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from histoseg.viewer.routes import Routes
+from histoseg.viewer.server import serving
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    status: int
+    headers: dict
+    body: bytes
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def error(self):
+        """The one line that every refusal has."""
+        assert self.status >= 400
+        assert self.headers["Content-Type"] == "application/json"
+        text = self.json["error"]
+        assert "\n" not in text
+        return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Client:
+    port: int
+    host: str = "127.0.0.1"
+
+    def ask(self, path, method="GET", **headers):
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
+        try:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, headers=named)
+            answer = connection.getresponse()
+            return Reply(status=answer.status, headers=dict(answer.getheaders()), body=answer.read())
+        finally:
+            connection.close()
+
+    def of(self, slide, what, **headers):
+        return self.ask(f"/api/slides/{quote(slide)}/v/{what}", **headers)
+
+
+@contextmanager
+def viewing(store, *, slides=None, token=None):
+    """A viewer of a store, in this process."""
+    routes = Routes(store, slides)
+    with serving(routes, "127.0.0.1", 0, token) as port:
+        yield Client(port=port)
+    routes.close()
