@@ -43,6 +43,7 @@ def describe_slide(entry: Entry, results: Results) -> dict[str, object]:
         "address": summary.address,
         "model": summary.model.model_dump(),
         "caveats": list(summary.caveats),
+        "notes": dict(summary.notes),
         "histoseg": summary.histoseg,
         "mask": summary.mask.model_dump(),
         "structures": {name: {"singular": w.singular, "plural": w.plural} for name, w in summary.structures.items()},

@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import subprocess
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -56,3 +58,18 @@ def viewing(store, *, slides=None, token=None):
     with serving(routes, "127.0.0.1", 0, token) as port:
         yield Client(port=port)
     routes.close()
+
+
+@contextmanager
+def command(*words):
+    """The running command and the address in its last line; it ends without an error."""
+    line = [sys.executable, "-m", "histoseg.cli", "view", *map(str, words)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            printed = []
+            while not printed or not printed[-1].startswith("http"):
+                printed.append(process.stdout.readline())
+                assert printed[-1], process.stderr.read()
+            yield printed, process
+        finally:
+            process.kill()

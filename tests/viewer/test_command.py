@@ -3,32 +3,14 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 import urllib.request
-from contextlib import contextmanager
 
 import pytest
 
 from histoseg.store.objects import connect
 from tests.command import run
 from tests.store.servers import weed
-from tests.viewer.client import Client, viewing
-
-
-@contextmanager
-def command(*words):
-    """The running command and the address in its last line; it ends without an error."""
-    line = [sys.executable, "-m", "histoseg.cli", "view", *map(str, words)]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            printed = []
-            while not printed or not printed[-1].startswith("http"):
-                printed.append(process.stdout.readline())
-                assert printed[-1], process.stderr.read()
-            yield printed, process
-        finally:
-            process.kill()
+from tests.viewer.client import Client, command, viewing
 
 
 def test_it_prints_its_address_and_ends_at_ctrl_c(cohort):

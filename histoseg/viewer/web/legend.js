@@ -29,8 +29,10 @@ export class Legend {
     const area = about.mask?.area_mm2 ? ` · tissue ${round(about.mask.area_mm2)} mm²` : "";
     byId("facts").textContent = `${say(width)} × ${say(height)} px · ${round(about.mpp)} µm/px${area}`;
     byId("facts").title = `${about.address}\nmodel: ${about.model.origin} ${about.model.sha256 ?? ""}`;
-    byId("caveats").hidden = !about.caveats.length;
-    byId("caveats").querySelector("ul").replaceChildren(...about.caveats.map((text) => element("li", {}, text)));
+    const notes = Object.entries(about.notes).map(([text, count]) => `When the slide was read: ${text} (${say(count)})`);
+    const caveats = [...about.caveats, ...notes];
+    byId("caveats").hidden = !caveats.length;
+    byId("caveats").querySelector("ul").replaceChildren(...caveats.map((text) => element("li", {}, text)));
     byId("layers").hidden = !about.kinds.length;
     byId("objects").replaceChildren(...groups(about).map((group, i) => this.structure(group, i)));
     this.showTissue(about.tissue);
@@ -40,7 +42,7 @@ export class Legend {
 
   structure({ words, kinds }, i) {
     const isAlone = kinds.length === 1 && !this.about.kinds[kinds[0]].class_name;
-    const title = { textContent: capital(words.plural), title: `Key ${i + 2}` };
+    const title = { textContent: capital(words.plural), title: `Key ${i + 1}` };
     const whole = this.row(kinds, "kind whole" + (isAlone ? " alone" : ""), isAlone ? this.about.kinds[kinds[0]].colour : null, title);
     const each = isAlone ? [] : kinds.map((kind) => {
       const { class_name: name, colour } = this.about.kinds[kind];
@@ -114,6 +116,7 @@ export class Legend {
 
   refresh() {
     const { settings } = this;
+    document.body.classList.toggle("hidden-layers", !settings.overlays);
     byId("fill").value = settings.fill;
     byId("tissue-on").checked = settings.tissue;
     byId("tissue-opacity").value = settings.tissueOpacity;

@@ -103,7 +103,7 @@ function findDensest() {
 function applySettings() {
   if (current?.census) {
     findDensest();
-    overlay.set({ ...settings });
+    overlay.set({ ...settings, ratio: devicePixelRatio });
     showDensity();
   }
   writeHash();
@@ -206,8 +206,12 @@ const actions = {
   bare: () => document.body.classList.toggle("bare"),
   link: async () => {
     writeHash();
-    await navigator.clipboard?.writeText(location.href).catch(() => {});
-    byId("status").textContent = "Link copied";
+    try {
+      await navigator.clipboard.writeText(location.href); // Absent unless the page is of this machine or encrypted
+      flash("c", "Copied");
+    } catch {
+      notify("The address of this page is the link: copy it from the address bar.");
+    }
   },
   png: () => {
     if (!current?.about || !view.size) return;
@@ -221,6 +225,16 @@ const actions = {
     document.body.classList.remove("bare");
   },
 };
+
+// Another text on a button for a moment.
+function flash(key, text) {
+  const button = document.querySelector(`#tools [data-key="${key}"]`);
+  const before = button.dataset.text ?? button.textContent;
+  button.dataset.text = before;
+  button.textContent = text;
+  byId("status").textContent = text;
+  setTimeout(() => (button.textContent = before), 1500);
+}
 
 async function begin() {
   listenToKeys(actions);

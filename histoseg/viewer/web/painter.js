@@ -82,8 +82,8 @@ function styleOf(structure, tile, of, how) {
     hidden: how.hidden,
     colours: of.colours,
     fill: how.fill,
-    width: Math.min(Math.max(diameter / 10, 1.1), 2.5),
-    halo: diameter > 16,
+    width: how.ratio * Math.min(Math.max(diameter / how.ratio / 10, 1.1), 2.5),
+    halo: diameter > 16 * how.ratio,
     isFine: diameter <= FINE_PX,
   };
 }
