@@ -12,6 +12,7 @@ export function listenToKeys(actions) {
     [["0"], "Whole slide", actions.fit],
     [["z"], "One screen pixel a slide pixel", actions.oneToOne],
     [["1", "2", "3", "4", "5", "6", "7", "8", "9"], "First, second, … structure on or off", (key) => actions.flip(Number(key) - 1)],
+    [["d"], "Density, where outlines would be too small, on or off", actions.density],
     [["t"], "Classes of tissue on or off", actions.tissue],
     [["f"], "Filled objects or outlines only", actions.fill],
     [["h"], "Hide or show all that lies on the slide", actions.overlays],

@@ -10,6 +10,7 @@ export class Legend {
     this.onChange = onChange;
     this.numbers = [];
     byId("fill").addEventListener("input", (event) => this.change({ fill: Number(event.target.value) }));
+    byId("density-on").addEventListener("change", (event) => this.change({ density: event.target.checked }));
     byId("tissue-on").addEventListener("change", (event) => this.change({ tissue: event.target.checked }));
     byId("tissue-opacity").addEventListener("input", (event) => this.change({ tissueOpacity: Number(event.target.value), tissue: true }));
     byId("ramp").style.background = `linear-gradient(to right, ${rampColours.join(", ")})`;
@@ -118,6 +119,7 @@ export class Legend {
     const { settings } = this;
     document.body.classList.toggle("hidden-layers", !settings.overlays);
     byId("fill").value = settings.fill;
+    byId("density-on").checked = settings.density;
     byId("tissue-on").checked = settings.tissue;
     byId("tissue-opacity").value = settings.tissueOpacity;
     for (const row of document.querySelectorAll("[data-kinds]")) {

@@ -16,6 +16,7 @@ export function toHash({ folder, view, settings, kinds }) {
   parts.set("tissue", settings.tissue ? settings.tissueOpacity : "0");
   if (settings.fill) parts.set("fill", settings.fill);
   if (!settings.overlays) parts.set("overlays", "0");
+  if (!settings.density) parts.set("density", "0");
   return `#${parts}`;
 }
 
@@ -32,6 +33,7 @@ export function fromHash(hash) {
     hidden: parts.getAll("hide"),
     settings: {
       overlays: parts.get("overlays") !== "0",
+      density: parts.get("density") !== "0",
       fill: within(Number(parts.get("fill") ?? 0), 0.6),
       tissue: tissueOpacity > 0,
       tissueOpacity: tissueOpacity || 0.35,

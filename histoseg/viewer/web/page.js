@@ -12,7 +12,7 @@ import { compose, savePng, showScale } from "./picture.js";
 import { fetchJson, slidePath } from "./requests.js";
 import { SlideView } from "./slide.js";
 
-const settings = { hidden: [], hiddenTissue: [], overlays: true, fill: 0, tissue: false, tissueOpacity: 0.35, densest: {} };
+const settings = { hidden: [], hiddenTissue: [], overlays: true, density: true, fill: 0, tissue: false, tissueOpacity: 0.35, densest: {} };
 // OpenSeadragon adds styles of its own unless it finds such an element; the policy of this page would refuse them.
 const noStyle = document.createElementNS("urn:histoseg", "style");
 noStyle.setAttribute("data-openseadragon-mobile-css", "true");
@@ -198,6 +198,7 @@ const actions = {
   fit: () => view.size && view.goHome(),
   oneToOne: () => view.size && view.goTo(middle().x, middle().y, 1 / devicePixelRatio),
   flip: (i) => current?.about && legend.flip(i),
+  density: () => legend.change({ density: !settings.density }),
   tissue: () => legend.change({ tissue: !settings.tissue }),
   fill: () => legend.change({ fill: settings.fill ? 0 : 0.35 }),
   overlays: () => legend.change({ overlays: !settings.overlays }),

@@ -64,6 +64,7 @@ function partsOf(tile, of, how) {
     .filter(({ kinds }) => how.overlays && kinds.some((kind) => !how.hidden.has(kind)))
     .map(async (structure) => {
       if (tile.level > structure.outlineLevel) {
+        if (!how.density) return {};
         const address = `${of.path}/density/${structure.name}/${tile.level}/${tile.column}/${tile.row}`;
         const perBasePixel = how.densest[structure.name] ?? 1;
         return { structure, density: true, perBasePixel, data: await load(address, readDensity) };
