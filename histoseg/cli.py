@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from histoseg.commands import data, view
+from histoseg.commands import data
 from histoseg.commands.data import CACHE, Cache, StoreUrl
+from histoseg.commands.export import export
+from histoseg.commands.models import choose_device, open_model
+from histoseg.commands.segment import segment
+from histoseg.commands.view import view
 from histoseg.demo.write import write_demo_data
 from histoseg.doctor.all_checks import DoctorOptions, all_checks
 from histoseg.errors import ConfigError, DataError, HistosegError
@@ -23,7 +27,6 @@ from histoseg.records.schema import Record
 from histoseg.runs.config import Run
 from histoseg.runs.job import RELEASE
 from histoseg.runs.names import stage_name, to_json
-from histoseg.runs.plain import digest
 from histoseg.runs.request import Request
 from histoseg.shards.verify import prepared_sources, verify_source
 from histoseg.store.keys import model_folder
@@ -32,8 +35,6 @@ from histoseg.training.listeners import LogLine
 from histoseg.training.listening import TrainingContext, listening, require_listeners
 
 if TYPE_CHECKING:
-    import torch
-
     from histoseg.training.process import Process
 
 app = typer.Typer(
@@ -54,7 +55,9 @@ app.command("list")(data.list_names)
 app.command()(data.declare)
 app.command()(data.prepare)
 app.command()(data.look)
-app.command()(view.view)
+app.command()(segment)
+app.command()(export)
+app.command()(view)
 
 
 @app.command("demo-data")
@@ -191,12 +194,10 @@ def predict(
 ) -> None:
     """Find glands, lumina, nuclei and classes of tissue in whole images; what is there already is kept."""
     from histoseg.inference.predict import Options, predict_images, require_distinct
-    from histoseg.models.weights import load_model
 
     options = Options(mpp=mpp, windows=MarginWindows(window_px=window_px, margin_px=margin_px), overwrite=overwrite)
     require_distinct(images)
-    loaded = load_model(_model_folder(model))
-    loaded.network.to(_device())
+    loaded = open_model(model)
     print(f"{len(images)} images with {loaded.origin}; results go to {out}", flush=True)
     failed = []
     for path, result in predict_images(images, loaded, FileStore(out), options):
@@ -295,28 +296,6 @@ def _find_run(request: Request, store: Store, cell: str) -> tuple[Run, str]:
     return run, next(stage for stage, runs in plan.groups.items() if run in runs)
 
 
-def _model_folder(model: str) -> Path:
-    """The folder of a model; one in an object store is copied first."""
-    if "://" not in model:
-        return Path(model)
-    store = connect(model)
-    if isinstance(store, FileStore):
-        return store.root
-    folder = FileStore(CACHE.parent / "models" / digest(model))
-    for name in ("model.safetensors", "model.json"):
-        folder.put(name, store.get(name))
-    return folder.root
-
-
-def _device() -> "torch.device":
-    import torch
-
-    from histoseg.training.process import use_precision
-
-    use_precision("fp32")  # A training sets its own; anything else is not rounded to TF32.
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 @contextmanager
 def _process(request: Request, run: Run, stage: str, store: Store) -> Iterator["Process"]:
     """This process, to train in, with the request's listeners."""
@@ -325,7 +304,7 @@ def _process(request: Request, run: Run, stage: str, store: Store) -> Iterator["
     from histoseg.training.process import Process
 
     require_listeners(request.listen)
-    device = _device()
+    device = choose_device()
     if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)  # As all trainings here were tested; with more, see the crash in docs/lab-notes.md.
     context = TrainingContext(

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from histoseg import cli
+from histoseg.commands.models import choose_device
 from histoseg.demo.write import write_demo_data
 from histoseg.doctor.store import store_checks
 from histoseg.errors import ConfigError
@@ -140,7 +141,7 @@ def test_a_damaged_record_is_named(capsys, tmp_path):
 
 def test_nothing_is_rounded_to_tf32_without_a_training():
     torch.backends.cudnn.allow_tf32 = True  # As torch has it
-    cli._device()
+    choose_device()
     assert not torch.backends.cudnn.allow_tf32
 
 

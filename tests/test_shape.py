@@ -27,7 +27,7 @@ LATE = {
     "safetensors",
     "shapely",
 }
-LATE |= {"skimage", "tensorboard", "tensorboardX", "torch", "yaml"}
+LATE |= {"imagecodecs", "openslide", "pyarrow", "skimage", "tensorboard", "tensorboardX", "torch", "yaml"}
 
 
 def module_of(path: Path) -> str:

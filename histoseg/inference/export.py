@@ -12,15 +12,12 @@ from PIL import Image as PillowImage
 
 from histoseg.inference.objects import DetectedObject, PredictedImage
 from histoseg.slides.colours import Kind, colours_of
+from histoseg.slides.columns import COLUMNS, to_cells
 from histoseg.slides.qupath import feature_id, feature_properties
 from histoseg.structures import TISSUE
 from histoseg.types import InstanceMap, SemanticMap
 
 LARGEST_16_BIT = 65535
-COLUMNS = (
-    "structure", "id", "class", "class_probability", "area_um2",
-    "centroid_x_px", "centroid_y_px", "left_px", "top_px", "right_px", "bottom_px",
-)  # fmt: skip
 
 
 def to_table(objects: Sequence[DetectedObject]) -> str:
@@ -28,10 +25,7 @@ def to_table(objects: Sequence[DetectedObject]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for found in objects:
-        share = "" if found.class_probability is None else f"{found.class_probability:.4f}"
-        place = (f"{value:.2f}" for value in (*found.centroid, *found.box))
-        writer.writerow([found.structure, found.id, found.class_name, share, f"{found.area_um2:.3f}", *place])
+    writer.writerows(to_cells(found) for found in objects)
     return text.getvalue()
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 AHEAD = 2  # Regions that are read while one is predicted, and that are settled; each takes some 40 MB.
+PARTS = ".parts"  # The folder, in that of a slide, for what regions give until it is finished
 NOT_SEGMENTED = 255  # The class of squares of tissue that no window showed
 Before = TypeVar("Before")
 Between = TypeVar("Between")
@@ -59,7 +60,7 @@ class SlideWork:
     @property
     def folder(self) -> str:
         """The key of the folder for what regions give until the slide is finished."""
-        return f"{self.slide.name}/.parts/{self.made_of}"
+        return f"{self.slide.name}/{PARTS}/{self.made_of}"
 
     def objects_key(self, region: Region) -> str:
         """Where the settled objects of a region lie."""
@@ -141,7 +142,7 @@ class SlideWork:
         if seen.tissue is None:
             return None
         side, kinds = self.predictor.square_px, seen.tissue.argmax(axis=0).astype(np.uint8)
-        found = np.full_like(kinds, NOT_SEGMENTED)
+        found: UInt8[np.ndarray, "I J"] = np.full_like(kinds, NOT_SEGMENTED)
         for window in self._windows(region):
             place = tuple(
                 slice(start // side, (start + length) // side)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.inference.finish import finish
+from histoseg.inference.finish import finish, remove_parts
 from histoseg.inference.regions import SlideWork, segment_regions
 from histoseg.maps.windows import MarginWindows
 from histoseg.models.weights import Model
@@ -74,6 +74,7 @@ def segment_slide(
     """
     begun = time.monotonic()
     if (earlier := find_done(address, model, store, options)) is not None:
+        remove_parts(store, earlier.name)  # Those of a process that was killed between its summary and this
         return earlier, True
     with open_work(address, model, store, options) as work:
         undone = work.undone()
@@ -155,7 +156,7 @@ def require_structures(model: Model, wanted: Sequence[str]) -> None:
 def _find_mask(slide: Slide, choice: str) -> TissueMask:
     """The mask of a slide, as chosen; small images were cut from tissue, so they are tissue."""
     longest_mm = max(slide.size_px) * slide.mpp / 1000
-    if choice == "none" or choice == "auto" and longest_mm < SMALL_MM:
+    if choice == "none" or (choice == "auto" and longest_mm < SMALL_MM):
         return all_of(slide)
     if choice == "auto":
         return find_tissue(slide)

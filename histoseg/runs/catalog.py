@@ -28,6 +28,7 @@ MEMBERS = {  # What a module of each package must have.
     "histoseg.methods": ("METHOD",),
     "histoseg.scoring": ("EVALUATOR",),
     "histoseg.listeners": ("listen",),
+    "histoseg.exports": ("NAME", "write"),
     "histoseg.experiments": ("SCALES", "SOURCES", "SPEC", "runs", "why_missing"),
 }
 

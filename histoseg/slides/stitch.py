@@ -5,7 +5,7 @@ would be on the whole slide. Structures that others lie within come first.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from histoseg.slides.nearby import Nearby
 from histoseg.slides.settle import FoundObjects, Piece, Settled, Solid, Strip, classify, dilate
 from histoseg.structures import structures
 from histoseg.types import InstanceMap
+
+CELL_PX = 1024  # Groups that begin in a square of this size are made together, unless they are larger.
 
 
 def stitch(left_over: Settled, separator: Separator, size_px: tuple[int, int]) -> Iterator[FoundObjects]:
@@ -27,7 +29,7 @@ def stitch(left_over: Settled, separator: Separator, size_px: tuple[int, int]) -
         is_outer = any(structures()[other].within == name for other in separator.structures)
         strips = Nearby(strip for strip in left_over.strips if strip.structure == name)
         mine = [piece for piece in left_over.pieces if piece.structure == name]
-        for group in group_pieces(mine, separator.reach_px(name)):
+        for group in _gather(group_pieces(mine, separator.reach_px(name))):
             corner, evidence = _canvas(group, strips, separator.reach_px(name) + 1, size_px)
             instance_map = separator.separate(name, evidence)
             if outer in solids:
@@ -37,6 +39,28 @@ def stitch(left_over: Settled, separator: Separator, size_px: tuple[int, int]) -
             if is_outer:
                 solids[name].add(Solid(structure=name, top=corner[0], left=corner[1], mask=instance_map > 0))
             yield found
+
+
+def _gather(groups: Iterable[list[Piece]]) -> Iterator[list[Piece]]:
+    """Groups that lie close together, in one: they do not meet, and a canvas for each would take longer."""
+    gathered: dict[tuple[int, int], list[Piece]] = defaultdict(list)
+    for group in groups:
+        top, left, bottom, right = _bounds(group)
+        if max(bottom - top, right - left) > CELL_PX:
+            yield group
+        else:
+            gathered[top // CELL_PX, left // CELL_PX] += group
+    yield from gathered.values()
+
+
+def _bounds(group: Sequence[Piece]) -> tuple[int, int, int, int]:
+    """Top, left, bottom and right of all pieces."""
+    return (
+        min(piece.top for piece in group),
+        min(piece.left for piece in group),
+        max(piece.top + piece.shape[0] for piece in group),
+        max(piece.left + piece.shape[1] for piece in group),
+    )
 
 
 def _paint_solids(solids: Sequence[Solid], corner: tuple[int, int], shape: tuple[int, ...]) -> InstanceMap:
@@ -51,11 +75,9 @@ def _canvas(
     group: Sequence[Piece], strips: Nearby[Strip], margin_px: int, size_px: tuple[int, int]
 ) -> tuple[tuple[int, int], Evidence]:
     """The evidence of a group, with room for objects to grow as far as the slide goes, and its top and left."""
-    height, width = size_px
-    top = max(0, min(piece.top for piece in group) - margin_px)
-    left = max(0, min(piece.left for piece in group) - margin_px)
-    bottom = min(height, max(piece.top + piece.part.shape[0] for piece in group) + margin_px)
-    right = min(width, max(piece.left + piece.part.shape[1] for piece in group) + margin_px)
+    (top, left, bottom, right), (height, width) = _bounds(group), size_px
+    top, left = max(0, top - margin_px), max(0, left - margin_px)
+    bottom, right = min(height, bottom + margin_px), min(width, right + margin_px)
     shape = bottom - top, right - left
     first = group[0].evidence
     canvas = Evidence(

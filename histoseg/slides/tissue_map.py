@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tifffile
 from jaxtyping import UInt8, UInt16
 from pydantic import BaseModel, ValidationError
 
@@ -57,8 +58,6 @@ def write_tissue(
         ValueError: If names and colours differ in number, or the map has a class without a name.
         StorageError: If the file cannot be written; nothing of it is left.
     """
-    import tifffile
-
     if len(classes) != len(colours) or class_map.max(initial=0) >= len(classes):
         found = f"{len(classes)} classes, {len(colours)} colours and a map of classes up to {class_map.max(initial=0)}"
         raise ValueError(f"{found} do not fit each other")
@@ -91,8 +90,6 @@ def read_tissue(path: Path) -> TissueMap:
     Raises:
         DataError: If it is not such a file, or is damaged.
     """
-    import tifffile
-
     try:
         with tifffile.TiffFile(path) as tiff:
             about = _Description.model_validate_json(tiff.pages.first.description)

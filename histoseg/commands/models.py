@@ -1,0 +1,45 @@
+"""Models as commands name them: by a folder or an address."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from histoseg.commands.data import CACHE
+from histoseg.runs.plain import digest
+from histoseg.store.objects import FileStore, connect
+
+if TYPE_CHECKING:
+    import torch
+
+    from histoseg.models.weights import Model
+
+
+def open_model(model: str) -> "Model":
+    """A model on the device that it is to run on; `model` is a folder or an address."""
+    from histoseg.models.weights import load_model
+
+    loaded = load_model(_model_folder(model))
+    loaded.network.to(choose_device())
+    return loaded
+
+
+def _model_folder(model: str) -> Path:
+    """The folder of a model; one in an object store is copied first."""
+    if "://" not in model:
+        return Path(model)
+    store = connect(model)
+    if isinstance(store, FileStore):
+        return store.root
+    folder = FileStore(CACHE.parent / "models" / digest(model))
+    for name in ("model.safetensors", "model.json"):
+        folder.put(name, store.get(name))
+    return folder.root
+
+
+def choose_device() -> "torch.device":
+    """The GPU if there is one, which then computes in full float32 unless told otherwise."""
+    import torch
+
+    from histoseg.training.process import use_precision
+
+    use_precision("fp32")  # A training sets its own; anything else is not rounded to TF32.
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,96 @@
+"""Commands about slides: segment them."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from histoseg.commands.models import open_model
+from histoseg.errors import ConfigError, DataError, HistosegError
+from histoseg.maps.windows import MarginWindows
+from histoseg.slides.cohort import find_slides
+from histoseg.store.objects import FileStore, Store, connect
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from histoseg.inference.regions import SlideWork
+
+REPORT_EVERY_S = 10.0
+
+
+def segment(
+    slides: Annotated[list[str], typer.Argument(help="Slides or images, folders of them, or s3:// addresses.")],
+    model: Annotated[str, typer.Option(help="The folder of a model, or its address as `evaluate` prints it.")],
+    out: Annotated[str, typer.Option(help="Folder or s3:// address for the results; each slide makes its own below.")],
+    mpp: Annotated[float | None, typer.Option(help="Microns per pixel, where the files do not say.")] = None,
+    mask: Annotated[str, typer.Option(help="auto, none, a mask, or a folder of masks named like slides.")] = "auto",
+    structures: Annotated[str, typer.Option(help="What to look for, as gland,lumen; without it, everything.")] = "",
+    window_px: Annotated[int, typer.Option(help="Side of a window; larger is faster and takes more memory.")] = 1024,
+    margin_px: Annotated[int, typer.Option(help="Context on each side of what a window predicts.")] = 152,
+    overwrite: Annotated[bool, typer.Option(help="Replace results of another model or of other options.")] = False,
+) -> None:
+    """Find glands, lumina, nuclei and classes of tissue in whole slides; what is there already is kept."""
+    from histoseg.inference.segment import SegmentOptions, require_distinct, segment_slide
+
+    options = SegmentOptions(
+        mpp=mpp,
+        windows=MarginWindows(window_px=window_px, margin_px=margin_px),
+        mask=mask,
+        structures=tuple(filter(None, structures.split(","))),
+        overwrite=overwrite,
+    )
+    addresses = find_slides(slides)
+    require_distinct(addresses)
+    store = open_results(out)
+    loaded = open_model(model)
+    print(f"{len(addresses)} slides with {loaded.origin}; results go to {out}", flush=True)
+    failed = []
+    for address in addresses:
+        try:
+            summary, was_there = segment_slide(address, loaded, store, options, Progress())
+        except (DataError, ConfigError, MemoryError) as error:
+            failed.append(address)
+            typer.echo(f"histoseg: {error}", err=True)
+            continue
+        print(f"{summary.name}: already there" if was_there else f"{summary.name}: {summary.describe()}", flush=True)
+    if failed:
+        raise HistosegError(f"{len(failed)} of {len(addresses)} slides failed: {', '.join(failed)}")
+    print(out)
+
+
+def open_results(out: str) -> Store:
+    """The store of a folder or an address."""
+    return connect(out) if "://" in out else FileStore(Path(out))
+
+
+class Progress:
+    """A line every ten seconds: regions, area, objects, speed, and what is left."""
+
+    def __init__(self) -> None:
+        self.begun = self.told = time.monotonic()
+        self.regions = self.objects = 0
+        self.mm2 = 0.0
+
+    def __call__(self, work: "SlideWork", done: int, whole: int, table: "pa.Table") -> None:
+        """Count a region, and print where its slide stands if that was some time ago."""
+        self.regions += 1
+        self.objects += len(table)
+        self.mm2 = done * _region_mm2(work)
+        now = time.monotonic()
+        if now - self.told < REPORT_EVERY_S and done < whole:
+            return
+        self.told = now
+        speed = self.regions * _region_mm2(work) / (now - self.begun) * 60
+        left_s = (whole - done) / self.regions * (now - self.begun)
+        print(
+            f"{work.slide.name}  region {done}/{whole}  {self.mm2:.1f} mm2  {self.objects:,} objects  "
+            f"{speed:.1f} mm2/min  eta {left_s:.0f} s",
+            flush=True,
+        )
+
+
+def _region_mm2(work: "SlideWork") -> float:
+    height, width = work.grid.step_px
+    return height * width * work.model.mpp**2 / 1e6

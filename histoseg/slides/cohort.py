@@ -1,0 +1,67 @@
+"""Which slides are meant: files, folders, lists and addresses in an object store."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from histoseg.errors import ConfigError
+from histoseg.store.objects import connect
+
+# Endings that OpenSlide, tifffile or Pillow read; a folder may hold other files beside slides.
+ENDINGS = (
+    ".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".vms", ".vmu", ".scn", ".bif", ".svslide", ".dcm", ".czi",
+    ".png", ".jpg", ".jpeg", ".bmp",
+)  # fmt: skip
+
+
+def find_slides(words: Sequence[str]) -> list[str]:
+    """The addresses of all slides that are meant, in order, each once.
+
+    A word is a slide, a folder of slides, a text file that ends in .txt with one of these on each line, or an s3://
+    address of an object or of a prefix.
+
+    Raises:
+        ConfigError: If there is no slide at one of them.
+    """
+    return list(dict.fromkeys(address for word in words for address in _meant(word)))
+
+
+def _meant(word: str) -> Iterator[str]:
+    if "://" in word:
+        yield from _stored(word)
+    elif word.endswith(".txt"):
+        yield from _listed(Path(word))
+    elif Path(word).is_dir():
+        found = [str(path) for path in sorted(Path(word).iterdir()) if path.suffix.lower() in ENDINGS]
+        yield from _require(found, word)
+    elif Path(word).exists():
+        yield word
+    else:
+        raise ConfigError(f"{word}: there is no such file or folder; correct the name")
+
+
+def _stored(address: str) -> Iterator[str]:
+    """An object, or the objects below a prefix that are slides."""
+    if address.lower().endswith(ENDINGS):
+        yield address
+        return
+    store = connect(address.rstrip("/"))
+    keys = [key for key in store.list() if key.lower().endswith(ENDINGS)]
+    yield from _require([f"{address.rstrip('/')}/{key}" for key in keys], address)
+
+
+def _listed(path: Path) -> Iterator[str]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a list of slides ({error}); write one address a line") from error
+    words = [line for line in lines if line and not line.startswith("#")]
+    for word in _require(words, str(path)):
+        if word.endswith(".txt"):
+            raise ConfigError(f"{path}: names another list, {word}; name slides, folders or s3:// addresses")
+        yield from _meant(word)
+
+
+def _require(found: list[str], where: str) -> list[str]:
+    if not found:
+        raise ConfigError(f"{where}: no slide there; slides end in {', '.join(ENDINGS)}")
+    return found
