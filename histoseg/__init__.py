@@ -1,7 +1,7 @@
 """Many small annotated histology data sets as one sharded meta-dataset, and meta-learning on it.
 
-`connect`, `MetaDataset`, `load_model`, `open_slide` and `segment` are imported when they are first used: the command line and the
-small install do without most of what they need.
+`connect`, `MetaDataset`, `load_model`, `open_slide` and `segment` are imported when they are first used: the command
+line and the small install do without most of what they need.
 """
 
 from importlib import import_module

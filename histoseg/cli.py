@@ -17,6 +17,7 @@ from histoseg.commands.export import export
 from histoseg.commands.models import choose_device, open_model
 from histoseg.commands.segment import segment
 from histoseg.commands.slides import evaluate_slides, summarise
+from histoseg.commands.view import view
 from histoseg.demo.write import write_demo_data
 from histoseg.doctor.all_checks import DoctorOptions, all_checks
 from histoseg.errors import ConfigError, DataError, HistosegError
@@ -59,6 +60,7 @@ app.command()(segment)
 app.command()(export)
 app.command()(summarise)
 app.command()(evaluate_slides)
+app.command()(view)
 
 
 @app.command("demo-data")

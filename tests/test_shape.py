@@ -25,6 +25,7 @@ LATE = {
     "pyarrow",
     "ray",
     "safetensors",
+    "shapely",
 }
 LATE |= {"imagecodecs", "openslide", "pyarrow", "shapely", "skimage", "tensorboard", "tensorboardX", "torch", "yaml"}
 

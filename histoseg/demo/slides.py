@@ -86,10 +86,7 @@ def write_slide(
     tiles = _Tiles(drawn, np.random.default_rng([seed, 1]))
     longest = max(height, width)
     least = next(level.downsample for level in levels if longest // level.downsample <= 2 * pyramid.THUMBNAIL_PX)
-<<<<<<< HEAD
     # Not larger than half the slide, so that nothing takes it for the slide
-=======
->>>>>>> reading
     thumbnail = _shrink_to(tiles.whole(least), min(pyramid.THUMBNAIL_PX, longest // 2))
     pyramid.write_pyramid(path, levels, lambda number: tiles.encoded(levels[number]), thumbnail, mpp)
     return drawn
