@@ -5,10 +5,15 @@
 SQLiteStore is restated from its definition (tiatoolbox 2.1.3, annotation/storage.py): for each annotation an identity,
 its outline as well-known binary packed by zlib at level 9, its properties as JSON, and a row in two tables. Nothing is
 timed but writing: outlines are traced before. Then the way from maps of nuclei to the file, ours in full.
+
+The restated store leaves out what TIAToolbox does around it, and is faster. Where HISTOSEG_TIATOOLBOX_PYTHON names the
+Python of an environment that has tiatoolbox, its own store writes the same annotations there, in a process of its own.
 """
 
 import json
+import os
 import sqlite3
+import subprocess
 import tempfile
 import uuid
 import zlib
@@ -20,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import shapely
-from _timing import Finding, compare, interleaved, one_thread, print_times, table
+from _timing import Finding, Times, compare, interleaved, missing, one_thread, print_times, ratios, table
 from objects import draw_maps
 
 from histoseg.maps.outlines import trace_polygons
@@ -37,6 +42,33 @@ TABLES = """
     CREATE VIRTUAL TABLE rtree USING rtree(id, min_x, max_x, min_y, max_y);
     CREATE TABLE annotations(id INTEGER PRIMARY KEY, key TEXT UNIQUE, objtype TEXT, cx FLOAT NOT NULL,
         cy FLOAT NOT NULL, geometry BLOB, properties TEXT, area FLOAT NOT NULL)
+"""
+
+TIATOOLBOX = "HISTOSEG_TIATOOLBOX_PYTHON"
+SCRIPT = """
+import json, sqlite3, sys, time
+from pathlib import Path
+import torch
+library = torch.library.Library("torchvision", "DEF")  # Without compiled operators it cannot be imported.
+for name in ("nms", "qnms"):
+    try:
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    except RuntimeError:
+        pass
+import shapely
+from tiatoolbox.annotation.storage import Annotation, SQLiteStore
+if not hasattr(sqlite3.Connection, "enable_load_extension"):
+    SQLiteStore.compile_options = lambda *_: [o for o, in sqlite3.connect(":memory:").execute("pragma compile_options")]
+folder, rounds, seconds = Path(sys.argv[1]), int(sys.argv[2]), []
+rows = json.loads((folder / "annotations.json").read_text())
+annotations = [Annotation(shapely.from_wkb(outline), properties) for outline, properties in rows]
+for number in range(rounds + 1):
+    store = SQLiteStore(folder / f"{number}.db")
+    start = time.perf_counter()
+    store.append_many(annotations)
+    seconds.append(time.perf_counter() - start)
+    store.close()
+print(json.dumps(seconds[1:]))
 """
 
 Annotation = tuple[shapely.Geometry, dict[str, object]]
@@ -110,6 +142,16 @@ def write_sqlite(path: Path, annotations: Sequence[Annotation]) -> None:
         database.commit()
 
 
+def time_tiatoolbox(folder: Path, annotations: Sequence[Annotation]) -> list[float]:
+    """Seconds that TIAToolbox' own store takes, in each round."""
+    rows = [[outline.wkb_hex, properties] for outline, properties in annotations]
+    (folder / "annotations.json").write_text(json.dumps(rows))
+    command = [os.environ[TIATOOLBOX], "-c", SCRIPT, str(folder), str(NUM_ROUNDS)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    seconds: list[float] = json.loads(done.stdout.splitlines()[-1])
+    return seconds
+
+
 def write_geojson(path: Path, annotations: Sequence[Annotation]) -> None:
     features = [
         {"type": "Feature", "geometry": shapely.geometry.mapping(outline), "properties": properties}
@@ -135,6 +177,14 @@ def check_equality(folder: Path, annotations: Sequence[Annotation]) -> None:
     assert mine == other == sorted(outline.wkb for outline, _ in annotations)
 
 
+def real(part: str, times: Times) -> Finding:
+    """The line of TIAToolbox' own store, which ran after ours and not in turn with it."""
+    reference = "SQLiteStore of TIAToolbox itself"
+    if "real" not in times:
+        return missing(part, reference, f"{TIATOOLBOX} names no environment")
+    return Finding(part=part, reference=reference, ratios=ratios(times, "real"), goal=GOAL, note="not in turn")
+
+
 def run() -> list[Finding]:
     """Objects a second, then bytes of each."""
     maps = draw()
@@ -154,6 +204,7 @@ def run() -> list[Finding]:
         check_equality(folder, annotations)
         sizes = {"SQLiteStore": database.stat().st_size / count, "GeoJSON": text.stat().st_size / count}
         own = parquet.stat().st_size / count
+        own_store = {"real": time_tiatoolbox(folder, annotations)} if os.environ.get(TIATOOLBOX) else {}
         made = interleaved(
             {"histoseg": partial(ours, parquet, maps), "SQLiteStore": partial(theirs, database, maps)}, 3
         )
@@ -165,6 +216,7 @@ def run() -> list[Finding]:
     print(f"\nbytes of an object: histoseg {own:.1f}, " + ", ".join(f"{who} {size:.0f}" for who, size in sizes.items()))
     return [
         *compare(written, part, {"SQLiteStore": GOAL}),
+        real(part, {**written, **own_store}),
         *compare(made, f"from maps of {count:,} nuclei to the file", {}),
         *(
             Finding(
