@@ -12,6 +12,7 @@ import pytest
 
 from histoseg.commands.slides import summarise
 from histoseg.errors import DataError
+from histoseg.features import record
 from histoseg.features.cohort import summarise_slides
 from histoseg.features.document import to_markdown
 from histoseg.features.measure import measure_slide
@@ -184,6 +185,14 @@ def test_a_lost_or_damaged_file_is_made_again(results):
     out.put(f"B/{RECORD}", b"{")
     assert [slide.is_kept for _, slide in summarise_slides(results, names, out)] == [False, False, True]
     assert out.size("A/glands.csv")
+
+
+def test_other_definitions_are_computed_again(results, monkeypatch):
+    out = out_of(results)
+    assert not any(slide.is_kept for _, slide in summarise_slides(results, ["A"], out))
+    monkeypatch.setattr(record, "FORMAT", record.FORMAT + 1)
+    assert [slide.is_kept for _, slide in summarise_slides(results, ["A"], out)] == [False]
+    assert [slide.is_kept for _, slide in summarise_slides(results, ["A"], out)] == [True]
 
 
 @pytest.mark.parametrize(
