@@ -27,6 +27,7 @@ LATE = {
     "safetensors",
     "shapely",
 }
+LATE |= {"anndata", "geopandas", "pandas", "spatialdata"}
 LATE |= {"imagecodecs", "openslide", "pyarrow", "shapely", "skimage", "tensorboard", "tensorboardX", "torch", "yaml"}
 
 
