@@ -85,6 +85,7 @@ function openOverlay({ path, about, census }) {
     .map(({ name, kinds }) => ({ name, kinds, outlineLevel: census.outline_levels[name], diameterPx: census.diameters_px[name] }))
     .sort((one, other) => other.diameterPx - one.diameterPx);
   overlay.open({ path, size: about.size_px, structures, colours: about.kinds.map((kind) => kind.colour), tissue: about.tissue });
+  overlay.view = view.view();
   applySettings();
 }
 
