@@ -11,8 +11,9 @@ from typing import Annotated
 
 import typer
 
+from histoseg.commands.segment import open_results
 from histoseg.errors import ConfigError
-from histoseg.store.objects import FileStore, Store, connect
+from histoseg.store.objects import Store
 from histoseg.viewer.access import is_loopback, make_token
 
 
@@ -56,12 +57,9 @@ def _wait_for_end() -> None:
 
 
 def _store(address: str) -> Store:
-    if "://" in address:
-        return connect(address)
-    folder = Path(address)
-    if not folder.is_dir():
+    if "://" not in address and not Path(address).is_dir():
         raise ConfigError(f"{address}: is not a folder; give the one that `histoseg segment --out` wrote")
-    return FileStore(folder)
+    return open_results(address)
 
 
 def _name(host: str) -> str:

@@ -3,6 +3,7 @@
 import io
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import shapely
 from PIL import Image
@@ -10,7 +11,8 @@ from PIL import Image
 from histoseg.slides.objects import ObjectFile
 from histoseg.slides.reader import open_slide
 from histoseg.store.objects import FileStore
-from histoseg.viewer.census import CELL_PX, COARSEST_LEVEL, TILE_CELLS, outline_level
+from histoseg.viewer.census import CELL_PX, COARSEST_LEVEL, TILE_CELLS, Density, outline_level
+from histoseg.viewer.outlines import Outlines, read_outlines
 from tests.viewer.client import viewing
 from tests.viewer.conftest import CAVEAT
 from tests.viewer.made_up import CLASSES, COLOURS, MPP
@@ -112,9 +114,6 @@ def test_coarse_outlines_keep_every_gland_with_fewer_points(client, made):
 
 def test_holes_and_pieces_keep_their_rings():
     """Two pieces, one of them with a hole: three rings of one object."""
-    import pyarrow as pa
-
-    from histoseg.viewer.outlines import read_outlines
 
     ring = shapely.box(0, 0, 10, 10).difference(shapely.box(4, 4, 6, 6))
     shapes = [shapely.box(50, 50, 51, 51), shapely.MultiPolygon([ring, shapely.box(20, 0, 30, 10)])]
@@ -207,3 +206,10 @@ def test_a_thumbnail_is_sent(client):
 
 def test_names_with_strange_letters_are_found(client):
     assert client.of("second & last", "about").json["folder"] == "second & last"
+
+
+def test_wrong_arrays_are_refused():
+    with pytest.raises(TypeError, match="counts"):
+        Density(level=1, kinds=(0,), counts=np.zeros((3, 4), np.uint32))
+    with pytest.raises(TypeError, match="starts"):
+        Outlines(owners=np.zeros(1, int), starts=np.zeros(2, np.float32), points=np.zeros((4, 2)))

@@ -26,6 +26,7 @@ export class Overlay {
   close() {
     this.isReady = false;
     this.selection = null;
+    this.view = null;
     for (const { bitmap } of this.tiles.values()) bitmap.close();
     this.tiles.clear();
     this.draw();
@@ -104,7 +105,7 @@ export class Overlay {
   }
 
   isSettled() {
-    return this.isReady && this.visible(0).every((tile) => this.tiles.get(tile.key)?.generation === this.generation);
+    return this.isReady && this.view !== null && this.visible(0).every((tile) => this.tiles.get(tile.key)?.generation === this.generation);
   }
 
   draw() {

@@ -2,6 +2,7 @@
 
 import { hideCard, showCard } from "./card.js";
 import { CohortList } from "./cohort.js";
+import { findDensest } from "./density.js";
 import { byId, say } from "./dom.js";
 import { levelFor } from "./grid.js";
 import { listenToKeys } from "./keys.js";
@@ -85,24 +86,13 @@ function openOverlay({ path, about, census }) {
     .map(({ name, kinds }) => ({ name, kinds, outlineLevel: census.outline_levels[name], diameterPx: census.diameters_px[name] }))
     .sort((one, other) => other.diameterPx - one.diameterPx);
   overlay.open({ path, size: about.size_px, structures, colours: about.kinds.map((kind) => kind.colour), tissue: about.tissue });
+  overlay.view = view.view();
   applySettings();
-}
-
-// The number of visible objects a base pixel that only two of a hundred occupied cells of a coarse grid exceed.
-function findDensest() {
-  const found = {};
-  for (const [name, { kinds, cells, cell_px: cell }] of Object.entries(current.census.densities)) {
-    const rows = kinds.map((kind, i) => (settings.hidden.includes(kind) ? null : cells[i])).filter(Boolean);
-    const sums = (rows[0] ?? []).map((_, i) => rows.reduce((sum, row) => sum + row[i], 0)).sort((one, other) => one - other);
-    const densest = sums[Math.floor(0.98 * (sums.length - 1))] || sums.at(-1) || 1;
-    found[name] = densest / cell ** 2; // Objects a base pixel
-  }
-  settings.densest = found;
 }
 
 function applySettings() {
   if (current?.census) {
-    findDensest();
+    settings.densest = findDensest(current.census, settings.hidden);
     overlay.set({ ...settings, ratio: devicePixelRatio });
     showDensity();
   }
