@@ -71,26 +71,25 @@ class Progress:
     def __init__(self) -> None:
         self.begun = self.told = time.monotonic()
         self.regions = self.objects = 0
-        self.mm2 = 0.0
 
     def __call__(self, work: "SlideWork", done: int, whole: int, table: "pa.Table") -> None:
         """Count a region, and print where its slide stands if that was some time ago."""
         self.regions += 1
         self.objects += len(table)
-        self.mm2 = done * _region_mm2(work)
         now = time.monotonic()
         if now - self.told < REPORT_EVERY_S and done < whole:
             return
         self.told = now
-        speed = self.regions * _region_mm2(work) / (now - self.begun) * 60
-        left_s = (whole - done) / self.regions * (now - self.begun)
+        whole_mm2, elapsed_s = _whole_mm2(work), now - self.begun
+        speed = self.regions / whole * whole_mm2 / elapsed_s * 60
         print(
-            f"{work.slide.name}  region {done}/{whole}  {self.mm2:.1f} mm2  {self.objects:,} objects  "
-            f"{speed:.1f} mm2/min  eta {left_s:.0f} s",
+            f"{work.slide.name}  region {done}/{whole}  {done / whole * whole_mm2:.1f} of {whole_mm2:.1f} mm2  "
+            f"{self.objects:,} objects  {speed:.1f} mm2/min  eta {(whole - done) / self.regions * elapsed_s:.0f} s",
             flush=True,
         )
 
 
-def _region_mm2(work: "SlideWork") -> float:
-    height, width = work.grid.step_px
-    return height * width * work.model.mpp**2 / 1e6
+def _whole_mm2(work: "SlideWork") -> float:
+    """The area of all regions with tissue."""
+    pixels = sum(region.height * region.width for region in work.regions())
+    return pixels * work.slide.mpp_at(work.model.mpp) ** 2 / 1e6
