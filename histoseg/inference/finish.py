@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from histoseg.files.resolution import resolution_caveat
-from histoseg.inference.regions import NOT_SEGMENTED, PARTS, SlideWork
+from histoseg.inference.regions import NOT_SEGMENTED, SlideWork
 from histoseg.machine import versions
 from histoseg.maps.colours import WHITE
 from histoseg.slides import summary
@@ -58,7 +58,7 @@ def finish(work: SlideWork, begun: float) -> Summary:
 
 def remove_parts(store: Store, name: str) -> None:
     """Remove what regions of a finished slide left, with whatever model."""
-    for key in store.list(f"{name}/{PARTS}/"):
+    for key in store.list(f"{name}/{summary.PARTS}/"):
         store.delete(key)
 
 

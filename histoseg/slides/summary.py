@@ -8,14 +8,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from histoseg.errors import DataError
 from histoseg.store.objects import Store
 
-FORMAT = 1
-SUMMARY, OBJECTS, TISSUE_MAP, MASK, THUMBNAIL = (
-    "summary.json",
-    "objects.parquet",
-    "tissue.tif",
-    "mask.png",
-    "thumbnail.jpg",
-)
+SUMMARY, OBJECTS, TISSUE_MAP = "summary.json", "objects.parquet", "tissue.tif"
+MASK, THUMBNAIL = "mask.png", "thumbnail.jpg"
+PARTS = ".parts"  # The folder, in that of a slide, for what regions give until it is finished
 
 
 class _Values(BaseModel):
