@@ -25,6 +25,22 @@ def find_slides(words: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(address for word in words for address in _meant(word)))
 
 
+def slide_name(address: str) -> str:
+    """The name of a slide's results: that of its file without the ending."""
+    return Path(address.rpartition("/")[2]).stem
+
+
+def require_distinct(addresses: Sequence[str]) -> None:
+    """Refuse slides whose results would lie in the same folder."""
+    first: dict[str, str] = {}
+    for address in addresses:
+        if (name := slide_name(address)) in first:
+            raise ConfigError(
+                f"{first[name]} and {address} would both be written to {name}/; rename one or use another --out"
+            )
+        first[name] = address
+
+
 def _meant(word: str) -> Iterator[str]:
     if "://" in word:
         yield from _stored(word)
