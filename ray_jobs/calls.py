@@ -240,6 +240,16 @@ def calls(actors: Actors) -> Iterator[Calls]:
         thread.join()
 
 
+def answer(ref: Remote) -> Remote:
+    """What a reference stands for; an error is raised as it was there."""
+    import ray
+
+    try:
+        return ray.get(ref)
+    except Exception as error:
+        raise _plain(error) from None
+
+
 def _plain(error: Exception) -> Exception:
     """An error as it was raised, without what Ray wraps around it."""
     cause = getattr(error, "cause", None)

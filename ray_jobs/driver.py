@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from contextlib import chdir
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from histoseg.demo.write import write_demo_data
 from histoseg.errors import DataError, HistosegError
 from histoseg.pipeline.cohort import is_cohort
 from histoseg.pipeline.plan import Plan, data_of, load_experiment, make_plan, sources_of
+from histoseg.report.written import Written
 from histoseg.runs.argv import from_words
 from histoseg.runs.config import Data, require
 from histoseg.runs.request import DEMO, PREPARED, Request
@@ -33,9 +33,6 @@ from ray_jobs.cluster import existing_ray
 from ray_jobs.logs import log_command
 from ray_jobs.slides import segment_cohort
 
-if TYPE_CHECKING:
-    from histoseg.report.write import Written  # It needs matplotlib, which a machine that only submits may lack.
-
 logger = logging.getLogger("histoseg.driver")
 
 HOME = Path(".histoseg")  # Demo data and verified shards; for a run on one machine also its store and Ray's session
@@ -45,7 +42,7 @@ HOME = Path(".histoseg")  # Demo data and verified shards; for a run on one mach
 class Finished:
     """A report, and the error that kept cells from being in it."""
 
-    report: "Written"
+    report: Written
     failure: HistosegError | None
 
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING
 
 from histoseg.errors import HistosegError
 from histoseg.pipeline.cohort import options_of
+from histoseg.report.written import Written
 from histoseg.runs.request import Request
 from histoseg.slides.cohort import find_slides, require_distinct, slide_name
 from histoseg.slides.grid import Region
@@ -26,7 +26,7 @@ from histoseg.store.holders import Holder
 from histoseg.store.keys import slides_folder
 from histoseg.store.leases import Lease, leased
 from histoseg.store.objects import BRISK, connect
-from ray_jobs.calls import Actors, Call, Calls, Remote, calls
+from ray_jobs.calls import LOST_AT_MOST, Actors, Call, Calls, Remote, answer, calls
 from ray_jobs.capacity import WAIT_S, await_capacity
 from ray_jobs.cells import ConnectRay, holder_for, in_own_order
 from ray_jobs.failures import first_line
@@ -42,10 +42,8 @@ from ray_jobs.regions import (
     leases_of,
     look_at_slide,
 )
+from ray_jobs.shares import ACTOR_CPUS, Shares, share_out
 from ray_jobs.tally import Tally
-
-if TYPE_CHECKING:
-    from histoseg.report.write import Written
 
 logger = logging.getLogger("histoseg.slides")
 
@@ -53,10 +51,6 @@ SAY_EVERY_S, SHOW_EVERY_S = 15.0, 5.0
 # Slides that are open at a time: while some are segmented, others are opened or finished.
 OPEN_AT_LEAST, OPEN_FOR_EACH_BATCH = 2, 0.25
 BATCH = 8  # Regions at a time, 9 mm2: a process reads the next one while it predicts one, and settles the one before.
-# An actor takes most of a CPU, whose rest is for opening and finishing slides: where actors have taken all CPUs, these
-# have room as well. Of GPUs an actor takes a whole one, and two batches at a time, which fill each other's gaps.
-ACTOR_CPUS, TASK_CPUS = 0.75, 0.25
-BATCHES_ON_GPU = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,27 +69,27 @@ class Cohort:
     Attributes:
         job: What all slides have in common.
         calls: What computes.
-        batches: How many batches of regions run at a time.
+        shares: What each process takes.
         holder: Whose leases on slides are.
         tally: How far it is.
     """
 
     job: CohortJob
     calls: Calls
-    batches: int
+    shares: Shares
     holder: Holder
     tally: Tally
 
     def compute(self, function: Callable[..., object], address: str, *more: object) -> Remote:
         """What a function gives that is computed for a slide anywhere."""
-        start = _task(function)
+        start = _task(function, self.shares.task_cpus)
         call = Call(start=lambda *_: start.remote(self.job, address, *more), what=slide_name(address))
         return self.calls.put(call).result()
 
 
 def segment_cohort(
     request: Request, store: str, out: Path, home: Path, connect_ray: ConnectRay
-) -> tuple["Written", HistosegError | None]:
+) -> tuple[Written, HistosegError | None]:
     """Segment all slides that are not done, and write a page of them below `out`; returns it, and what failed.
 
     Args:
@@ -127,26 +121,25 @@ def _cohort(request: Request, store: str, out: Path, home: Path) -> Iterator[Coh
     """What computes, while this lasts: processes with the model, as many as there are GPUs, or else CPUs."""
     import ray
 
-    resources = await_capacity([{"CPU": 1}], request.resources, WAIT_S if request.name else 0.0)
-    gpus = int(resources.get("GPU", 0))
-    most, each = (gpus, BATCHES_ON_GPU) if gpus else (int(resources["CPU"]), 1)
+    shares = share_out(await_capacity([{"CPU": 1}], request.resources, WAIT_S if request.name else 0.0))
     model = _absolute(request.model)
-    about: ModelAbout = ray.get(_task(describe_model).remote(model, str(home)))
+    describe = _task(describe_model, shares.task_cpus).options(max_retries=LOST_AT_MOST)
+    about: ModelAbout = answer(describe.remote(model, str(home)))
     job = CohortJob(model=model, out=_place(request, store, out, about), options=options_of(request), home=str(home))
     kind: Remote = ray.remote(Segmenter)
-    kind = kind.options(num_cpus=ACTOR_CPUS, num_gpus=int(gpus > 0), max_concurrency=each)
-    actors = Actors(make=lambda: kind.remote(job), most=most, calls_each=each)
+    kind = kind.options(num_cpus=ACTOR_CPUS, num_gpus=shares.actor_gpus, max_concurrency=shares.calls_each)
+    actors = Actors(make=lambda: kind.remote(job), most=shares.actors, calls_each=shares.calls_each)
     tally = Tally()
     with calls(actors) as running, _said(tally, running):
         holder = holder_for(request, leases_of(job))
-        yield Cohort(job=job, calls=running, batches=most * each, holder=holder, tally=tally)
+        yield Cohort(job=job, calls=running, shares=shares, holder=holder, tally=tally)
 
 
-def _task(function: Callable[..., object]) -> Remote:
+def _task(function: Callable[..., object], num_cpus: float) -> Remote:
     """A function as Ray computes it once; `Calls` tries again."""
     import ray
 
-    return ray.remote(num_cpus=TASK_CPUS, max_retries=0)(function)
+    return ray.remote(num_cpus=num_cpus, max_retries=0)(function)
 
 
 def _place(request: Request, store: str, out: Path, about: ModelAbout) -> str:
@@ -166,7 +159,7 @@ def _segment_all(cohort: Cohort, addresses: Sequence[str]) -> dict[str, Outcome]
     todo, ended = SimpleQueue[str](), SimpleQueue[Outcome]()
     for address in addresses:
         todo.put(address)
-    for _ in range(min(len(addresses), max(OPEN_AT_LEAST, int(cohort.batches * OPEN_FOR_EACH_BATCH)))):
+    for _ in range(min(len(addresses), max(OPEN_AT_LEAST, int(cohort.shares.batches * OPEN_FOR_EACH_BATCH)))):
         Thread(target=_work, args=(cohort, todo, ended), daemon=True).start()
     found: dict[str, Outcome] = {}
     while len(found) < len(addresses):
@@ -219,7 +212,7 @@ def _segment_regions(cohort: Cohort, address: str, mask: Remote, opened: OpenedS
     """Have all regions of a slide done, in batches, of which there are enough for all processes if it is alone."""
     left_mm2 = area_mm2(opened.undone, opened.mpp)
     cohort.tally.open(opened.mm2, left_mm2)
-    size = max(1, min(BATCH, len(opened.undone) // cohort.batches))
+    size = max(1, min(BATCH, len(opened.undone) // cohort.shares.batches))
 
     def put(regions: Sequence[Region]) -> "Future[BatchDone]":
         def start(actor: Remote, is_again: bool) -> Remote:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from histoseg.report.html import render
 from histoseg.report.section import Listing, Section
-from histoseg.report.write import Written
+from histoseg.report.written import Written
 from histoseg.slides.summary import Summary
 from histoseg.store.objects import FileStore
 
