@@ -25,6 +25,7 @@ logger = logging.getLogger("histoseg.slides")
 LOST_AT_MOST = 5  # A call that lost its process so often is more likely to cause that than to suffer from it.
 FAILED_AT_MOST = 4  # With pauses of 2, 4 and 8 s: each call waits for a store that is away, two minutes or more.
 LOOK_EVERY_S = 0.1
+INTERRUPTED = ClusterError("interrupted; the same command goes on where this one was")
 
 Remote = Any  # A function, an actor, or a reference to what they compute: Ray makes them, and its stubs know little.
 
@@ -97,7 +98,10 @@ class Calls:
 
     def put(self, call: Call) -> "Future[Remote]":
         """Have something computed; the future is cancelled or fails as soon as that is not possible any more."""
-        self._new.put(call)
+        if self._over.is_set():
+            call.future.set_exception(self._error or INTERRUPTED)
+        else:
+            self._new.put(call)
         return call.future
 
     def run(self) -> None:
@@ -111,7 +115,8 @@ class Calls:
             logger.exception("calls cannot go on")
             self._error = self._error or ClusterError(f"Ray could not go on: {first_line(error)}; submit again")
         finally:
-            self._give_up(self._error or ClusterError("interrupted"))
+            self._over.set()
+            self._give_up(self._error or INTERRUPTED)
 
     def stop(self) -> None:
         """End the thread; what waits fails."""

@@ -69,7 +69,8 @@ def find_done(address: str, model: Model, store: Store, options: SegmentOptions)
     if earlier.made_of == _made_of(address, model, options):
         return earlier
     what = "another model" if earlier.model.sha256 != model.sha256 else "another file or other options"
-    raise ConfigError(f"{store.url}/{name} was made with {what}; give --overwrite to replace it, or another --out")
+    advice = "give --overwrite (SET=overwrite=true) to replace it, or another --out (OUT)"
+    raise ConfigError(f"{store.url}/{name} was made with {what}; {advice}")
 
 
 @contextmanager

@@ -164,4 +164,4 @@ def test_results_are_fetched_as_a_page_and_a_table(disturbed):
 
 
 def test_progress_is_a_line(disturbed):
-    assert re.search(r"slides \d/4.*  [\d.]+ mm2  [\d,]+ objects  [\d.]+ mm2/min  eta ", disturbed.output)
+    assert re.search(r"slides \d/4.*  [\d.]+ mm2  [\d,]+ objects  [\d.]+ mm2/min  eta ", disturbed.again)
