@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 from histoseg.slides.grid import Region
-from histoseg.slides.summary import Counts, MaskAbout, ModelAbout, Summary
+from histoseg.slides.summary import Counts, MaskAbout, ModelAbout, StructureAbout, Summary
 from histoseg.slides.tissue import TissueMask
 from ray_jobs.regions import BatchDone, OpenedSlide, PackedMask, area_mm2
 
@@ -35,7 +35,7 @@ def finish_slide(job, address, mask, lease, seconds):
         size_px=(100_000, 80_000),
         mpp=0.25,
         model=ModelAbout(sha256="0" * 64, origin="a stub", mpp=0.5),
-        structures={},
+        structures={"nuclei": StructureAbout(singular="nucleus", plural="nuclei")},
         counts={"nuclei": Counts(all=1_000_000)},
         mask=MaskAbout(kind="automatic", area_mm2=200.0),
         files=[],
