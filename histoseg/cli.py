@@ -16,6 +16,8 @@ from histoseg.commands.data import CACHE, Cache, StoreUrl
 from histoseg.commands.export import export
 from histoseg.commands.models import choose_device, open_model
 from histoseg.commands.segment import segment
+from histoseg.commands.slides import evaluate_slides, summarise
+from histoseg.commands.view import view
 from histoseg.demo.write import write_demo_data
 from histoseg.doctor.all_checks import DoctorOptions, all_checks
 from histoseg.errors import ConfigError, DataError, HistosegError
@@ -56,6 +58,9 @@ app.command()(data.prepare)
 app.command()(data.look)
 app.command()(segment)
 app.command()(export)
+app.command()(summarise)
+app.command()(evaluate_slides)
+app.command()(view)
 
 
 @app.command("demo-data")
@@ -66,6 +71,21 @@ def demo_data(
     """Draw small H&E-looking images and write them in each source's native layout."""
     write_demo_data(folder, seed)
     print(folder)
+
+
+@app.command("demo-slide")
+def demo_slide(
+    file: Annotated[Path, typer.Argument(help="A pyramidal TIFF to write, as slide.tif.")],
+    width: Annotated[int, typer.Option(min=512, help="Pixels of half a micron.")] = 6000,
+    height: Annotated[int, typer.Option(min=512, help="Pixels of half a micron.")] = 4000,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws another slide.")] = 0,
+) -> None:
+    """Draw a slide of H&E-looking mucosa, to try `segment` and `view`; prints how many objects it shows."""
+    from histoseg.demo.slides import write_slide
+
+    drawn = write_slide(file, width=width, height=height, mpp=0.5, seed=seed)
+    print(", ".join(f"{name} {count}" for name, count in drawn.counts.items()))
+    print(file)
 
 
 @app.command()

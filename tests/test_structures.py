@@ -15,14 +15,17 @@ from histoseg.inference.export import choose_colours, to_geojson, to_table
 from histoseg.inference.objects import PredictedImage, list_objects
 from histoseg.inference.overlay import draw_overlay
 from histoseg.inference.predict import describe, make_files
+from histoseg.maps.evidence import Evidence, RegionEvidence
 from histoseg.maps.windows import MarginWindows
 from histoseg.models.cerberus import CerberusSpec
-from histoseg.models.cerberus import predict as prediction
 from histoseg.models.cerberus.postprocess import separate
+from histoseg.models.cerberus.regions import CerberusRegions
 from histoseg.models.cerberus.targets import instance_target
 from histoseg.models.otsu import otsu_objects
 from histoseg.models.prediction import Prediction
+from histoseg.models.spec import Heads
 from histoseg.runs import catalog
+from histoseg.slides.settle import Sides, settle
 from histoseg.structures import Flood, Growth, Separation, Structure, enclosing, is_structure, structure, structures
 from histoseg.types import Task
 from tests.lab import SOURCE, write_lab
@@ -195,22 +198,29 @@ def test_a_network_learns_and_finds_a_declared_structure(vessels, monkeypatch):
     assert spec.heads(network).num_classes == {"vessel": 2}
     true = draw_rings()
     classes = spec.target(true, "vessel", 1.0).classes
-    maps = {"vessel": (np.arange(2)[:, None, None] == classes).astype(np.float32)}
-    monkeypatch.setattr(prediction, "probabilities", lambda *_: (dict(maps), None))
+    seen = RegionEvidence(objects={"vessel": Evidence(mask=classes == 1)})
+    monkeypatch.setattr(CerberusRegions, "evidence", lambda *_: seen)
     found = spec.predict(network, np.zeros((300, 300, 3), np.uint8), MarginWindows(), mpp=1.0)
     assert list(found.instance_maps) == ["vessel"]
     assert found.instance_maps["vessel"].max() == 3
 
 
-def test_structures_may_lie_within_each_other_in_a_chain(install, monkeypatch):
+def test_structures_may_lie_within_each_other_in_a_chain(install):
     inside = ROW.replace('"vessel"', '"clot"').replace("is_bright=True", 'within="vessel"')
     install(clot=inside, vessel=ROW.replace("is_bright=True", 'within="gland"'))
     assert enclosing("clot") == ("vessel", "gland")
-    gland, vessel, clot = np.zeros((3, 90, 90), np.int32)
-    gland[:, 30:], vessel[:, :60], clot[:, 20:70] = 1, 1, 1
-    found = prediction._confine({"clot": clot, "gland": gland, "vessel": vessel})
-    assert np.flatnonzero(found["vessel"].any(axis=0)).tolist() == list(range(30, 60))
-    assert np.flatnonzero(found["clot"].any(axis=0)).tolist() == list(range(30, 60))
+    masks = np.zeros((3, 90, 90), bool)
+    masks[0, :, 30:], masks[1, :, :60], masks[2, :, 20:70] = True, True, True
+    names = ("clot", "gland", "vessel")
+    heads = Heads(num_classes=dict.fromkeys(names, 2))
+    regions = CerberusRegions(CerberusSpec(encoder="unet", width=4).rebuild(heads), 0.5)
+    assert regions.structures == ("gland", "vessel", "clot")
+    drawn = dict(zip(regions.structures, masks, strict=True))
+    settled = settle({name: Evidence(mask=mask) for name, mask in drawn.items()}, regions, Sides(), ("all", 0, 0))
+    columns = {one.structure: np.flatnonzero(one.instance_map.any(axis=0)) for one in settled.found}
+    assert columns["gland"].tolist() == list(range(25, 90))  # Grown by an ellipse of 11 pixels
+    assert columns["vessel"].tolist() == list(range(25, 65))  # By one of 5 pixels of 1 micron
+    assert columns["clot"].tolist() == list(range(25, 65))
 
 
 FAULTY = {

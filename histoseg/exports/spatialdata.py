@@ -1,12 +1,16 @@
 """A SpatialData store (Zarr): shapes of each structure, and a table of all objects that annotates them (scverse)."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from histoseg.errors import ConfigError
 from histoseg.exports._slide import SlideObjects
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from geopandas import GeoDataFrame
 
 NAME = "objects.zarr"
 TABLE = "objects"
@@ -31,7 +35,7 @@ def write(path: Path, slide: SlideObjects) -> int:
     return sum(map(len, frames.values()))
 
 
-def _frame(slide: SlideObjects, name: str) -> Any:
+def _frame(slide: SlideObjects, name: str) -> "GeoDataFrame":
     """A GeoDataFrame of the objects of a structure, by id."""
     import geopandas
     import shapely
@@ -42,7 +46,7 @@ def _frame(slide: SlideObjects, name: str) -> Any:
     return geopandas.GeoDataFrame(columns, geometry=outlines).set_index("id")
 
 
-def _table(frames: dict[str, Any], slide: SlideObjects) -> Any:
+def _table(frames: "dict[str, GeoDataFrame]", slide: SlideObjects) -> "AnnData":
     """An AnnData with the measurements of all objects, each with the shapes and the id that it is of."""
     import anndata
     import pandas

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from histoseg.files.resolution import resolution_caveat
-from histoseg.inference.regions import NOT_SEGMENTED, SlideWork
+from histoseg.inference.regions import NOT_SEGMENTED, PARTS, SlideWork
 from histoseg.machine import versions
 from histoseg.maps.colours import WHITE
 from histoseg.slides import summary
@@ -23,6 +23,7 @@ from histoseg.slides.stitch import stitch
 from histoseg.slides.summary import Counts, MaskAbout, ModelAbout, StructureAbout, Summary, TissueAbout
 from histoseg.slides.tissue import draw_mask
 from histoseg.slides.tissue_map import write_tissue
+from histoseg.store.objects import Store
 from histoseg.structures import TISSUE, structure
 from histoseg.types import SemanticMap
 
@@ -51,9 +52,14 @@ def finish(work: SlideWork, begun: float) -> Summary:
             store.put(f"{name}/{path.name}", path)
         about = _summarise(work, counts, tissue, [path.name for path in files], time.monotonic() - begun)
     store.put(f"{name}/{summary.SUMMARY}", about.model_dump_json(indent=1).encode())
-    for key in store.list(f"{name}/.parts/"):
-        store.delete(key)
+    remove_parts(store, name)
     return about
+
+
+def remove_parts(store: Store, name: str) -> None:
+    """Remove what regions of a finished slide left, with whatever model."""
+    for key in store.list(f"{name}/{PARTS}/"):
+        store.delete(key)
 
 
 def _write_objects(work: SlideWork, rests: Mapping[Region, Rest], path: Path) -> Counter[Kind]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 AHEAD = 2  # Regions that are read while one is predicted, and that are settled; each takes some 40 MB.
+PARTS = ".parts"  # The folder, in that of a slide, for what regions give until it is finished
 NOT_SEGMENTED = 255  # The class of squares of tissue that no window showed
 Before = TypeVar("Before")
 Between = TypeVar("Between")
@@ -59,7 +60,7 @@ class SlideWork:
     @property
     def folder(self) -> str:
         """The key of the folder for what regions give until the slide is finished."""
-        return f"{self.slide.name}/.parts/{self.made_of}"
+        return f"{self.slide.name}/{PARTS}/{self.made_of}"
 
     def objects_key(self, region: Region) -> str:
         """Where the settled objects of a region lie."""
@@ -104,7 +105,7 @@ class SlideWork:
         return [
             window
             for window in self.grid.windows_of(region)
-            if self.mask.covers(*_clipped(window, region), self.model.mpp)
+            if self.mask.covers(*_clipped(window, region), self.slide.mpp_at(self.model.mpp))
         ]
 
     def _read(self, region: Region) -> tuple[Region, Image]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.inference.finish import finish
+from histoseg.inference.finish import finish, remove_parts
 from histoseg.inference.regions import SlideWork, segment_regions
 from histoseg.models.weights import Model
 from histoseg.runs.plain import digest
@@ -49,6 +49,7 @@ def segment_slide(
     """
     begun = time.monotonic()
     if (earlier := find_done(address, model, store, options)) is not None:
+        remove_parts(store, earlier.name)  # Those of a process that was killed between its summary and this
         return earlier, True
     with open_work(address, model, store, options) as work:
         undone = work.undone()

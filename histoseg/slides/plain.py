@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from histoseg.files.images import read_image
+from histoseg.files.notes import collect
 from histoseg.files.resolution import stored_mpp
 from histoseg.slides.levels import Block, Level
 from histoseg.types import Image
@@ -14,7 +15,8 @@ class PlainReader:
     """An image in memory, as a slide of one level."""
 
     def __init__(self, path: Path) -> None:
-        self.stored_mpp = stored_mpp(path)
+        with collect():  # The page is chosen, and noted, once more when the pixels are read.
+            self.stored_mpp = stored_mpp(path)
         self._pixels: Image = read_image(path)
         height, width = self._pixels.shape[:2]
         side = {"block_height": BLOCK_PX, "block_width": BLOCK_PX}

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from histoseg.errors import DataError
+from histoseg.errors import ConfigError, DataError
 from histoseg.files.notes import collect
 from histoseg.files.resolution import settle_mpp
 from histoseg.slides import openslide_reader, tiff_reader
@@ -24,7 +24,7 @@ from histoseg.slides.openslide_reader import OpenSlideReader
 from histoseg.slides.plain import PlainReader
 from histoseg.slides.pyramid import About, PyramidSlide
 from histoseg.slides.spans import REMOTE, LocalCopy, LocalFile, StoredObject, locate
-from histoseg.types import Image
+from histoseg.types import Image, is_credible_mpp, say_credible_mpp
 
 CACHE_BYTES = 512 * 2**20  # Decoded blocks: three rows of tiles at the full resolution of a slide 100,000 pixels wide
 WITH_COMPANIONS = (".mrxs", ".vms", ".vmu", ".dcm")  # Endings of formats that are several files
@@ -84,10 +84,13 @@ def open_slide(address: str | Path, mpp: float | None = None, *, cache_bytes: in
     A tiled TIFF in a bucket is read by parts, other formats from a temporary copy.
 
     Raises:
+        ConfigError: If `mpp` is not a slide's resolution, or the address is not one.
         DataError: If the file is damaged, has no resolution and none was given, or contradicts the one given.
         StorageError: If the object is not there, or a copy that is needed finds no room.
     """
     where = str(address)
+    if mpp is not None and not is_credible_mpp(mpp):
+        raise ConfigError(f"--mpp {mpp:g}: must be {say_credible_mpp()}")
     with ExitStack() as opened, collect() as notes:
         source = _open_object(where, opened) if where.startswith(REMOTE) else _open_file(Path(where), where)
         opened.callback(source.close)
@@ -98,13 +101,16 @@ def open_slide(address: str | Path, mpp: float | None = None, *, cache_bytes: in
 
 
 def _open_file(path: Path, address: str) -> BlockSource:
-    file = LocalFile(path)
-    if tiff_reader.is_tiff(file):
-        reader = tiff_reader.open_tiff(file, address)
-        if reader is not None and not (reader.has_gaps and openslide_reader.knows(path)):
-            return reader
-    file.close()
-    return OpenSlideReader(path, address) if openslide_reader.knows(path) else PlainReader(path)
+    with ExitStack() as opened:
+        file = LocalFile(path)
+        opened.callback(file.close)
+        vendor = openslide_reader.vendor_of(path)
+        if vendor in ("", openslide_reader.APERIO) and tiff_reader.is_tiff(file):
+            reader = tiff_reader.open_tiff(file, address)
+            if reader is not None and not (vendor and reader.has_gaps):
+                opened.pop_all()
+                return reader
+    return OpenSlideReader(path, address) if vendor else PlainReader(path)
 
 
 def _open_object(address: str, opened: ExitStack) -> BlockSource:

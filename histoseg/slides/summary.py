@@ -50,7 +50,7 @@ class TissueAbout(_Values):
     """Classes of tissue by square."""
 
     classes: list[str]
-    colours: list[str]  # As "#RRGGBB"; empty for the first class, background
+    colours: list[str]  # As "#RRGGBB"; white for the first class, background
     square_px: float  # Side of a square in base pixels
     shares: dict[str, float]  # Of the squares that were looked at
 

@@ -4,6 +4,7 @@ The file is a pyramidal, tiled TIFF with a palette, which QGIS, Fiji and tifffil
 is that of the squares, so a program that reads it lays it over the slide; its description is JSON with the names.
 """
 
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,7 @@ def read_tissue(path: Path) -> TissueMap:
             class_map = tiff.pages.first.asarray()
     except ValidationError as error:
         raise DataError(f"{path}: does not name classes of tissue; expected the tissue.tif of `histoseg`") from error
-    except (OSError, ValueError, RuntimeError, tifffile.TiffFileError) as error:
+    except (OSError, ValueError, RuntimeError, struct.error, tifffile.TiffFileError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{path}: cannot be read as TIFF ({reason}); segment the slide again") from error
     return TissueMap(

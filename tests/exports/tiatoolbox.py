@@ -22,7 +22,7 @@ for name in ("nms", "qnms"):
         pass
 import sqlite3
 from tiatoolbox.annotation.storage import SQLiteStore
-if not hasattr(sqlite3.Connection, "enable_load_extension"):  # It calls this before it asks for the options, needlessly.
+if not hasattr(sqlite3.Connection, "enable_load_extension"):  # It calls this, though it loads no extension.
     SQLiteStore.compile_options = lambda *_: [o for o, in sqlite3.connect(":memory:").execute("pragma compile_options")]
 answer = {}
 """

@@ -1,5 +1,6 @@
 """Regions of slides: the same pixels whatever is read, at any resolution, from every layout of file."""
 
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from histoseg.demo.slides import write_slide
-from histoseg.errors import DataError
+from histoseg.errors import ConfigError, DataError
 from histoseg.slides.reader import Slide, open_slide
 from tests.beside import real_data
 from tests.slides.drawn import piece_of_tissue, save_slide
@@ -174,6 +175,18 @@ def test_a_resolution_is_needed_and_must_agree(tmp_path, image, path):
         open_slide(path, 0.5)
     with open_slide(path, 0.2505) as slide:
         assert slide.mpp == 0.2505
+
+
+@pytest.mark.parametrize("mpp", [0.0, -1.0, 40.0, float("nan")])
+def test_a_resolution_that_no_slide_has_is_refused(path, mpp):
+    with pytest.raises(ConfigError, match=r"between 0\.05 and 5 microns"):
+        open_slide(path, mpp)
+
+
+def test_openslide_may_be_lacking(path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openslide", None)
+    with pytest.raises(ConfigError, match=r"pip install 'histoseg\[train\]"):
+        open_slide(path)
 
 
 def test_closing_ends_the_threads_of_a_slide(path):
