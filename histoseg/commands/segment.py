@@ -9,7 +9,8 @@ import typer
 from histoseg.commands.models import open_model
 from histoseg.errors import ConfigError, DataError, HistosegError
 from histoseg.maps.windows import MarginWindows
-from histoseg.slides.cohort import find_slides
+from histoseg.slides.cohort import find_slides, require_distinct
+from histoseg.slides.options import SegmentOptions
 from histoseg.store.objects import FileStore, Store, connect
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def segment(
     overwrite: Annotated[bool, typer.Option(help="Replace results of another model or of other options.")] = False,
 ) -> None:
     """Find glands, lumina, nuclei and classes of tissue in whole slides; what is there already is kept."""
-    from histoseg.inference.segment import SegmentOptions, require_distinct, segment_slide
+    from histoseg.inference.segment import segment_slide
 
     options = SegmentOptions(
         mpp=mpp,
