@@ -27,8 +27,7 @@ from ray_jobs.tally import Tally
 
 logger = logging.getLogger("histoseg.slides")
 
-# Slides that are open at a time: while some are segmented, others are opened or finished.
-OPEN_AT_LEAST, OPEN_FOR_EACH_BATCH = 2, 0.5
+OPEN_AT_LEAST = 2  # Slides: while one is segmented, another is opened or finished.
 BATCH = 8  # Regions at a time, 9 mm2: a process reads the next one while it predicts one, and settles the one before.
 
 
@@ -158,8 +157,8 @@ def _segment_regions(cohort: Cohort, address: str, mask: Remote, opened: OpenedS
 
 
 def num_open(at_a_time: int) -> int:
-    """How many slides are open at a time where so many batches are."""
-    return max(OPEN_AT_LEAST, int(at_a_time * OPEN_FOR_EACH_BATCH))
+    """How many slides are open where so many batches run at a time: as many; docs/performance.md says why."""
+    return max(OPEN_AT_LEAST, at_a_time)
 
 
 def batch_size(regions: int, waiting: int, at_a_time: int) -> int:
