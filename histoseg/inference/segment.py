@@ -17,6 +17,7 @@ from histoseg.errors import ConfigError, DataError
 from histoseg.inference.finish import finish
 from histoseg.inference.regions import SlideWork, segment_regions
 from histoseg.maps.windows import MarginWindows
+from histoseg.models.engines import Execution
 from histoseg.models.weights import Model
 from histoseg.runs.plain import digest
 from histoseg.slides.grid import REGION_PX, Grid
@@ -46,6 +47,7 @@ class SegmentOptions:
         structures: What to look for; empty means everything that the model finds.
         overwrite: Whether results of another model or of other options are replaced.
         region_px: About how much of a slide is held at once; changes no result.
+        execution: How the network is run.
     """
 
     mpp: float | None = None
@@ -54,6 +56,7 @@ class SegmentOptions:
     structures: tuple[str, ...] = ()
     overwrite: bool = False
     region_px: int = REGION_PX
+    execution: Execution = field(default_factory=Execution)
 
     def __post_init__(self) -> None:
         if self.mpp is not None and not is_credible_mpp(self.mpp):
@@ -122,7 +125,7 @@ def open_work(address: str, model: Model, store: Store, options: SegmentOptions)
         ConfigError: If the model does not find a structure that is asked for.
     """
     require_structures(model, options.structures)
-    predictor = model.spec.regions(model.network, heads=options.structures, mpp=model.mpp)
+    predictor = model.spec.regions(model.network, heads=options.structures, mpp=model.mpp, execution=options.execution)
     with open_slide(address, options.mpp) as slide:
         mask = _find_mask(slide, options.mask)
         if not mask.mask.any():
@@ -182,6 +185,8 @@ def _made_of(address: str, model: Model, options: SegmentOptions) -> str:
         if options.mask in ("auto", "none")
         else _identify(str(_mask_path(slide_name(address), options.mask)))
     )
+    if options.execution.precision != "fp32":
+        about.append(options.execution.precision)  # Engines of one precision differ by rounding, as processors do.
     return digest([FORMAT, _identify(address), mask, *options.structures, options.region_px, *about])
 
 
