@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from histoseg.engines import ENGINES, PRECISIONS, Execution
 from histoseg.errors import ConfigError, DataError, HistosegError
 from histoseg.maps.windows import MarginWindows
-from histoseg.models.engines import ENGINES, PRECISIONS, Execution
 from histoseg.store.objects import FileStore, Store, connect
 
 if TYPE_CHECKING:

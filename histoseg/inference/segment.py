@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from histoseg.engines import Execution
 from histoseg.errors import ConfigError, DataError
 from histoseg.inference.finish import finish
 from histoseg.inference.regions import SlideWork, segment_regions
 from histoseg.maps.windows import MarginWindows
-from histoseg.models.engines import Execution
 from histoseg.models.weights import Model
 from histoseg.runs.plain import digest
 from histoseg.slides.grid import REGION_PX, Grid

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
+from histoseg.engines import Execution
 from histoseg.errors import ConfigError
 from histoseg.maps.evidence import RegionEvidence, Separator
 from histoseg.maps.windows import Window, Windows
-from histoseg.models.engines import Execution
 from histoseg.models.network import Network
 from histoseg.models.prediction import Prediction
 from histoseg.runs.config import Run, Settings, public_name

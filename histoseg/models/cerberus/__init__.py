@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Float64, UInt8
 
+from histoseg.engines import Execution
 from histoseg.errors import ConfigError, DataError
 from histoseg.maps.windows import MarginWindows, Windows
 from histoseg.models.cerberus.targets import instance_target
-from histoseg.models.engines import Execution
 from histoseg.runs.config import require
 from histoseg.store.objects import Store
 from histoseg.structures import MPP, TISSUE

@@ -16,6 +16,10 @@ import torch
 from jaxtyping import Bool, Float32
 from torch import Tensor
 
+from histoseg.engines import Execution
+from histoseg.engines.eager import Forward, run_eagerly
+from histoseg.engines.runner import Runner
+from histoseg.engines.trial import TOLERANCES
 from histoseg.errors import DataError
 from histoseg.maps.evidence import Evidence, RegionEvidence
 from histoseg.maps.windows import Window, read_windows
@@ -23,10 +27,6 @@ from histoseg.models.cerberus.heads import AllHeads
 from histoseg.models.cerberus.network import STRIDE_PX, Cerberus
 from histoseg.models.cerberus.postprocess import INNER, make_objects, mask_of, rule_of
 from histoseg.models.cerberus.running import runner_of
-from histoseg.models.engines import Execution
-from histoseg.models.engines.eager import Forward, run_eagerly
-from histoseg.models.engines.runner import Runner
-from histoseg.models.engines.trial import TOLERANCES
 from histoseg.models.tensors import device_of, start_fetch, to_device
 from histoseg.structures import Flood, Growth, Structure, enclosing, structures
 from histoseg.types import Image, InstanceMap

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
+from histoseg.engines import Execution
+from histoseg.engines.candidates import list_candidates
+from histoseg.engines.eager import run_eagerly
+from histoseg.engines.heap import keep_freed_memory
+from histoseg.engines.memory import GpuMemory
+from histoseg.engines.runner import Runner
+from histoseg.engines.trial import TOLERANCES
 from histoseg.maps.windows import Window
 from histoseg.models.cerberus.fold import fold_norms
 from histoseg.models.cerberus.heads import AllHeads
 from histoseg.models.cerberus.network import Cerberus
-from histoseg.models.engines import Execution
-from histoseg.models.engines.candidates import list_candidates
-from histoseg.models.engines.eager import run_eagerly
-from histoseg.models.engines.heap import keep_freed_memory
-from histoseg.models.engines.memory import GpuMemory
-from histoseg.models.engines.runner import Runner
-from histoseg.models.engines.trial import TOLERANCES
 from histoseg.models.tensors import device_of
 
 Key = tuple[tuple[str, ...], Window, Execution]

@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from histoseg.engines import Execution
 from histoseg.errors import ConfigError
 from histoseg.maps.windows import Windows
-from histoseg.models.engines import Execution
 from histoseg.models.prediction import Prediction
 from histoseg.runs.config import require
 from histoseg.store.objects import Store

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from histoseg.engines.candidates import Candidate
+from histoseg.engines.eager import Forward
+from histoseg.engines.memory import Memory, windows_at_once
+from histoseg.engines.trial import Tolerance, Trial, compare
 from histoseg.errors import ConfigError
-from histoseg.models.engines.candidates import Candidate
-from histoseg.models.engines.eager import Forward
-from histoseg.models.engines.memory import Memory, windows_at_once
-from histoseg.models.engines.trial import Tolerance, Trial, compare
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,11 @@ class Runner:
                 raise ConfigError(f"{text}; give a smaller --window-px") from error
         # Outside of the handler, as the error holds what the step had computed.
         self._halve(len(images))
-        parts = [self._run(step, part) for part in torch.split(images, self.at_once)]
+        parts, done = [], 0
+        while done < len(images):  # A part may make `at_once` smaller again.
+            part = images[done : done + self.at_once]
+            parts.append(self._run(step, part))
+            done += len(part)
         return [torch.cat(each) for each in zip(*parts, strict=True)]
 
     def _run_at_once(self, step: Step, images: Tensor) -> list[Tensor]:

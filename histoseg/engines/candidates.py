@@ -7,11 +7,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from histoseg.engines import Execution
+from histoseg.engines.compiled import can_compile, compile_heads
+from histoseg.engines.eager import Forward
+from histoseg.engines.openvino_cpu import convert_heads, has_openvino
 from histoseg.errors import ConfigError
-from histoseg.models.engines import Execution
-from histoseg.models.engines.compiled import can_compile, compile_heads
-from histoseg.models.engines.eager import Forward
-from histoseg.models.engines.openvino_cpu import convert_heads, has_openvino
 
 # Seconds to make an engine, over the share of the time that it saves. Measured on two cores with the published network:
 # OpenVINO takes 15 s and saves a sixth, compiling for a CPU 60 to 90 s and saves a twelfth.

@@ -5,7 +5,7 @@ import shutil
 import torch
 from torch import Tensor, nn
 
-from histoseg.models.engines.eager import Forward, in_precision
+from histoseg.engines.eager import Forward, in_precision
 from histoseg.runs.config import Precision
 
 

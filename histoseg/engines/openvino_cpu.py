@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from histoseg.models.engines.eager import Forward
+from histoseg.engines.eager import Forward
 
 
 def has_openvino() -> bool:
