@@ -1,7 +1,10 @@
 """The network converted to OpenVINO, which is faster on CPUs; the optional extra `openvino`."""
 
+import importlib
 import importlib.util
+import sys
 import warnings
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,8 +23,7 @@ def convert_heads(heads: nn.Module, example: Tensor) -> Forward:
 
     It takes one window after the other, and writes nothing to disk.
     """
-    import openvino
-
+    openvino = _import_openvino()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch's exporter calls functions of its own that it has deprecated.
         model = openvino.convert_model(torch.export.export(heads, (example[:1],)))
@@ -32,6 +34,12 @@ def convert_heads(heads: nn.Module, example: Tensor) -> Forward:
         return tuple(torch.from_numpy(np.concatenate(each)) for each in zip(*found, strict=True))
 
     return forward
+
+
+def _import_openvino() -> Any:
+    """OpenVINO, without the module by which it reports its use to its makers: it goes without if that is absent."""
+    sys.modules.setdefault("openvino_telemetry", cast(Any, None))
+    return importlib.import_module("openvino")
 
 
 def _settings() -> dict[str, object]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from histoseg.commands.segment import choose_execution
 from histoseg.engines import ENGINES, Execution
 from histoseg.engines import candidates as candidates_module
 from histoseg.engines.candidates import Candidate, list_candidates
@@ -213,6 +214,7 @@ def test_bfloat16_has_three_digits(heads):
 def test_openvino_gives_the_same(heads):
     trial = compare(run_eagerly(heads, "fp32"), convert_heads(heads, draw()), draw())
     assert trial.is_equal(TOLERANCES["fp32"])
+    assert sys.modules["openvino_telemetry"] is None  # Nothing is reported to anybody.
 
 
 COMPILED = """
@@ -253,3 +255,11 @@ def test_all_heads_are_one_graph_which_gives_the_same():
 def test_a_compiled_network_gives_the_same(heads):
     trial = compare(run_eagerly(heads, "fp32"), compile_heads(heads, "fp32"), draw(1))
     assert trial.is_equal(TOLERANCES["fp32"])
+
+
+def test_the_command_refuses_words_it_does_not_know():
+    assert choose_execution("openvino", "fp32") == Execution(engine="openvino")
+    with pytest.raises(ConfigError, match="--engine onnx: choose from auto, eager, compile, openvino"):
+        choose_execution("onnx", "fp32")
+    with pytest.raises(ConfigError, match="--precision fp16: choose from fp32, bf16"):
+        choose_execution("auto", "fp16")
