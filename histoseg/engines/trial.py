@@ -27,10 +27,10 @@ class Tolerance:
 
 
 # Numbers of float32 are rounded by 2^-24, and probabilities of a deep network by some 1e-5. Those of bfloat16 are by
-# 2^-9; of a network with random weights, which decides on nothing, 98 % of the classes are then left.
+# 2^-9; of a network with random weights, which decides on nothing, 96 % of the classes are then left.
 TOLERANCES: dict[Precision, Tolerance] = {
     "fp32": Tolerance(difference=1e-3, agreement=0.9999),
-    "bf16": Tolerance(difference=1.0, agreement=0.97),
+    "bf16": Tolerance(difference=1.0, agreement=0.95),
 }
 
 
