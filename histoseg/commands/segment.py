@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from histoseg.commands.models import open_model
+from histoseg.engines import ENGINES, PRECISIONS, Execution
 from histoseg.errors import ConfigError, DataError, HistosegError
 from histoseg.maps.windows import MarginWindows
 from histoseg.slides.cohort import find_slides, require_distinct
@@ -30,6 +31,10 @@ def segment(
     structures: Annotated[str, typer.Option(help="What to look for, as gland,lumen; without it, everything.")] = "",
     window_px: Annotated[int, typer.Option(help="Side of a window; larger is faster and takes more memory.")] = 1024,
     margin_px: Annotated[int, typer.Option(help="Context on each side of what a window predicts.")] = 152,
+    engine: Annotated[
+        str, typer.Option(help=f"{', '.join(ENGINES)}; auto takes the fastest with equal results.")
+    ] = "auto",
+    precision: Annotated[str, typer.Option(help="fp32, or bf16: faster on GPUs, and changes some pixels.")] = "fp32",
     overwrite: Annotated[bool, typer.Option(help="Replace results of another model or of other options.")] = False,
 ) -> None:
     """Find glands, lumina, nuclei and classes of tissue in whole slides; what is there already is kept."""
@@ -41,6 +46,7 @@ def segment(
         mask=mask,
         structures=tuple(filter(None, structures.split(","))),
         overwrite=overwrite,
+        execution=choose_execution(engine, precision),
     )
     addresses = find_slides(slides)
     require_distinct(addresses)
@@ -64,6 +70,17 @@ def segment(
 def open_results(out: str) -> Store:
     """The store of a folder or an address."""
     return connect(out) if "://" in out else FileStore(Path(out))
+
+
+def choose_execution(engine: str, precision: str) -> Execution:
+    """How the network is to run, from the words of the command line."""
+    engines = [name for name in ENGINES if name == engine]
+    precisions = [name for name in PRECISIONS if name == precision]
+    if not engines:
+        raise ConfigError(f"--engine {engine}: choose from {', '.join(ENGINES)}")
+    if not precisions:
+        raise ConfigError(f"--precision {precision}: choose from {', '.join(PRECISIONS)}")
+    return Execution(engine=engines[0], precision=precisions[0])
 
 
 class Progress:

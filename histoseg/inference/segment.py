@@ -85,7 +85,7 @@ def open_work(
         ConfigError: If the model does not find a structure that is asked for.
     """
     require_structures(model, options.structures)
-    predictor = model.spec.regions(model.network, heads=options.structures, mpp=model.mpp)
+    predictor = model.spec.regions(model.network, heads=options.structures, mpp=model.mpp, execution=options.execution)
     with open_slide(address, options.mpp) as slide:
         mask = mask or _find_mask(slide, options.mask)
         if not mask.mask.any():
@@ -145,6 +145,8 @@ def _made_of(address: str, model: Model, options: SegmentOptions) -> str:
         if options.mask in ("auto", "none")
         else _identify(str(_mask_path(slide_name(address), options.mask)))
     )
+    if options.execution.precision != "fp32":
+        about.append(options.execution.precision)  # Engines of one precision differ by rounding, as processors do.
     return digest([FORMAT, _identify(address), mask, *options.structures, options.region_px, *about])
 
 
