@@ -1,5 +1,6 @@
-"""Commands about slides: segment them."""
+"""The command that segments slides and images."""
 
+import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ import typer
 from histoseg.commands.models import open_model
 from histoseg.errors import ConfigError, DataError, HistosegError
 from histoseg.maps.windows import MarginWindows
+from histoseg.shards.pool import ReaderPool
 from histoseg.slides.cohort import find_slides
 from histoseg.store.objects import FileStore, Store, connect
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from histoseg.inference.regions import SlideWork
+
+logger = logging.getLogger(__name__)
 
 REPORT_EVERY_S = 10.0
 
@@ -31,7 +35,7 @@ def segment(
     margin_px: Annotated[int, typer.Option(help="Context on each side of what a window predicts.")] = 152,
     overwrite: Annotated[bool, typer.Option(help="Replace results of another model or of other options.")] = False,
 ) -> None:
-    """Find glands, lumina, nuclei and classes of tissue in whole slides; what is there already is kept."""
+    """Find glands, lumina, nuclei and classes of tissue in slides and images; what is there already is kept."""
     from histoseg.inference.segment import SegmentOptions, require_distinct, segment_slide
 
     options = SegmentOptions(
@@ -47,17 +51,29 @@ def segment(
     loaded = open_model(model)
     print(f"{len(addresses)} slides with {loaded.origin}; results go to {out}", flush=True)
     failed = []
-    for address in addresses:
-        try:
-            summary, was_there = segment_slide(address, loaded, store, options, Progress())
-        except (DataError, ConfigError, MemoryError) as error:
-            failed.append(address)
-            typer.echo(f"histoseg: {error}", err=True)
-            continue
-        print(f"{summary.name}: already there" if was_there else f"{summary.name}: {summary.describe()}", flush=True)
+    with ReaderPool(1) as readers:
+        for address in addresses:
+            try:
+                summary, was_there = segment_slide(address, loaded, store, options, Progress(), readers)
+            except Exception as error:
+                failed.append(address)
+                typer.echo(f"histoseg: {_explain(address, error)}", err=True)
+            else:
+                print(f"{summary.name}: {'already there' if was_there else summary.describe()}", flush=True)
     if failed:
         raise HistosegError(f"{len(failed)} of {len(addresses)} slides failed: {', '.join(failed)}")
     print(out)
+
+
+def _explain(address: str, error: Exception) -> str:
+    """A line about a slide that cannot be segmented; errors are raised that the other slides would meet as well."""
+    if isinstance(error, DataError | ConfigError):
+        return str(error)
+    if isinstance(error, HistosegError):
+        raise error
+    logger.debug("%s", address, exc_info=error)
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"{address}: cannot be segmented ({what}); HISTOSEG_LOG=DEBUG shows the traceback"
 
 
 def open_results(out: str) -> Store:
@@ -79,7 +95,7 @@ class Progress:
         self.objects += len(table)
         self.mm2 = done * _region_mm2(work)
         now = time.monotonic()
-        if now - self.told < REPORT_EVERY_S and done < whole:
+        if now - self.told < REPORT_EVERY_S and (done < whole or whole == 1):
             return
         self.told = now
         speed = self.regions * _region_mm2(work) / (now - self.begun) * 60
@@ -92,5 +108,5 @@ class Progress:
 
 
 def _region_mm2(work: "SlideWork") -> float:
-    height, width = work.grid.step_px
+    height, width = (min(sides) for sides in zip(work.grid.step_px, work.grid.size_px, strict=True))
     return height * width * work.model.mpp**2 / 1e6
