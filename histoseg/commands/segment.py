@@ -1,5 +1,6 @@
-"""Commands about slides: segment them."""
+"""The command that segments slides and images."""
 
+import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,7 @@ from histoseg.commands.models import open_model
 from histoseg.engines import ENGINES, PRECISIONS, Execution
 from histoseg.errors import ConfigError, DataError, HistosegError
 from histoseg.maps.windows import MarginWindows
+from histoseg.shards.pool import ReaderPool
 from histoseg.slides.cohort import find_slides, require_distinct
 from histoseg.slides.options import SegmentOptions
 from histoseg.store.objects import FileStore, Store, connect
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from histoseg.inference.regions import SlideWork
+
+logger = logging.getLogger(__name__)
 
 REPORT_EVERY_S = 10.0
 
@@ -37,7 +41,7 @@ def segment(
     precision: Annotated[str, typer.Option(help="fp32, or bf16: faster on GPUs, and changes some pixels.")] = "fp32",
     overwrite: Annotated[bool, typer.Option(help="Replace results of another model or of other options.")] = False,
 ) -> None:
-    """Find glands, lumina, nuclei and classes of tissue in whole slides; what is there already is kept."""
+    """Find glands, lumina, nuclei and classes of tissue in slides and images; what is there already is kept."""
     from histoseg.inference.segment import segment_slide
 
     options = SegmentOptions(
@@ -54,17 +58,29 @@ def segment(
     loaded = open_model(model)
     print(f"{len(addresses)} slides with {loaded.origin}; results go to {out}", flush=True)
     failed = []
-    for address in addresses:
-        try:
-            summary, was_there = segment_slide(address, loaded, store, options, Progress())
-        except (DataError, ConfigError, MemoryError) as error:
-            failed.append(address)
-            typer.echo(f"histoseg: {error}", err=True)
-            continue
-        print(f"{summary.name}: already there" if was_there else f"{summary.name}: {summary.describe()}", flush=True)
+    with ReaderPool(1) as readers:
+        for address in addresses:
+            try:
+                summary, was_there = segment_slide(address, loaded, store, options, Progress(), readers)
+            except Exception as error:
+                failed.append(address)
+                typer.echo(f"histoseg: {_explain(address, error)}", err=True)
+            else:
+                print(f"{summary.name}: {'already there' if was_there else summary.describe()}", flush=True)
     if failed:
         raise HistosegError(f"{len(failed)} of {len(addresses)} slides failed: {', '.join(failed)}")
     print(out)
+
+
+def _explain(address: str, error: Exception) -> str:
+    """A line about a slide that cannot be segmented; errors are raised that the other slides would meet as well."""
+    if isinstance(error, DataError | ConfigError):
+        return str(error)
+    if isinstance(error, HistosegError):
+        raise error
+    logger.debug("%s", address, exc_info=error)
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"{address}: cannot be segmented ({what}); HISTOSEG_LOG=DEBUG shows the traceback"
 
 
 def open_results(out: str) -> Store:
@@ -95,7 +111,7 @@ class Progress:
         self.regions += 1
         self.objects += len(table)
         now = time.monotonic()
-        if now - self.told < REPORT_EVERY_S and done < whole:
+        if now - self.told < REPORT_EVERY_S and (done < whole or whole == 1):
             return
         self.told = now
         whole_mm2, elapsed_s = _whole_mm2(work), now - self.begun
