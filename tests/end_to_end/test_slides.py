@@ -71,7 +71,7 @@ class Submission:
 def scans(tmp_path_factory):
     """A folder of slides, one of which is damaged, and a model."""
     folder = tmp_path_factory.mktemp("scans")
-    tiny.write_slides(folder, len(GOOD), width=1280, height=1280)
+    tiny.write_slides(folder, len(GOOD), width=1024, height=1024)
     body = bytearray((folder / "slide-1.tif").read_bytes())
     body[len(body) // 4 : len(body) // 2] = bytes(len(body) // 2 - len(body) // 4)  # Its tiles, not its directories
     (folder / "damaged.tif").write_bytes(body)
@@ -81,7 +81,7 @@ def scans(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def disturbed(cluster, scans, tmp_path_factory):  # noqa: F811 - the fixture
-    """A process with the model was killed, then a node, then the store was away, then the driver was killed."""
+    """A process with the model was killed, then a node, while the store was away, then the driver."""
     server, ray = cluster
     store, folder = connect(STORE), tmp_path_factory.mktemp("submitter")
     for path in scans.glob("*.tif"):
@@ -91,13 +91,16 @@ def disturbed(cluster, scans, tmp_path_factory):  # noqa: F811 - the fixture
     first = Submission(ray, folder)
 
     first.wait_until(lambda: len(segmenters(ray)) == 2)
-    next(iter(segmenters(ray))).kill()
+    killed, held = segmenters(ray)
+    lost = segmenters(ray)[held]
+    held.suspend()  # So that there is work on its node when that is lost, however fast this machine is.
+    killed.kill()
     first.wait_until(lambda: "was killed or crashed; it is tried again" in first.output())
-    ray.kill(next(iter(segmenters(ray).values())))
-    ray.start_worker("three")
-    first.wait_until(lambda: "was lost; it is tried again" in first.output())
     server.stop()
-    time.sleep(8)
+    back_at = time.monotonic() + 10
+    ray.kill(lost)
+    ray.start_worker("three")
+    first.wait_until(lambda: "was lost; it is tried again" in first.output() and time.monotonic() > back_at)
     server.start()
     before = store.list("slides/")
     first.wait_until(lambda: store.list("slides/") != before)
@@ -138,7 +141,7 @@ def test_objects_are_those_of_an_undisturbed_run(disturbed, scans, tmp_path):
     for name in GOOD:
         segment_slide(str(scans / f"{name}.tif"), model, quiet, tiny.options(assigned))
         expected = rows_of(quiet, f"{name}/objects.parquet")
-        assert len(expected) > 500
+        assert len(expected) > 300
         assert rows_of(store, f"{name}/objects.parquet") == expected
         assert not store.list(f"{name}/.parts/")
 
@@ -160,7 +163,7 @@ def test_results_are_fetched_as_a_page_and_a_table(disturbed):
     with (disturbed.folder / "results" / "slides" / "slides.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["slide"] for row in rows] == GOOD
-    assert all(int(row["nuclei"]) > 500 for row in rows)
+    assert all(int(row["nuclei"]) > 300 for row in rows)
 
 
 def test_progress_is_a_line(disturbed):
