@@ -21,11 +21,11 @@ GOAL, GOAL_RENUMBER = 12.0, 50.0
 Found = dict[int, tuple[list[int], list[float], int, float]]
 
 
-def draw_maps(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def draw_maps(rng: np.random.Generator, num_rows: int = NUM_ROWS) -> tuple[np.ndarray, np.ndarray]:
     """Nuclei on a jittered grid, with gaps in their ids, and types that are right in most of their pixels."""
-    drawn, spacing = np.zeros((SIDE_PX, SIDE_PX), np.int32), SIDE_PX / NUM_ROWS
-    for i in range(NUM_ROWS**2):
-        centre = spacing * (np.array([i % NUM_ROWS, i // NUM_ROWS]) + 0.5) + rng.normal(0, 0.1 * spacing, 2)
+    drawn, spacing = np.zeros((SIDE_PX, SIDE_PX), np.int32), SIDE_PX / num_rows
+    for i in range(num_rows**2):
+        centre = spacing * (np.array([i % num_rows, i // num_rows]) + 0.5) + rng.normal(0, 0.1 * spacing, 2)
         axes = spacing * rng.uniform(0.25, 0.45, 2)
         whole = [tuple(int(x) for x in values) for values in (centre, axes)]
         cv2.ellipse(drawn, whole[0], whole[1], float(rng.uniform(0, 180)), 0, 360, 3 * i + 1, -1)

@@ -26,11 +26,12 @@ from _timing import Finding, Times, compare, one_thread, print_times, table
 
 from histoseg.demo.slides import write_slide
 from histoseg.engines import Execution
-from histoseg.inference.segment import SegmentOptions, segment_slide
+from histoseg.inference.segment import segment_slide
 from histoseg.maps.windows import MarginWindows, read_windows
 from histoseg.models.cerberus import CerberusSpec
 from histoseg.models.network import Network
 from histoseg.models.weights import Model
+from histoseg.slides.options import SegmentOptions
 from histoseg.slides.reader import open_slide
 from histoseg.store.objects import FileStore
 

@@ -1,26 +1,28 @@
 """Many small annotated histology data sets as one sharded meta-dataset, and meta-learning on it.
 
-`connect`, `MetaDataset`, `load_model` and `segment` are imported when they are first used: the command line and the
-small install do without most of what they need.
+`connect`, `MetaDataset`, `load_model`, `open_slide` and `segment` are imported when they are first used: the command
+line and the small install do without most of what they need.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from histoseg.inference.predict import segment
+    from histoseg.inference.array import segment
     from histoseg.models.weights import load_model
     from histoseg.shards.reader import MetaDataset
+    from histoseg.slides.reader import open_slide
     from histoseg.store.objects import connect
 
 __version__ = "0.1.0"
-__all__ = ["MetaDataset", "__version__", "connect", "load_model", "segment"]
+__all__ = ["MetaDataset", "__version__", "connect", "load_model", "open_slide", "segment"]
 
 _MODULES = {
     "MetaDataset": "histoseg.shards.reader",
     "connect": "histoseg.store.objects",
     "load_model": "histoseg.models.weights",
-    "segment": "histoseg.inference.predict",
+    "open_slide": "histoseg.slides.reader",
+    "segment": "histoseg.inference.array",
 }
 
 

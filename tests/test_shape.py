@@ -25,8 +25,10 @@ LATE = {
     "pyarrow",
     "ray",
     "safetensors",
+    "shapely",
 }
-LATE |= {"skimage", "tensorboard", "tensorboardX", "torch", "yaml"}
+LATE |= {"anndata", "geopandas", "pandas", "spatialdata"}
+LATE |= {"imagecodecs", "openslide", "pyarrow", "shapely", "skimage", "tensorboard", "tensorboardX", "torch", "yaml"}
 
 
 def module_of(path: Path) -> str:

@@ -35,7 +35,13 @@ def list_names(
     raw: Annotated[Path | None, typer.Option(help="List also the sources that are declared in this folder.")] = None,
 ) -> None:
     """List sources, methods, listeners and experiments with their scales."""
-    kinds = {"sources": _say_task, "methods": _first_line, "listeners": _first_line, "experiments": _say_scales}
+    kinds = {
+        "sources": _say_task,
+        "methods": _first_line,
+        "listeners": _first_line,
+        "exports": _first_line,
+        "experiments": _say_scales,
+    }
     for kind, describe in kinds.items():
         print(kind)
         for name in catalog.names(f"histoseg.{kind}"):

@@ -1,20 +1,27 @@
-"""Commands about slides: segment them."""
+"""The command that segments slides and images."""
 
+import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from histoseg.commands.models import open_model
 from histoseg.engines import ENGINES, PRECISIONS, Execution
 from histoseg.errors import ConfigError, DataError, HistosegError
 from histoseg.maps.windows import MarginWindows
+from histoseg.shards.pool import ReaderPool
+from histoseg.slides.cohort import find_slides, require_distinct
+from histoseg.slides.options import SegmentOptions
 from histoseg.store.objects import FileStore, Store, connect
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from histoseg.inference.regions import SlideWork
+
+logger = logging.getLogger(__name__)
 
 REPORT_EVERY_S = 10.0
 
@@ -34,10 +41,8 @@ def segment(
     precision: Annotated[str, typer.Option(help="fp32, or bf16: faster on GPUs, and changes some pixels.")] = "fp32",
     overwrite: Annotated[bool, typer.Option(help="Replace results of another model or of other options.")] = False,
 ) -> None:
-    """Find glands, lumina, nuclei and classes of tissue in whole slides; what is there already is kept."""
-    from histoseg.commands.models import open_model
-    from histoseg.inference.segment import SegmentOptions, require_distinct, segment_slide
-    from histoseg.slides.cohort import find_slides
+    """Find glands, lumina, nuclei and classes of tissue in slides and images; what is there already is kept."""
+    from histoseg.inference.segment import segment_slide
 
     options = SegmentOptions(
         mpp=mpp,
@@ -53,17 +58,29 @@ def segment(
     loaded = open_model(model)
     print(f"{len(addresses)} slides with {loaded.origin}; results go to {out}", flush=True)
     failed = []
-    for address in addresses:
-        try:
-            summary, was_there = segment_slide(address, loaded, store, options, Progress())
-        except (DataError, ConfigError, MemoryError) as error:
-            failed.append(address)
-            typer.echo(f"histoseg: {error}", err=True)
-            continue
-        print(f"{summary.name}: already there" if was_there else f"{summary.name}: {summary.describe()}", flush=True)
+    with ReaderPool(1) as readers:
+        for address in addresses:
+            try:
+                summary, was_there = segment_slide(address, loaded, store, options, Progress(), readers)
+            except Exception as error:
+                failed.append(address)
+                typer.echo(f"histoseg: {_explain(address, error)}", err=True)
+            else:
+                print(f"{summary.name}: {'already there' if was_there else summary.describe()}", flush=True)
     if failed:
         raise HistosegError(f"{len(failed)} of {len(addresses)} slides failed: {', '.join(failed)}")
     print(out)
+
+
+def _explain(address: str, error: Exception) -> str:
+    """A line about a slide that cannot be segmented; errors are raised that the other slides would meet as well."""
+    if isinstance(error, DataError | ConfigError):
+        return str(error)
+    if isinstance(error, HistosegError):
+        raise error
+    logger.debug("%s", address, exc_info=error)
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"{address}: cannot be segmented ({what}); HISTOSEG_LOG=DEBUG shows the traceback"
 
 
 def open_results(out: str) -> Store:
@@ -88,26 +105,25 @@ class Progress:
     def __init__(self) -> None:
         self.begun = self.told = time.monotonic()
         self.regions = self.objects = 0
-        self.mm2 = 0.0
 
     def __call__(self, work: "SlideWork", done: int, whole: int, table: "pa.Table") -> None:
         """Count a region, and print where its slide stands if that was some time ago."""
         self.regions += 1
         self.objects += len(table)
-        self.mm2 = done * _region_mm2(work)
         now = time.monotonic()
-        if now - self.told < REPORT_EVERY_S and done < whole:
+        if now - self.told < REPORT_EVERY_S and (done < whole or whole == 1):
             return
         self.told = now
-        speed = self.regions * _region_mm2(work) / (now - self.begun) * 60
-        left_s = (whole - done) / self.regions * (now - self.begun)
+        whole_mm2, elapsed_s = _whole_mm2(work), now - self.begun
+        speed = self.regions / whole * whole_mm2 / elapsed_s * 60
         print(
-            f"{work.slide.name}  region {done}/{whole}  {self.mm2:.1f} mm2  {self.objects:,} objects  "
-            f"{speed:.1f} mm2/min  eta {left_s:.0f} s",
+            f"{work.slide.name}  region {done}/{whole}  {done / whole * whole_mm2:.1f} of {whole_mm2:.1f} mm2  "
+            f"{self.objects:,} objects  {speed:.1f} mm2/min  eta {(whole - done) / self.regions * elapsed_s:.0f} s",
             flush=True,
         )
 
 
-def _region_mm2(work: "SlideWork") -> float:
-    height, width = work.grid.step_px
-    return height * width * work.model.mpp**2 / 1e6
+def _whole_mm2(work: "SlideWork") -> float:
+    """The area of all regions with tissue."""
+    pixels = sum(region.height * region.width for region in work.regions())
+    return pixels * work.slide.mpp_at(work.model.mpp) ** 2 / 1e6

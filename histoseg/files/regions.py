@@ -122,6 +122,13 @@ def draw_polygons(
             them have no pixel in the map.
     """
     _require_same_image(regions, size, path)
+    drawn = paint(regions, size, with_edges=with_edges)
+    _note_losses(len(regions), len(drawn.outside), len(drawn.covered), len(drawn.overlapping), path)
+    return drawn
+
+
+def paint(regions: Sequence[Region], size: tuple[int, int], *, with_edges: bool = False) -> DrawnRegions:
+    """As `draw_polygons`, wherever the regions lie: what a map does not show is neither refused nor noted."""
     fill = _fill_edges if with_edges else _fill_middles
     instance_map = np.zeros(size, np.int32)
     areas, overlapping = np.zeros(len(regions) + 1, np.int64), []
@@ -135,7 +142,6 @@ def draw_polygons(
     left = np.bincount(instance_map.ravel(), minlength=len(regions) + 1)
     outside = tuple(np.flatnonzero(areas[1:] == 0) + 1)
     covered = tuple(np.flatnonzero((areas[1:] > 0) & (left[1:] == 0)) + 1)
-    _note_losses(len(regions), len(outside), len(covered), len(overlapping), path)
     return DrawnRegions(
         instance_map=instance_map,
         outside=tuple(map(int, outside)),

@@ -8,68 +8,51 @@ what lasts until the end is what their borders cut, and rows of a table.
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histoseg.engines import Execution
 from histoseg.errors import ConfigError, DataError
-from histoseg.inference.finish import finish
+from histoseg.inference.finish import finish, remove_parts
 from histoseg.inference.regions import SlideWork, segment_regions
-from histoseg.maps.windows import MarginWindows
 from histoseg.models.weights import Model
 from histoseg.runs.plain import digest
-from histoseg.slides.grid import REGION_PX, Grid
+from histoseg.shards.pool import DIED
+from histoseg.slides.cohort import slide_name
+from histoseg.slides.grid import Grid
+from histoseg.slides.options import SegmentOptions
 from histoseg.slides.reader import Slide, open_slide
 from histoseg.slides.summary import Summary, read_summary
 from histoseg.slides.tissue import TissueMask, all_of, find_tissue, read_mask
 from histoseg.store.objects import FileStore, Store, connect
 from histoseg.structures import TISSUE
-from histoseg.types import is_credible_mpp, say_credible_mpp
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 1  # Of what is computed: raised where the same inputs would give other results
+FORMAT = 2  # Of what is computed: raised where the same inputs would give other results
 SMALL_MM = 2.0  # Images without a longer side are not searched for tissue: they were cut from it.
-ENDS_BYTES = 2**20  # Of a slide's file, as much at its begin and at its end stands for its content.
-
-
-@dataclass(frozen=True, kw_only=True)
-class SegmentOptions:
-    """What a person may choose.
-
-    Attributes:
-        mpp: Microns per base pixel; None takes what each slide says.
-        windows: How the network sees a slide.
-        mask: "auto", "none", or an image or a folder of images named like their slides, white where tissue is.
-        structures: What to look for; empty means everything that the model finds.
-        overwrite: Whether results of another model or of other options are replaced.
-        region_px: About how much of a slide is held at once; changes no result.
-        execution: How the network is run.
-    """
-
-    mpp: float | None = None
-    windows: MarginWindows = field(default_factory=MarginWindows)
-    mask: str = "auto"
-    structures: tuple[str, ...] = ()
-    overwrite: bool = False
-    region_px: int = REGION_PX
-    execution: Execution = field(default_factory=Execution)
-
-    def __post_init__(self) -> None:
-        if self.mpp is not None and not is_credible_mpp(self.mpp):
-            raise ConfigError(f"--mpp {self.mpp:g}: must be {say_credible_mpp()}")
+# Of a slide's file, as much at its begin and at its end stands for its content; smaller ones are read whole.
+ENDS_BYTES, WHOLE_BYTES = 2**20, 2**27
 
 
 OnRegion = Callable[[SlideWork, int, int, "pa.Table"], None]  # Regions done and in all, and the objects of the last
 
 
 def segment_slide(
-    address: str, model: Model, store: Store, options: SegmentOptions, on_region: OnRegion = lambda *_: None
+    address: str,
+    model: Model,
+    store: Store,
+    options: SegmentOptions,
+    on_region: OnRegion = lambda *_: None,
+    readers: Executor | None = None,
 ) -> tuple[Summary, bool]:
     """Segment a slide, or what is left of it; returns its summary, and whether it was there already.
+
+    `readers` are those of `open_slide`.
 
     Raises:
         DataError: If the slide cannot be read or has no tissue.
@@ -77,8 +60,9 @@ def segment_slide(
     """
     begun = time.monotonic()
     if (earlier := find_done(address, model, store, options)) is not None:
+        remove_parts(store, earlier.name)  # Those of a process that was killed between its summary and this
         return earlier, True
-    with open_work(address, model, store, options) as work:
+    with open_work(address, model, store, options, readers=readers) as work:
         undone = work.undone()
         whole = len(work.regions())
         done = whole - len(undone)
@@ -91,34 +75,39 @@ def segment_slide(
 def find_done(address: str, model: Model, store: Store, options: SegmentOptions) -> Summary | None:
     """The summary of a slide that was segmented in the same way; None if it has to be segmented."""
     name = slide_name(address)
-    earlier = read_summary(store, name)
-    if earlier is None or (options.overwrite and earlier.made_of != _made_of(address, model, options)):
+    try:
+        earlier = read_summary(store, name)
+    except DataError:  # It cannot be read, and may be replaced only if that was asked for.
+        if not options.overwrite:
+            raise
+        return None
+    if earlier is None:
         return None
     if earlier.made_of == _made_of(address, model, options):
-        return earlier
+        return earlier if _has_all(store, earlier) else None
+    if options.overwrite:
+        return None
     what = "another model" if earlier.model.sha256 != model.sha256 else "another file or other options"
-    raise ConfigError(f"{store.url}/{name} was made with {what}; give --overwrite to replace it, or another --out")
+    advice = "give --overwrite (SET=overwrite=true) to replace it, or another --out (OUT)"
+    raise ConfigError(f"{store.url}/{name} was made with {what}; {advice}")
 
 
-def slide_name(address: str) -> str:
-    """The name of a slide's results: that of its file without the ending."""
-    return Path(address.rpartition("/")[2]).stem
-
-
-def require_distinct(addresses: Sequence[str]) -> None:
-    """Refuse slides whose results would lie in the same folder."""
-    first: dict[str, str] = {}
-    for address in addresses:
-        if (name := slide_name(address)) in first:
-            raise ConfigError(
-                f"{first[name]} and {address} would both be written to {name}/; rename one or use another --out"
-            )
-        first[name] = address
+def _has_all(store: Store, about: Summary) -> bool:
+    """Whether all files are there that a summary names."""
+    return {f"{about.name}/{file}" for file in about.files} <= {*store.list(f"{about.name}/")}
 
 
 @contextmanager
-def open_work(address: str, model: Model, store: Store, options: SegmentOptions) -> Iterator[SlideWork]:
-    """A slide, divided into regions; nothing is computed but its mask.
+def open_work(
+    address: str,
+    model: Model,
+    store: Store,
+    options: SegmentOptions,
+    mask: TissueMask | None = None,
+    *,
+    readers: Executor | None = None,
+) -> Iterator[SlideWork]:
+    """A slide, divided into regions; nothing is computed but its mask, unless that is given, as it was found before.
 
     Raises:
         DataError: If the slide cannot be read, or has no tissue.
@@ -126,8 +115,8 @@ def open_work(address: str, model: Model, store: Store, options: SegmentOptions)
     """
     require_structures(model, options.structures)
     predictor = model.spec.regions(model.network, heads=options.structures, mpp=model.mpp, execution=options.execution)
-    with open_slide(address, options.mpp) as slide:
-        mask = _find_mask(slide, options.mask)
+    with _open(address, options.mpp, readers) as slide:
+        mask = mask or _find_mask(slide, options.mask)
         if not mask.mask.any():
             raise DataError(f"{address}: no tissue was found; give --mask none to segment all of it, or a mask")
         grid = Grid(
@@ -145,6 +134,13 @@ def open_work(address: str, model: Model, store: Store, options: SegmentOptions)
             store=store,
             made_of=_made_of(address, model, options),
         )
+
+
+def _open(address: str, mpp: float | None, readers: Executor | None) -> Slide:
+    try:
+        return open_slide(address, mpp, readers=readers)
+    except BrokenProcessPool as error:
+        raise DataError(f"{address}: reading it {DIED}; fetch the file again") from error
 
 
 def require_structures(model: Model, wanted: Sequence[str]) -> None:
@@ -191,7 +187,7 @@ def _made_of(address: str, model: Model, options: SegmentOptions) -> str:
 
 
 def _identify(address: str) -> str:
-    """A digest of a file's size and of its ends: to read all of a slide in a bucket would take minutes."""
+    """A digest of a file's size, and of its ends: to read all of a slide in a bucket would take minutes."""
     if "://" in address:
         folder, _, key = address.rpartition("/")
         store: Store = connect(folder)
@@ -201,5 +197,6 @@ def _identify(address: str) -> str:
     size = store.size(key)
     if size is None:
         raise DataError(f"{address}: there is no such file; correct the name")
-    ends = b"".join(store.get_range(key, start, min(ENDS_BYTES, size)) for start in (0, max(0, size - ENDS_BYTES)))
+    num_bytes = size if size <= WHOLE_BYTES and "://" not in address else min(ENDS_BYTES, size)
+    ends = b"".join(store.get_range(key, start, num_bytes) for start in sorted({0, size - num_bytes}))
     return f"{size}-{hashlib.sha256(ends).hexdigest()}"

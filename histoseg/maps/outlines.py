@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Int32, Int64
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components, depth_first_order
 
 from histoseg.types import InstanceMap
 
@@ -122,7 +124,6 @@ def _cycles(following: Int64[np.ndarray, " E"]) -> tuple[Int64[np.ndarray, " E"]
     count = len(following)
     if not count:
         return np.zeros(0, np.int64), np.zeros(1, np.int64)
-    from scipy.sparse.csgraph import connected_components, depth_first_order
 
     num_cycles, cycle = connected_components(_graph(following), directed=True, connection="strong")
     lowest = np.empty(num_cycles, np.int64)
@@ -139,8 +140,6 @@ def _cycles(following: Int64[np.ndarray, " E"]) -> tuple[Int64[np.ndarray, " E"]
 
 def _graph(following: Int64[np.ndarray, " E"]) -> object:
     """A directed graph in which each node has one edge, to the node that follows it."""
-    from scipy.sparse import csr_array
-
     count = len(following)
     edges = np.ones(count), following.astype(np.int32), np.arange(count + 1, dtype=np.int32)
     return csr_array(edges, (count, count))

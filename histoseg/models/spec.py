@@ -38,9 +38,13 @@ class RegionPredictor(Separator, Protocol):
     """What a network says about regions of a slide, and how objects are made of it.
 
     Attributes:
+        tasks: Those whose classes of pixels it predicts.
         square_px: Side of the squares that tissue is predicted for; 0 without a head for tissue.
         unit_px: What the sides of windows must be multiples of.
     """
+
+    @property
+    def tasks(self) -> tuple[str, ...]: ...
 
     @property
     def square_px(self) -> int: ...

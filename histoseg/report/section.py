@@ -4,6 +4,8 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
+NO_CONTENT = ("name", "heading", "has_small_photos")  # Of a section
+
 
 @dataclass(frozen=True, kw_only=True)
 class GridCell:
@@ -62,6 +64,8 @@ class Listing:
     Attributes:
         kinds: What each column holds: "head" (the name of the row), "text", "number", "code" or "colour".
         summary: If given, the table is folded away under this text.
+        is_wide: Whether there are many columns: headings take several lines, the name of a row one, always in sight.
+        hints: What a heading shows under the pointer; empty, or one for each column.
     """
 
     caption: str
@@ -69,6 +73,8 @@ class Listing:
     rows: Sequence[Sequence[str]]
     kinds: Sequence[str]
     summary: str = ""
+    hints: Sequence[str] = ()
+    is_wide: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +111,7 @@ class Section:
 
     Attributes:
         name: What links to the section point to.
+        has_small_photos: Whether photos are thumbnails, several in a row.
     """
 
     name: str
@@ -117,8 +124,9 @@ class Section:
     pictures: Sequence[Picture] = ()
     listings: Sequence[Listing] = ()
     photos: Sequence[Photo] = ()
+    has_small_photos: bool = False
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing below the heading."""
-        return not any(getattr(self, field.name) for field in fields(self) if field.name not in ("name", "heading"))
+        return not any(getattr(self, field.name) for field in fields(self) if field.name not in NO_CONTENT)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import UInt8
 
 from histoseg.errors import DataError
 from histoseg.maps.objects import is_known, vote_types
@@ -32,7 +33,7 @@ from histoseg.runs.config import Run, Select
 from histoseg.scoring._pictures import PANELS, Pictures, outlined
 from histoseg.shards.reader import MetaDataset
 from histoseg.structures import TISSUE
-from histoseg.types import IGNORE, InstanceMap, Sample, Split
+from histoseg.types import IGNORE, InstanceMap, Sample, SemanticMap, Split
 
 if TYPE_CHECKING:
     from histoseg.models.network import Network
@@ -140,11 +141,7 @@ class Objects(MarginWindows):
         rows.append(_row(count_panoptic(true, otsu_objects(sample.image, structure, run.data.mpp) * known)))
         by_class: tuple[PanopticCounts, ...] = (PanopticCounts(),) * (num_types - 1)
         if is_typed:
-            has_class = sample.semantic_map != IGNORE  # Objects without one count as objects alone.
-            true, predicted = true * has_class, predicted * has_class
-            true_types = vote_types(true, sample.semantic_map * has_class, num_types)[0]
-            left = np.unique(predicted[predicted > 0]) - 1
-            by_class = count_panoptic_by_class(true, true_types, predicted, found.classes[structure][left], num_types)
+            by_class = count_types(true, sample.semantic_map, predicted, found.classes[structure], num_types)
         return np.concatenate([*rows, *map(_row, by_class)])
 
     def _tissue(
@@ -230,6 +227,24 @@ def _own_share(count: int, label: str, process: "Process") -> Iterator[int]:
         if process.leads and (now - said >= SAY_EVERY_S or i + process.place.world_size >= count):
             said = now
             logger.info("%s  image %d/%d  eta %.0f s", label, i + 1, count, (now - begin) / (i + 1) * (count - i - 1))
+
+
+def count_types(
+    true: InstanceMap,
+    type_map: SemanticMap,
+    predicted: InstanceMap,
+    classes: UInt8[np.ndarray, " P"],
+    num_types: int,
+) -> tuple[PanopticCounts, ...]:
+    """The counts of each class from 1 on; object i + 1 of the prediction has the i-th of the classes.
+
+    Pixels whose type is IGNORE belong to no object: true objects without a class count as objects alone.
+    """
+    has_class = type_map != IGNORE
+    true, predicted = true * has_class, predicted * has_class
+    true_types = vote_types(true, type_map * has_class, num_types)[0]
+    left = np.unique(predicted[predicted > 0]) - 1
+    return count_panoptic_by_class(true, true_types, predicted, classes[left], num_types)
 
 
 def _row(counts: PanopticCounts) -> np.ndarray:

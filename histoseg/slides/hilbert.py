@@ -1,7 +1,9 @@
-"""An order of places in which neighbours stay close: along a curve by Hilbert (1891)."""
+"""Orders of places in which neighbours stay close: along a curve by Hilbert (1891), and in compact parts."""
+
+from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Int64, Shaped
+from jaxtyping import Float64, Int64, Shaped
 
 BITS = 16
 CELL_PX = 16  # Smaller than a nucleus; with 2^16 cells along each axis, the curve covers a million pixels.
@@ -25,3 +27,26 @@ def hilbert_codes(x: Shaped[np.ndarray, " N"], y: Shaped[np.ndarray, " N"]) -> I
         flipped = np.where((lower == 0) & (right == 1), ~np.stack([columns, rows]), np.stack([columns, rows]))
         columns, rows = np.where(lower == 0, flipped[::-1], flipped)
     return codes
+
+
+def divide(xy: Shaped[np.ndarray, "2 N"], num_parts: int) -> Iterator[Int64[np.ndarray, " _"]]:
+    """Numbers of places in equal parts, each in a box of its own that is about square; none is empty.
+
+    Places are cut into columns, and these into boxes (Leutenegger et al. 1997, "STR: a simple and efficient algorithm
+    for R-tree packing"). Parts of a Hilbert curve would have wide boxes where places are a long strip, as regions of a
+    slide are that come row by row.
+    """
+    if not xy.size:
+        return
+    width, height = np.maximum(np.ptp(xy, axis=1), 1.0)
+    num_columns = int(np.clip(round((num_parts * width / height) ** 0.5), 1, num_parts))
+    ends = np.rint(np.linspace(0, num_parts, num_columns + 1)).astype(int)  # How many parts there are up to a column
+    for column, count in zip(_cut(xy[0], ends / num_parts), np.diff(ends), strict=True):
+        for part in _cut(xy[1, column], np.linspace(0, 1, count + 1)):
+            if part.size:
+                yield column[part]
+
+
+def _cut(values: Shaped[np.ndarray, " N"], shares: Float64[np.ndarray, " _"]) -> list[Int64[np.ndarray, " _"]]:
+    """Numbers of the values in ascending order, cut at these shares of all; the first share is 0 and the last 1."""
+    return np.split(np.argsort(values, kind="stable"), np.rint(shares[1:-1] * len(values)).astype(int))

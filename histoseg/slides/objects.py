@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from jaxtyping import Float64
 from pydantic import BaseModel, ValidationError
 
 from histoseg.errors import DataError
-from histoseg.slides.hilbert import hilbert_codes
+from histoseg.slides.hilbert import divide, hilbert_codes
 from histoseg.slides.ranged_file import RangedFile
 from histoseg.slides.tabulate import SCHEMA, tabulate
 from histoseg.store.objects import Store, whole_file
@@ -33,6 +32,9 @@ MOST_ROWS = 16_000  # Of a row group, which is what a viewport reads at least; h
 MOST_BYTES = 16 * 2**20  # Likewise, in memory: 2,000 glands have as many corners as 30,000 nuclei.
 # What waits to be put in order: enough to make compact groups of small regions that come row by row.
 WAITING_ROWS, WAITING_BYTES = 4 * MOST_ROWS, 4 * MOST_BYTES
+# Neighbours have the same beginnings of coordinates, which small pages gain from: 63 bytes a nucleus instead of 70 with
+# pages of a megabyte, and faster. The size of a page is looked at after so many rows.
+PAGE_BYTES, ROWS_BETWEEN_PAGES = 2**16, 256
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 NUMBERS = ("class_probability", "x", "y", *(f"bbox.{side}" for side in SIDES))
 WORDS = ("structure", "class", "area_um2")  # Areas are whole numbers of pixels, so few differ.
@@ -81,7 +83,8 @@ def write_objects(path: Path, tables: Iterable[pa.Table], about: ObjectsAbout) -
             use_dictionary=list(WORDS),
             column_encoding={"id": "DELTA_BINARY_PACKED", **dict.fromkeys(NUMBERS, "BYTE_STREAM_SPLIT")},
             write_statistics=["id", *WORDS, *NUMBERS],
-            data_page_size=MOST_BYTES,
+            data_page_size=PAGE_BYTES,
+            write_batch_size=ROWS_BETWEEN_PAGES,
         ) as writer,
     ):
         for group in _group(tables):
@@ -95,9 +98,10 @@ def _group(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """Row groups, each of one structure: small tables together, large ones in parts."""
     waiting: dict[str, list[pa.Table]] = {}
     for table in tables:
-        for structure in table["structure"].unique().to_pylist():
+        names = table["structure"].unique().to_pylist()
+        for structure in names:
             rows = waiting.setdefault(structure, [])
-            rows.append(table.filter(pc.equal(table["structure"], structure)).combine_chunks())
+            rows.append(table if len(names) == 1 else table.filter(pc.equal(table["structure"], structure)))
             if sum(map(len, rows)) >= WAITING_ROWS or sum(part.nbytes for part in rows) >= WAITING_BYTES:
                 yield from _split(waiting.pop(structure))
     for rows in waiting.values():
@@ -105,14 +109,12 @@ def _group(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _split(rows: Sequence[pa.Table]) -> Iterator[pa.Table]:
-    """The rows of some tables, neighbours one after another, in equal parts that are not too large."""
+    """The rows of some tables in equal parts of neighbours that are not too large, in each along a Hilbert curve."""
     table = pa.concat_tables(rows).unify_dictionaries().combine_chunks()
-    table = table.take(np.argsort(hilbert_codes(table["x"].to_numpy(), table["y"].to_numpy()), kind="stable"))
-    parts = max(-(-len(table) // MOST_ROWS), -(-table.nbytes // MOST_BYTES))
-    ends = [round(len(table) * part / parts) for part in range(parts + 1)]
-    for begin, end in pairwise(ends):
-        if end > begin:
-            yield table.slice(begin, end - begin)
+    num_parts = max(-(-len(table) // MOST_ROWS), -(-table.nbytes // MOST_BYTES))
+    xy = np.stack([table["x"].to_numpy(), table["y"].to_numpy()])
+    for part in divide(xy, num_parts):
+        yield table.take(part[np.argsort(hilbert_codes(*xy[:, part]), kind="stable")])
 
 
 @dataclass(frozen=True, kw_only=True)

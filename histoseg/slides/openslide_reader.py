@@ -7,24 +7,31 @@ from pathlib import Path
 
 import numpy as np
 
-from histoseg.errors import DataError
+from histoseg.errors import ConfigError, DataError
 from histoseg.files.images import over_white
 from histoseg.files.resolution import credible_mpp
 from histoseg.slides.levels import Block, Level, find_scale
 
+APERIO = "aperio"  # Of these the tiles are as in any TIFF.
 BLOCK_PX, MOST_PX = 512, 2048  # A block's side: at least, of whole tiles; and where a file's tiles are larger
 # OpenSlide keeps decoded tiles itself, of use where tiles overlap, as MIRAX' do.
 CACHE_BYTES = 64 * 2**20
 
 
-def knows(path: Path) -> bool:
-    """Whether a file has a scanner's format that OpenSlide reads.
+def vendor_of(path: Path) -> str:
+    """The scanner's format that a file has, as OpenSlide calls it; empty if it knows none.
 
     TIFF that is no scanner's is not among them: OpenSlide cuts 16 bits to the upper 8, whatever they mean.
-    """
-    import openslide
 
-    return openslide.OpenSlide.detect_format(path) not in (None, "generic-tiff")
+    Raises:
+        ConfigError: If OpenSlide is not installed.
+    """
+    try:
+        import openslide
+    except ImportError as error:
+        raise ConfigError(f"{error}: slides need more packages; pip install 'histoseg[train]'") from error
+    vendor = openslide.OpenSlide.detect_format(path)
+    return "" if vendor in (None, "generic-tiff") else str(vendor)
 
 
 class OpenSlideReader:

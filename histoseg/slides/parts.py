@@ -6,7 +6,7 @@ Pixels are packed to bits; probabilities are kept, in full, where the piece is.
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -19,8 +19,28 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = b"1"
-COLUMNS = ("kind", "structure", "region", "top", "left", "height", "width", "holder", "part", "mask", "inner", "types")
-NUMBERS = COLUMNS[3:8]
+
+
+class Row(NamedTuple):
+    """A piece, a solid or a strip, as the file has it; pixels are bits, floats and bytes, row by row."""
+
+    kind: str
+    structure: str
+    region: str
+    top: int
+    left: int
+    height: int
+    width: int
+    holder: int = -1
+    part: bytes = b""
+    mask: bytes = b""
+    inner: bytes | None = None
+    types: bytes | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +58,7 @@ def encode_rest(rest: Rest) -> bytes:
 
     rows = [*map(_piece_row, rest.settled.pieces), *map(_solid_row, rest.settled.solids)]
     rows += map(_strip_row, rest.settled.strips)
-    columns = {name: [row[i] for row in rows] for i, name in enumerate(COLUMNS)}
+    columns = {name: [getattr(row, name) for row in rows] for name in Row._fields}
     tissue = np.zeros((0, 0), np.uint8) if rest.tissue is None else rest.tissue
     about = {b"format": FORMAT, b"shape": f"{tissue.shape[0]} {tissue.shape[1]}".encode(), b"tissue": tissue.tobytes()}
     table = pa.table(columns, schema=_schema().with_metadata(about))
@@ -59,18 +79,18 @@ def decode_rest(body: bytes, where: str) -> Rest:
     try:
         table = pq.read_table(io.BytesIO(body))
         about = table.schema.metadata or {}
-        if about.get(b"format") != FORMAT or tuple(table.column_names) != COLUMNS:
+        if about.get(b"format") != FORMAT or tuple(table.column_names) != Row._fields:
             raise ValueError("it is of another version")
         rows, columns = map(int, about[b"shape"].split())
         tissue = np.frombuffer(about[b"tissue"], np.uint8).reshape(rows, columns)
         settled = Settled(
             pieces=list(_pieces(table)),
             solids=[
-                Solid(structure=row["structure"], top=row["top"], left=row["left"], mask=_mask(row, "part"))
+                Solid(structure=row.structure, top=row.top, left=row.left, mask=_mask(row, row.part))
                 for row in _rows(table, "solid")
             ],
             strips=[
-                Strip(structure=row["structure"], top=row["top"], left=row["left"], types=_types(row))
+                Strip(structure=row.structure, top=row.top, left=row.left, types=_types(row, row.types or b""))
                 for row in _rows(table, "strip")
             ],
         )
@@ -91,63 +111,87 @@ def join_rests(rests: Sequence[Rest]) -> Settled:
 def _schema() -> "pa.Schema":
     import pyarrow as pa
 
-    kinds = {name: pa.string() for name in COLUMNS[:3]} | {name: pa.int32() for name in NUMBERS}
-    return pa.schema(list((kinds | {name: pa.binary() for name in COLUMNS[8:]}).items()))
-
-
-Row = tuple[Any, ...]
+    numbers = dict.fromkeys(Row._fields[3:8], pa.int32())
+    pixels = dict.fromkeys(Row._fields[8:], pa.binary())
+    return pa.schema(list((dict.fromkeys(Row._fields[:3], pa.string()) | numbers | pixels).items()))
 
 
 def _piece_row(piece: Piece) -> Row:
     evidence = piece.evidence
-    inner = None if evidence.inner is None else evidence.inner[piece.part].tobytes()
-    types = None if evidence.types is None else evidence.types.tobytes()
-    place = (piece.top, piece.left, *piece.shape, piece.holder)
-    return "piece", piece.structure, piece.region, *place, _pack(piece.part), _pack(evidence.mask), inner, types
+    return Row(
+        kind="piece",
+        structure=piece.structure,
+        region=piece.region,
+        top=piece.top,
+        left=piece.left,
+        height=piece.part.shape[0],
+        width=piece.part.shape[1],
+        holder=piece.holder,
+        part=_pack(piece.part),
+        mask=_pack(evidence.mask),
+        inner=None if evidence.inner is None else evidence.inner[piece.part].tobytes(),
+        types=None if evidence.types is None else evidence.types.tobytes(),
+    )
 
 
 def _solid_row(solid: Solid) -> Row:
-    return "solid", solid.structure, "", solid.top, solid.left, *solid.shape, -1, _pack(solid.mask), None, None, None
+    return Row(
+        kind="solid",
+        structure=solid.structure,
+        region="",
+        top=solid.top,
+        left=solid.left,
+        height=solid.mask.shape[0],
+        width=solid.mask.shape[1],
+        part=_pack(solid.mask),
+    )
 
 
 def _strip_row(strip: Strip) -> Row:
-    place = (strip.top, strip.left, *strip.shape, -1)
-    return "strip", strip.structure, "", *place, None, None, None, strip.types.tobytes()
+    return Row(
+        kind="strip",
+        structure=strip.structure,
+        region="",
+        top=strip.top,
+        left=strip.left,
+        height=strip.types.shape[0],
+        width=strip.types.shape[1],
+        types=strip.types.tobytes(),
+    )
 
 
 def _pack(mask: Bool[np.ndarray, "H W"]) -> bytes:
     return np.packbits(mask).tobytes()
 
 
-def _rows(table: "pa.Table", kind: str) -> Iterator[dict[str, Any]]:
+def _rows(table: "pa.Table", kind: str) -> Iterator[Row]:
     import pyarrow.compute as pc
 
-    return iter(table.filter(pc.equal(table["kind"], kind)).to_pylist())
+    return (Row(**row) for row in table.filter(pc.equal(table["kind"], kind)).to_pylist())
 
 
 def _pieces(table: "pa.Table") -> Iterator[Piece]:
     for row in _rows(table, "piece"):
-        part, inner = _mask(row, "part"), None
-        if row["inner"] is not None:
+        part, inner = _mask(row, row.part), None
+        if row.inner is not None:
             inner = np.zeros(part.shape, np.float32)
-            inner[part] = np.frombuffer(row["inner"], np.float32)
-        types = None if row["types"] is None else _types(row)
+            inner[part] = np.frombuffer(row.inner, np.float32)
+        types = None if row.types is None else _types(row, row.types)
         yield Piece(
-            structure=row["structure"],
-            region=row["region"],
-            top=row["top"],
-            left=row["left"],
+            structure=row.structure,
+            region=row.region,
+            top=row.top,
+            left=row.left,
             part=part,
-            evidence=Evidence(mask=_mask(row, "mask"), inner=inner, types=types),
-            holder=row["holder"],
+            evidence=Evidence(mask=_mask(row, row.mask), inner=inner, types=types),
+            holder=row.holder,
         )
 
 
-def _mask(row: dict[str, Any], name: str) -> Bool[np.ndarray, "H W"]:
-    shape = row["height"], row["width"]
-    bits = np.unpackbits(np.frombuffer(row[name], np.uint8), count=shape[0] * shape[1])
-    return bits.astype(bool).reshape(shape)
+def _mask(row: Row, bits: bytes) -> Bool[np.ndarray, "H W"]:
+    unpacked = np.unpackbits(np.frombuffer(bits, np.uint8), count=row.height * row.width)
+    return unpacked.astype(bool).reshape(row.shape)
 
 
-def _types(row: dict[str, Any]) -> UInt8[np.ndarray, "H W"]:
-    return np.frombuffer(row["types"], np.uint8).reshape(row["height"], row["width"])
+def _types(row: Row, body: bytes) -> UInt8[np.ndarray, "H W"]:
+    return np.frombuffer(body, np.uint8).reshape(row.shape)

@@ -1,6 +1,6 @@
 """A slide made of the blocks of its levels: which level serves a resolution, and its regions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
@@ -12,6 +12,9 @@ from histoseg.slides.cache import Cache
 from histoseg.slides.levels import Block, BlockSource, Level
 from histoseg.slides.rescale import apply, weigh
 from histoseg.types import MPP_TOLERANCE, Image
+
+Key = tuple[int, int, int]  # A block: its level, row and column
+Spread = Callable[[Callable[[Key], None], Iterable[Key]], Iterable[None]]  # `map`, or that of several threads
 
 MOST_THREADS = 8  # That decode for one slide
 STEP_PX = 1024  # Pixels of a level that are resampled at once, along a side
@@ -107,26 +110,32 @@ class PyramidSlide:
 
     def _read_view(self, view: View, top: int, left: int, height: int, width: int) -> Image:
         if view.ratio == 1:
-            return self._read_level(view.level, top, left, height, width)
+            return self._read_level(view.level, (top, left, height, width), self._pool.map)
         level = self._source.levels[view.level]
         step = max(1, min(STEP_PX, int(STEP_PX / view.ratio)))
         region = np.empty((height, width, 3), np.uint8)
-        for y in range(0, height, step):
-            rows = weigh(top + y, top + min(height, y + step), view.ratio, level.height)
-            for x in range(0, width, step):
-                columns = weigh(left + x, left + min(width, x + step), view.ratio, level.width)
-                size = rows.stop - rows.start, columns.stop - columns.start
-                old = self._read_level(view.level, rows.start, columns.start, *size)
-                region[y : y + step, x : x + step] = apply(rows, columns, old)
+        rows = {
+            y: weigh(top + y, top + min(height, y + step), view.ratio, level.height) for y in range(0, height, step)
+        }
+        columns = {
+            x: weigh(left + x, left + min(width, x + step), view.ratio, level.width) for x in range(0, width, step)
+        }
+
+        def fill(corner: tuple[int, int]) -> None:
+            down, across = rows[corner[0]], columns[corner[1]]
+            box = down.start, across.start, down.stop - down.start, across.stop - across.start
+            new = apply(down, across, self._read_level(view.level, box, map))
+            region[corner[0] : corner[0] + step, corner[1] : corner[1] + step] = new
+
+        list(self._pool.map(fill, product(rows, columns)))
         return region
 
-    def _read_level(self, number: int, top: int, left: int, height: int, width: int) -> Image:
-        """A box of a level, its blocks decoded by several threads."""
-        level = self._source.levels[number]
-        keys = [(number, row, column) for row, column in product(*_blocks_under(level, top, left, height, width))]
+    def _read_level(self, number: int, box: tuple[int, int, int, int], spread: Spread) -> Image:
+        """A box of a level, as top, left, height and width; `spread` calls a function for each of its blocks."""
+        level, (top, left, height, width) = self._source.levels[number], box
         region = np.empty((height, width, 3), np.uint8)
 
-        def place(key: tuple[int, int, int]) -> None:
+        def place(key: Key) -> None:
             _, row, column = key
             block = self._blocks.get(key, lambda: self._source.read_block(*key))
             y, x = row * level.block_height - top, column * level.block_width - left
@@ -134,12 +143,14 @@ class PyramidSlide:
             y, x = max(0, y), max(0, x)
             region[y : y + part.shape[0], x : x + part.shape[1]] = part
 
-        lacking = [key for key in keys if not self._blocks.holds(key)]
-        list((map if len(lacking) < 2 else self._pool.map)(place, keys))
+        keys = [(number, row, column) for row, column in product(*_blocks_under(level, box))]
+        lacking = sum(not self._blocks.holds(key) for key in keys)
+        list((spread if lacking > 1 else map)(place, keys))  # Threads are only of use for decoding.
         return region
 
 
-def _blocks_under(level: Level, top: int, left: int, height: int, width: int) -> tuple[range, range]:
+def _blocks_under(level: Level, box: tuple[int, int, int, int]) -> tuple[range, range]:
     """The rows and the columns of blocks that a box meets."""
+    top, left, height, width = box
     rows = range(top // level.block_height, -(-(top + height) // level.block_height))
     return rows, range(left // level.block_width, -(-(left + width) // level.block_width))

@@ -11,11 +11,12 @@ of them, and kept for all while there is room.
 """
 
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from histoseg.errors import DataError
+from histoseg.errors import ConfigError, DataError
 from histoseg.files.notes import collect
 from histoseg.files.resolution import settle_mpp
 from histoseg.slides import openslide_reader, tiff_reader
@@ -24,7 +25,7 @@ from histoseg.slides.openslide_reader import OpenSlideReader
 from histoseg.slides.plain import PlainReader
 from histoseg.slides.pyramid import About, PyramidSlide
 from histoseg.slides.spans import REMOTE, LocalCopy, LocalFile, StoredObject, locate
-from histoseg.types import Image
+from histoseg.types import Image, is_credible_mpp, say_credible_mpp
 
 CACHE_BYTES = 512 * 2**20  # Decoded blocks: three rows of tiles at the full resolution of a slide 100,000 pixels wide
 WITH_COMPANIONS = (".mrxs", ".vms", ".vmu", ".dcm")  # Endings of formats that are several files
@@ -78,18 +79,30 @@ class Slide(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
-def open_slide(address: str | Path, mpp: float | None = None, *, cache_bytes: int = CACHE_BYTES) -> Slide:
+def open_slide(
+    address: str | Path,
+    mpp: float | None = None,
+    *,
+    cache_bytes: int = CACHE_BYTES,
+    readers: Executor | None = None,
+) -> Slide:
     """The slide at a path or an s3:// address; `mpp` states its microns per base pixel if the file does not.
 
-    A tiled TIFF in a bucket is read by parts, other formats from a temporary copy.
+    A tiled TIFF in a bucket is read by parts, other formats from a temporary copy. Where `readers` are processes, they
+    read images without a pyramid: a fault in a library then ends one of them, and not this process.
 
     Raises:
+        BrokenProcessPool: If the process of a reader ends.
+        ConfigError: If `mpp` is not a slide's resolution, or the address is not one.
         DataError: If the file is damaged, has no resolution and none was given, or contradicts the one given.
         StorageError: If the object is not there, or a copy that is needed finds no room.
     """
     where = str(address)
+    if mpp is not None and not is_credible_mpp(mpp):
+        raise ConfigError(f"--mpp {mpp:g}: must be {say_credible_mpp()}")
     with ExitStack() as opened, collect() as notes:
-        source = _open_object(where, opened) if where.startswith(REMOTE) else _open_file(Path(where), where)
+        is_remote = where.startswith(REMOTE)
+        source = _open_object(where, opened, readers) if is_remote else _open_file(Path(where), where, readers)
         opened.callback(source.close)
         settled = settle_mpp(where, mpp, source.stored_mpp)
         name = Path(where.removeprefix(REMOTE)).stem
@@ -97,17 +110,20 @@ def open_slide(address: str | Path, mpp: float | None = None, *, cache_bytes: in
         return PyramidSlide(source, about, opened.pop_all().close, cache_bytes)
 
 
-def _open_file(path: Path, address: str) -> BlockSource:
-    file = LocalFile(path)
-    if tiff_reader.is_tiff(file):
-        reader = tiff_reader.open_tiff(file, address)
-        if reader is not None and not (reader.has_gaps and openslide_reader.knows(path)):
-            return reader
-    file.close()
-    return OpenSlideReader(path, address) if openslide_reader.knows(path) else PlainReader(path)
+def _open_file(path: Path, address: str, readers: Executor | None) -> BlockSource:
+    with ExitStack() as opened:
+        file = LocalFile(path)
+        opened.callback(file.close)
+        vendor = openslide_reader.vendor_of(path)
+        if vendor in ("", openslide_reader.APERIO) and tiff_reader.is_tiff(file):
+            reader = tiff_reader.open_tiff(file, address)
+            if reader is not None and not (vendor and reader.has_gaps):
+                opened.pop_all()
+                return reader
+    return OpenSlideReader(path, address) if vendor else PlainReader(path, readers)
 
 
-def _open_object(address: str, opened: ExitStack) -> BlockSource:
+def _open_object(address: str, opened: ExitStack, readers: Executor | None) -> BlockSource:
     """The slide of an object, in place or from a copy, which `opened` removes."""
     store, key = locate(address)
     if key.lower().endswith(WITH_COMPANIONS):
@@ -120,6 +136,6 @@ def _open_object(address: str, opened: ExitStack) -> BlockSource:
     copy = LocalCopy(store, key, stored.size)
     opened.callback(copy.close)
     try:
-        return _open_file(copy.path, address)
+        return _open_file(copy.path, address, readers)
     except DataError as error:  # Those of `histoseg.files` name the copy.
         raise DataError(str(error).replace(str(copy.path), address)) from error

@@ -11,6 +11,7 @@ No pixel depends on which others are computed with it: a part of an image is, bi
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import scipy.sparse
 from jaxtyping import UInt8
@@ -66,6 +67,7 @@ def apply(rows: Weights, columns: Weights, old: UInt8[np.ndarray, "H W 3"]) -> U
     """The new pixels, of the old ones between the starts and stops of both weights."""
     height, width = rows.stop - rows.start, columns.stop - columns.start
     down = rows.matrix @ old.reshape(height, width * 3).astype(np.float32)
-    sideways = np.ascontiguousarray(down.reshape(-1, width, 3).transpose(1, 0, 2)).reshape(width, -1)
-    across = (columns.matrix @ sideways).reshape(columns.matrix.shape[0], -1, 3).transpose(1, 0, 2)
-    return np.ascontiguousarray((across + 0.5).clip(0, 255).astype(np.uint8))
+    sideways = cv2.transpose(down.reshape(-1, width, 3))  # Several times as fast as NumPy's
+    across = columns.matrix @ sideways.reshape(width, -1)
+    new = (across + 0.5).clip(0, 255).astype(np.uint8)
+    return np.asarray(cv2.transpose(new.reshape(len(new), -1, 3)))

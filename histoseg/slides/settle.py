@@ -15,9 +15,12 @@ from jaxtyping import Bool, Float64, Int32, UInt8
 from scipy import ndimage
 
 from histoseg.maps.evidence import Evidence, Separator
-from histoseg.maps.objects import vote_types, within
+from histoseg.maps.objects import renumber, vote_types, within
 from histoseg.structures import structures
 from histoseg.types import InstanceMap, SemanticMap
+
+LARGE_PX = 2**18  # Of a part that is flooded: some hundred nuclei that touch one another
+NEAR_PX = 64  # The margin of the published code, at 0.5 microns per pixel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +71,7 @@ class Piece:
 
 @dataclass(frozen=True, kw_only=True)
 class Solid:
-    """The pixels of settled objects that pieces of another structure may lie within."""
+    """The pixels of settled objects, which pieces may lie within, or, of the same structure, show once more."""
 
     structure: str
     top: int
@@ -132,18 +135,23 @@ def settle(objects: Mapping[str, Evidence], separator: Separator, sides: Sides, 
     """
     found: dict[str, FoundObjects] = {}
     parts: dict[str, _Parts] = {}
+    left: dict[str, Evidence] = {}
+    solids: list[Solid] = []
     for name, evidence in objects.items():
         outer = structures()[name].within
-        parts[name] = _open_parts(name, evidence, separator, sides, parts.get(outer))
+        parts[name], far, left[name] = _cut_large(name, evidence, separator, sides, parts.get(outer))
         is_settled = ~parts[name].is_open[parts[name].labels]
-        instance_map = separator.separate(name, evidence.only(is_settled))
+        instance_map = separator.separate(name, left[name].only(is_settled))
+        if far.any():
+            solids.append(Solid(structure=name, top=where[1], left=where[2], mask=far > 0))
+            instance_map = np.where(far > 0, far + instance_map.max(initial=0), instance_map).astype(np.int32)
         if outer in found:
             instance_map = within(instance_map, found[outer].instance_map)
         found[name] = classify(name, where[1:], instance_map, evidence)
     return Settled(
         found=tuple(found.values()),
-        pieces=tuple(piece for name, each in parts.items() for piece in _pieces(name, each, objects[name], where)),
-        solids=tuple(solid for name in found for solid in _solids(name, found, parts)),
+        pieces=tuple(piece for name, each in parts.items() for piece in _pieces(name, each, left[name], where)),
+        solids=(*solids, *(solid for name in found for solid in _solids(name, found, parts))),
         strips=tuple(
             strip
             for name, evidence in objects.items()
@@ -174,6 +182,40 @@ def dilate(mask: Bool[np.ndarray, "H W"], reach_px: int) -> Bool[np.ndarray, "H 
         return mask
     element = np.ones((2 * reach_px + 1, 2 * reach_px + 1), np.uint8)
     return np.asarray(cv2.dilate(mask.view(np.uint8), element).view(bool))
+
+
+def _cut_large(
+    name: str, evidence: Evidence, separator: Separator, sides: Sides, outer: _Parts | None
+) -> tuple[_Parts, InstanceMap, Evidence]:
+    """The parts of the evidence; where one is very large, its objects far from borders; and the evidence without them.
+
+    Nuclei that touch one another can be a part as large as the region, which would be kept whole with all its
+    probabilities. Of parts of more than `LARGE_PX` pixels, objects that do not come within `NEAR_PX` of a shared border
+    are settled here, and twice as much is left for the others. So objects are those of the whole slide as far as none
+    changes another at that distance.
+    """
+    parts = _open_parts(name, evidence, separator, sides, outer)
+    nothing = np.zeros(evidence.mask.shape, np.int32)
+    is_large = parts.is_open & (np.bincount(parts.labels.ravel(), minlength=len(parts.is_open)) > LARGE_PX)
+    if evidence.inner is None or not is_large.any():
+        return parts, nothing, evidence
+    chosen = is_large[parts.labels]
+    flooded = separator.separate(name, evidence.only(chosen))
+    is_near = np.zeros(int(flooded.max(initial=0)) + 1, bool)
+    is_near[np.unique(flooded[_strip_of(flooded.shape, sides, NEAR_PX)])] = True
+    far = renumber(np.where(is_near[flooded], 0, flooded).astype(np.int32))
+    without = evidence.only(~chosen | (is_near[flooded] & (flooded > 0)) | _strip_of(far.shape, sides, 2 * NEAR_PX))
+    return _open_parts(name, without, separator, sides, outer), far, without
+
+
+def _strip_of(shape: tuple[int, ...], sides: Sides, width_px: int) -> Bool[np.ndarray, "H W"]:
+    """The pixels within that distance of shared borders."""
+    strip = np.zeros(shape, bool)
+    strip[: width_px if sides.top else 0] = True
+    strip[:, : width_px if sides.left else 0] = True
+    strip[shape[0] - width_px if sides.bottom else shape[0] :] = True
+    strip[:, shape[1] - width_px if sides.right else shape[1] :] = True
+    return strip
 
 
 def _open_parts(name: str, evidence: Evidence, separator: Separator, sides: Sides, outer: _Parts | None) -> _Parts:

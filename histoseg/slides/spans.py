@@ -96,7 +96,7 @@ class SpansFile(io.RawIOBase):
     def tell(self) -> int:
         return self._place
 
-    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]  # Only such buffers are given
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # Those are given
         found = self._spans.read_at(self._place, len(buffer))
         buffer[: len(found)] = found
         self._place += len(found)

@@ -5,16 +5,23 @@ would be on the whole slide. Structures that others lie within come first.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from histoseg.maps.evidence import Evidence, Separator
-from histoseg.maps.objects import within
+from histoseg.maps.objects import renumber, within
 from histoseg.slides.nearby import Nearby
 from histoseg.slides.settle import FoundObjects, Piece, Settled, Solid, Strip, classify, dilate
 from histoseg.structures import structures
 from histoseg.types import InstanceMap
+
+CELL_PX = 1024  # Groups that begin in a square of this size are made together, unless they are larger.
+MOST_PX = 2**26  # Of a canvas, which takes up to 2 GB then: 4 mm by 4 mm of pieces that are all connected
+# A larger group is made square by square. What lies further around than that is not seen, so of objects that are larger
+# parts may be missing or found twice.
+SQUARE_PX, AROUND_PX = 4096, 512
+Box = tuple[int, int, int, int]  # Top, left, bottom, right
 
 
 def stitch(left_over: Settled, separator: Separator, size_px: tuple[int, int]) -> Iterator[FoundObjects]:
@@ -25,37 +32,110 @@ def stitch(left_over: Settled, separator: Separator, size_px: tuple[int, int]) -
     for name in separator.structures:
         outer = structures()[name].within
         is_outer = any(structures()[other].within == name for other in separator.structures)
+        settled = Nearby(solid for solid in left_over.solids if solid.structure == name)
         strips = Nearby(strip for strip in left_over.strips if strip.structure == name)
         mine = [piece for piece in left_over.pieces if piece.structure == name]
-        for group in group_pieces(mine, separator.reach_px(name)):
-            corner, evidence = _canvas(group, strips, separator.reach_px(name) + 1, size_px)
-            instance_map = separator.separate(name, evidence)
+        for corner, evidence, own in _canvases(mine, strips, separator.reach_px(name), size_px):
+            instance_map = _keep(separator.separate(name, evidence), own)
+            instance_map = _drop_settled(instance_map, _paint_solids(settled, corner, instance_map.shape))
             if outer in solids:
-                around = solids[outer].of(corner, instance_map.shape)
-                instance_map = within(instance_map, _paint_solids(around, corner, instance_map.shape))
+                instance_map = within(instance_map, _paint_solids(solids[outer], corner, instance_map.shape))
             found = classify(name, corner, instance_map, evidence)
             if is_outer:
                 solids[name].add(Solid(structure=name, top=corner[0], left=corner[1], mask=instance_map > 0))
             yield found
 
 
-def _paint_solids(solids: Sequence[Solid], corner: tuple[int, int], shape: tuple[int, ...]) -> InstanceMap:
+Canvas = tuple[tuple[int, int], Evidence, "tuple[slice, slice] | None"]  # With its top and left; see `_keep`
+
+
+def _canvases(
+    pieces: Sequence[Piece], strips: Nearby[Strip], reach_px: int, size_px: tuple[int, int]
+) -> Iterator[Canvas]:
+    """The evidence of each group of pieces; where a group is too large for memory, square by square."""
+    for group in _gather(group_pieces(pieces, reach_px)):
+        top, left, bottom, right = _grown(_bounds(group), reach_px + 1, size_px)
+        if (bottom - top) * (right - left) <= MOST_PX:
+            yield (top, left), _paint_all(group, strips, (top, left, bottom, right)), None
+            continue
+        nearby = Nearby(group)
+        for row in range(top, bottom, SQUARE_PX):
+            for column in range(left, right, SQUARE_PX):
+                square = row, column, min(row + SQUARE_PX, bottom), min(column + SQUARE_PX, right)
+                box = _grown(square, AROUND_PX, size_px)
+                inside = nearby.of(box[:2], (box[2] - box[0], box[3] - box[1]))
+                if inside:
+                    own = slice(square[0] - box[0], square[2] - box[0]), slice(square[1] - box[1], square[3] - box[1])
+                    yield box[:2], _paint_all(inside, strips, box), own
+
+
+def _keep(instance_map: InstanceMap, own: tuple[slice, slice] | None) -> InstanceMap:
+    """The objects whose first pixel, row by row, lies in a part of the map, renumbered; all of them if that is None."""
+    if own is None:
+        return instance_map
+    ids, firsts = np.unique(instance_map, return_index=True)
+    rows, columns = np.unravel_index(firsts, instance_map.shape)
+    is_own = (rows >= own[0].start) & (rows < own[0].stop) & (columns >= own[1].start) & (columns < own[1].stop)
+    is_kept = np.zeros(int(ids.max(initial=0)) + 1, bool)
+    is_kept[ids[is_own]] = True
+    is_kept[0] = False
+    return renumber(np.where(is_kept[instance_map], instance_map, 0).astype(np.int32))
+
+
+def _drop_settled(instance_map: InstanceMap, solid_map: InstanceMap) -> InstanceMap:
+    """The objects that regions have not settled already: of those, half of the pixels or more are solid."""
+    if not solid_map.any():
+        return instance_map
+    count = int(instance_map.max(initial=0)) + 1
+    areas = np.bincount(instance_map.ravel(), minlength=count)
+    solid = np.bincount(instance_map.ravel(), solid_map.ravel(), minlength=count)
+    return renumber(np.where((2 * solid >= areas)[instance_map], 0, instance_map).astype(np.int32))
+
+
+def _gather(groups: Iterable[list[Piece]]) -> Iterator[list[Piece]]:
+    """Groups that lie close together, in one: they do not meet, and a canvas for each would take longer."""
+    gathered: dict[tuple[int, int], list[Piece]] = defaultdict(list)
+    for group in groups:
+        top, left, bottom, right = _bounds(group)
+        if max(bottom - top, right - left) > CELL_PX:
+            yield group
+        else:
+            gathered[top // CELL_PX, left // CELL_PX] += group
+    yield from gathered.values()
+
+
+def _bounds(group: Sequence[Piece]) -> Box:
+    """Top, left, bottom and right of all pieces."""
+    return (
+        min(piece.top for piece in group),
+        min(piece.left for piece in group),
+        max(piece.top + piece.shape[0] for piece in group),
+        max(piece.left + piece.shape[1] for piece in group),
+    )
+
+
+def _paint_solids(solids: Nearby[Solid], corner: tuple[int, int], shape: tuple[int, ...]) -> InstanceMap:
     """A map of 1 where there are solids, and 0 elsewhere."""
     canvas = np.zeros(shape, np.int32)
-    for solid in solids:
+    for solid in solids.of(corner, shape):
         _paint(canvas, solid.mask.astype(np.int32), solid.top - corner[0], solid.left - corner[1])
     return canvas
 
 
-def _canvas(
-    group: Sequence[Piece], strips: Nearby[Strip], margin_px: int, size_px: tuple[int, int]
-) -> tuple[tuple[int, int], Evidence]:
-    """The evidence of a group, with room for objects to grow as far as the slide goes, and its top and left."""
-    height, width = size_px
-    top = max(0, min(piece.top for piece in group) - margin_px)
-    left = max(0, min(piece.left for piece in group) - margin_px)
-    bottom = min(height, max(piece.top + piece.part.shape[0] for piece in group) + margin_px)
-    right = min(width, max(piece.left + piece.part.shape[1] for piece in group) + margin_px)
+def _grown(box: Box, margin_px: int, size_px: tuple[int, int]) -> Box:
+    """A box with room for objects to grow, as far as the slide goes."""
+    top, left, bottom, right = box
+    return (
+        max(0, top - margin_px),
+        max(0, left - margin_px),
+        min(size_px[0], bottom + margin_px),
+        min(size_px[1], right + margin_px),
+    )
+
+
+def _paint_all(group: Sequence[Piece], strips: Nearby[Strip], box: Box) -> Evidence:
+    """The evidence of some pieces in a box."""
+    top, left, bottom, right = box
     shape = bottom - top, right - left
     first = group[0].evidence
     canvas = Evidence(
@@ -73,7 +153,7 @@ def _canvas(
     if canvas.types is not None:
         for strip in strips.of((top, left), shape):
             _paint(canvas.types, strip.types, strip.top - top, strip.left - left)
-    return (top, left), canvas
+    return canvas
 
 
 def _paint(canvas: np.ndarray, values: np.ndarray, top: int, left: int) -> None:

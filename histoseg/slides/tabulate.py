@@ -61,7 +61,7 @@ def tabulate(  # noqa: PLR0913  # all that rows say
     firsts = np.flatnonzero(np.diff(rings.objects, prepend=0))
     if class_names and not len(firsts) == len(classes) == len(class_probabilities):
         raise ValueError(f"{len(firsts)} {structure}, but {len(classes)} classes, {len(class_probabilities)} shares")
-    scale, begins = np.array(scale_xy), rings.starts[:-1][firsts]
+    scale, begins = np.array(scale_xy, np.float64), rings.starts[:-1][firsts]
     areas, centroids = _measure(rings, begins)
     x, y = ((centroids + origin_xy) * scale).astype(np.float32).T
     corners = _round(rings.corners + np.array(origin_xy), scale)

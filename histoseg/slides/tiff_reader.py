@@ -2,9 +2,13 @@
 
 Which page is the image is decided as for other images (`histoseg.files.pages`). Its levels are the smaller copies below
 it (SubIFDs), and the tiled pages beside it that have its proportions.
+
+Codecs fill what is missing of a JPEG or JPEG 2000 tile and say nothing, so each must have its end. Bytes changed within
+one are noticed where its decoder cannot go on.
 """
 
 import io
+import logging
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,13 +24,18 @@ from histoseg.slides.levels import WHITE, Block, Level, find_scale
 from histoseg.slides.spans import Spans, SpansFile
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-APERIO_YCBCR, JPEG = 33003, 7  # TIFF's numbers of compressions; tifffile gives the former's pixels as they are, YCbCr.
+# TIFF's numbers of compressions. Of Aperio's YCbCr, tifffile gives the values as they are.
+JPEG, APERIO_YCBCR, APERIO_RGB, JPEG_2000 = 7, 33003, 33005, 34712
+END, END_WITHIN = b"\xff\xd9", 64  # The last marker of JPEG and JPEG 2000; a writer may fill up what follows.
 ORIENTATION, RESOLUTION_UNIT = 274, 296  # Tags
 X_RESOLUTION, Y_RESOLUTION = 282, 283
 CENTIMETRE = 3  # A resolution unit; 2 is the inch, also where none is stated.
 HEADER_BYTES = 2**16  # Read at once while pages are listed
 OVERLAPPING = "MedScan"  # The software of Trestle's scanners, whose tiles overlap
 CHANNELS = {"RGB": (3, 4), "YCBCR": (3,), "MINISBLACK": (1,)}
+
+# What it logs of damaged headers is in our errors.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def is_tiff(spans: Spans) -> bool:
@@ -41,6 +50,7 @@ class Plane:
     offsets: Sequence[int]
     num_bytes: Sequence[int]  # 0 for a tile that is not stored
     decode: Callable[[bytes, int], np.ndarray]  # Of a tile's bytes and its number: height, width, channels
+    has_end: bool  # Whether its tiles end with END
     columns: int
     first: int  # The number of its first tile; those of several channels may stand in one list.
 
@@ -84,6 +94,8 @@ class TiffReader:
             return None
         body = self._spans.read_at(plane.offsets[number], plane.num_bytes[number])
         try:
+            if plane.has_end and END not in body[-END_WITHIN:]:
+                raise ValueError("its end is missing")
             return plane.decode(body, number)
         except Exception as error:  # Damaged data makes codecs raise anything.
             reason = " ".join(f"{type(error).__name__}: {error}".split())
@@ -114,6 +126,8 @@ def open_tiff(spans: Spans, address: str) -> TiffReader | None:
     try:
         with tifffile.TiffFile(io.BufferedReader(SpansFile(spans), HEADER_BYTES), name=address) as file:
             pages = [page.aspage() for page in file.pages]
+            if not pages:
+                raise DataError(f"{address}: it ends before its first page; fetch the file again")
             _require_last(file, pages[-1], address)
             if file.is_ndpi or file.is_philips or file.is_scn or file.is_bif:
                 return None
@@ -160,7 +174,7 @@ def _has_plain_tiles(page: tifffile.TiffPage) -> bool:
 
 def _find_levels(pages: Sequence[tifffile.TiffPage], address: str) -> list[list[tifffile.TiffPage]]:
     """The pages of each level, the base first; in each, the page of all channels or those of red, green and blue."""
-    looks = [_look(page) for page in pages]
+    looks = [_look(page, has_tiles=_largest(pages).is_tiled) for page in pages]
     chosen = choose_pages(looks, str(pages[0].description), address)
     base = [pages[i] for i in chosen]
     below = [[copy.aspage() for copy in page.pages or ()] for page in base]
@@ -171,9 +185,10 @@ def _find_levels(pages: Sequence[tifffile.TiffPage], address: str) -> list[list[
     return [base, *sorted(smaller, key=lambda level: -level[0].imagewidth)]
 
 
-def _look(page: tifffile.TiffPage) -> Page:
-    is_grey = page.samplesperpixel == 1
-    return Page(width=page.imagewidth, height=page.imagelength, is_grey=is_grey, is_copy=page.is_reduced)
+def _look(page: tifffile.TiffPage, *, has_tiles: bool) -> Page:
+    """A page for the choice of the image; beside an image in tiles, those without are thumbnails and labels."""
+    is_grey, is_copy = page.samplesperpixel == 1, bool(page.is_reduced or (has_tiles and not page.is_tiled))
+    return Page(width=page.imagewidth, height=page.imagelength, is_grey=is_grey, is_copy=is_copy)
 
 
 def _is_copy(page: tifffile.TiffPage, base: tifffile.TiffPage) -> bool:
@@ -199,6 +214,7 @@ def _planes(page: tifffile.TiffPage) -> list[Plane]:
             offsets=page.dataoffsets,
             num_bytes=page.databytecounts,
             decode=decode_tile,
+            has_end=page.compression in (JPEG, APERIO_RGB, JPEG_2000),
             columns=columns,
             first=number * rows * columns,
         )

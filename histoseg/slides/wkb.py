@@ -1,5 +1,6 @@
 """Polygons in the form that databases and GeoParquet store: well-known binary (OGC 06-103r4, 8.2), all at once."""
 
+import struct
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from histoseg.maps.outlines import Rings
 
 POLYGON, MULTIPOLYGON = 3, 6
 HEADER = np.dtype([("order", "u1"), ("kind", "<u4"), ("count", "<u4")])  # 9 bytes, packed
+HEADER_FORMAT, COUNT_FORMAT = struct.Struct("<BII"), struct.Struct("<I")
 LITTLE_ENDIAN = 1
 POINT_BYTES = 16
 POINT = np.dtype(f"V{POINT_BYTES}")
@@ -68,3 +70,19 @@ def _put(data: UInt8[np.ndarray, " B"], places: Int64[np.ndarray, " N"], values:
     if places.size:
         anywhere = np.ndarray(len(data) - size + 1, f"V{size}", data.data, strides=(1,))
         anywhere[places] = values.view(f"V{size}")
+
+
+def decode(geometry: bytes) -> list[list[Float64[np.ndarray, "_ 2"]]]:
+    """The rings of each polygon, the outer one first; the last corner of a ring is its first again."""
+    kind, count = HEADER_FORMAT.unpack_from(geometry)[1:]
+    polygons, place = list[list[Float64[np.ndarray, "_ 2"]]](), HEADER.itemsize * (kind == MULTIPOLYGON)
+    for _ in range(count if kind == MULTIPOLYGON else 1):
+        num_rings = HEADER_FORMAT.unpack_from(geometry, place)[2]
+        place += HEADER.itemsize
+        rings = []
+        for _ in range(num_rings):
+            (num_corners,) = COUNT_FORMAT.unpack_from(geometry, place)
+            rings.append(np.frombuffer(geometry, "<f8", 2 * num_corners, place + 4).reshape(-1, 2))
+            place += 4 + POINT_BYTES * num_corners
+        polygons.append(rings)
+    return polygons

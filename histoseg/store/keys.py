@@ -8,12 +8,13 @@ folds/fingerprints/<source>-<digest>.json   what images look like, to find the s
 weights/<name>.safetensors                  what trainings may start from
 runs/<stage>/run.json                       written before the first step of a stage
 runs/<stage>/step-00000040.{json,safetensors}, metrics.jsonl
-runs/<stage>/model/                         the finished network, as `histoseg predict` takes it
+runs/<stage>/model/                         the finished network, as `histoseg segment` takes it
 records/<experiment>/<run>.json             put only if absent, never changed
 records/<experiment>/panels/<run>/...png    pictures of the first scored images
 leases/<stage>/000001.json                  who trains it; the highest number may write
 leases/<submission>/000001.json             a number for each attempt of a RayJob
 results/<experiment>/<job>/index.html       what a job on a cluster leaves
+slides/<model>/<slide>/summary.json         what a cohort's slides have, written last of it
 tensorboard/<experiment>/<stage>/...        event files, if a request asks for them
 doctor/<mark>                               put to try what the store can do, then deleted
 """
@@ -67,7 +68,7 @@ def stage_folder(stage: str) -> str:
 
 
 def model_folder(stage: str) -> str:
-    """The folder of a stage's finished network, as `histoseg predict` takes it."""
+    """The folder of a stage's finished network, as `histoseg segment` takes it."""
     return f"{stage_folder(stage)}/model"
 
 
@@ -104,6 +105,11 @@ def lease_key(name: str, number: int) -> str:
 def results_folder(experiment: str, job: str) -> str:
     """The table, page and figures of a job on a cluster."""
     return f"results/{experiment}/{job}"
+
+
+def slides_folder(model: str) -> str:
+    """What a model finds in slides, unless another place is named; `model` is the digest of its weights."""
+    return f"slides/{model[:8]}"
 
 
 def tensorboard_folder(experiment: str, stage: str) -> str:

@@ -79,7 +79,7 @@ class Known:
     asked: list = field(default_factory=list, compare=False)
     sizes: list = field(default_factory=list, compare=False)
 
-    build = extend = heads = rebuild = starting_weights = _unused
+    build = extend = heads = rebuild = regions = starting_weights = _unused
 
     def predict(self, network, image, windows, *, heads, mpp):
         (structure,) = heads
@@ -101,7 +101,7 @@ class Known:
 class OnlyObjects:
     """Settings of a network without classes of patches."""
 
-    build = extend = heads = rebuild = starting_weights = predict = _unused
+    build = extend = heads = rebuild = regions = starting_weights = predict = _unused
 
 
 NETWORK = object()  # Which only its settings know how to ask

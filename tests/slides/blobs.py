@@ -20,6 +20,7 @@ from histoseg.models.weights import Model
 
 DECODERS = {"gland": 3, "lumen": 3, "nuclei": 3, "nuclei_type": 7, "gland_type": 3}
 SQUARE_PX = 32
+KINDS = {"inner": np.float32, "types": np.uint8}
 
 
 @dataclass(frozen=True)
@@ -27,32 +28,24 @@ class BlobRegions(CerberusRegions):
     """What the model says about regions."""
 
     def evidence(self, image, windows, size_px):
-        masks = {name: np.zeros(size_px, bool) for name in self.structures}
-        types = {name: np.zeros(size_px, np.uint8) for name in ("nuclei", "gland")}
-        inner = np.zeros(size_px, np.float32)
+        names = [*self.structures, "inner"]
+        names += ["types"] if any(self.num_types(name) for name in self.structures) else []
+        maps = {name: np.zeros(size_px, KINDS.get(name, bool)) for name in names}
         tissue = np.zeros((9, *(-(-side // SQUARE_PX) for side in size_px)), np.float32)
         for seen, pixels in read_windows(image, windows, 1, is_padded=image.shape[:2] != size_px):
             window, found = seen[0], look(pixels[0])
-            place = tuple(slice(0, part.stop - part.start) for part in window.core)
-            for whole, part in (
-                (masks["gland"], found["gland"]),
-                (masks["lumen"], found["lumen"]),
-                (masks["nuclei"], found["inner"] > 0.4),
-                (inner, found["inner"]),
-                (types["nuclei"], found["types"] % 7),
-                (types["gland"], found["types"] % 3),
-            ):
+            for name, whole in maps.items():
                 there = whole[window.place]
-                there[...] = part[window.core][: there.shape[0], : there.shape[1]][place]
+                there[...] = found[name][window.core][: there.shape[0], : there.shape[1]]
             kinds = found["types"][window.core][::SQUARE_PX, ::SQUARE_PX] % 9
             row, column = window.top // SQUARE_PX, window.left // SQUARE_PX
             there = tissue[:, row : row + kinds.shape[0], column : column + kinds.shape[1]]
             there[...] = (np.arange(9)[:, None, None] == kinds)[:, : there.shape[1], : there.shape[2]]
         objects = {
             name: Evidence(
-                mask=masks[name],
-                inner=inner if name == "nuclei" else None,
-                types=types.get(name) if self.num_types(name) else None,
+                mask=maps[name],
+                inner=maps["inner"] if name == "nuclei" else None,
+                types=maps["types"] % self.num_types(name) if self.num_types(name) else None,
             )
             for name in self.structures
         }
@@ -61,11 +54,12 @@ class BlobRegions(CerberusRegions):
 
 def look(pixels):
     """What lies within 12 pixels of each decides."""
-    grey = pixels.astype(np.int32).sum(axis=2)  # Up to 765
+    grey = cv2.transform(pixels.astype(np.uint16), np.ones((1, 3), np.float32))  # Up to 765
     small, medium, large = (add(grey, side) for side in (3, 7, 23))
     inner = (560 - small / 9) / 300 + 0.2 + large / 23**2 * 1e-4 + medium / 7**2 * 1e-6
     return {
         "inner": np.clip(inner, 0, 1).astype(np.float32),
+        "nuclei": inner > 0.4,
         "gland": large < 540 * 23**2,
         "lumen": (medium > 640 * 7**2) & (large < 715 * 23**2),
         "types": (large // (8 * 23**2) % 251).astype(np.uint8),
@@ -74,7 +68,7 @@ def look(pixels):
 
 def add(values, side):
     """The sum over the square around each pixel."""
-    return cv2.boxFilter(values.astype(np.float64), -1, (side, side), normalize=False).astype(np.int64)
+    return cv2.boxFilter(values, cv2.CV_32S, (side, side), normalize=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import tifffile
 
-from histoseg.demo import drawing
+from histoseg.demo import drawing, pyramid
 
 GLASS = (242, 241, 243)
 
@@ -40,3 +40,54 @@ def save_slide(path, image, *, mpp=0.5, levels=(), compression=None, tile=(256, 
             size = (image.shape[1] // factor, image.shape[0] // factor)
             small = cv2.resize(image[: size[1] * factor, : size[0] * factor], size, interpolation=cv2.INTER_AREA)
             file.write(small, subfiletype=1, **options)
+
+
+def save_philips(path, image, mpp, gaps=()):
+    """A slide in the layout of Philips' scanners, of two levels; the tiles `gaps` of the base are not stored."""
+    spacing = (
+        '<Attribute Name="DICOM_PIXEL_SPACING" Group="0x0028" Element="0x0030" PMSVR="IDoubleArray">{}</Attribute>'
+    )
+    spacings = [spacing.format(f"&quot;{each}&quot; &quot;{each}&quot;") for each in (mpp / 1000, mpp / 500)]
+    parts = "".join(f'<DataObject ObjectType="PixelDataRepresentation">{each}</DataObject>' for each in spacings)
+    image_type = '<Attribute Name="PIM_DP_IMAGE_TYPE" Group="0x301D" Element="0x1004" PMSVR="IString">WSI</Attribute>'
+    description = (
+        '<?xml version="1.0" encoding="UTF-8" ?><DataObject ObjectType="DPUfsImport">'
+        '<Attribute Name="PIM_DP_SCANNED_IMAGES" Group="0x301D" Element="0x1003" PMSVR="IDataObjectArray"><Array>'
+        f'<DataObject ObjectType="DPScannedImage">{image_type}{spacings[0]}'
+        '<Attribute Name="PIIM_PIXEL_DATA_REPRESENTATION_SEQUENCE" Group="0x1001" Element="0x8B01"'
+        f' PMSVR="IDataObjectArray"><Array>{parts}</Array></Attribute>'
+        "</DataObject></Array></Attribute></DataObject>"
+    )
+    with tifffile.TiffWriter(path, bigtiff=True) as file:
+        for factor in (1, 2):
+            small = cv2.resize(image, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
+            height, width = (-(-side // 256) * 256 for side in small.shape[:2])
+            full = np.full((height, width, 3), 255, np.uint8)
+            full[: small.shape[0], : small.shape[1]] = small
+            corners = [(y, x) for y in range(0, height, 256) for x in range(0, width, 256)]
+            tiles = [pyramid.encode_tile(np.ascontiguousarray(full[y : y + 256, x : x + 256])) for y, x in corners]
+            tiles = [b"" if factor == 1 and i in gaps else tile for i, tile in enumerate(tiles)]
+            kind = {"photometric": "ycbcr", "subsampling": (2, 2), "compression": pyramid.JPEG, "metadata": None}
+            about = {"software": "Philips DP v1.0", "description": description} if factor == 1 else {"subfiletype": 1}
+            file.write(iter(tiles), shape=full.shape, dtype=np.uint8, tile=(256, 256), **kind, **about)
+
+
+def save_ndpi(path, image, mpp):
+    """A slide in the layout of Hamamatsu's scanners, of two levels, each one JPEG."""
+    with tifffile.TiffWriter(path, byteorder="<") as file:
+        for factor in (1, 2):
+            small = cv2.resize(image, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
+            density = 10000 / (mpp * factor)
+            file.write(
+                iter([pyramid.encode_tile(small)]),
+                shape=small.shape,
+                dtype=np.uint8,
+                rowsperstrip=small.shape[0],
+                photometric="ycbcr",
+                subsampling=(2, 2),
+                compression=pyramid.JPEG,
+                metadata=None,
+                resolution=(density, density),
+                resolutionunit="CENTIMETER",
+                extratags=[(65420, "I", 1, 1, True), (65421, "f", 1, 20.0 / factor, True), (65424, "i", 1, 0, True)],
+            )

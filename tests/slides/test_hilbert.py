@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from histoseg.slides.hilbert import BITS, CELL_PX, hilbert_codes
+from histoseg.slides.hilbert import BITS, CELL_PX, divide, hilbert_codes
 
 
 def test_the_curve_goes_from_each_cell_to_a_neighbour():
@@ -27,3 +27,20 @@ def test_places_beyond_the_curve_count_to_its_last_cells():
 def test_other_than_a_row_of_numbers_is_refused(wrong):
     with pytest.raises(Exception, match="hilbert_codes"):
         hilbert_codes(wrong, np.zeros(2))
+
+
+@pytest.mark.parametrize("size", [(40_000, 2000), (2000, 40_000), (9000, 9000), (1, 1)])
+@pytest.mark.parametrize("num_parts", [1, 4, 5, 7])
+def test_parts_are_equal_and_their_boxes_do_not_overlap(size, num_parts):
+    xy = np.random.default_rng(0).uniform(0, 1, (2, 3500)) * np.array(size)[:, None]
+    parts = list(divide(xy, num_parts))
+    assert sorted(np.concatenate(parts).tolist()) == list(range(3500))
+    assert all(abs(len(part) - 3500 / num_parts) <= 2 for part in parts)
+    sides = np.array([np.ptp(xy[:, part], axis=1) for part in parts])
+    assert sides.prod(axis=1).sum() <= np.prod(size)
+    if max(size) > num_parts * min(size):  # A strip is cut across.
+        assert sides.max() <= 1.1 * max(size) / num_parts
+
+
+def test_no_places_are_no_parts():
+    assert list(divide(np.zeros((2, 0)), 1)) == []

@@ -7,7 +7,9 @@ import pytest
 
 from histoseg.maps.evidence import Evidence, RegionEvidence
 from histoseg.maps.windows import MarginWindows
-from histoseg.slides.grid import Grid
+from histoseg.slides import settle as settling
+from histoseg.slides import stitch as stitching
+from histoseg.slides.grid import Grid, Region
 from histoseg.slides.settle import Settled, Sides, settle
 from histoseg.slides.stitch import stitch
 from tests.slides.fields import cut, draw_evidence, find_whole, list_pixels, separator
@@ -33,7 +35,7 @@ def find_by_region(evidence, rules, size_px, region_px):
 
 
 @pytest.mark.parametrize("contour", [True, False])
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_the_objects_are_those_of_one_large_region(seed, contour):
     rng = np.random.default_rng(seed)
     size_px = tuple(int(side) for side in rng.integers(150, 420, 2))
@@ -99,3 +101,37 @@ def test_lumina_outside_of_every_gland_are_dropped_wherever_they_lie():
     found, _ = find_by_region(evidence, rules, size_px, 96)
     assert list_pixels(found) == list_pixels(find_whole(evidence, rules))
     assert [one[0] for one in list_pixels(found)] == ["gland", "lumen"]
+
+
+def test_a_group_too_large_for_memory_is_made_square_by_square(monkeypatch):
+    """Its objects are all smaller than what is seen around a square, so they are the same."""
+    monkeypatch.setattr(stitching, "MOST_PX", 0)
+    monkeypatch.setattr(stitching, "SQUARE_PX", 64)
+    monkeypatch.setattr(stitching, "AROUND_PX", 160)
+    drawn = draw_evidence(np.random.default_rng(4), (300, 320))
+    evidence = RegionEvidence(objects={"nuclei": drawn.objects["nuclei"]})
+    rules = replace(separator(), chosen=("nuclei",))
+    found, num_stitched = find_by_region(evidence, rules, (300, 320), 96)
+    assert num_stitched > 50
+    assert list_pixels(found) == list_pixels(find_whole(evidence, rules))
+
+
+def test_of_a_part_as_large_as_a_region_only_what_is_near_its_border_is_kept(monkeypatch):
+    """Nuclei that touch each other everywhere; each is made of its own marker, so no other can change it from afar."""
+    size_px = (400, 400)
+    y, x = np.mgrid[:400, :400]
+    hills = np.cos(2 * np.pi * x / 20) * np.cos(2 * np.pi * y / 20)  # A nucleus every 20 pixels, and half way between
+    inner = (0.35 + 0.3 * hills + np.random.default_rng(0).uniform(0, 1e-3, size_px)).astype(np.float32)
+    evidence = RegionEvidence(objects={"nuclei": Evidence(mask=np.ones(size_px, bool), inner=inner)})
+    rules = replace(separator(), chosen=("nuclei",))
+    whole = list_pixels(find_whole(evidence, rules))
+    assert len(whole) > 700
+    monkeypatch.setattr(settling, "LARGE_PX", 5000)
+    monkeypatch.setattr(settling, "NEAR_PX", 30)
+    sides = Sides(bottom=True, right=True)
+    region = Region(row=0, column=0, top=0, left=0, height=208, width=208)
+    settled = settle(cut(evidence, region), rules, sides, ("0000-0000", 0, 0))
+    assert sum(piece.part.sum() for piece in settled.pieces) < 0.6 * 208**2  # A strip of 60 to 80 of 208 on two sides
+    assert settled.found[0].instance_map.max() > 100
+    found, _ = find_by_region(evidence, rules, size_px, 208)
+    assert list_pixels(found) == whole

@@ -54,6 +54,16 @@ def test_an_empty_slide_has_none():
     assert not tissue_of(picture.clip(0, 255).astype(np.uint8), MPP).any()
 
 
+def test_an_empty_slide_in_jpeg_has_none(tmp_path):
+    rng = np.random.default_rng(0)
+    noise = (np.array((240, 236, 238)) + rng.normal(0, 3, (2000, 2600, 3))).clip(0, 255).astype(np.uint8)
+    save_slide(tmp_path / "empty.tif", noise, mpp=0.5, compression="jpeg", compressionargs={"level": 30})
+    with open_slide(tmp_path / "empty.tif") as slide:
+        mask = find_tissue(slide)
+    assert mask.area_mm2 == 0
+    assert not mask.covers(0, 0, 2000, 2600, 0.5)
+
+
 def test_uniform_glass_of_any_tint_has_none():
     for glass in (GLASS, (255, 255, 255), (225, 230, 220), (240, 232, 236), (0, 0, 0), (128, 128, 128)):
         assert not tissue_of(np.full((200, 200, 3), glass, np.uint8), MPP).any(), glass

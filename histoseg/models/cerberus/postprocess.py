@@ -8,13 +8,13 @@ Connectivity is by edges throughout, as in that code. OpenCV labels, in the same
 another algorithm with other results, so that is scikit-image's.
 """
 
-from typing import Any
-
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+import torch
+from jaxtyping import Bool, Float, Float32, UInt8
 from scipy import ndimage
 from skimage.segmentation import watershed
+from torch import Tensor
 
 from histoseg.maps.evidence import Evidence
 from histoseg.maps.objects import renumber
@@ -23,7 +23,6 @@ from histoseg.types import InstanceMap
 
 BACKGROUND, INNER, CONTOUR = 0, 1, 2  # The channels.
 CONTOUR_THRESHOLD = 0.5  # Published code
-Channels = Any  # Arrays of NumPy or tensors of torch, which compare alike
 
 
 def separate(
@@ -44,8 +43,8 @@ def separate(
     if len(probabilities) != num_channels:
         raise ValueError(f"{len(probabilities)} channels; with contour = {contour} there are {num_channels}")
     inner = probabilities[INNER]
-    is_flooded = isinstance(rule, Flood)
-    return make_objects(Evidence(mask=mask_of(probabilities, rule), inner=inner if is_flooded else None), rule)
+    mask = mask_of(torch.from_numpy(probabilities), rule).numpy()
+    return make_objects(Evidence(mask=mask, inner=inner if isinstance(rule, Flood) else None), rule)
 
 
 def rule_of(structure: str, contour: bool, mpp: float) -> Growth | Flood:
@@ -54,8 +53,8 @@ def rule_of(structure: str, contour: bool, mpp: float) -> Growth | Flood:
     return separation.with_contour if contour else separation.without_contour
 
 
-def mask_of(probabilities: Channels, rule: Growth | Flood) -> Channels:
-    """Where there is an eroded object, or an object where objects are flooded; of channels first, in NumPy or torch."""
+def mask_of(probabilities: Float[Tensor, "C ..."], rule: Growth | Flood) -> Bool[Tensor, "..."]:
+    """Where there is an eroded object, or an object where objects are flooded."""
     inner = probabilities[INNER]
     if isinstance(rule, Flood):
         return inner + probabilities[CONTOUR] > rule.mask_threshold

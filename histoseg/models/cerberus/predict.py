@@ -6,15 +6,14 @@ import numpy as np
 import torch
 from jaxtyping import Float64, UInt8
 
-from histoseg.maps.evidence import Evidence
-from histoseg.maps.objects import vote_types, within
 from histoseg.maps.windows import MarginWindows
 from histoseg.models.cerberus.network import STRIDE_PX, Cerberus
 from histoseg.models.cerberus.regions import CerberusRegions
 from histoseg.models.prediction import Prediction
 from histoseg.models.tensors import device_of
-from histoseg.structures import MPP, structures
-from histoseg.types import Image, InstanceMap
+from histoseg.slides.settle import Sides, settle
+from histoseg.structures import MPP
+from histoseg.types import Image
 
 
 def predict(
@@ -28,30 +27,16 @@ def predict(
     regions = CerberusRegions(network, mpp, tuple(chosen))
     size_px = (image.shape[0], image.shape[1])
     seen = regions.evidence(image, windows.over(image, regions.unit_px), size_px)
-    found: dict[str, InstanceMap] = {}
-    for name in regions.structures:  # The outermost first
-        found[name] = regions.separate(name, seen.objects[name])
-        outer = structures()[name].within
-        if outer in found:
-            found[name] = within(found[name], found[outer])
-    votes = {
-        row.name: vote(found[row.name], seen.objects[row.name], regions.num_types(row.name)) for row in regions.wanted
-    }
+    settled = settle(seen.objects, regions, Sides(), ("image", 0, 0))  # Without neighbours, so nothing is left.
+    found = {one.structure: one for one in settled.found}
+    wanted = [row.name for row in regions.wanted]
     return Prediction(
-        instance_maps={row.name: found[row.name] for row in regions.wanted},
-        classes={name: chosen for name, (chosen, _) in votes.items()},
-        class_probabilities={name: shares for name, (_, shares) in votes.items()},
+        instance_maps={name: found[name].instance_map for name in wanted},
+        classes={name: found[name].classes for name in wanted},
+        class_probabilities={name: found[name].class_probabilities for name in wanted},
         tissue=seen.tissue,
         tissue_px=network.parts.tissue_cells * STRIDE_PX,
     )
-
-
-def vote(instance_map: InstanceMap, evidence: Evidence, num_types: int) -> tuple[np.ndarray, np.ndarray]:
-    """Each object's class and its share, by ascending id; zeros without a decoder for classes."""
-    if evidence.types is None:
-        count = int(instance_map.max(initial=0))
-        return np.zeros(count, np.uint8), np.zeros(count)
-    return vote_types(instance_map, evidence.types, num_types)
 
 
 @torch.no_grad()

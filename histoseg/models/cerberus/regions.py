@@ -62,6 +62,11 @@ class CerberusRegions:
         return tuple(sorted(names, key=lambda name: (len(enclosing(name)), order.index(name))))
 
     @property
+    def tasks(self) -> tuple[str, ...]:
+        """None: it predicts objects, and tissue by square."""
+        return ()
+
+    @property
     def square_px(self) -> int:
         """Side of the squares that tissue is predicted for; 0 without a head for tissue."""
         return self.network.parts.tissue_cells * STRIDE_PX if self.network.parts.tissue else 0

@@ -9,6 +9,7 @@ from jaxtyping import TypeCheckError
 from scipy import ndimage
 from skimage.segmentation import watershed
 
+from histoseg.maps import objects
 from histoseg.metrics.panoptic import count_panoptic
 from histoseg.models.cerberus import postprocess
 from histoseg.models.cerberus.postprocess import _fill_holes, separate
@@ -318,7 +319,7 @@ def test_nothing_predicted_is_no_object(structure, contour):
 def test_lumina_count_only_within_glands():
     lumina = np.array([[5, 5, 0, 8, 9]], np.int32)
     glands = np.array([[0, 2, 2, 0, 1]], np.int32)
-    assert postprocess.within(lumina, glands).tolist() == [[0, 1, 0, 0, 2]]
+    assert objects.within(lumina, glands).tolist() == [[0, 1, 0, 0, 2]]
 
 
 def test_unknown_structures_and_wrong_channels_are_refused():
@@ -334,4 +335,4 @@ def test_another_dtype_or_rank_is_refused(wrong):
     with pytest.raises(TypeCheckError):
         postprocess.separate(wrong, "nuclei", contour=False)
     with pytest.raises(TypeCheckError):
-        postprocess.within(np.zeros((3, 4), np.int32), np.zeros((3, 5), np.int32))
+        objects.within(np.zeros((3, 4), np.int32), np.zeros((3, 5), np.int32))

@@ -13,7 +13,7 @@ from histoseg.engines.eager import run_eagerly
 from histoseg.engines.openvino_cpu import convert_heads, has_openvino
 from histoseg.engines.trial import TOLERANCES, differ
 from histoseg.errors import ConfigError
-from histoseg.inference.segment import SegmentOptions, _made_of
+from histoseg.inference.segment import _made_of
 from histoseg.maps.windows import MarginWindows, Window
 from histoseg.models.cerberus.crop import REACH_PX, crop_to_core
 from histoseg.models.cerberus.fold import fold_norms
@@ -22,6 +22,7 @@ from histoseg.models.cerberus.network import CerberusParts, build
 from histoseg.models.cerberus.regions import CerberusRegions
 from histoseg.models.cerberus.running import runner_of
 from histoseg.models.unet import UNetSpec
+from histoseg.slides.options import SegmentOptions
 from tests.slides.blobs import draw_model
 
 DECODERS = {"gland": 2, "nuclei": 3, "nuclei_type": 4}

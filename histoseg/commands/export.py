@@ -1,0 +1,44 @@
+"""The command that writes the objects of segmented slides in forms that other programs open."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from histoseg.errors import DataError
+from histoseg.store.objects import FileStore, Store, connect
+
+
+def export(
+    results: Annotated[str, typer.Argument(help="The folder that `segment` wrote, or its s3:// address.")],
+    to: Annotated[str, typer.Option(help="The form: geojson, csv, annotation_store, dat, spatialdata.")],
+    slide: Annotated[list[str] | None, typer.Option(help="Only this slide; repeatable.")] = None,
+    out: Annotated[str, typer.Option(help="Another folder or s3:// address; without it, beside the results.")] = "",
+    gzip: Annotated[bool, typer.Option("--gzip", help="Compress geojson and csv.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Write again what is there already.")] = False,
+) -> None:
+    """Write the objects of segmented slides for QuPath, TIAToolbox, SpatialData or spreadsheets."""
+    from histoseg.exports._export import choose_slides, export_slide, load_form
+
+    form = load_form(to, is_packed=gzip)
+    store = _store_of(results)
+    target = _store_of(out) if out else store
+    names = choose_slides(store, slide or [])
+    print(f"{len(names)} slides as {to}; results go to {target.url}", flush=True)
+    failed = []
+    for name in names:
+        try:
+            print(export_slide(store, name, form, target, overwrite=overwrite), flush=True)
+        except DataError as error:  # The other slides may be whole.
+            failed.append(name)
+            print(f"histoseg: {error}", file=sys.stderr)
+    if failed:
+        raise DataError(f"{len(failed)} of {len(names)} slides failed: {', '.join(failed)}")
+    print(out or results)
+
+
+def _store_of(address: str) -> Store:
+    """The store of a folder, as a path or as an address."""
+    return connect(address) if "://" in address else FileStore(Path(os.path.abspath(address)))  # noqa: PTH100  # no links
