@@ -7,7 +7,7 @@ What is added is reading, decoding, cutting windows, post-processing, stitching 
 
 A patch is one of 144 pixels, as the published windows give: 25 of them are one of our windows. TIAToolbox's engine was
 measured to take 42 to 49 ms a patch of 448 pixels more than the bare model, on another day; that is the reference
-(= 1) of the last row, at 42. A busy machine adds to differences of time, so those of CPU time are printed as well.
+(= 1) of the last row, at 42. Ours is CPU time of all threads, of which most passes while the network computes.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def measure(folder: Path, width: int, rows: int, columns: int, rounds: int) -> l
     return [
         *compare(walls, part, goals),
         *compare(cpus, f"{part}, CPU", goals),
-        *(_added(times, patches, f"{kind} added to a patch") for kind, times in (("time", walls), ("CPU", cpus))),
+        _added(cpus, patches, f"{part}: CPU added to a patch"),
     ]
 
 

@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 import sys
 import warnings
-from typing import Any, cast
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -36,9 +36,9 @@ def convert_heads(heads: nn.Module, example: Tensor) -> Forward:
     return forward
 
 
-def _import_openvino() -> Any:
+def _import_openvino() -> ModuleType:
     """OpenVINO, without the module by which it reports its use to its makers: it goes without if that is absent."""
-    sys.modules.setdefault("openvino_telemetry", cast(Any, None))
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None means that there is none.
     return importlib.import_module("openvino")
 
 
