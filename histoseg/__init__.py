@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from histoseg.inference.predict import segment
+    from histoseg.inference.array import segment
     from histoseg.models.weights import load_model
     from histoseg.shards.reader import MetaDataset
     from histoseg.slides.reader import open_slide
@@ -22,7 +22,7 @@ _MODULES = {
     "connect": "histoseg.store.objects",
     "load_model": "histoseg.models.weights",
     "open_slide": "histoseg.slides.reader",
-    "segment": "histoseg.inference.predict",
+    "segment": "histoseg.inference.array",
 }
 
 

@@ -14,14 +14,13 @@ import typer
 from histoseg.commands import data
 from histoseg.commands.data import CACHE, Cache, StoreUrl
 from histoseg.commands.export import export
-from histoseg.commands.models import choose_device, open_model
+from histoseg.commands.models import choose_device
 from histoseg.commands.segment import segment
 from histoseg.commands.slides import evaluate_slides, summarise
 from histoseg.commands.view import view
 from histoseg.demo.write import write_demo_data
 from histoseg.doctor.all_checks import DoctorOptions, all_checks
-from histoseg.errors import ConfigError, DataError, HistosegError
-from histoseg.maps.windows import MarginWindows
+from histoseg.errors import ConfigError, HistosegError
 from histoseg.pipeline.plan import Plan, make_plan
 from histoseg.records.exporter import serve
 from histoseg.records.schema import Record
@@ -57,6 +56,7 @@ app.command()(data.declare)
 app.command()(data.prepare)
 app.command()(data.look)
 app.command()(segment)
+app.command("predict", hidden=True)(segment)  # What it was called while it took only images that fit into memory
 app.command()(export)
 app.command()(summarise)
 app.command()(evaluate_slides)
@@ -186,7 +186,7 @@ def report(
 @app.command("import-weights")
 def import_weights(
     weights: Annotated[Path, typer.Argument(help="The weights.tar that Cerberus' authors published.")],
-    out: Annotated[Path, typer.Option(help="Folder for the model, as `predict` takes it.")],
+    out: Annotated[Path, typer.Option(help="Folder for the model, as `segment` takes it.")],
 ) -> None:
     """Turn the published Cerberus checkpoint into a model; nothing in the file is executed."""
     from histoseg.models.cerberus.published import import_published
@@ -197,35 +197,6 @@ def import_weights(
     heads = [f"{name} {count}" for name, count in model.spec.heads(model.network).num_classes.items()]
     print(f"{sum(value.numel() for value in model.network.parameters()):,} parameters")
     print(f"{len(heads)} heads with so many classes: {', '.join(heads)}")
-    print(out)
-
-
-@app.command()
-def predict(
-    images: Annotated[list[Path], typer.Argument(help="PNG, JPEG or TIFF files.")],
-    model: Annotated[str, typer.Option(help="The folder of a model, or its address as `evaluate` prints it.")],
-    out: Annotated[Path, typer.Option(help="Folder for the results; each image makes its own below.")],
-    mpp: Annotated[float | None, typer.Option(help="Microns per pixel, where the files do not say.")] = None,
-    window_px: Annotated[int, typer.Option(help="Side of a window; larger is faster and takes more memory.")] = 1024,
-    margin_px: Annotated[int, typer.Option(help="Context on each side of what a window predicts.")] = 152,
-    overwrite: Annotated[bool, typer.Option(help="Segment again what is there already.")] = False,
-) -> None:
-    """Find glands, lumina, nuclei and classes of tissue in whole images; what is there already is kept."""
-    from histoseg.inference.predict import Options, predict_images, require_distinct
-
-    options = Options(mpp=mpp, windows=MarginWindows(window_px=window_px, margin_px=margin_px), overwrite=overwrite)
-    require_distinct(images)
-    loaded = open_model(model)
-    print(f"{len(images)} images with {loaded.origin}; results go to {out}", flush=True)
-    failed = []
-    for path, result in predict_images(images, loaded, FileStore(out), options):
-        if isinstance(result, DataError):
-            failed.append(str(path))
-            _complain(str(result))
-        else:
-            print(result, flush=True)
-    if failed:
-        raise typer.Exit(_complain(f"{len(failed)} of {len(images)} images failed: {', '.join(failed)}"))
     print(out)
 
 

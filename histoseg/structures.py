@@ -37,7 +37,7 @@ LEAST_ELEMENT_PX = 3  # A smaller element erodes nothing.
 # The standard library's class, or that of importlib_metadata, which takes its place once a package such as MLflow has
 # imported it.
 _EntryPoint = Any
-RESERVED = ("objects", "overlay", "summary")  # `histoseg predict` writes files of these names beside <structure>.png.
+RESERVED = ("mask", "objects", "overlay", "summary", "thumbnail")  # Files of these names lie beside <structure>.png.
 
 
 @dataclass(frozen=True, kw_only=True)

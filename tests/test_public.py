@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import histoseg
-from histoseg.inference.predict import segment
+from histoseg.inference.array import segment
 from histoseg.maps.windows import MarginWindows
 from histoseg.models.cerberus import CerberusSpec
 from histoseg.models.spec import Heads

@@ -1,20 +1,19 @@
 """Structures: the built-in rows, and one that another distribution declares, through everything that depends on it."""
 
 import csv
-import io
+import json
 from dataclasses import replace
 
 import cv2
 import importlib_metadata  # noqa: F401  # takes the place of the standard library's entry points, as with MLflow
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
 from histoseg import structures as module
 from histoseg.errors import ConfigError
-from histoseg.inference.export import choose_colours, to_geojson, to_table
-from histoseg.inference.objects import PredictedImage, list_objects
 from histoseg.inference.overlay import draw_overlay
-from histoseg.inference.predict import describe, make_files
+from histoseg.inference.pictures import write_pictures
 from histoseg.maps.evidence import Evidence, RegionEvidence
 from histoseg.maps.windows import MarginWindows
 from histoseg.models.cerberus import CerberusSpec
@@ -22,13 +21,14 @@ from histoseg.models.cerberus.postprocess import separate
 from histoseg.models.cerberus.regions import CerberusRegions
 from histoseg.models.cerberus.targets import instance_target
 from histoseg.models.otsu import otsu_objects
-from histoseg.models.prediction import Prediction
 from histoseg.models.spec import Heads
 from histoseg.runs import catalog
+from histoseg.slides.reader import open_slide
 from histoseg.slides.settle import Sides, settle
 from histoseg.structures import Flood, Growth, Separation, Structure, enclosing, is_structure, structure, structures
 from histoseg.types import Task
 from tests.lab import SOURCE, write_lab
+from tests.slides.mapped import slide_of
 
 ROW = """
 from histoseg.structures import Growth, Separation, Structure
@@ -158,37 +158,25 @@ def test_otsu_takes_a_declared_structure_as_bright(vessels):
     assert ((found > 0) == true).mean() > 0.99
 
 
-def vessel_image():
-    return PredictedImage(
-        name="slide",
-        prediction=Prediction(
-            instance_maps={"nuclei": (draw_rings(1) > 5).astype(np.int32), "vessel": draw_rings()},
-            classes={"nuclei": np.zeros(0, np.uint8), "vessel": np.zeros(3, np.uint8)},
-            class_probabilities={"nuclei": np.zeros(0), "vessel": np.zeros(3)},
-        ),
-        classes={},
-        image_px=(300, 300),
-        seen_px=(300, 300),
-        mpp=0.25,
-    )
-
-
-def test_a_declared_structure_is_exported_and_drawn_in_its_colour(vessels):
-    image = vessel_image()
-    objects, colours = list_objects(image), choose_colours(image)
-    assert describe(image) == "no nucleus, 3 blood vessels"
-    rows = list(csv.DictReader(io.StringIO(to_table(objects))))
+def test_a_declared_structure_is_exported_and_drawn_in_its_colour(vessels, tmp_path):
+    pixels = np.full((300, 300, 3), 200, np.uint8)
+    PillowImage.fromarray(pixels).save(tmp_path / "slide.png")
+    maps = {"nuclei": (draw_rings(1) > 5).astype(np.int32), "vessel": draw_rings()}
+    slide = slide_of(tmp_path, maps, mpp=0.25)
+    about = slide.summary
+    assert about.describe() == "no nucleus, 3 blood vessels in 1.0 mm2 of tissue"
+    with open_slide(tmp_path / "slide.png", 0.25) as opened:
+        write_pictures(tmp_path, opened, about, None, {})
+    rows = list(csv.DictReader((tmp_path / "objects.csv").read_text().splitlines()))
     assert [row["structure"] for row in rows] == ["vessel"] * 3
-    for feature in to_geojson(objects, colours, "slide")["features"]:
+    for feature in json.loads((tmp_path / "objects.geojson").read_text())["features"]:
         assert feature["properties"]["objectType"] == "annotation"
         assert feature["properties"]["classification"] == {"name": "blood vessel", "color": [213, 94, 0]}
-    assert colours["nuclei", ""] != colours["vessel", ""] == "#D55E00"
-    pixels = np.full((300, 300, 3), 200, np.uint8)
-    picture = draw_overlay(pixels, image, objects, colours)
+    assert slide.colour_of("nuclei", "") != slide.colour_of("vessel", "") == "#D55E00"
+    picture = draw_overlay(pixels, about, [*slide.rows()])
     assert tuple(picture[150, 20]) == (213, 94, 0)  # The leftmost point of the first ring, which is four pixels wide
     assert picture[150, 10:20, 2].max() > 210  # In blue, which its colour lacks: a white rim on grey of 200
-    files = make_files(image, pixels, objects)
-    assert {"nuclei.png", "vessel.png"} < set(files)
+    assert {"nuclei.png", "vessel.png", "overlay.png"} < {path.name for path in tmp_path.iterdir()}
 
 
 def test_a_network_learns_and_finds_a_declared_structure(vessels, monkeypatch):
@@ -279,6 +267,7 @@ VESSEL = Structure(name="vessel", singular="vessel", plural="vessels")
         ({"name": "a.b"}, "name = 'a.b'"),
         ({"name": "vessel_type"}, "name = 'vessel_type'"),
         ({"name": "overlay"}, r"name = 'overlay': must be .*objects, overlay, summary"),
+        ({"name": "mask"}, r"name = 'mask': must be .*mask, objects"),
         ({"kind": "line"}, "kind = 'line': must be 'objects' or 'patch'"),
         ({"separation": Separation(mpp=0.0)}, r"separation = .*: must be of sizes above 0"),
         ({"blur_um": 0.0}, "blur_um = 0.0"),

@@ -10,7 +10,7 @@ they leave out or change they note with `histoseg.files.notes.note`.
     labels.read_colour_map                          class ids of a mask whose colours are classes
     mat.read_objects                                objects with classes, as Lizard's .mat files have them
     imagescope.read_imagescope                      outlines, as `Region`s: XML of Aperio's ImageScope
-    geojson.read_geojson                            GeoJSON of QuPath and of `histoseg predict`
+    geojson.read_geojson                            GeoJSON of QuPath and of `histoseg segment`
     imagej.read_imagej                              .roi and .zip of ImageJ
     labelme.read_labelme, coco.read_coco            JSON of LabelMe, and of COCO for many images
     layers.choose_layer, require_no_frame           the outlines that are objects

@@ -1,4 +1,4 @@
-"""GeoJSON as QuPath exports it, and `histoseg predict` for QuPath: so corrected predictions come back."""
+"""GeoJSON as QuPath exports it, and `histoseg segment` for QuPath: so corrected predictions come back."""
 
 from collections.abc import Iterator
 from pathlib import Path

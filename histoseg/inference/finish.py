@@ -11,16 +11,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image as PillowImage
 
+from histoseg.errors import DataError
 from histoseg.files.resolution import resolution_caveat
-from histoseg.inference.regions import NOT_SEGMENTED, PARTS, SlideWork
+from histoseg.inference.pictures import is_small, write_pictures
+from histoseg.inference.regions import NOT_SEGMENTED, SlideWork
+from histoseg.inference.semantic import gather_maps
 from histoseg.machine import versions
 from histoseg.maps.colours import WHITE
 from histoseg.slides import summary
-from histoseg.slides.colours import Kind, class_colour, colours_of
+from histoseg.slides.class_map import OUTSIDE
+from histoseg.slides.colours import Kind, colours_of, map_colours
 from histoseg.slides.grid import Region
 from histoseg.slides.parts import Rest, decode_rest, join_rests
 from histoseg.slides.stitch import stitch
-from histoseg.slides.summary import Counts, MaskAbout, ModelAbout, StructureAbout, Summary, TissueAbout
+from histoseg.slides.summary import (
+    Counts,
+    MaskAbout,
+    ModelAbout,
+    StructureAbout,
+    Summary,
+    TissueAbout,
+    read_summary,
+)
 from histoseg.slides.tissue import draw_mask
 from histoseg.slides.tissue_map import write_tissue
 from histoseg.store.objects import Store
@@ -31,7 +43,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 THUMBNAIL_PX = 512
-OUTSIDE = "not_segmented"  # The class of squares that the model did not look at
 
 
 def finish(work: SlideWork, begun: float) -> Summary:
@@ -42,23 +53,50 @@ def finish(work: SlideWork, begun: float) -> Summary:
     """
     name, store = work.slide.name, work.store
     rests = {region: decode_rest(store.get(key := work.rest_key(region)), key) for region in work.regions()}
-    with tempfile.TemporaryDirectory(prefix="histoseg-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="histoseg-") as folder,
+        tempfile.TemporaryDirectory(prefix="histoseg-") as parts,
+    ):
         counts = _write_objects(work, rests, Path(folder) / summary.OBJECTS)
         tissue = _write_tissue(work, rests, Path(folder) / summary.TISSUE_MAP)
-        _write_pictures(work, Path(folder))
-        files = sorted(Path(folder).iterdir())
-        store.delete(f"{name}/{summary.SUMMARY}")
-        for path in files:
-            store.put(f"{name}/{path.name}", path)
-        about = _summarise(work, counts, tissue, [path.name for path in files], time.monotonic() - begun)
-    store.put(f"{name}/{summary.SUMMARY}", about.model_dump_json(indent=1).encode())
+        maps = gather_maps(work, Path(parts))
+        for one in maps:
+            one.write(Path(folder) / f"{one.task}.tif", work.slide.scale_at(work.model.mpp), work.slide.mpp)
+        _write_overviews(work, Path(folder))
+        pixels = {one.task: one.describe() for one in maps}
+        about = _summarise(work, counts, tissue).model_copy(update={"pixels": pixels})
+        if is_small(work.slide):
+            own = {one.task: one.to_size(work.slide.size_px) for one in maps}
+            about = write_pictures(Path(folder), work.slide, about, tissue, own)
+        files = sorted(path.name for path in Path(folder).iterdir())
+        about = about.model_copy(update={"files": files, "seconds": round(time.monotonic() - begun, 1)})
+        _publish(store, about, Path(folder))
     remove_parts(store, name)
     return about
 
 
+def _publish(store: Store, about: Summary, folder: Path) -> None:
+    """Replace earlier results; files that these do not have go first, while the earlier summary still names them."""
+    for old in sorted({*_earlier_files(store, about.name)} - {*about.files}):
+        store.delete(f"{about.name}/{old}")
+    store.delete(f"{about.name}/{summary.SUMMARY}")
+    for new in about.files:
+        store.put(f"{about.name}/{new}", folder / new)
+    store.put(f"{about.name}/{summary.SUMMARY}", about.model_dump_json(indent=1).encode())
+
+
+def _earlier_files(store: Store, name: str) -> list[str]:
+    """The files that an earlier summary names; none if it cannot be read."""
+    try:
+        earlier = read_summary(store, name)
+    except DataError:
+        return []
+    return earlier.files if earlier else []
+
+
 def remove_parts(store: Store, name: str) -> None:
     """Remove what regions of a finished slide left, with whatever model."""
-    for key in store.list(f"{name}/{PARTS}/"):
+    for key in store.list(f"{name}/{summary.PARTS}/"):
         store.delete(key)
 
 
@@ -91,7 +129,10 @@ def _counted(table: "pa.Table", counts: Counter[Kind]) -> "pa.Table":
 
 
 def _write_tissue(work: SlideWork, rests: Mapping[Region, Rest], path: Path) -> SemanticMap | None:
-    """Write the classes of tissue of all squares, and return them; None without a head for tissue."""
+    """Write the classes of tissue of all squares, and return them; None without a head for tissue.
+
+    Squares that were not looked at have the number after the last class.
+    """
     if TISSUE not in work.model.classes or not work.predictor.square_px:
         return None
     side, classes = work.predictor.square_px, work.model.classes[TISSUE]
@@ -102,19 +143,18 @@ def _write_tissue(work: SlideWork, rests: Mapping[Region, Rest], path: Path) -> 
             place[...] = rest.tissue
     shown = np.where(whole == NOT_SEGMENTED, len(classes), whole).astype(np.uint8)
     square_px = side * work.slide.scale_at(work.model.mpp)
-    write_tissue(path, shown, [*classes, OUTSIDE], [*_tissue_colours(len(classes)), WHITE], square_px, work.slide.mpp)
-    return whole
+    write_tissue(path, shown, [*classes, OUTSIDE], [*map_colours(len(classes)), WHITE], square_px, work.slide.mpp)
+    return shown
 
 
-def _write_pictures(work: SlideWork, folder: Path) -> None:
+def _write_overviews(work: SlideWork, folder: Path) -> None:
     thumbnail = work.slide.read_thumbnail(THUMBNAIL_PX)
     PillowImage.fromarray(thumbnail).save(folder / summary.THUMBNAIL, quality=90)
     PillowImage.fromarray(draw_mask(thumbnail, work.mask)).save(folder / summary.MASK)
 
 
-def _summarise(
-    work: SlideWork, counts: Counter[Kind], tissue: SemanticMap | None, files: list[str], seconds: float
-) -> Summary:
+def _summarise(work: SlideWork, counts: Counter[Kind], tissue: SemanticMap | None) -> Summary:
+    """What is known of a slide, but for the files and how long it took."""
     slide, model = work.slide, work.model
     height, width = slide.size_px
     classes = {name: work.class_names(name) for name in work.predictor.structures}
@@ -130,10 +170,10 @@ def _summarise(
         mask=MaskAbout(kind=work.mask.kind, area_mm2=round(work.mask.area_mm2, 4)),
         caveats=[*model.caveats, *resolution_caveat(slide.mpp, model.mpp)],
         notes=dict(slide.notes),
-        files=files,
+        files=[],
         made_of=work.made_of,
         histoseg=versions()["histoseg"],
-        seconds=round(seconds, 1),
+        seconds=0,
     )
 
 
@@ -159,15 +199,10 @@ def _count(name: str, counts: Counter[Kind], classes: tuple[str, ...]) -> Counts
 
 def _describe_tissue(work: SlideWork, tissue: SemanticMap) -> TissueAbout:
     classes = work.model.classes[TISSUE]
-    squares = np.bincount(tissue[tissue != NOT_SEGMENTED], minlength=len(classes))
+    squares = np.bincount(tissue.ravel(), minlength=len(classes) + 1)[: len(classes)]
     return TissueAbout(
         classes=list(classes),
-        colours=_tissue_colours(len(classes)),
+        colours=map_colours(len(classes)),
         square_px=work.predictor.square_px * work.slide.scale_at(work.model.mpp),
         shares={name: round(count / max(1, squares.sum()), 4) for name, count in zip(classes, squares, strict=True)},
     )
-
-
-def _tissue_colours(count: int) -> list[str]:
-    """A colour for each class of tissue; that of the first, background, is white."""
-    return [class_colour(kind) or WHITE for kind in range(count)]

@@ -1,6 +1,5 @@
 """The picture that a person checks first: the image with outlines, frames around squares of tissue, and a legend."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +10,17 @@ from jaxtyping import UInt8
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
-from histoseg.inference.objects import DetectedObject, PredictedImage
+from histoseg.exports._slide import ObjectRow
 from histoseg.maps.colours import to_rgb
 from histoseg.maps.lines import draw_outline
-from histoseg.slides.colours import Kind, class_colour
+from histoseg.slides.colours import class_colour
+from histoseg.slides.summary import Summary, TissueAbout
+from histoseg.slides.wkb import decode
 from histoseg.structures import TISSUE, Structure, structure, structures
-from histoseg.types import Image, SemanticMap
+from histoseg.types import Image
 
 Picture = UInt8[np.ndarray, "_ _ 3"]
+ClassMap = UInt8[np.ndarray, "_ _"]  # Of pixels or of squares
 
 MAX_ZOOMED_PX = 2000  # Images with a longer side are shown as they are: zoomed they would be too heavy to open.
 SHOWN_MPP = 0.25  # So finely others are shown, at most: at 0.5 an outline covers much of a nucleus.
@@ -44,90 +46,98 @@ Legend = list[tuple[str, list[LegendEntry]]]  # Entries below their titles
 
 
 def draw_overlay(
-    image: Image, predicted: PredictedImage, objects: Sequence[DetectedObject], colours: Mapping[Kind, str]
+    image: Image,
+    about: Summary,
+    objects: Sequence[ObjectRow],
+    tissue: ClassMap | None = None,
+    semantic_maps: Mapping[str, ClassMap] | None = None,
 ) -> Picture:
-    """The image, zoomed if it is small, with what was predicted in it, and below it what the colours mean."""
-    zoom = _zoom(predicted)
+    """The image, zoomed if it is small, with what was found in it, and below it what the colours mean.
+
+    Args:
+        image: All of its base pixels.
+        about: What was found; with its counts and colours.
+        objects: All objects.
+        tissue: The class of each square of tissue; None without tissue. Numbers beyond the classes are not drawn.
+        semantic_maps: By task, the class of each pixel, likewise; in pixels of any size.
+    """
+    zoom = _zoom(about)
     picture = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC) if zoom > 1 else image.copy()
-    for semantic_map in predicted.prediction.semantic_maps.values():
-        _tint(picture, predicted.own_map(semantic_map))
-    _draw_squares(picture, predicted, zoom)
+    for task, semantic_map in (semantic_maps or {}).items():
+        _tint(picture, semantic_map, len(about.pixels[task].classes))
+    if tissue is not None and about.tissue is not None:
+        _draw_squares(picture, tissue, about.tissue, zoom)
     for row in sorted(structures().values(), key=lambda row: -row.outline_px):  # The finest on top
-        _draw_objects(picture, row, [found for found in objects if found.structure == row.name], colours, zoom)
+        _draw_objects(picture, row, [found for found in objects if found.structure == row.name], about, zoom)
     width = max(picture.shape[1], MIN_WIDTH_PX)
-    legend = _draw_legend(_legend(predicted, objects, colours), width)
+    legend = _draw_legend(_legend(about, tissue), width)
     room = width - picture.shape[1]
     picture = np.pad(picture, ((0, 0), (0, room), (0, 0)), constant_values=255)
-    return np.concatenate([picture, *[_draw_caveat(text, width) for text in predicted.caveats], legend])
+    return np.concatenate([picture, *[_draw_caveat(text, width) for text in about.caveats], legend])
 
 
-def _zoom(predicted: PredictedImage) -> int:
-    if max(predicted.image_px) > MAX_ZOOMED_PX:
+def _zoom(about: Summary) -> int:
+    if max(about.size_px) > MAX_ZOOMED_PX:
         return 1
-    return min(MAX_ZOOM, max(1, round(predicted.mpp / SHOWN_MPP)))
+    return min(MAX_ZOOM, max(1, round(about.mpp / SHOWN_MPP)))
 
 
-def _draw_objects(
-    picture: Image, row: Structure, objects: Sequence[DetectedObject], colours: Mapping[Kind, str], zoom: int
-) -> None:
+def _draw_objects(picture: Image, row: Structure, objects: Sequence[ObjectRow], about: Summary, zoom: int) -> None:
     """Outlines with an edge that makes them visible on any tissue."""
     width_px = max(row.outline_px, zoom)
     for found in objects:
-        rings = [np.round((ring * zoom - 0.5) * 2**SHIFT).astype(np.int32)[:, None] for ring in found.rings]
-        draw_outline(picture, rings, colours[found.structure, found.class_name], width_px, SHIFT)
+        corners = [ring[:-1] for polygon in decode(found.geometry) for ring in polygon]
+        rings = [np.round((ring * zoom - 0.5) * 2**SHIFT).astype(np.int32)[:, None] for ring in corners]
+        draw_outline(picture, rings, about.structures[found.structure].colours[found.class_name], width_px, SHIFT)
 
 
-def _draw_squares(picture: Image, predicted: PredictedImage, zoom: int) -> None:
+def _draw_squares(picture: Image, tissue: ClassMap, about: TissueAbout, zoom: int) -> None:
     """A frame inside each square of tissue in the colour of its class; none for background."""
-    tissue = predicted.visible_tissue()
-    if tissue is None:
-        return
-    width, height = predicted.prediction.tissue_px * predicted.scale * zoom
-    kinds = tissue.argmax(axis=0)
-    for row, column in np.argwhere(kinds > 0).tolist():
-        colour = class_colour(int(kinds[row, column]))
-        first = round(column * width) + 2, round(row * height) + 2
+    side = about.square_px * zoom
+    for row, column in np.argwhere((tissue > 0) & (tissue < len(about.classes))).tolist():
+        colour = class_colour(int(tissue[row, column]))
+        first = round(column * side) + 2, round(row * side) + 2
         last = (
-            min(round((column + 1) * width), picture.shape[1]) - 3,
-            min(round((row + 1) * height), picture.shape[0]) - 3,
+            min(round((column + 1) * side), picture.shape[1]) - 3,
+            min(round((row + 1) * side), picture.shape[0]) - 3,
         )
         cv2.rectangle(picture, first, last, to_rgb(colour or ""), FRAME_PX)
 
 
-def _tint(picture: Picture, semantic_map: SemanticMap) -> None:
+def _tint(picture: Picture, semantic_map: ClassMap, num_classes: int) -> None:
     """Mix the colour of each class of pixels into the picture; none for background."""
     size = picture.shape[1], picture.shape[0]
     shown = cv2.resize(semantic_map, size, interpolation=cv2.INTER_NEAREST)
-    for kind in np.unique(shown[shown > 0]).tolist():
+    for kind in np.unique(shown[(shown > 0) & (shown < num_classes)]).tolist():
         here = shown == kind
         picture[here] = np.round((1 - TINT) * picture[here] + TINT * np.array(to_rgb(class_colour(kind) or "")))
 
 
-def _legend(predicted: PredictedImage, objects: Sequence[DetectedObject], colours: Mapping[Kind, str]) -> Legend:
+def _legend(about: Summary, tissue: ClassMap | None) -> Legend:
     """What each colour means and how often it occurs, by structure and by task."""
-    counts = Counter((found.structure, found.class_name) for found in objects)
     groups: Legend = []
-    for name in predicted.prediction.instance_maps:
-        row, has_classes = structure(name), bool(predicted.class_names(name))
-        without = "no class" if has_classes else row.singular
+    for name, found in about.structures.items():
+        without = "no class" if found.classes else found.singular
+        counts = about.counts[name].classes if found.classes else {"": about.counts[name].all}
         entries = [
-            LegendEntry(colour=colour, text=f"{kind[1] or without} {counts[kind]}", width_px=row.outline_px)
-            for kind, colour in colours.items()
-            if kind[0] == name and (kind[1] or counts[kind] or not has_classes)
+            LegendEntry(
+                colour=colour, text=f"{kind or without} {counts.get(kind, 0)}", width_px=structure(name).outline_px
+            )
+            for kind, colour in found.colours.items()
+            if kind or counts.get(kind) or not found.classes
         ]
-        groups.append((row.plural, entries))
-    return [*groups, *_tissue_legend(predicted), *_semantic_legend(predicted)]
+        groups.append((found.plural, entries))
+    return [*groups, *_tissue_legend(about, tissue), *_semantic_legend(about)]
 
 
-def _tissue_legend(predicted: PredictedImage) -> Legend:
-    tissue = predicted.visible_tissue()
-    if tissue is None:
+def _tissue_legend(about: Summary, tissue: ClassMap | None) -> Legend:
+    if tissue is None or about.tissue is None:
         return []
-    counts = np.bincount(tissue.argmax(axis=0).ravel(), minlength=len(tissue))
-    names = predicted.classes[TISSUE]
+    names = about.tissue.classes
+    counts = np.bincount(tissue.ravel(), minlength=len(names))
     entries = [
         LegendEntry(colour=class_colour(kind) or "", text=f"{names[kind]} {counts[kind]}", width_px=FRAME_PX)
-        for kind in range(1, len(tissue))
+        for kind in range(1, len(names))
         if counts[kind]
     ]
     if counts[0]:
@@ -135,17 +145,17 @@ def _tissue_legend(predicted: PredictedImage) -> Legend:
     return [(f"{structure(TISSUE).plural} (squares)", entries)]
 
 
-def _semantic_legend(predicted: PredictedImage) -> Legend:
-    groups: Legend = []
-    for task, semantic_map in predicted.prediction.semantic_maps.items():
-        names = predicted.classes[task]
-        percent = 100 * np.bincount(semantic_map.ravel(), minlength=len(names)) / semantic_map.size
-        entries = [
-            LegendEntry(colour=class_colour(kind) or "", text=f"{name} {percent[kind]:.0f} %", width_px=4)
-            for kind, name in enumerate(names)
-        ]
-        groups.append((task, entries))
-    return groups
+def _semantic_legend(about: Summary) -> Legend:
+    return [
+        (
+            task,
+            [
+                LegendEntry(colour=class_colour(kind) or "", text=f"{name} {100 * share:.0f} %", width_px=4)
+                for kind, (name, share) in enumerate(found.shares.items())
+            ],
+        )
+        for task, found in about.pixels.items()
+    ]
 
 
 def _draw_legend(groups: Legend, width: int) -> Image:

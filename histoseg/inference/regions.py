@@ -1,6 +1,7 @@
 """Regions of a slide through a model: read ahead, predicted, settled and written, each while others are."""
 
 import io
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +19,7 @@ from histoseg.slides.grid import Grid, Region
 from histoseg.slides.parts import Rest, encode_rest
 from histoseg.slides.reader import Slide
 from histoseg.slides.settle import FoundObjects, Settled, Sides, settle
+from histoseg.slides.summary import PARTS
 from histoseg.slides.tissue import TissueMask
 from histoseg.store.objects import Store
 from histoseg.structures import structure
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 AHEAD = 2  # Regions that are read while one is predicted, and that are settled; each takes some 40 MB.
-PARTS = ".parts"  # The folder, in that of a slide, for what regions give until it is finished
 NOT_SEGMENTED = 255  # The class of squares of tissue that no window showed
 Before = TypeVar("Before")
 Between = TypeVar("Between")
@@ -69,6 +70,10 @@ class SlideWork:
     def rest_key(self, region: Region) -> str:
         """Where the rest of a region lies; it is written last, so a region that has it is done."""
         return f"{self.folder}/{region.name}.rest.parquet"
+
+    def map_key(self, region: Region, task: str) -> str:
+        """Where the classes of a region's pixels by a task lie, as compressed bytes, row by row."""
+        return f"{self.folder}/{region.name}.{task}.zlib"
 
     def regions(self) -> list[Region]:
         """The regions with tissue, row by row."""
@@ -124,6 +129,9 @@ class SlideWork:
         settled = settle(seen.objects, self.predictor, self._sides(region), (region.name, region.top, region.left))
         table = _join([self.tabulate(found) for found in settled.found])
         self.store.put(self.objects_key(region), _to_parquet(table))
+        for task, found in seen.semantic_maps.items():
+            classes = self._seen(region, found, 1, len(self.model.classes[task]))
+            self.store.put(self.map_key(region, task), zlib.compress(classes.tobytes(), level=1))
         left = Settled(pieces=settled.pieces, solids=settled.solids, strips=settled.strips)
         self.store.put(self.rest_key(region), encode_rest(Rest(settled=left, tissue=self._tissue(region, seen))))
         return region, table
@@ -141,14 +149,19 @@ class SlideWork:
         """The class of each square of a region; squares that no window showed have none."""
         if seen.tissue is None:
             return None
-        side, kinds = self.predictor.square_px, seen.tissue.argmax(axis=0).astype(np.uint8)
-        found: UInt8[np.ndarray, "I J"] = np.full_like(kinds, NOT_SEGMENTED)
+        return self._seen(region, seen.tissue.argmax(axis=0).astype(np.uint8), self.predictor.square_px, NOT_SEGMENTED)
+
+    def _seen(
+        self, region: Region, classes: UInt8[np.ndarray, "I J"], side_px: int, unseen: int
+    ) -> UInt8[np.ndarray, "I J"]:
+        """The classes of a region's squares of that side, those that no window showed replaced."""
+        found: UInt8[np.ndarray, "I J"] = np.full_like(classes, unseen)
         for window in self._windows(region):
             place = tuple(
-                slice(start // side, (start + length) // side)
+                slice(start // side_px, (start + length) // side_px)
                 for start, length in ((window.top, window.height), (window.left, window.width))
             )
-            found[place] = kinds[place]
+            found[place] = classes[place]
         return found
 
 

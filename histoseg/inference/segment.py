@@ -8,6 +8,8 @@ what lasts until the end is what their borders cut, and rows of a table.
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +20,7 @@ from histoseg.inference.finish import finish, remove_parts
 from histoseg.inference.regions import SlideWork, segment_regions
 from histoseg.models.weights import Model
 from histoseg.runs.plain import digest
+from histoseg.shards.pool import DIED
 from histoseg.slides.cohort import slide_name
 from histoseg.slides.grid import Grid
 from histoseg.slides.options import SegmentOptions
@@ -30,18 +33,26 @@ from histoseg.structures import TISSUE
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 1  # Of what is computed: raised where the same inputs would give other results
+FORMAT = 2  # Of what is computed: raised where the same inputs would give other results
 SMALL_MM = 2.0  # Images without a longer side are not searched for tissue: they were cut from it.
-ENDS_BYTES = 2**20  # Of a slide's file, as much at its begin and at its end stands for its content.
+# Of a slide's file, as much at its begin and at its end stands for its content; smaller ones are read whole.
+ENDS_BYTES, WHOLE_BYTES = 2**20, 2**27
 
 
 OnRegion = Callable[[SlideWork, int, int, "pa.Table"], None]  # Regions done and in all, and the objects of the last
 
 
 def segment_slide(
-    address: str, model: Model, store: Store, options: SegmentOptions, on_region: OnRegion = lambda *_: None
+    address: str,
+    model: Model,
+    store: Store,
+    options: SegmentOptions,
+    on_region: OnRegion = lambda *_: None,
+    readers: Executor | None = None,
 ) -> tuple[Summary, bool]:
     """Segment a slide, or what is left of it; returns its summary, and whether it was there already.
+
+    `readers` are those of `open_slide`.
 
     Raises:
         DataError: If the slide cannot be read or has no tissue.
@@ -51,7 +62,7 @@ def segment_slide(
     if (earlier := find_done(address, model, store, options)) is not None:
         remove_parts(store, earlier.name)  # Those of a process that was killed between its summary and this
         return earlier, True
-    with open_work(address, model, store, options) as work:
+    with open_work(address, model, store, options, readers=readers) as work:
         undone = work.undone()
         whole = len(work.regions())
         done = whole - len(undone)
@@ -64,19 +75,37 @@ def segment_slide(
 def find_done(address: str, model: Model, store: Store, options: SegmentOptions) -> Summary | None:
     """The summary of a slide that was segmented in the same way; None if it has to be segmented."""
     name = slide_name(address)
-    earlier = read_summary(store, name)
-    if earlier is None or (options.overwrite and earlier.made_of != _made_of(address, model, options)):
+    try:
+        earlier = read_summary(store, name)
+    except DataError:  # It cannot be read, and may be replaced only if that was asked for.
+        if not options.overwrite:
+            raise
+        return None
+    if earlier is None:
         return None
     if earlier.made_of == _made_of(address, model, options):
-        return earlier
+        return earlier if _has_all(store, earlier) else None
+    if options.overwrite:
+        return None
     what = "another model" if earlier.model.sha256 != model.sha256 else "another file or other options"
     advice = "give --overwrite (SET=overwrite=true) to replace it, or another --out (OUT)"
     raise ConfigError(f"{store.url}/{name} was made with {what}; {advice}")
 
 
+def _has_all(store: Store, about: Summary) -> bool:
+    """Whether all files are there that a summary names."""
+    return {f"{about.name}/{file}" for file in about.files} <= {*store.list(f"{about.name}/")}
+
+
 @contextmanager
 def open_work(
-    address: str, model: Model, store: Store, options: SegmentOptions, mask: TissueMask | None = None
+    address: str,
+    model: Model,
+    store: Store,
+    options: SegmentOptions,
+    mask: TissueMask | None = None,
+    *,
+    readers: Executor | None = None,
 ) -> Iterator[SlideWork]:
     """A slide, divided into regions; nothing is computed but its mask, unless that is given, as it was found before.
 
@@ -85,8 +114,8 @@ def open_work(
         ConfigError: If the model does not find a structure that is asked for.
     """
     require_structures(model, options.structures)
-    predictor = model.spec.regions(model.network, heads=options.structures, mpp=model.mpp)
-    with open_slide(address, options.mpp) as slide:
+    predictor = model.spec.regions(model.network, heads=options.structures, mpp=model.mpp, execution=options.execution)
+    with _open(address, options.mpp, readers) as slide:
         mask = mask or _find_mask(slide, options.mask)
         if not mask.mask.any():
             raise DataError(f"{address}: no tissue was found; give --mask none to segment all of it, or a mask")
@@ -105,6 +134,13 @@ def open_work(
             store=store,
             made_of=_made_of(address, model, options),
         )
+
+
+def _open(address: str, mpp: float | None, readers: Executor | None) -> Slide:
+    try:
+        return open_slide(address, mpp, readers=readers)
+    except BrokenProcessPool as error:
+        raise DataError(f"{address}: reading it {DIED}; fetch the file again") from error
 
 
 def require_structures(model: Model, wanted: Sequence[str]) -> None:
@@ -145,11 +181,13 @@ def _made_of(address: str, model: Model, options: SegmentOptions) -> str:
         if options.mask in ("auto", "none")
         else _identify(str(_mask_path(slide_name(address), options.mask)))
     )
+    if options.execution.precision != "fp32":
+        about.append(options.execution.precision)  # Engines of one precision differ by rounding, as processors do.
     return digest([FORMAT, _identify(address), mask, *options.structures, options.region_px, *about])
 
 
 def _identify(address: str) -> str:
-    """A digest of a file's size and of its ends: to read all of a slide in a bucket would take minutes."""
+    """A digest of a file's size, and of its ends: to read all of a slide in a bucket would take minutes."""
     if "://" in address:
         folder, _, key = address.rpartition("/")
         store: Store = connect(folder)
@@ -159,5 +197,6 @@ def _identify(address: str) -> str:
     size = store.size(key)
     if size is None:
         raise DataError(f"{address}: there is no such file; correct the name")
-    ends = b"".join(store.get_range(key, start, min(ENDS_BYTES, size)) for start in (0, max(0, size - ENDS_BYTES)))
+    num_bytes = size if size <= WHOLE_BYTES and "://" not in address else min(ENDS_BYTES, size)
+    ends = b"".join(store.get_range(key, start, num_bytes) for start in sorted({0, size - num_bytes}))
     return f"{size}-{hashlib.sha256(ends).hexdigest()}"

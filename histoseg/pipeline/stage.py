@@ -139,7 +139,7 @@ def _weights(name: str, store: Store) -> dict[str, Tensor]:
 
 
 def _save(trained: Trained, run: Run, number: int, dataset: MetaDataset, store: Store) -> None:
-    """Leave the network as `histoseg predict` takes it, then the mark that the stage is finished."""
+    """Leave the network as `histoseg segment` takes it, then the mark that the stage is finished."""
     name = stage_name(run, number, dataset.checksums)
     sources = [source for stage in run.stages[: number + 1] for source in stage.select.sources]
     tasks = {source: dataset.sources[source].task for source in sources}

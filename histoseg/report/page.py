@@ -176,7 +176,7 @@ def _models(report: Report) -> Section:
         name="models",
         heading="Where the networks lie",
         paragraphs=[text] if report.model else [],
-        code=f"histoseg predict IMAGE --model {report.model} --out predictions" if report.model else "",
+        code=f"histoseg segment IMAGE --model {report.model} --out predictions" if report.model else "",
         listings=[listing] if rows else [],
     )
 

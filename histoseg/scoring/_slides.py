@@ -10,16 +10,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import shapely
 
 from histoseg.files.folders import plain
-from histoseg.files.regions import Polygon, Region, paint
+from histoseg.files.regions import Region, paint
 from histoseg.metrics.iou import confusion
 from histoseg.metrics.panoptic import PanopticCounts, count_panoptic
 from histoseg.records.schema import Counts, ScoredImage
 from histoseg.scoring._truth_region import TruthRegion, moved
 from histoseg.scoring.objects import count_types, summarise
 from histoseg.slides.objects import ObjectFile
+from histoseg.slides.outlined import region_of
 from histoseg.types import Split
 
 SPLIT: Split = "test"
@@ -85,23 +85,9 @@ def _all_classes(true: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
 def _predicted(file: ObjectFile, truth: TruthRegion) -> tuple[list[Region], list[str | None]]:
     """The objects that meet the region, in pixels of its maps, and their classes."""
     found = file.read(box=truth.box, structures=[truth.structure], columns=["class", "geometry"])
-    shapes = shapely.from_wkb(found["geometry"].to_numpy())
     origin = (truth.box[0], truth.box[1])
-    return [moved(_region(shape), origin, truth.scale) for shape in shapes], found["class"].to_pylist()
-
-
-def _region(shape: shapely.Polygon | shapely.MultiPolygon) -> Region:
-    return Region(
-        polygons=tuple(
-            Polygon(outline=_ring(piece.exterior), holes=tuple(_ring(hole) for hole in piece.interiors))
-            for piece in shapely.get_parts(shape)
-        )
-    )
-
-
-def _ring(ring: shapely.LinearRing) -> np.ndarray:
-    """The corners without the last, which repeats the first."""
-    return np.asarray(shapely.get_coordinates(ring)[:-1])
+    regions = [moved(region_of(geometry), origin, truth.scale) for geometry in found["geometry"].to_pylist()]
+    return regions, found["class"].to_pylist()
 
 
 def _counts(counts: PanopticCounts) -> Counts:

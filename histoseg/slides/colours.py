@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from histoseg.maps.colours import BLACK, CLASS_COLOURS
+from histoseg.maps.colours import BLACK, CLASS_COLOURS, WHITE
 from histoseg.structures import structures
 
 Kind = tuple[str, str]  # A structure and a class of its objects; the class is empty without classes.
@@ -33,3 +33,8 @@ def colours_of(classes: Mapping[str, Sequence[str]]) -> dict[Kind, str]:
 def class_colour(kind: int) -> str | None:
     """The colour of a class of tissue or of pixels; None for the first, background."""
     return TISSUE_COLOURS[(kind - 1) % len(TISSUE_COLOURS)] if kind else None
+
+
+def map_colours(count: int) -> list[str]:
+    """A colour for each class of a map; that of the first, background, is white."""
+    return [class_colour(kind) or WHITE for kind in range(count)]

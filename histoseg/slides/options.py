@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from histoseg.engines import Execution
 from histoseg.errors import ConfigError
 from histoseg.maps.windows import MarginWindows
 from histoseg.slides.grid import REGION_PX
@@ -19,6 +20,7 @@ class SegmentOptions:
         structures: What to look for; empty means everything that the model finds.
         overwrite: Whether results of another model or of other options are replaced.
         region_px: About how much of a slide is held at once; changes no result.
+        execution: How the network is run.
     """
 
     mpp: float | None = None
@@ -27,6 +29,7 @@ class SegmentOptions:
     structures: tuple[str, ...] = ()
     overwrite: bool = False
     region_px: int = REGION_PX
+    execution: Execution = field(default_factory=Execution)
 
     def __post_init__(self) -> None:
         if self.mpp is not None and not is_credible_mpp(self.mpp):

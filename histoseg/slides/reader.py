@@ -11,6 +11,7 @@ of them, and kept for all while there is room.
 """
 
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -78,12 +79,20 @@ class Slide(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
-def open_slide(address: str | Path, mpp: float | None = None, *, cache_bytes: int = CACHE_BYTES) -> Slide:
+def open_slide(
+    address: str | Path,
+    mpp: float | None = None,
+    *,
+    cache_bytes: int = CACHE_BYTES,
+    readers: Executor | None = None,
+) -> Slide:
     """The slide at a path or an s3:// address; `mpp` states its microns per base pixel if the file does not.
 
-    A tiled TIFF in a bucket is read by parts, other formats from a temporary copy.
+    A tiled TIFF in a bucket is read by parts, other formats from a temporary copy. Where `readers` are processes, they
+    read images without a pyramid: a fault in a library then ends one of them, and not this process.
 
     Raises:
+        BrokenProcessPool: If the process of a reader ends.
         ConfigError: If `mpp` is not a slide's resolution, or the address is not one.
         DataError: If the file is damaged, has no resolution and none was given, or contradicts the one given.
         StorageError: If the object is not there, or a copy that is needed finds no room.
@@ -92,7 +101,8 @@ def open_slide(address: str | Path, mpp: float | None = None, *, cache_bytes: in
     if mpp is not None and not is_credible_mpp(mpp):
         raise ConfigError(f"--mpp {mpp:g}: must be {say_credible_mpp()}")
     with ExitStack() as opened, collect() as notes:
-        source = _open_object(where, opened) if where.startswith(REMOTE) else _open_file(Path(where), where)
+        is_remote = where.startswith(REMOTE)
+        source = _open_object(where, opened, readers) if is_remote else _open_file(Path(where), where, readers)
         opened.callback(source.close)
         settled = settle_mpp(where, mpp, source.stored_mpp)
         name = Path(where.removeprefix(REMOTE)).stem
@@ -100,7 +110,7 @@ def open_slide(address: str | Path, mpp: float | None = None, *, cache_bytes: in
         return PyramidSlide(source, about, opened.pop_all().close, cache_bytes)
 
 
-def _open_file(path: Path, address: str) -> BlockSource:
+def _open_file(path: Path, address: str, readers: Executor | None) -> BlockSource:
     with ExitStack() as opened:
         file = LocalFile(path)
         opened.callback(file.close)
@@ -110,10 +120,10 @@ def _open_file(path: Path, address: str) -> BlockSource:
             if reader is not None and not (vendor and reader.has_gaps):
                 opened.pop_all()
                 return reader
-    return OpenSlideReader(path, address) if vendor else PlainReader(path)
+    return OpenSlideReader(path, address) if vendor else PlainReader(path, readers)
 
 
-def _open_object(address: str, opened: ExitStack) -> BlockSource:
+def _open_object(address: str, opened: ExitStack, readers: Executor | None) -> BlockSource:
     """The slide of an object, in place or from a copy, which `opened` removes."""
     store, key = locate(address)
     if key.lower().endswith(WITH_COMPANIONS):
@@ -126,6 +136,6 @@ def _open_object(address: str, opened: ExitStack) -> BlockSource:
     copy = LocalCopy(store, key, stored.size)
     opened.callback(copy.close)
     try:
-        return _open_file(copy.path, address)
+        return _open_file(copy.path, address, readers)
     except DataError as error:  # Those of `histoseg.files` name the copy.
         raise DataError(str(error).replace(str(copy.path), address)) from error

@@ -8,14 +8,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from histoseg.errors import DataError
 from histoseg.store.objects import Store
 
-FORMAT = 1
-SUMMARY, OBJECTS, TISSUE_MAP, MASK, THUMBNAIL = (
-    "summary.json",
-    "objects.parquet",
-    "tissue.tif",
-    "mask.png",
-    "thumbnail.jpg",
-)
+SUMMARY, OBJECTS, TISSUE_MAP = "summary.json", "objects.parquet", "tissue.tif"
+MASK, THUMBNAIL = "mask.png", "thumbnail.jpg"
+PARTS = ".parts"  # The folder, in that of a slide, for what regions give until it is finished
 
 
 class _Values(BaseModel):
@@ -44,6 +39,7 @@ class Counts(_Values):
 
     all: int
     classes: dict[str, int] = {}
+    not_in_map: int | None = None  # How many are too small for a pixel of the map of labels; None without a map
 
 
 class TissueAbout(_Values):
@@ -53,6 +49,14 @@ class TissueAbout(_Values):
     colours: list[str]  # As "#RRGGBB"; white for the first class, background
     square_px: float  # Side of a square in base pixels
     shares: dict[str, float]  # Of the squares that were looked at
+
+
+class PixelsAbout(_Values):
+    """Classes of pixels by a task."""
+
+    classes: list[str]
+    colours: list[str]  # As "#RRGGBB"
+    shares: dict[str, float]  # Of the pixels that were looked at
 
 
 class MaskAbout(_Values):
@@ -74,6 +78,7 @@ class Summary(_Values):
     structures: dict[str, StructureAbout]
     counts: dict[str, Counts]
     tissue: TissueAbout | None = None
+    pixels: dict[str, PixelsAbout] = {}  # By task
     mask: MaskAbout
     caveats: list[str] = []  # Why the result may be worth little, a sentence each
     notes: dict[str, int] = {}  # What reading the slide left out or changed, and how often
@@ -83,12 +88,17 @@ class Summary(_Values):
     seconds: float  # From the first region to the summary, in the process that finished
 
     def describe(self) -> str:
-        """The counts in words: "no gland, 1 lumen, 12 nuclei in 3.1 mm2 of tissue"."""
+        """The counts in words, and what speaks against them: "no gland, 12 nuclei in 3.1 mm2 of tissue; ..."."""
         words = [
             f"{count.all or 'no'} {about.plural if count.all > 1 else about.singular}"
             for about, count in zip(self.structures.values(), self.counts.values(), strict=True)
         ]
-        return f"{', '.join(words) or 'classes of tissue'} in {self.mask.area_mm2:.1f} mm2 of tissue"
+        words += [f"classes of {', '.join(self.pixels)}"] if self.pixels else []
+        area_mm2 = f"{self.mask.area_mm2:.1f}" if self.mask.area_mm2 >= 1 else f"{self.mask.area_mm2:.2g}"
+        noted = [f"{text}: {count}" for text, count in self.notes.items()]
+        return "; ".join(
+            [f"{', '.join(words) or 'classes of tissue'} in {area_mm2} mm2 of tissue", *self.caveats, *noted]
+        )
 
 
 def read_summary(store: Store, name: str) -> Summary | None:

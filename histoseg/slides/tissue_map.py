@@ -1,26 +1,17 @@
-"""Classes of tissue of a slide as a small image: a pixel is a square of the slide, its colour a class.
-
-The file is a pyramidal, tiled TIFF with a palette, which QGIS, Fiji and tifffile show in its colours. Its resolution
-is that of the squares, so a program that reads it lays it over the slide; its description is JSON with the names.
-"""
+"""Classes of tissue of a slide as a small image: a pixel is a square of the slide, see `histoseg.slides.class_map`."""
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import tifffile
-from jaxtyping import UInt8, UInt16
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from histoseg.errors import DataError
-from histoseg.maps.colours import to_rgb
-from histoseg.store.objects import whole_file
+from histoseg.slides.class_map import ClassMapAbout, cut_tiles, write_class_map
 from histoseg.types import SemanticMap
 
-TILE_PX = 256
-UM_PER_CM = 10_000
 Number = int | float
 
 
@@ -33,16 +24,6 @@ class TissueMap:
     colours: tuple[str, ...]  # As #RRGGBB
     square_px: Number  # Side of a square in base pixels
     mpp: Number  # Microns per base pixel
-
-
-class _Description(BaseModel):
-    """What the file says of itself."""
-
-    histoseg: str = "tissue"
-    classes: tuple[str, ...]
-    colours: tuple[str, ...]
-    square_px: float
-    mpp: float
 
 
 def write_tissue(
@@ -64,25 +45,9 @@ def write_tissue(
         raise ValueError(f"{found} do not fit each other")
     if not class_map.size:
         raise ValueError(f"a map of {class_map.shape} has no squares")
-    about = _Description(classes=tuple(classes), colours=tuple(colours), square_px=square_px, mpp=mpp)
-    levels = [*_levels(class_map)]
-    with whole_file(path) as part, tifffile.TiffWriter(part) as tiff:
-        for number, level in enumerate(levels):
-            tiff.write(
-                level,
-                photometric="palette",
-                colormap=_palette(colours),
-                tile=(TILE_PX, TILE_PX),
-                compression="zlib",
-                predictor=False,
-                subifds=0 if number else len(levels) - 1,
-                subfiletype=1 if number else 0,
-                resolution=(UM_PER_CM / (square_px * mpp * 2**number),) * 2,
-                resolutionunit="CENTIMETER",
-                description=None if number else about.model_dump_json(),
-                software=None if number else "histoseg",
-                metadata=None,
-            )
+    about = ClassMapAbout(classes=tuple(classes), colours=tuple(colours), square_px=square_px, mpp=mpp)
+    size_px = class_map.shape[0], class_map.shape[1]
+    write_class_map(path, size_px, lambda step: cut_tiles(iter([class_map[::step, ::step]])), about)
 
 
 def read_tissue(path: Path) -> TissueMap:
@@ -93,7 +58,7 @@ def read_tissue(path: Path) -> TissueMap:
     """
     try:
         with tifffile.TiffFile(path) as tiff:
-            about = _Description.model_validate_json(tiff.pages.first.description)
+            about = ClassMapAbout.model_validate_json(tiff.pages.first.description)
             class_map = tiff.pages.first.asarray()
     except ValidationError as error:
         raise DataError(f"{path}: does not name classes of tissue; expected the tissue.tif of `histoseg`") from error
@@ -107,19 +72,3 @@ def read_tissue(path: Path) -> TissueMap:
         square_px=about.square_px,
         mpp=about.mpp,
     )
-
-
-def _levels(class_map: SemanticMap) -> Iterator[SemanticMap]:
-    """The map, then every second pixel of the level before, until one tile holds all."""
-    yield class_map
-    while max(class_map.shape) > TILE_PX:
-        class_map = np.ascontiguousarray(class_map[::2, ::2])
-        yield class_map
-
-
-def _palette(colours: Sequence[str]) -> UInt16[np.ndarray, "3 256"]:
-    """Red, green and blue of each class in 16 bits (TIFF 6.0, Sec. 5); black for numbers without a class."""
-    palette = np.zeros((3, 256), np.uint16)
-    rgb: UInt8[np.ndarray, "C 3"] = np.array([to_rgb(colour) for colour in colours], np.uint8)
-    palette[:, : len(colours)] = 257 * rgb.T.astype(np.uint16)
-    return palette

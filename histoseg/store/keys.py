@@ -8,7 +8,7 @@ folds/fingerprints/<source>-<digest>.json   what images look like, to find the s
 weights/<name>.safetensors                  what trainings may start from
 runs/<stage>/run.json                       written before the first step of a stage
 runs/<stage>/step-00000040.{json,safetensors}, metrics.jsonl
-runs/<stage>/model/                         the finished network, as `histoseg predict` takes it
+runs/<stage>/model/                         the finished network, as `histoseg segment` takes it
 records/<experiment>/<run>.json             put only if absent, never changed
 records/<experiment>/panels/<run>/...png    pictures of the first scored images
 leases/<stage>/000001.json                  who trains it; the highest number may write
@@ -68,7 +68,7 @@ def stage_folder(stage: str) -> str:
 
 
 def model_folder(stage: str) -> str:
-    """The folder of a stage's finished network, as `histoseg predict` takes it."""
+    """The folder of a stage's finished network, as `histoseg segment` takes it."""
     return f"{stage_folder(stage)}/model"
 
 

@@ -155,7 +155,7 @@ def use_device(model: Network, stage: Stage, process: Process) -> None:
 def as_saved(model: Network) -> Network:
     """The network as `load_model` gives it, so that what is scored is what is used: in float32, and not in training.
 
-    On a GPU float32 is not TF32 then, as in `histoseg predict`.
+    On a GPU float32 is not TF32 then, as in `histoseg segment`.
     """
     use_precision("fp32")
     model.bf16 = False

@@ -24,7 +24,7 @@ def test_the_page_names_every_structure(finished):
     page = folder / "results" / "cerberus" / "index.html"
     assert output.splitlines()[-1] == str(page.resolve())
     text = page.read_text()
-    for word in ("Gland", "Lumen", "Nuclei", "Tissue", "Demo data", "histoseg predict"):
+    for word in ("Gland", "Lumen", "Nuclei", "Tissue", "Demo data", "histoseg segment"):
         assert word in text
     assert "runs: 0 of 1 are recorded already" in output
 
@@ -32,7 +32,7 @@ def test_the_page_names_every_structure(finished):
 def test_the_model_predicts(finished, tmp_path, capsys):
     folder, _ = finished
     image = next((folder / ".histoseg" / "demo").rglob("Lizard_Images1/*.png"))
-    words = ["predict", str(image), "--model", str(folder / "results/cerberus/model"), "--out", str(tmp_path)]
+    words = ["segment", str(image), "--model", str(folder / "results/cerberus/model"), "--out", str(tmp_path)]
     with pytest.raises(SystemExit, match="0"):
         main([*words, "--mpp", "0.5", "--window-px", "384", "--margin-px", "48"])
     found = {path.name for path in (tmp_path / image.stem).iterdir()}
@@ -42,7 +42,7 @@ def test_the_model_predicts(finished, tmp_path, capsys):
         "nuclei.png",
         "objects.csv",
         "objects.geojson",
-        "tissue.json",
+        "tissue.tif",
         "overlay.png",
     } <= found
     geojson = json.loads((tmp_path / image.stem / "objects.geojson").read_text())

@@ -74,7 +74,7 @@ def test_its_experiments_train_report_and_leave_a_model_that_predicts(call, stor
     assert f"{found:.3f}" in call("report", *asked, "--out", tmp_path / "results")
     image = call.folder / "demo" / "our_nuclei" / "case01_1.png"
     windows = ["--window-px", 192, "--margin-px", 16]
-    call("predict", image, "--model", model, "--mpp", 0.5, "--out", tmp_path / "out", *windows)
+    call("segment", image, "--model", model, "--mpp", 0.5, "--out", tmp_path / "out", *windows)
     assert (tmp_path / "out" / "case01_1" / "overlay.png").is_file()
 
 

@@ -9,15 +9,14 @@ import roifile
 import scipy.ndimage
 
 from histoseg.errors import DataError
+from histoseg.exports import geojson
 from histoseg.files.coco import read_coco
 from histoseg.files.geojson import read_geojson
 from histoseg.files.imagej import read_imagej
 from histoseg.files.labelme import read_labelme
 from histoseg.files.notes import collect
 from histoseg.files.regions import draw_polygons
-from histoseg.inference.export import choose_colours, to_geojson
-from histoseg.inference.objects import PredictedImage, list_objects
-from histoseg.models.prediction import Prediction
+from tests.slides.mapped import slide_of
 
 SQUARE = [[1, 1], [5, 1], [5, 5], [1, 5], [1, 1]]
 HOLE = [[2, 2], [4, 2], [4, 4], [2, 4], [2, 2]]
@@ -89,28 +88,20 @@ def test_geojson_types_of_object_are_layers_in_either_spelling(write, key):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_exported_predictions_come_back(write, seed):
+def test_exported_predictions_come_back(tmp_path, seed):
     """Pixel by pixel, for objects of one piece without a hole."""
     noise = scipy.ndimage.gaussian_filter(np.random.default_rng(seed).random((60, 80)), 2)
     pieces = scipy.ndimage.label(scipy.ndimage.binary_fill_holes(noise > 0.52))[0].astype(np.int32)
     count = int(pieces.max())
-    prediction = Prediction(
-        instance_maps={"nuclei": pieces},
-        classes={"nuclei": np.full(count, 1, np.uint8)},
-        class_probabilities={"nuclei": np.ones(count)},
-    )
-    image = PredictedImage(
-        name="image",
-        prediction=prediction,
-        classes={"nuclei_type": ("background", "tumour")},
-        image_px=pieces.shape,
-        seen_px=pieces.shape,
-        mpp=0.5,
-    )
-    path = write(to_geojson(list_objects(image), choose_colours(image), "image"))
+    slide = slide_of(tmp_path, {"nuclei": pieces}, {"nuclei": [1] * count}, {"nuclei_type": ("background", "tumour")})
+    path = tmp_path / "objects.geojson"
+    geojson.write(path, slide)
     regions = read_geojson(path)
     assert {found.class_name for found in regions} == {"tumour"}
-    np.testing.assert_array_equal(drawn(regions, path, pieces.shape), pieces)
+    found = drawn(regions, path, pieces.shape)
+    np.testing.assert_array_equal(found > 0, pieces > 0)
+    pairs = np.unique(np.stack([found.ravel(), pieces.ravel()]), axis=1)
+    assert pairs.shape[1] == count + 1  # Features have an order of their own, so each number stands for one number.
 
 
 @pytest.mark.parametrize(

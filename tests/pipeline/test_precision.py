@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from histoseg.inference.predict import segment
+from histoseg.inference.array import segment
 from histoseg.metrics.iou import confusion
 from histoseg.metrics.panoptic import count_panoptic
 from histoseg.models.weights import load_model

@@ -290,9 +290,9 @@ def test_the_caption_of_scores_explains_what_is_drawn():
 
 def test_a_kept_network_comes_with_the_command_that_uses_it():
     report = folds_report(model="results/cerberus/model")
-    command = "histoseg predict IMAGE --model results/cerberus/model --out predictions"
+    command = "histoseg segment IMAGE --model results/cerberus/model --out predictions"
     assert command in parse(to_html(report.table, to_sections(report))).text
-    assert "histoseg predict" not in parse(to_html(report.table, to_sections(folds_report()))).text
+    assert "histoseg segment" not in parse(to_html(report.table, to_sections(folds_report()))).text
 
 
 @pytest.mark.parametrize(

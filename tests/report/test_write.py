@@ -161,7 +161,7 @@ def test_the_network_of_the_first_run_is_put_beside_the_page(store, experiment, 
     page = write_report(plan_of(record), store, tmp_path, command="again").page
     for name in ("model.safetensors", "model.json"):
         assert (page.parent / "model" / name).read_text() == name
-    assert f"histoseg predict IMAGE --model {page.parent / 'model'} --out predictions" in page.read_text()
+    assert f"histoseg segment IMAGE --model {page.parent / 'model'} --out predictions" in page.read_text()
 
 
 @pytest.mark.parametrize(("name", "keeps"), [("cerberus", True), ("cerberus_table4", False), ("table1", False)])

@@ -75,7 +75,7 @@ def add(values, side):
 class BlobSpec(CerberusSpec):
     """The model's settings."""
 
-    def regions(self, network, *, heads=(), mpp=0.5):
+    def regions(self, network, *, heads=(), mpp=0.5, execution=None):
         return BlobRegions(network, mpp, tuple(heads))
 
 

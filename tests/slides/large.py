@@ -5,7 +5,8 @@ import resource
 import sys
 from pathlib import Path
 
-from histoseg.inference.segment import SegmentOptions, segment_slide
+from histoseg.inference.segment import segment_slide
+from histoseg.slides.options import SegmentOptions
 from histoseg.store.objects import FileStore
 from tests.slides.blobs import draw_model
 

@@ -8,12 +8,11 @@ import pytest
 import torch
 
 from histoseg.demo.slides import write_slide
-from histoseg.inference.objects import PredictedImage, list_objects
 from histoseg.inference.segment import segment_slide
+from histoseg.maps.objects import find_objects
 from histoseg.maps.windows import MarginWindows, Window
 from histoseg.models.cerberus import CerberusSpec
 from histoseg.models.cerberus.network import CerberusParts, build
-from histoseg.models.prediction import Prediction
 from histoseg.models.weights import Model
 from histoseg.slides.objects import ObjectFile
 from histoseg.slides.options import SegmentOptions
@@ -21,6 +20,7 @@ from histoseg.slides.reader import open_slide
 from histoseg.slides.summary import read_summary
 from histoseg.slides.tissue_map import read_tissue
 from histoseg.store.objects import FileStore
+from histoseg.structures import structure
 from tests.slides import fields
 from tests.slides.blobs import draw_model
 
@@ -47,25 +47,20 @@ def find_whole(address, model):
         image = slide.read(0, 0, *size_px, model.mpp)
         regions = model.spec.regions(model.network, mpp=model.mpp)
         seen = regions.evidence(image, [Window(top=0, left=0, height=size_px[0], width=size_px[1])], size_px)
-        found = {one.structure: one for one in fields.find_whole(seen, regions)}
-        prediction = Prediction(
-            instance_maps={name: one.instance_map for name, one in found.items()},
-            classes={name: one.classes for name, one in found.items()},
-            class_probabilities={name: one.class_probabilities for name, one in found.items()},
-        )
-        predicted = PredictedImage(
-            name="one",
-            prediction=prediction,
-            classes=model.classes,
-            image_px=slide.size_px,
-            seen_px=size_px,
-            mpp=slide.mpp,
-        )
-        objects = [
-            (one.structure, one.class_name, round_share(one.class_probability), one.area_um2, *map(float, one.box))
-            for one in list_objects(predicted)
-        ]
-        return sorted(objects), seen.tissue.argmax(axis=0)
+        found = fields.find_whole(seen, regions)
+        return sorted(one for each in found for one in list_objects(each, model)), seen.tissue.argmax(axis=0)
+
+
+def list_objects(found, model):
+    """The objects of a map of base pixels, of half a micron."""
+    objects = find_objects(found.instance_map)
+    names = model.classes.get(structure(found.structure).type_decoder, ())
+    for area, (top, left, bottom, right), kind, share in zip(
+        objects.areas, objects.boxes.tolist(), found.classes.tolist(), found.class_probabilities.tolist(), strict=True
+    ):
+        share_of_class = round_share(share if names and kind else None)
+        box = float(left), float(top), float(right), float(bottom)
+        yield found.structure, names[kind] if names and kind else "", share_of_class, float(area) / 4, *box
 
 
 def round_share(share):
