@@ -6,6 +6,7 @@ calls of actors than these run at a time, so what a lost node costs is what it h
 
 import heapq
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -18,16 +19,51 @@ from threading import Event, Thread
 from typing import Any
 
 from histoseg.errors import ClusterError, HistosegError, StorageError, StoreRefusedError
+from histoseg.store.leases import PATIENCE_S
 from ray_jobs.failures import Loss, first_line, loss_of
 
 logger = logging.getLogger("histoseg.slides")
 
 LOST_AT_MOST = 5  # A call that lost its process so often is more likely to cause that than to suffer from it.
-FAILED_AT_MOST = 4  # With pauses of 2, 4 and 8 s: each call waits for a store that is away, two minutes or more.
+FAILED_AT_MOST = 4  # With pauses of 2, 4 and 8 s; a store that is away is waited for longer.
+LONGEST_PAUSE_S = 30.0
 LOOK_EVERY_S = 0.1
 INTERRUPTED = ClusterError("interrupted; the same command goes on where this one was")
 
 Remote = Any  # A function, an actor, or a reference to what they compute: Ray makes them, and its stubs know little.
+
+
+@dataclass(kw_only=True)
+class Trials:
+    """How often something failed, and when it may be tried again.
+
+    Attributes:
+        count: In all.
+        losses: How often its process ended, but for its node.
+        failures: How often it failed by itself.
+        failing_since_s: Since when the store is away.
+        next_at_s: When it may be tried again, by `time.monotonic`.
+    """
+
+    count: int = 0
+    losses: int = 0
+    failures: int = 0
+    failing_since_s: float = math.inf
+    next_at_s: float = 0.0
+
+    def may_go_on(self, error: Exception, loss: Loss | None) -> bool:
+        """Count an error; returns whether it is worth another trial, after a pause if no process was lost."""
+        now, cause = time.monotonic(), _plain(error)
+        self.count += 1
+        if loss is not None:
+            self.losses += not loss.is_of_node
+            return self.losses <= LOST_AT_MOST
+        self.failures += 1
+        self.next_at_s = now + min(2.0**self.failures, LONGEST_PAUSE_S)
+        if isinstance(cause, StorageError) and not isinstance(cause, StoreRefusedError):
+            self.failing_since_s = min(self.failing_since_s, now)
+            return now - self.failing_since_s < PATIENCE_S
+        return not isinstance(cause, HistosegError) and self.failures < FAILED_AT_MOST
 
 
 @dataclass(kw_only=True, eq=False)
@@ -43,8 +79,7 @@ class Call:
     what: str
     needs_actor: bool = False
     future: "Future[Remote]" = field(default_factory=Future)
-    failures: int = 0
-    losses: int = 0
+    trials: Trials = field(default_factory=Trials)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -79,7 +114,7 @@ class Calls:
         self._places: list[_Place] = []
         self._over = Event()
         self._error: HistosegError | None = None
-        self._starts_lost = 0
+        self._starts = Trials()
 
     @property
     def num_waiting(self) -> int:
@@ -136,7 +171,7 @@ class Calls:
         """Start a call that needs no actor; have others wait, those that were begun already first."""
         if not call.needs_actor:
             self._start(call, None)
-        elif call.failures or call.losses:
+        elif call.trials.count:
             self._waiting.appendleft(call)
         else:
             self._waiting.append(call)
@@ -146,7 +181,7 @@ class Calls:
         while self._waiting and (free := [one for one in self._places if one.is_ready and one.num_calls < each]):
             self._start(self._waiting.popleft(), min(free, key=lambda one: one.num_calls))
         wanted = -(-(len(self._waiting) + sum(place.num_calls for place in self._places)) // each)
-        while len(self._places) < min(self._most, wanted):
+        while len(self._places) < min(self._most, wanted) and time.monotonic() >= self._starts.next_at_s:
             place = _Place(actor=self._actors.make())
             self._places.append(place)
             self._starting[place.actor.is_ready.remote()] = place
@@ -154,8 +189,7 @@ class Calls:
     def _start(self, call: Call, place: _Place | None) -> None:
         if not call.future.running() and not call.future.set_running_or_notify_cancel():
             return
-        is_again = call.failures + call.losses > 0
-        self._running[call.start(place.actor if place else None, is_again)] = call, place
+        self._running[call.start(place.actor if place else None, call.trials.count > 0)] = call, place
         if place:
             place.num_calls += 1
 
@@ -177,12 +211,13 @@ class Calls:
 
     def _started(self, place: _Place, error: Exception | None) -> None:
         if error is None:
-            place.is_ready, self._starts_lost = True, 0
+            place.is_ready, self._starts = True, Trials()
             return
         loss = loss_of(error)
         self._remove(place, loss)
-        self._starts_lost += 1
-        if loss is None or self._starts_lost > LOST_AT_MOST:
+        if self._starts.may_go_on(error, loss):
+            logger.warning("a process with the model could not be started: %s; another is", first_line(error))
+        else:
             self._error = ClusterError(f"no process with the model could be started: {first_line(error)}")
             self.stop()
 
@@ -200,20 +235,10 @@ class Calls:
 
     def _again(self, call: Call, loss: Loss | None, error: Exception) -> bool:
         """Whether a call is tried once more, after a pause if it failed by itself."""
-        cause = _plain(error)
-        if loss is not None:
-            call.losses += not loss.is_of_node
-            may = call.losses <= LOST_AT_MOST
-        else:
-            call.failures += 1
-            is_final = isinstance(cause, HistosegError) and (
-                not isinstance(cause, StorageError) or isinstance(cause, StoreRefusedError)
-            )
-            may = call.failures < FAILED_AT_MOST and not is_final
+        may = call.trials.may_go_on(error, loss)
         if may:
             logger.warning("%s: %s; it is tried again", call.what, first_line(error))
-            pause_s = 0.0 if loss else 2.0**call.failures
-            heapq.heappush(self._later, (time.monotonic() + pause_s, next(self._number), call))
+            heapq.heappush(self._later, (call.trials.next_at_s, next(self._number), call))
         return may
 
     def _remove(self, place: _Place, loss: Loss | None) -> None:

@@ -158,13 +158,14 @@ class Segmenter:
 
     def __init__(self, job: CohortJob) -> None:
         log_worker(logging.WARNING)
-        self._job, self._model = job, _model(job.model, job.home)
+        self._job = job
         self._is_reclaimed = drain_notice()
         self._kept: dict[str, _Kept] = {}
         self._lock = Lock()
 
     def is_ready(self) -> bool:
-        """Answers once the model is loaded."""
+        """Answers once the model is loaded; not in `__init__`, whose errors Ray passes on as a lost process."""
+        _model(self._job.model, self._job.home)
         return True
 
     def segment(self, address: str, mask: PackedMask, regions: Sequence[Region], is_again: bool) -> BatchDone:
@@ -205,7 +206,9 @@ class Segmenter:
 
         with ExitStack() as stack:
             work = stack.enter_context(
-                open_work(address, self._model, self._job.store, self._job.options, mask.unpack())
+                open_work(
+                    address, _model(self._job.model, self._job.home), self._job.store, self._job.options, mask.unpack()
+                )
             )
             self._kept[address] = _Kept(work=work, close=stack.pop_all().close)
         return self._kept[address]

@@ -8,6 +8,7 @@ whatever follows, at most twice the time is lost that could have been saved.
 import logging
 import time
 from collections.abc import Callable, Sequence
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ Step = Callable[[Forward, Tensor], Sequence[Tensor]]  # Runs an engine on window
 
 
 class Runner:
-    """What runs the network of one model.
+    """What runs the network of one model; threads that share it take turns, so that one has all of the memory.
 
     Attributes:
         at_once: How many windows to give it at once.
@@ -46,6 +47,7 @@ class Runner:
         self._forward, self._candidates, self._tolerance = eager, list(candidates), tolerance
         self._memory, self._clock, self._is_sized = memory, clock, memory is None
         self._begun: float | None = None
+        self._turn = Lock()
 
     def __call__(self, step: Step, images: Tensor) -> list[Tensor]:
         """What a step gives for some windows.
@@ -53,8 +55,9 @@ class Runner:
         Raises:
             ConfigError: If not even one window fits into memory, or if the engine that was asked for fails.
         """
-        self._try_next(images)
-        return self._run(step, images)
+        with self._turn:
+            self._try_next(images)
+            return self._run(step, images)
 
     def _run(self, step: Step, images: Tensor) -> list[Tensor]:
         try:

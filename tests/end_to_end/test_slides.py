@@ -100,7 +100,7 @@ def disturbed(cluster, scans, tmp_path_factory):  # noqa: F811 - the fixture
     back_at = time.monotonic() + 10
     ray.kill(lost)
     ray.start_worker("three")
-    first.wait_until(lambda: "was lost; it is tried again" in first.output() and time.monotonic() > back_at)
+    first.wait_until(lambda: first.output().count("; it is tried again") > 1 and time.monotonic() > back_at)
     server.start()
     before = store.list("slides/")
     first.wait_until(lambda: store.list("slides/") != before)

@@ -4,6 +4,8 @@ import logging
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -263,3 +265,22 @@ def test_the_command_refuses_words_it_does_not_know():
         choose_execution("onnx", "fp32")
     with pytest.raises(ConfigError, match="--precision fp16: choose from fp32, bf16"):
         choose_execution("auto", "fp16")
+
+
+def test_threads_take_turns(heads):
+    """Two batches of slides share a GPU; engines are tried and memory is measured by one thread at a time."""
+    inside, most = [], []
+
+    def look(forward, images):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.05)
+        found = step(forward, images)
+        inside.pop()
+        return found
+
+    runner, images = runner_with(heads), draw()
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: runner(look, images), range(8)))
+    assert max(most) == 1
+    assert all(torch.equal(one[0], results[0][0]) for one in results)

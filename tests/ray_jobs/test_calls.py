@@ -191,6 +191,17 @@ def test_a_model_that_cannot_be_loaded_ends_it(ray):
         until(future.done)
 
 
+def test_a_store_that_is_away_while_a_process_starts_is_waited_for(ray):
+    ray.start_error = StorageError("away")
+    with calls(ray.actors(most=1)) as running:
+        future = running.put(ray.call("a"))
+        until(lambda: len(ray.made) == 1)
+        ray.start_error = None
+        ray.refs(1)[0].set_result("done")
+        assert future.result(PATIENCE_S) == "done"
+    assert len(ray.made) == 2
+
+
 def test_at_the_end_nobody_waits_for_ever(ray):
     with calls(ray.actors(most=1)) as running:
         futures = [running.put(ray.call(i)) for i in range(3)]

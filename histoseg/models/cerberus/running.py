@@ -1,6 +1,7 @@
 """What runs a Cerberus on the windows of slides: one runner for all regions and slides whose windows are alike."""
 
 from collections.abc import Sequence
+from threading import Lock
 from weakref import WeakKeyDictionary
 
 from histoseg.engines import Execution
@@ -20,6 +21,7 @@ Key = tuple[tuple[str, ...], Window, Execution]
 # The last of each network, as to make one may take a minute; and the copy of the network that all of them work on.
 _RUNNERS: WeakKeyDictionary[Cerberus, tuple[Key, Runner]] = WeakKeyDictionary()
 _FOLDED: WeakKeyDictionary[Cerberus, Cerberus] = WeakKeyDictionary()
+_MAKING = Lock()
 
 
 def runner_of(
@@ -35,11 +37,12 @@ def runner_of(
         pixels_at_once: How many pixels a CPU takes at once; of a GPU the memory decides.
     """
     key = (tuple(decoders), window, execution)
-    known, runner = _RUNNERS.get(network, (None, None))
-    if runner is None or known != key:
-        runner = _make(network, key, pixels_at_once)
-        _RUNNERS[network] = (key, runner)
-    return runner
+    with _MAKING:
+        known, runner = _RUNNERS.get(network, (None, None))
+        if runner is None or known != key:
+            runner = _make(network, key, pixels_at_once)
+            _RUNNERS[network] = (key, runner)
+        return runner
 
 
 def _make(network: Cerberus, key: Key, pixels_at_once: int) -> Runner:
