@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup submit test check fix bench bench-gpu mutants list images test-pods test-kills test-cluster test-played clean
+.PHONY: help setup submit test check fix bench bench-gpu mutants list images test-pods test-kills test-slides test-cluster test-played clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -25,7 +25,7 @@ export SET
 given = $(if $($(2)),$(1) "$($(2))")
 WHAT = $(call given,--experiment,EXP) --scale "$(SCALE)" --seeds "$(SEEDS)" --workers "$(WORKERS)" $(call given,--data,DATA) \
 	--set "$$SET$(if $(SHOTS), refine.select.shots=$(SHOTS))" $(call given,--imagenet,IMAGENET) $(call given,--start,START) \
-	$(call given,--listen,LISTEN)
+	$(call given,--listen,LISTEN) $(call given,--slides,SLIDES) $(call given,--model,MODEL) $(call given,--into,OUT)
 WHERE = $(call given,--store,STORE) $(call given,--cluster,CLUSTER) $(call given,--namespace,NAMESPACE) \
 	$(call given,--release,RELEASE) $(call given,--ray-address,RAY_ADDRESS) $(if $(SHIP),--ship) $(call given,--job,JOB)
 ACTION = $(if $(STATUS),--status) $(if $(RESULTS),--results) $(if $(CANCEL),--cancel) $(if $(DRY_RUN),--dry-run)
@@ -35,7 +35,7 @@ help: ## list the targets
 
 setup: .venv/ready ## make .venv with everything that runs and tests the project
 
-submit: setup ## run an experiment: EXP=table1 [SCALE=laptop|real-cpu|paper DATA=folder|demo|prepared STORE=url SEEDS=3 SHOTS=5 WORKERS=1 IMAGENET=file START=folder SET="optim.steps=200" LISTEN="tensorboard mlflow=http://host:5000"]; on a cluster: CLUSTER=context [NAMESPACE= RELEASE=] or RAY_ADDRESS=http://host:8265 [SHIP=1], and STATUS=1, RESULTS=1, CANCEL=1 (of JOB=name) or DRY_RUN=1
+submit: setup ## run an experiment: EXP=table1 [SCALE=laptop|real-cpu|paper DATA=folder|demo|prepared STORE=url SEEDS=3 SHOTS=5 WORKERS=1 IMAGENET=file START=folder SET="optim.steps=200" LISTEN="tensorboard mlflow=http://host:5000"], or slides through a model: EXP=slides SLIDES=folder|s3://…|list.txt MODEL=folder|s3://… [OUT=folder|s3://…]; on a cluster: CLUSTER=context [NAMESPACE= RELEASE=] or RAY_ADDRESS=http://host:8265 [SHIP=1], and STATUS=1, RESULTS=1, CANCEL=1 (of JOB=name) or DRY_RUN=1
 	@test -n "$(EXP)$(STATUS)$(JOB)" || { echo "name an experiment, e.g. make submit EXP=table1; make list shows all"; exit 2; }
 	@$(BIN)/python -m ray_jobs.submit $(WHAT) $(WHERE) $(ACTION)
 
@@ -72,6 +72,9 @@ test-pods: setup ## run the chart's pods from fresh images (root, Linux, podman,
 
 test-kills: setup ## kill runs and predictions at each of their writes and repeat them, on files and S3 (ten minutes)
 	@HISTOSEG_KILLS=1 $(BIN)/python -m pytest tests/pipeline/test_kills.py $(ARGS)
+
+test-slides: setup ## segment made-up slides of 1.6 and 8 gigapixels, killed on the way, and count every object (an hour)
+	@HISTOSEG_SLIDES=1 $(BIN)/python -m pytest -s tests/slides/test_large.py $(ARGS)
 
 test-cluster: setup ## go through what people and clusters do to a release, before a new one (an hour): CLUSTER=context [IMAGE=registry.example/histoseg-train:0.1.0 VALUES=lab-values.yaml PATIENCE=2 ARGS="-k drain"]
 	@test -n "$(CLUSTER)" || { echo "name a cluster with KubeRay: make test-cluster CLUSTER=context; kubectl config get-contexts lists them"; exit 2; }

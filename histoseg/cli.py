@@ -73,6 +73,21 @@ def demo_data(
     print(folder)
 
 
+@app.command("demo-slide")
+def demo_slide(
+    file: Annotated[Path, typer.Argument(help="A pyramidal TIFF to write, as slide.tif.")],
+    width: Annotated[int, typer.Option(min=512, help="Pixels of half a micron.")] = 6000,
+    height: Annotated[int, typer.Option(min=512, help="Pixels of half a micron.")] = 4000,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws another slide.")] = 0,
+) -> None:
+    """Draw a slide of H&E-looking mucosa, to try `segment` and `view`; prints how many objects it shows."""
+    from histoseg.demo.slides import write_slide
+
+    drawn = write_slide(file, width=width, height=height, mpp=0.5, seed=seed)
+    print(", ".join(f"{name} {count}" for name, count in drawn.counts.items()))
+    print(file)
+
+
 @app.command()
 def verify(store: StoreUrl) -> None:
     """Compare every stored byte of every prepared source with its index."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from histoseg.errors import HistosegError, TrainingError
 from histoseg.machine import machine_id, process_id
@@ -28,6 +29,7 @@ from ray_jobs.train import Group
 logger = logging.getLogger("histoseg.cells")
 
 COUNT_EVERY_S = 15.0
+Item = TypeVar("Item")
 ConnectRay = Callable[[], AbstractContextManager[None]]  # Starts or finds a Ray for as long as it is entered
 
 
@@ -56,7 +58,8 @@ def complete(plan: Plan, store: Store, request: Request, home: Path, connect_ray
         try:
             workers, resources = _workers(request)
             notes = home / "notes" / request.name
-            grid.run(in_own_order(groups, request.name), workers, notes, resources, holder_for(request, store))
+            ordered = in_own_order(groups, request.name, lambda group: group.id)
+            grid.run(ordered, workers, notes, resources, holder_for(request, store))
             _require_records(wanted, store)
         except HistosegError as error:
             return error
@@ -90,12 +93,12 @@ def holder_for(request: Request, store: Store) -> Holder:
     )
 
 
-def in_own_order(groups: Sequence[Group], job: str) -> list[Group]:
-    """Groups in a job's own order, so that several jobs at once share the work; the plan's if the job has no name.
+def in_own_order(items: Sequence[Item], job: str, id_of: Callable[[Item], str]) -> list[Item]:
+    """Items in a job's own order, so that several jobs at once share the work; the plan's if the job has no name.
 
     In the same order, the later one would wait for lease after lease of the earlier one.
     """
-    return sorted(groups, key=lambda group: digest([job, group.id])) if job else list(groups)
+    return sorted(items, key=lambda item: digest([job, id_of(item)])) if job else list(items)
 
 
 def _recorded(store: Store, wanted: set[str]) -> set[str]:

@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 
 REASON = "DRAIN_NODE_REASON_PREEMPTION"
 LOOK_EVERY_S = 0.5
-WAITING_TRIAL = "ray::ImplicitFunc"  # Tune's process between two groups; with a group it is ray::ImplicitFunc.train.
+# Processes between two tasks: Tune's, which with a group is ray::ImplicitFunc.train, and a cohort's with its model.
+WAITING = ("ray::ImplicitFunc", "ray::Segmenter")
 # Ray's own processes, which always run. A run's watcher may be on any node, also where nothing else of the run is.
 NO_WORK = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::PreemptionWatcher")
 ASK_AT_MOST_S = 20
@@ -39,8 +40,7 @@ def is_busy() -> bool:
 
     titles = (" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
     return any(
-        title.startswith("ray::") and title.strip() != WAITING_TRIAL and not title.startswith(NO_WORK)
-        for title in titles
+        title.startswith("ray::") and title.strip() not in WAITING and not title.startswith(NO_WORK) for title in titles
     )
 
 

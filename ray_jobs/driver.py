@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from contextlib import chdir
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from histoseg.demo.write import write_demo_data
 from histoseg.errors import DataError, HistosegError
+from histoseg.pipeline.cohort import is_cohort
 from histoseg.pipeline.plan import Plan, data_of, load_experiment, make_plan, sources_of
+from histoseg.report.written import Written
 from histoseg.runs.argv import from_words
 from histoseg.runs.config import Data, require
 from histoseg.runs.request import DEMO, PREPARED, Request
@@ -30,20 +31,18 @@ from histoseg.training.listening import require_listeners
 from ray_jobs.cells import ConnectRay, complete
 from ray_jobs.cluster import existing_ray
 from ray_jobs.logs import log_command
-
-if TYPE_CHECKING:
-    from histoseg.report.write import Written  # It needs matplotlib, which a machine that only submits may lack.
+from ray_jobs.slides import segment_cohort
 
 logger = logging.getLogger("histoseg.driver")
 
 HOME = Path(".histoseg")  # Demo data and verified shards; for a run on one machine also its store and Ray's session
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Finished:
     """A report, and the error that kept cells from being in it."""
 
-    report: "Written"
+    report: Written
     failure: HistosegError | None
 
 
@@ -115,13 +114,17 @@ def drive(request: Request) -> str:
     require(bool(request.name and request.store), "request.name and store", "", "given: --name=… --store=s3://…")
     store, home = connect(request.store, PATIENT), HOME.resolve()
     raw = _raw(request)
-    here = replace(request, data=PREPARED)  # For the command on the page: the data lies in this very store by now.
+    # For the command on the page: the data lies in this very store by now.
+    here = request if is_cohort(request) else replace(request, data=PREPARED)
     # Jobs on one head share its folder. `out` stays relative, for the page names it to those who fetch the results.
     folder = HOME / "reports" / request.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with chdir(folder):
-        done = run(here, store, raw, Path("results"), home, existing_ray)
+        if is_cohort(request):
+            done = Finished(*segment_cohort(here, request.store, Path("results"), home, existing_ray))
+        else:
+            done = run(here, store, raw, Path("results"), home, existing_ray)
         page = put_results(done.report.page.parent, store, results_folder(request.experiment, request.name))
     print(done.report.table)
     if done.failure is not None:
@@ -130,7 +133,9 @@ def drive(request: Request) -> str:
 
 
 def _raw(request: Request) -> Path | None:
-    """The folder of raw data sets; None if the store has their shards."""
+    """The folder of raw data sets; None if the store has their shards, or nothing is trained."""
+    if is_cohort(request):
+        return None
     if request.data == DEMO:
         return draw_demo(request).resolve()
     return Path(request.data).resolve() if request.data not in ("", PREPARED) else None

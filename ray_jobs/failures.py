@@ -21,6 +21,7 @@ class Loss:
 
     text: str
     was_memory: bool = False  # Whether Ray ended it because its node had too little memory left
+    is_of_node: bool = False  # Whether the whole node is gone or about to be
 
 
 def loss_of(error: BaseException | None) -> Loss | None:
@@ -36,9 +37,9 @@ def loss_of(error: BaseException | None) -> Loss | None:
             text=f"node {node} ran out of memory{amounts}, and Ray ended its process; {MORE_MEMORY}", was_memory=True
         )
     if isinstance(getattr(error, "cause", error), ReclaimedError):
-        return Loss(text=f"node {node} is being taken away")
+        return Loss(text=f"node {node} is being taken away", is_of_node=True)
     if isinstance(error, NodeDiedError) or "node has died" in text:
-        return Loss(text=f"node {node} was lost")
+        return Loss(text=f"node {node} was lost", is_of_node=True)
     return Loss(text=f"its process on node {node} was killed or crashed") if isinstance(error, RayActorError) else None
 
 

@@ -19,6 +19,15 @@ CELLS = {
     "histoseg_cells_recorded": "Cells of the experiment that have a record.",
 }
 FAILED = {"histoseg_groups_failed": "Groups of cells that this job has given up."}
+SLIDES = {
+    "histoseg_slides": "Slides of the cohort.",
+    "histoseg_slides_done": "Slides of the cohort that are done.",
+    "histoseg_slides_failed": "Slides that this job has given up.",
+    "histoseg_slides_mm2": "Area that this job has segmented, in square millimetres.",
+    "histoseg_slides_objects": "Objects that this job has found.",
+    "histoseg_slides_waiting": "Batches of regions that wait for a process with the model.",
+    "histoseg_slides_processes": "Processes that have the model.",
+}
 DRIVEN = {"histoseg_training_start_time_seconds": "When a training was begun that has not ended."}
 WORKING = {"histoseg_workers_start_time_seconds": "When the workers that a training has now began."}
 STATUS = {

@@ -21,6 +21,7 @@ from histoseg.runs.head import HEAD_BYTES_PER_RUN
 from histoseg.store.holders import Holder
 from histoseg.store.leases import leased
 from histoseg.store.objects import BRISK, connect
+from ray_jobs.calls import Remote
 from ray_jobs.failures import first_line
 from ray_jobs.gauges import FAILED, SetGauges, gauges, training_begun
 from ray_jobs.logs import log_worker
@@ -196,7 +197,7 @@ def _fit(group: Group, workers: Workers, path: str) -> str:
     """The error that the group's rank 0 returned, or ""."""
     from ray.train import FailureConfig, LoggingConfig, RunConfig
 
-    result: Any = _trainer(workers)(
+    result: Remote = _trainer(workers)(
         _train,
         train_loop_config={"group": group, "is_trial": workers.is_one},
         scaling_config=workers.scaling(),
@@ -211,7 +212,7 @@ def _fit(group: Group, workers: Workers, path: str) -> str:
     return error
 
 
-def _trainer(workers: Workers) -> Callable[..., Any]:
+def _trainer(workers: Workers) -> Callable[..., Remote]:
     """Ray Train's trainer for a run; only several processes need what torch adds, a process group."""
     if workers.is_one:
         from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer

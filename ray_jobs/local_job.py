@@ -6,25 +6,29 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.pipeline.plan import data_of
+from histoseg.pipeline.cohort import is_cohort, require_valid
 from histoseg.runs.plain import digest
 from histoseg.runs.request import DEMO, PREPARED, Request
 from histoseg.store.objects import Store, connect
 from ray_jobs.cluster import local_ray
-from ray_jobs.driver import HOME, draw_demo, run
+from ray_jobs.driver import HOME, Finished, draw_demo, run
 from ray_jobs.local_store import local_store
+from ray_jobs.slides import segment_cohort
 
 logger = logging.getLogger("histoseg.submit")
 
 
 def run_here(request: Request, out: Path) -> Path:
     """Run an experiment and write its report below `out`; returns the path of the page."""
-    data_of(request.experiment, request.scale, request.sets)  # Refuses nonsense before anything is drawn.
+    require_valid(request)
     page = out / request.experiment / "index.html"
     logger.info("%s at scale %s; the result goes to %s", request.experiment, request.scale, page)
-    raw = _raw(request)
-    with _store(request) as store:
-        done = run(request, store, raw, out, HOME.resolve(), _ray)
+    if is_cohort(request):
+        done = Finished(*segment_cohort(request, request.store.rstrip("/"), out, HOME.resolve(), _ray))
+    else:
+        raw = _raw(request)
+        with _store(request) as store:
+            done = run(request, store, raw, out, HOME.resolve(), _ray)
     print(done.report.table)
     if done.failure is not None:
         raise done.failure

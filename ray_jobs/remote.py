@@ -13,7 +13,7 @@ from histoseg.kube.api import Cluster
 from histoseg.kube.rayjob import addressed
 from histoseg.kube.settings import Settings, fullname
 from histoseg.kube.submit import dry_run, submit
-from histoseg.pipeline.plan import data_of
+from histoseg.pipeline.cohort import require_valid
 from histoseg.runs.follow import Show
 from histoseg.runs.request import Request
 from histoseg.store.endpoint import STYLE
@@ -48,7 +48,7 @@ class JobService(Protocol):
 def act(request: Request | None, target: Target) -> str:
     """Do it; returns the last line to print."""
     if request is not None:
-        data_of(request.experiment, request.scale, request.sets)  # Refuses nonsense before anything is sent.
+        require_valid(request)
     with _service(target) as service:
         return _act(service, request, target)
 

@@ -10,7 +10,7 @@ LAYERS = [
     ["types", "errors", "machine", "distributed", "seeds", "structures"],
     ["runs", "store"],
     ["records"],
-    ["maps", "metrics"],
+    ["maps", "metrics", "engines"],
     ["files"],
     ["models", "slides"],
     ["exports"],

@@ -21,7 +21,7 @@ PLANS = """
 from histoseg.runs import catalog
 from histoseg.pipeline.plan import data_of
 
-for name in catalog.names("histoseg.experiments"):
+for name in catalog.tables():
     for scale in catalog.load("histoseg.experiments", name).SCALES:
         print(name, scale, data_of(name, scale, []).layout)
 """

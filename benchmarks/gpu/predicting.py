@@ -14,6 +14,7 @@ from devices import count_flops, forget_peak, peak_gib, share_of_peak, wait_for
 from rows import Figures, Row
 from setting import Setting, network_of, training_of
 
+from histoseg.engines import Execution
 from histoseg.maps.windows import MarginWindows, OverlapWindows, read_windows
 from histoseg.models.cerberus.network import Cerberus
 from histoseg.models.cerberus.regions import CerberusRegions
@@ -35,8 +36,9 @@ def measure_prediction(row: Row, setting: Setting) -> Figures:
     use_device(network, training.stage, process)
     network.eval()
     image = made_up.draw_large(setting.size.predict_px)
-    call = predictor(training.run, network, image)
-    if row.compiled:
+    execution = Execution(engine="compile" if row.compiled else "eager", precision=row.precision)
+    call = predictor(training.run, network, image, execution)
+    if row.compiled and isinstance(network, UNet):  # A Cerberus is compiled by its engine.
         network.compile_parts()
     times = _time(call, process.device, setting.size.timed_s)
     memory, seconds = peak_gib(process.device), sum(times) / len(times)
@@ -55,12 +57,12 @@ def measure_prediction(row: Row, setting: Setting) -> Figures:
     )
 
 
-def predictor(run: Run, network: Network, image: Image) -> Callable[[], object]:
-    """What predicts the image: every decoder of a Cerberus, the head of one task of a U-Net, as in scoring."""
+def predictor(run: Run, network: Network, image: Image, execution: Execution) -> Callable[[], object]:
+    """What predicts the image: every decoder of a Cerberus, as on slides; the head of one task of a U-Net."""
     windows = run.evaluator
     if isinstance(windows, MarginWindows):
         cerberus = require_kind(network, Cerberus)
-        regions = CerberusRegions(cerberus, run.data.mpp)
+        regions = CerberusRegions(cerberus, run.data.mpp, execution=execution)
         return partial(regions.evidence, image, windows.over(image, regions.unit_px), (image.shape[0], image.shape[1]))
     if not isinstance(windows, OverlapWindows):
         raise TypeError(f"{type(windows).__name__} has no windows")

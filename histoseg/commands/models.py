@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     from histoseg.models.weights import Model
 
 
-def open_model(model: str) -> "Model":
-    """A model on the device that it is to run on; `model` is a folder or an address."""
+def open_model(model: str, copies: Path = CACHE.parent / "models") -> "Model":
+    """A model on the device that it is to run on; `model` is a folder or an address, copied below `copies`."""
     from histoseg.models.weights import load_model
 
-    loaded = load_model(_model_folder(model))
+    loaded = load_model(_model_folder(model, copies))
     loaded.network.to(choose_device())
     return loaded
 
 
-def _model_folder(model: str) -> Path:
+def _model_folder(model: str, copies: Path) -> Path:
     """The folder of a model; one in an object store is copied first."""
     if "://" not in model:
         return Path(model)
     store = connect(model)
     if isinstance(store, FileStore):
         return store.root
-    folder = FileStore(CACHE.parent / "models" / digest(model))
+    folder = FileStore(copies / digest(model))
     for name in ("model.safetensors", "model.json"):
         folder.put(name, store.get(name))
     return folder.root

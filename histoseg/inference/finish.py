@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 from histoseg.errors import DataError
 from histoseg.files.resolution import resolution_caveat
 from histoseg.inference.pictures import is_small, write_pictures
-from histoseg.inference.regions import NOT_SEGMENTED, PARTS, SlideWork
+from histoseg.inference.regions import NOT_SEGMENTED, SlideWork
 from histoseg.inference.semantic import gather_maps
 from histoseg.machine import versions
 from histoseg.maps.colours import WHITE
@@ -96,7 +96,7 @@ def _earlier_files(store: Store, name: str) -> list[str]:
 
 def remove_parts(store: Store, name: str) -> None:
     """Remove what regions of a finished slide left, with whatever model."""
-    for key in store.list(f"{name}/{PARTS}/"):
+    for key in store.list(f"{name}/{summary.PARTS}/"):
         store.delete(key)
 
 

@@ -19,6 +19,7 @@ from histoseg.slides.grid import Grid, Region
 from histoseg.slides.parts import Rest, encode_rest
 from histoseg.slides.reader import Slide
 from histoseg.slides.settle import FoundObjects, Settled, Sides, settle
+from histoseg.slides.summary import PARTS
 from histoseg.slides.tissue import TissueMask
 from histoseg.store.objects import Store
 from histoseg.structures import structure
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 AHEAD = 2  # Regions that are read while one is predicted, and that are settled; each takes some 40 MB.
-PARTS = ".parts"  # The folder, in that of a slide, for what regions give until it is finished
 NOT_SEGMENTED = 255  # The class of squares of tissue that no window showed
 Before = TypeVar("Before")
 Between = TypeVar("Between")

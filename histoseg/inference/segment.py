@@ -11,24 +11,24 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from histoseg.errors import ConfigError, DataError
 from histoseg.inference.finish import finish, remove_parts
 from histoseg.inference.regions import SlideWork, segment_regions
-from histoseg.maps.windows import MarginWindows
 from histoseg.models.weights import Model
 from histoseg.runs.plain import digest
 from histoseg.shards.pool import DIED
-from histoseg.slides.grid import REGION_PX, Grid
+from histoseg.slides.cohort import slide_name
+from histoseg.slides.grid import Grid
+from histoseg.slides.options import SegmentOptions
 from histoseg.slides.reader import Slide, open_slide
 from histoseg.slides.summary import Summary, read_summary
 from histoseg.slides.tissue import TissueMask, all_of, find_tissue, read_mask
 from histoseg.store.objects import FileStore, Store, connect
 from histoseg.structures import TISSUE
-from histoseg.types import is_credible_mpp, say_credible_mpp
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,31 +38,6 @@ SMALL_MM = 2.0  # Images without a longer side are not searched for tissue: they
 # Of a slide's file, as much at its begin and at its end stands for its content; smaller local ones are read whole, as
 # of an image without compression an edit may change nothing else.
 ENDS_BYTES, WHOLE_BYTES = 2**20, 2**27
-
-
-@dataclass(frozen=True, kw_only=True)
-class SegmentOptions:
-    """What a person may choose.
-
-    Attributes:
-        mpp: Microns per base pixel; None takes what each slide says.
-        windows: How the network sees a slide.
-        mask: "auto", "none", or an image or a folder of images named like their slides, white where tissue is.
-        structures: What to look for; empty means everything that the model finds.
-        overwrite: Whether results of another model or of other options are replaced.
-        region_px: About how much of a slide is held at once; changes no result.
-    """
-
-    mpp: float | None = None
-    windows: MarginWindows = field(default_factory=MarginWindows)
-    mask: str = "auto"
-    structures: tuple[str, ...] = ()
-    overwrite: bool = False
-    region_px: int = REGION_PX
-
-    def __post_init__(self) -> None:
-        if self.mpp is not None and not is_credible_mpp(self.mpp):
-            raise ConfigError(f"--mpp {self.mpp:g}: must be {say_credible_mpp()}")
 
 
 OnRegion = Callable[[SlideWork, int, int, "pa.Table"], None]  # Regions done and in all, and the objects of the last
@@ -114,7 +89,8 @@ def find_done(address: str, model: Model, store: Store, options: SegmentOptions)
     if options.overwrite:
         return None
     what = "another model" if earlier.model.sha256 != model.sha256 else "another file or other options"
-    raise ConfigError(f"{store.url}/{name} was made with {what}; give --overwrite to replace it, or another --out")
+    advice = "give --overwrite (SET=overwrite=true) to replace it, or another --out (OUT)"
+    raise ConfigError(f"{store.url}/{name} was made with {what}; {advice}")
 
 
 def _has_all(store: Store, about: Summary) -> bool:
@@ -122,36 +98,26 @@ def _has_all(store: Store, about: Summary) -> bool:
     return {f"{about.name}/{file}" for file in about.files} <= {*store.list(f"{about.name}/")}
 
 
-def slide_name(address: str) -> str:
-    """The name of a slide's results: that of its file without the ending."""
-    return Path(address.rpartition("/")[2]).stem
-
-
-def require_distinct(addresses: Sequence[str]) -> None:
-    """Refuse slides whose results would lie in the same folder."""
-    first: dict[str, str] = {}
-    for address in addresses:
-        if (name := slide_name(address)) in first:
-            raise ConfigError(
-                f"{first[name]} and {address} would both be written to {name}/; rename one or use another --out"
-            )
-        first[name] = address
-
-
 @contextmanager
 def open_work(
-    address: str, model: Model, store: Store, options: SegmentOptions, *, readers: Executor | None = None
+    address: str,
+    model: Model,
+    store: Store,
+    options: SegmentOptions,
+    mask: TissueMask | None = None,
+    *,
+    readers: Executor | None = None,
 ) -> Iterator[SlideWork]:
-    """A slide, divided into regions; nothing is computed but its mask.
+    """A slide, divided into regions; nothing is computed but its mask, unless that is given, as it was found before.
 
     Raises:
         DataError: If the slide cannot be read, or has no tissue.
         ConfigError: If the model does not find a structure that is asked for.
     """
     require_structures(model, options.structures)
-    predictor = model.spec.regions(model.network, heads=options.structures, mpp=model.mpp)
+    predictor = model.spec.regions(model.network, heads=options.structures, mpp=model.mpp, execution=options.execution)
     with _open(address, options.mpp, readers) as slide:
-        mask = _find_mask(slide, options.mask)
+        mask = mask or _find_mask(slide, options.mask)
         if not mask.mask.any():
             raise DataError(f"{address}: no tissue was found; give --mask none to segment all of it, or a mask")
         grid = Grid(
@@ -216,6 +182,8 @@ def _made_of(address: str, model: Model, options: SegmentOptions) -> str:
         if options.mask in ("auto", "none")
         else _identify(str(_mask_path(slide_name(address), options.mask)))
     )
+    if options.execution.precision != "fp32":
+        about.append(options.execution.precision)  # Engines of one precision differ by rounding, as processors do.
     return digest([FORMAT, _identify(address), mask, *options.structures, options.region_px, *about])
 
 

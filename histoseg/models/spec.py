@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
+from histoseg.engines import Execution
 from histoseg.errors import ConfigError
 from histoseg.maps.evidence import RegionEvidence, Separator
 from histoseg.maps.windows import Window, Windows
@@ -100,8 +101,17 @@ class NetworkSpec(Settings, Protocol):
             mpp: Microns per pixel of the image; 0 if unknown.
         """
 
-    def regions(self, network: Network, *, heads: Collection[str] = (), mpp: float = 0.0) -> RegionPredictor:
-        """The same for regions of a slide, whose objects are made one by one; arguments are those of `predict`."""
+    def regions(
+        self, network: Network, *, heads: Collection[str] = (), mpp: float = 0.0, execution: Execution | None = None
+    ) -> RegionPredictor:
+        """The same for regions of a slide, whose objects are made one by one; arguments are those of `predict`.
+
+        Args:
+            network: A network of these settings, not in training.
+            heads: Names of the structures or tasks to predict; empty means all.
+            mpp: Microns per pixel of the slide as the network sees it; 0 if unknown.
+            execution: How the network is run; None means as in `predict`.
+        """
 
 
 def network_of(run: Run) -> NetworkSpec:

@@ -1,5 +1,6 @@
 """Patches as tensors on the model's device."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -28,6 +29,21 @@ def to_device(array: np.ndarray, device: torch.device) -> Tensor:
     """
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def start_fetch(tensors: Sequence[Tensor]) -> Callable[[], list[np.ndarray]]:
+    """Begin to copy tensors to the CPU; what it returns waits for the copies. A GPU may compute more meanwhile."""
+    copies = [tensor.to("cpu", non_blocking=True) for tensor in tensors]  # From a GPU into pinned memory
+    if not any(tensor.is_cuda for tensor in tensors):
+        return lambda: [copy.numpy() for copy in copies]
+    done = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    done.record()
+
+    def wait() -> list[np.ndarray]:
+        done.synchronize()
+        return [copy.numpy() for copy in copies]
+
+    return wait
 
 
 def pinned(batch: Any) -> Any:

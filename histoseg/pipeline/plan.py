@@ -70,8 +70,12 @@ def available(sources: Mapping[str, SourceIndex]) -> dict[str, Available]:
 
 
 def load_experiment(name: str, scale: str) -> Any:
-    """The module of an experiment."""
-    module = catalog.load("histoseg.experiments", name)
+    """The module of an experiment that is a table."""
+    if catalog.kind_of(name) != catalog.TABLE:
+        raise ConfigError(
+            f"{name} trains nothing: it takes slides and a model; choose from {', '.join(catalog.tables())}"
+        )
+    module = catalog.load(catalog.EXPERIMENTS, name)
     if scale not in module.SCALES:
         raise ConfigError(f"{name} has no scale {scale!r}; choose from {', '.join(module.SCALES)}")
     return module

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -15,6 +14,7 @@ from histoseg.report.page import Report, write
 from histoseg.report.settings import describe_settings
 from histoseg.report.table import TableSpec
 from histoseg.report.text import to_markdown
+from histoseg.report.written import Written
 from histoseg.runs import catalog
 from histoseg.runs.config import Run
 from histoseg.shards.index import SourceIndex
@@ -38,14 +38,6 @@ class PlannedExperiment(Protocol):
     def available(self) -> Mapping[str, object]: ...
     @property
     def absent(self) -> Sequence[str]: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """A finished report: its table as Markdown and the path of its page."""
-
-    table: str
-    page: Path
 
 
 def write_report(

@@ -22,6 +22,7 @@ from histoseg.types import Entry, Sample, Task
 logger = logging.getLogger(__name__)
 
 SOURCES = "histoseg.sources"
+EXPERIMENTS = "histoseg.experiments"
 MEMBERS = {  # What a module of each package must have.
     SOURCES: ("TASK", "entries", "read"),
     "histoseg.models": ("SPEC",),
@@ -29,8 +30,10 @@ MEMBERS = {  # What a module of each package must have.
     "histoseg.scoring": ("EVALUATOR",),
     "histoseg.listeners": ("listen",),
     "histoseg.exports": ("NAME", "write"),
-    "histoseg.experiments": ("SCALES", "SOURCES", "SPEC", "runs", "why_missing"),
+    EXPERIMENTS: ("SCALES",),
 }
+TABLE, COHORT = "table", "cohort"
+KINDS = {TABLE: ("SOURCES", "SPEC", "runs", "why_missing"), COHORT: ()}  # What experiments of each kind have as well.
 
 
 @runtime_checkable
@@ -59,11 +62,29 @@ def load(package: str, name: str) -> ModuleType:
     """
     module = _import(package, name)
     where = getattr(module, "__file__", name)
-    if lacking := [member for member in MEMBERS[package] if not hasattr(module, member)]:
+    members = (*MEMBERS[package], *(KINDS[_kind(module)] if package == EXPERIMENTS else ()))
+    if lacking := [member for member in members if not hasattr(module, member)]:
         raise ConfigError(f"{where} has no {', '.join(lacking)}; CONTRIBUTING.md says what such a file needs")
     if package == SOURCES:
         _require_task(module.TASK, name, where)
     return module
+
+
+def kind_of(experiment: str) -> str:
+    """What an experiment is: TABLE, trainings whose scores are a table, or COHORT, slides through a model."""
+    return _kind(load(EXPERIMENTS, experiment))
+
+
+def tables() -> list[str]:
+    """The public names of the experiments that are tables."""
+    return [name for name in names(EXPERIMENTS) if kind_of(name) == TABLE]
+
+
+def _kind(module: ModuleType) -> str:
+    kind = getattr(module, "KIND", TABLE)
+    if kind not in KINDS:
+        raise ConfigError(f"{module.__name__}: KIND is {kind!r}; choose from {', '.join(KINDS)}")
+    return str(kind)
 
 
 def load_source(name: str) -> Source:

@@ -10,7 +10,7 @@ import ast
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass, replace
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
@@ -32,6 +32,7 @@ PACKAGES = {"method": "histoseg.methods", "network": "histoseg.models", "evaluat
 
 OF_RUN = ("data", "network", "evaluator")  # What can be changed of a run besides its stages
 OF_STAGE = ("method", "select", "optim", "keep")
+Value = TypeVar("Value")
 
 
 def stage_name(run: Run, number: int, checksums: Mapping[str, str]) -> str:
@@ -166,6 +167,13 @@ def override(run: Run, assignment: str) -> Run:
     stages = list(run.stages)
     stages[number] = _assign(stages[number], rest, value, path)
     return replace(run, stages=tuple(stages))
+
+
+def assigned(settings: Value, assignment: str) -> Value:
+    """Settings with one field changed: `assigned(options, "windows.window_px=512")`."""
+    path, names, value = parse_assignment(assignment)
+    changed: Value = _assign(settings, names, value, path)
+    return changed
 
 
 def parse_assignment(assignment: str) -> tuple[str, list[str], object]:

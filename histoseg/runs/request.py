@@ -27,6 +27,10 @@ class Request:
         imagenet: A ResNet in torchvision's format, for networks that start from ImageNet's weights.
         start: A model's folder, or a file as `imagenet`, that every network starts from.
         workers: Ray workers of each run. They share its work, and change no result.
+        slides: For a cohort: a slide, a folder of slides, an s3:// address of either, or a list of those, *.txt.
+        model: For a cohort: the folder of a model, or its address.
+        into: For a cohort: where results go, a folder or an s3:// address; empty means results/ on this machine, and
+            the store's slides/ if a store is named.
         sets: Assignments such as optim.steps=200.
         listen: What else hears how far a training is: names of `histoseg.listeners`, each perhaps with `=argument`.
         name: The job's name on a cluster, under which it leaves its results; empty on one machine.
@@ -43,6 +47,9 @@ class Request:
     start: Annotated[Path | None, Option("START", "a model's folder that every network starts from")] = None
     seeds: Annotated[int, Option("SEEDS", "how many seeds, from 0 (default: 1)")] = 1
     workers: Annotated[int, Option("WORKERS", "Ray workers of each run (default: 1)", changes_result=False)] = 1
+    slides: Annotated[str, Option("SLIDES", "folder, s3://… or list.txt of slides, for EXP=slides")] = ""
+    model: Annotated[str, Option("MODEL", "folder or address of a model, for EXP=slides")] = ""
+    into: Annotated[str, Option("OUT", "folder or s3://… for what is found in slides")] = ""
     sets: Annotated[tuple[str, ...], Option("SET", 'assignments, e.g. "optim.steps=200"', word="set")] = ()
     listen: Annotated[
         tuple[str, ...],
@@ -92,11 +99,17 @@ class Request:
                 "IMAGENET and START name files of this machine, which a cluster cannot read; put them into the store "
                 'with `histoseg import-weights`, and start from them with SET="network.weights=NAME"'
             )
+        for variable, place in (("SLIDES", self.slides), ("MODEL", self.model), ("OUT", self.into)):
+            if place and not place.startswith("s3://"):
+                raise ConfigError(
+                    f"{variable}={place} is on this machine, where a cluster cannot read it; copy it to the store, and "
+                    f"name it there: {variable}=s3://bucket/prefix"
+                )
         base = (self.store or store).rstrip("/")
         if not base:
             raise ConfigError("a cluster needs a store that every pod can reach: STORE=s3://bucket/prefix")
-        data = self.data or PREPARED
-        is_known = data in (PREPARED, DEMO) or data.startswith("/")
+        data = self.data or ("" if self.slides else PREPARED)
+        is_known = data in ("", PREPARED, DEMO) or data.startswith("/")
         require(is_known, "request.data", data, f"{PREPARED}, {DEMO}, or an absolute folder as the pods see it")
         require(base.startswith("s3://"), "request.store", base, "s3://bucket/prefix, which every pod can reach")
         return replace(self, data=data, store=f"{base}/{DEMO}" if data == DEMO else base)

@@ -11,13 +11,14 @@ ENDINGS = (
     ".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".vms", ".vmu", ".scn", ".bif", ".svslide", ".dcm", ".czi",
     ".png", ".jpg", ".jpeg", ".bmp",
 )  # fmt: skip
+LIST = ".txt"
 
 
 def find_slides(words: Sequence[str]) -> list[str]:
     """The addresses of all slides that are meant, in order, each once.
 
-    A word is a slide, a folder of slides, a text file that ends in .txt with one of these on each line, or an s3://
-    address of an object or of a prefix.
+    A word is a slide, a folder of slides, an s3:// address of an object or of a prefix, or a text file that ends in
+    .txt, here or at such an address, with one of these on each line.
 
     Raises:
         ConfigError: If there is no slide at one of them.
@@ -25,11 +26,27 @@ def find_slides(words: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(address for word in words for address in _meant(word)))
 
 
+def slide_name(address: str) -> str:
+    """The name of a slide's results: that of its file without the ending."""
+    return Path(address.rpartition("/")[2]).stem
+
+
+def require_distinct(addresses: Sequence[str]) -> None:
+    """Refuse slides whose results would lie in the same folder."""
+    first: dict[str, str] = {}
+    for address in addresses:
+        if (name := slide_name(address)) in first:
+            raise ConfigError(
+                f"{first[name]} and {address} would both be written to {name}/; rename one or use another --out"
+            )
+        first[name] = address
+
+
 def _meant(word: str) -> Iterator[str]:
-    if "://" in word:
+    if word.endswith(LIST):
+        yield from _listed(word)
+    elif "://" in word:
         yield from _stored(word)
-    elif word.endswith(".txt"):
-        yield from _listed(Path(word))
     elif Path(word).is_dir():
         found = [str(path) for path in sorted(Path(word).iterdir()) if path.suffix.lower() in ENDINGS]
         yield from _require(found, word)
@@ -49,15 +66,17 @@ def _stored(address: str) -> Iterator[str]:
     yield from _require([f"{address.rstrip('/')}/{key}" for key in keys], address)
 
 
-def _listed(path: Path) -> Iterator[str]:
+def _listed(where: str) -> Iterator[str]:
+    folder, _, key = where.rpartition("/")
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        body = connect(folder).get(key) if "://" in where else Path(where).read_bytes()
+        lines = [line.strip() for line in body.decode().splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a list of slides ({error}); write one address a line") from error
+        raise ConfigError(f"{where}: cannot be read as a list of slides ({error}); write one address a line") from error
     words = [line for line in lines if line and not line.startswith("#")]
-    for word in _require(words, str(path)):
-        if word.endswith(".txt"):
-            raise ConfigError(f"{path}: names another list, {word}; name slides, folders or s3:// addresses")
+    for word in _require(words, where):
+        if word.endswith(LIST):
+            raise ConfigError(f"{where}: names another list, {word}; name slides, folders or s3:// addresses")
         yield from _meant(word)
 
 

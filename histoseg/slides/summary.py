@@ -8,14 +8,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from histoseg.errors import DataError
 from histoseg.store.objects import Store
 
-FORMAT = 1
-SUMMARY, OBJECTS, TISSUE_MAP, MASK, THUMBNAIL = (
-    "summary.json",
-    "objects.parquet",
-    "tissue.tif",
-    "mask.png",
-    "thumbnail.jpg",
-)
+SUMMARY, OBJECTS, TISSUE_MAP = "summary.json", "objects.parquet", "tissue.tif"
+MASK, THUMBNAIL = "mask.png", "thumbnail.jpg"
+PARTS = ".parts"  # The folder, in that of a slide, for what regions give until it is finished
 
 
 class _Values(BaseModel):
@@ -51,7 +46,7 @@ class TissueAbout(_Values):
     """Classes of tissue by square."""
 
     classes: list[str]
-    colours: list[str]  # As "#RRGGBB"; empty for the first class, background
+    colours: list[str]  # As "#RRGGBB"; white for the first class, background
     square_px: float  # Side of a square in base pixels
     shares: dict[str, float]  # Of the squares that were looked at
 

@@ -14,6 +14,7 @@ records/<experiment>/panels/<run>/...png    pictures of the first scored images
 leases/<stage>/000001.json                  who trains it; the highest number may write
 leases/<submission>/000001.json             a number for each attempt of a RayJob
 results/<experiment>/<job>/index.html       what a job on a cluster leaves
+slides/<model>/<slide>/summary.json         what a cohort's slides have, written last of it
 tensorboard/<experiment>/<stage>/...        event files, if a request asks for them
 doctor/<mark>                               put to try what the store can do, then deleted
 """
@@ -104,6 +105,11 @@ def lease_key(name: str, number: int) -> str:
 def results_folder(experiment: str, job: str) -> str:
     """The table, page and figures of a job on a cluster."""
     return f"results/{experiment}/{job}"
+
+
+def slides_folder(model: str) -> str:
+    """What a model finds in slides, unless another place is named; `model` is the digest of its weights."""
+    return f"slides/{model[:8]}"
 
 
 def tensorboard_folder(experiment: str, stage: str) -> str:

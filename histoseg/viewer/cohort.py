@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from histoseg.errors import HistosegError
-from histoseg.slides.summary import SUMMARY, Summary, read_summary
+from histoseg.slides.summary import PARTS, SUMMARY, Summary, read_summary
 from histoseg.store.objects import Store
 
 NUM_READERS = 16  # Requests to S3 at a time
@@ -35,7 +35,7 @@ class Listing:
 
     Attributes:
         entries: The slides with a summary, by folder, sorted.
-        unfinished: Folders without one.
+        unfinished: Folders of slides that are being segmented, or were.
     """
 
     entries: Mapping[str, Entry]
@@ -56,7 +56,7 @@ class Cohort:
         done = sorted({parts[0] for parts in keys if parts[1:] == [SUMMARY]})
         with ThreadPoolExecutor(NUM_READERS) as readers:
             entries = {entry.folder: entry for entry in readers.map(self._read, done)}
-        unfinished = sorted({parts[0] for parts in keys} - entries.keys())
+        unfinished = sorted({parts[0] for parts in keys if PARTS in parts[1:2]} - entries.keys())
         self._listing = Listing(entries=entries, unfinished=tuple(unfinished))
         return self._listing
 

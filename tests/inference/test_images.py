@@ -324,7 +324,7 @@ class SquareRegions(CerberusRegions):
 
 @dataclass(frozen=True, kw_only=True)
 class SquareSpec(CerberusSpec):
-    def regions(self, network, *, heads=(), mpp=0.5):
+    def regions(self, network, *, heads=(), mpp=0.5, execution=None):
         return SquareRegions(network, mpp, tuple(heads))
 
 

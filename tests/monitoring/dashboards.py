@@ -68,7 +68,7 @@ def metric_names(expression: str) -> set[str]:
 def our_metrics() -> set[str]:
     """What our own code exports: gauges, before which Ray puts `ray_`, and what the exporter says."""
     exporter = (ROOT / "histoseg" / "records" / "exporter.py").read_text()
-    texts = gauges.CELLS | gauges.FAILED | gauges.DRIVEN | gauges.WORKING | gauges.STATUS
+    texts = gauges.CELLS | gauges.FAILED | gauges.SLIDES | gauges.DRIVEN | gauges.WORKING | gauges.STATUS
     return {f"ray_{name}" for name in texts} | {
         f"histoseg_{name}" for name in re.findall(r'_gauge\(\s*"(\w+)"', exporter)
     }

@@ -17,7 +17,7 @@ from typing import Any
 
 from histoseg.training.listeners import Status
 from ray_jobs.cluster import ENVIRONMENT, OBJECT_STORE_BYTES
-from ray_jobs.gauges import CELLS, FAILED, TrainingGauges, gauges, training_begun
+from ray_jobs.gauges import CELLS, FAILED, SLIDES, TrainingGauges, gauges, training_begun
 
 STEP_S = 2.0
 HOLD = "hold"  # Once there is such a file in the folder, nothing new is shown.
@@ -75,10 +75,11 @@ def main(folder: Path) -> None:
     training.run.remote(folder / HOLD)
     sys.stdout.write(f"{json.dumps(addresses(Path(context.address_info['session_dir'])))}\n")
     sys.stdout.flush()
-    with gauges(CELLS) as show, gauges(FAILED) as show_failed:
+    with gauges(CELLS) as show, gauges(FAILED) as show_failed, gauges(SLIDES) as show_slides:
         show_failed(1)
         for number in until(folder / HOLD):
             show(1000, number)
+            show_slides(599, number, 1, 2.5 * number, 1000 * number, 30, 64)
         sys.stdin.read()
     ray.shutdown()
 

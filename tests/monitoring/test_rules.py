@@ -37,6 +37,10 @@ def node(name, values, ip="10.0.0.1", more=""):
     return f'ray_node_{name}{{{WHERE},ip="{ip}"{more}}}', values
 
 
+def slides(name, values):
+    return gauge("slides" if name == "slides" else f"slides_{name}", values, 'WorkerId="w0"')
+
+
 STEPPING = gauge("step", "0+5x2000")
 STEPS = gauge("steps", "20000x2000")
 RUN = 'run="abcdef12"'
@@ -44,6 +48,7 @@ DRIVER = 'WorkerId="w0"'
 JOB = 'kuberay_job_deployment_status{namespace="lab",name="table1-0123abcd",deployment_status="Failed"}'
 BEGUN = gauge("training_start_time_seconds", "7x2000", RUN)
 WORKING = gauge("workers_start_time_seconds", "9x2000", f'{RUN},WorkerId="w1"')
+COHORT = (slides("slides", "9x60"), slides("done", "3x60"), slides("failed", "1x60"))
 GPU = ',GpuIndex="0"'
 
 
@@ -105,6 +110,18 @@ CASES = [
         1,
     ),
     Case("HistosegGroupFailed", "none", (gauge("groups_failed", "0x20", DRIVER),), 10, 0),
+    Case("HistosegSlideFailed", "one of many", (gauge("slides_failed", "0x5 1x20", DRIVER),), 7, 1),
+    Case("HistosegSlideFailed", "none", (gauge("slides_failed", "0x20", DRIVER),), 10, 0),
+    Case("HistosegSlidesStalled", "no region for 31 minutes", (*COHORT, slides("mm2", "0+2x10 20x40")), 41, 1),
+    Case("HistosegSlidesStalled", "no region for 29 minutes", (*COHORT, slides("mm2", "0+2x10 20x40")), 39, 0),
+    Case("HistosegSlidesStalled", "it goes on", (*COHORT, slides("mm2", "0+2x60")), 50, 0),
+    Case(
+        "HistosegSlidesStalled",
+        "all are done but one that failed",
+        (slides("slides", "9x60"), slides("done", "8x60"), slides("failed", "1x60"), slides("mm2", "20x60")),
+        50,
+        0,
+    ),
     Case("HistosegLoaderWait", "a third", (STEPPING, gauge("loader_wait_fraction", "0.34x60")), 25, 1),
     Case("HistosegLoaderWait", "a quarter", (STEPPING, gauge("loader_wait_fraction", "0.25x60")), 25, 0),
     Case("HistosegLoaderWait", "for 9 minutes", (STEPPING, gauge("loader_wait_fraction", "0.34x60")), 10, 0),

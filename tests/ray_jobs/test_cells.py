@@ -1,4 +1,5 @@
 import logging
+import operator
 import time
 from contextlib import nullcontext
 from dataclasses import replace
@@ -24,6 +25,7 @@ def test_a_cell_that_lost_its_record_is_no_success(tmp_path):
 
 
 SMOKE = Request(experiment="smoke", workers=2, listen=("tensorboard",), capacity=("CPU=8",))
+ID = operator.attrgetter("id")
 GROUPS = [Group(id=f"group-{i}", runs="[]", request=SMOKE, cache="") for i in range(8)]
 
 
@@ -74,18 +76,18 @@ def test_each_attempt_of_a_rayjob_has_a_higher_number(tmp_path):
 
 
 def test_two_jobs_begin_with_other_groups():
-    one, two = in_own_order(GROUPS, "table1-1f0c9a2e"), in_own_order(GROUPS, "table1-77ab01cd")
+    one, two = (in_own_order(GROUPS, job, ID) for job in ("table1-1f0c9a2e", "table1-77ab01cd"))
     assert sorted(one, key=GROUPS.index) == sorted(two, key=GROUPS.index) == GROUPS
     assert {group.id for group in one[:2]}.isdisjoint(group.id for group in two[:2])
 
 
 def test_a_job_that_is_repeated_keeps_its_order_over_what_is_left():
-    whole, rest = in_own_order(GROUPS, "table1-1f0c9a2e"), in_own_order(GROUPS[3:][::-1], "table1-1f0c9a2e")
+    whole, rest = (in_own_order(groups, "table1-1f0c9a2e", ID) for groups in (GROUPS, GROUPS[3:][::-1]))
     assert rest == [group for group in whole if group in rest]
 
 
 def test_a_run_without_a_name_keeps_the_order_of_the_plan():
-    assert in_own_order(GROUPS, "") == GROUPS
+    assert in_own_order(GROUPS, "", ID) == GROUPS
 
 
 class Recorded:

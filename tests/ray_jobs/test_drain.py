@@ -31,6 +31,8 @@ def titled(title):
         ("ray::RayTrainWorker", True),
         ("ray::ImplicitFunc.train", True),
         ("ray::ImplicitFunc", False),
+        ("ray::Segmenter.segment", True),
+        ("ray::Segmenter", False),
         ("ray::IDLE", False),
         ("ray::DashboardAgent", False),
         ("ray::RuntimeEnvAgent", False),

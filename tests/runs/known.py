@@ -12,7 +12,7 @@ SOURCES = (
     *("cerberus_lumen", "lizard", "cerberus_nuclei", "kather5k", "nct_crc_he", "crc_tp"),
 )
 CHECKSUMS = {source: f"checksum of {source}" for source in SOURCES}
-EXPERIMENTS = catalog.names("histoseg.experiments")
+EXPERIMENTS = catalog.tables()
 
 # Experiment, scale, address, seed and assignments: the names of the run's stages, then its own. Their only origin is
 # the code that first gave them, but for the smoke test's, which test_names.py computes by hand.

@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+from scipy import ndimage
 
 from histoseg.maps.evidence import Evidence, RegionEvidence
 from histoseg.maps.objects import within
@@ -61,9 +62,9 @@ def list_pixels(found: list[FoundObjects]):
     """Every object as structure, class, its share, and its pixels on the slide; sorted, so that lists compare."""
     objects = []
     for one in found:
-        for number in range(1, one.instance_map.max(initial=0) + 1):
-            y, x = np.nonzero(one.instance_map == number)
-            pixels = np.stack([y + one.top, x + one.left], axis=1)
+        for number, box in enumerate(ndimage.find_objects(one.instance_map), start=1):
+            y, x = np.nonzero(one.instance_map[box] == number)
+            pixels = np.stack([y + box[0].start + one.top, x + box[1].start + one.left], axis=1)
             kind = int(one.classes[number - 1]), round(float(one.class_probabilities[number - 1]), 9)
             objects.append((one.structure, pixels.tolist(), *kind))
     return sorted(objects)

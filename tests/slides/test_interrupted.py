@@ -11,8 +11,9 @@ from histoseg.demo.slides import write_slide
 from histoseg.errors import ConfigError, DataError, StorageError
 from histoseg.inference import pictures
 from histoseg.inference import segment as segmenting
-from histoseg.inference.segment import SegmentOptions, open_work, segment_slide
+from histoseg.inference.segment import open_work, segment_slide
 from histoseg.maps.windows import MarginWindows
+from histoseg.slides.options import SegmentOptions
 from histoseg.store.objects import FileStore
 from tests.pipeline.kills import Killed, MortalStore, Point
 from tests.slides.blobs import BlobRegions, draw_model

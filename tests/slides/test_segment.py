@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from histoseg.demo.slides import write_slide
-from histoseg.inference.segment import SegmentOptions, segment_slide
+from histoseg.inference.segment import segment_slide
 from histoseg.maps.objects import find_objects
 from histoseg.maps.windows import MarginWindows, Window
 from histoseg.models.cerberus import CerberusSpec
 from histoseg.models.cerberus.network import CerberusParts, build
 from histoseg.models.weights import Model
 from histoseg.slides.objects import ObjectFile
+from histoseg.slides.options import SegmentOptions
 from histoseg.slides.reader import open_slide
 from histoseg.slides.summary import read_summary
 from histoseg.slides.tissue_map import read_tissue

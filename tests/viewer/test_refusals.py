@@ -177,8 +177,8 @@ def test_classes_that_the_summary_lacks_are_a_line(results):
 
 def test_a_summary_that_cannot_be_read_is_listed_with_the_reason(results):
     (results / SLIDE / "summary.json").write_text('{"format": 1, "name": 3}')
-    (results / "new").mkdir()
-    (results / "new" / "objects.parquet").write_bytes(b"")
+    (results / "new" / ".parts").mkdir(parents=True)
+    (results / "new" / ".parts" / "0000-0000.objects.parquet").write_bytes(b"")
     with viewing(FileStore(results)) as client:
         listed = client.ask("/api/slides").json
         assert [(slide["folder"], bool(slide["problem"])) for slide in listed["slides"]] == [

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Float64, UInt8
 
+from histoseg.engines import Execution
 from histoseg.errors import ConfigError, DataError
 from histoseg.maps.windows import MarginWindows, Windows
 from histoseg.models.cerberus.targets import instance_target
@@ -124,10 +125,17 @@ class CerberusSpec:
             raise ConfigError(f"windows = {windows}: must have a margin for Cerberus, as MarginWindows(margin_px=152)")
         return predict(network, image, windows, heads, mpp)
 
-    def regions(self, network: "Cerberus", *, heads: Collection[str] = (), mpp: float = MPP) -> "RegionPredictor":
+    def regions(
+        self,
+        network: "Cerberus",
+        *,
+        heads: Collection[str] = (),
+        mpp: float = MPP,
+        execution: Execution | None = None,
+    ) -> "RegionPredictor":
         from histoseg.models.cerberus.regions import CerberusRegions
 
-        return CerberusRegions(network, mpp, tuple(heads))
+        return CerberusRegions(network, mpp, tuple(heads), execution=execution)
 
     def classify(self, network: "Cerberus", patches: UInt8[np.ndarray, "B H W 3"]) -> Float64[np.ndarray, "B K"]:
         from histoseg.models.cerberus.predict import classify

@@ -37,8 +37,8 @@ class ResNet(nn.Module):
         before = width
         for level, count in enumerate(blocks):
             inner, after = width * 2**level, self.widths[level + 1]
-            layers = [_Residual(before, inner, after, stride=1 if level == 0 else 2)]
-            layers += [_Residual(after, inner, after, stride=1) for _ in range(count - 1)]
+            layers = [Residual(before, inner, after, stride=1 if level == 0 else 2)]
+            layers += [Residual(after, inner, after, stride=1) for _ in range(count - 1)]
             self.add_module(f"layer{level + 1}", nn.Sequential(*layers))
             before = after
 
@@ -52,7 +52,7 @@ class ResNet(nn.Module):
         return features
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
     """A basic block, or a bottleneck where the block widens what it computes in (He et al. 2016, Fig. 5)."""
 
     def __init__(self, before: int, inner: int, after: int, stride: int) -> None:
@@ -80,12 +80,12 @@ class _Residual(nn.Module):
         return nn.functional.relu(x + shortcut)
 
     def _shortcut(self, downsample: nn.Sequential, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D I J"]:
-        convolution, norm = downsample
+        convolution, norm = cast(nn.Conv2d, downsample[0]), downsample[1]
         if torch.is_grad_enabled():
             # oneDNN's gradient of a 1×1 convolution with a stride corrupts memory, see docs/lab-notes.md.
             return cast(Tensor, norm(convolution(x[:, :, :: self.stride, :: self.stride])))
         # The same, rounded as in the published networks.
-        return cast(Tensor, norm(nn.functional.conv2d(x, convolution.get_parameter("weight"), stride=self.stride)))
+        return cast(Tensor, norm(nn.functional.conv2d(x, convolution.weight, convolution.bias, self.stride)))
 
 
 class PlainEncoder(nn.Module):

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
+from histoseg.models.cerberus.crop import Crop
 from histoseg.models.cerberus.encoder import build_encoder, conv_block
 from histoseg.models.network import Network, innermost_channels
 from histoseg.models.norm import SyncedBatchNorm
@@ -61,10 +62,12 @@ class Cerberus(Network):
             features: list[Tensor] = self.encoder(images.permute(0, 3, 1, 2).to(self.conv_map.weight.dtype) / 255)
         return features
 
-    def decode(self, features: list[Tensor], name: str) -> Float[Tensor, "B C H W"]:
-        """Logits of one decoder."""
-        with self._precision(features[0].device):
-            logits: Tensor = self.decoders[name]([*features[:-1], self.conv_map(features[-1])])
+    def decode(self, features: list[Tensor], name: str, crop: Crop | None = None) -> Float[Tensor, "B C H W"]:
+        """Logits of one decoder, at full size or of a part."""
+        smallest = features[-1] if crop is None else crop.smallest(features[-1])
+        with self._precision(smallest.device):
+            mapped = [*features[:-1], self.conv_map(smallest)]
+            logits: Tensor = self.decoders[name](mapped) if crop is None else self.decoders[name](mapped, crop)
         return logits.to(self.conv_map.weight.dtype)
 
     def classify(self, features: list[Tensor], kept: Bool[Tensor, "B F"] | None = None) -> Float[Tensor, "B K I J"]:
@@ -137,11 +140,18 @@ class Decoder(nn.Module):
         hidden = levels[-1] * 3 // 2  # 96 of the published code, where the width is 64
         self.head = nn.Sequential(conv_block((levels[-1], hidden), kernel=1), nn.Conv2d(hidden, num_classes, 1))
 
-    def forward(self, features: list[Tensor]) -> Float[Tensor, "B C H W"]:
-        """Logits from the encoder's features; the smallest must have as many channels as those before them."""
+    def forward(self, features: list[Tensor], crop: Crop | None = None) -> Float[Tensor, "B C H W"]:
+        """Logits from the encoder's features; the smallest must have as many channels as those before them.
+
+        With a crop the smallest are only of its part, and so are the logits.
+        """
         x = features[-1]
-        for stage, skip in zip(self.stages, features[-2::-1], strict=True):
-            x = stage(nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False) + skip)
+        for level, stage in zip(range(len(features) - 2, -1, -1), self.stages, strict=True):
+            x = nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            if crop is None:
+                x = stage(x + features[level])
+            else:
+                x = crop.leave(level, stage(crop.enter(level, x, features[level])))
         logits: Tensor = self.head(x)
         return logits
 

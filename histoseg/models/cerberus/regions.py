@@ -7,8 +7,8 @@ Probabilities are reduced on the network's device to what separates objects: of 
 published decoders give, nine bytes are left.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,12 +16,18 @@ import torch
 from jaxtyping import Bool, Float32
 from torch import Tensor
 
+from histoseg.engines import Execution
+from histoseg.engines.eager import Forward, run_eagerly
+from histoseg.engines.runner import Runner
+from histoseg.engines.trial import TOLERANCES
 from histoseg.errors import DataError
 from histoseg.maps.evidence import Evidence, RegionEvidence
 from histoseg.maps.windows import Window, read_windows
+from histoseg.models.cerberus.heads import AllHeads
 from histoseg.models.cerberus.network import STRIDE_PX, Cerberus
 from histoseg.models.cerberus.postprocess import INNER, make_objects, mask_of, rule_of
-from histoseg.models.tensors import device_of
+from histoseg.models.cerberus.running import runner_of
+from histoseg.models.tensors import device_of, start_fetch, to_device
 from histoseg.structures import Flood, Growth, Structure, enclosing, structures
 from histoseg.types import Image, InstanceMap
 
@@ -30,12 +36,16 @@ PIXELS_AT_ONCE = 2**20  # A network of the published width takes some gigabytes 
 
 @dataclass(frozen=True)
 class CerberusRegions:
-    """What a network finds of some structures, at `mpp` microns per pixel; empty `chosen` means all."""
+    """What a network finds of some structures, at `mpp` microns per pixel; empty `chosen` means all.
+
+    Without `execution` the network is run as it is; with it, a copy whose weights are those of the first call.
+    """
 
     network: Cerberus
     mpp: float
     chosen: Collection[str] = ()
     pixels_at_once: int = PIXELS_AT_ONCE
+    execution: Execution | None = None
 
     @cached_property
     def wanted(self) -> list[Structure]:
@@ -87,7 +97,13 @@ class CerberusRegions:
     def _rule(self, structure: str) -> Growth | Flood:
         return rule_of(structure, self.network.parts.decoders[structure] == 3, self.mpp)
 
-    @torch.no_grad()
+    @cached_property
+    def decoders(self) -> tuple[str, ...]:
+        """The decoders that are run: for each structure its own, and that of its classes."""
+        types = {name: structures()[name].type_decoder for name in self.structures if self.num_types(name)}
+        return tuple(each for name in self.structures for each in (name, types.get(name)) if each)
+
+    @torch.inference_mode()
     def evidence(self, image: Image, windows: Sequence[Window], size_px: tuple[int, int]) -> RegionEvidence:
         """What the network says about a region of `size_px`, height and width, that windows lie in.
 
@@ -97,38 +113,37 @@ class CerberusRegions:
             windows: Of one size, in pixels of the region, which they may reach beyond.
             size_px: Height and width of the region.
         """
-        parts = self.network.parts
-        gathered = _Gathered(self, size_px)
-        is_region = image.shape[:2] == size_px
-        for seen, pixels in read_windows(image, windows, self._at_once(windows[0]), is_padded=not is_region):
-            features = self.network.encode(torch.from_numpy(pixels).to(device_of(self.network)))
-            for name in self.structures:
-                gathered.put_objects(name, self._look(features, name, seen[0]), seen)
-                if self.num_types(name):
-                    types = self._look(features, structures()[name].type_decoder, seen[0])
-                    gathered.put_types(name, types, seen)
-            if parts.tissue:
-                gathered.put_squares(self._classify(features, seen[0]), seen)
+        gathered, runner = _Gathered(self, size_px), self._runner(windows[0])
+        device, is_padded = device_of(self.network), image.shape[:2] != size_px
+        begun: list[tuple[Sequence[Window], Callable[[], list[np.ndarray]]]] = []
+        for seen, pixels in read_windows(image, windows, runner.at_once, is_padded=is_padded):
+            begun.append((seen, start_fetch(runner(self._step, to_device(pixels, device)))))
+            if len(begun) > 1:  # While a GPU computes the next windows
+                _gather(gathered, *begun.pop(0))
+        _gather(gathered, *begun.pop())
         return gathered.evidence()
 
-    def _at_once(self, window: Window) -> int:
-        return max(1, self.pixels_at_once // window.num_seen)
+    def _runner(self, window: Window) -> Runner:
+        shape = replace(window, top=0, left=0)
+        if self.execution is None:
+            eager = run_eagerly(AllHeads(self.network, self.decoders, shape), "fp32")
+            return Runner(eager, [], TOLERANCES["fp32"], at_once=max(1, self.pixels_at_once // window.num_seen))
+        return runner_of(self.network, self.decoders, shape, self.execution, self.pixels_at_once)
 
-    def _look(self, features: list[Tensor], decoder: str, window: Window) -> Tensor:
-        """Probabilities of one decoder in the windows of a batch, without their margins; C x B x H x W."""
-        found = self.network.decode(features, decoder).float().softmax(dim=1)[:, :, *window.core]
-        if not torch.isfinite(found).all():
-            raise DataError(f"decoder {decoder} produced NaN or infinite values; the model weights may be corrupt")
-        return found.transpose(0, 1)
-
-    def _classify(self, features: list[Tensor], window: Window) -> Float32[np.ndarray, "B K I J"]:
-        """Probabilities of tissue in the squares of the windows of a batch.
-
-        A margin that is not a multiple of 16 shifts the squares by up to half a cell: 8 pixels for the published 152.
-        """
-        first, rows, columns = (side // STRIDE_PX for side in (window.margin_px, window.height, window.width))
-        cut = features[-1][:, :, first : first + rows, first : first + columns]
-        return self.network.classify([cut]).float().softmax(dim=1).cpu().numpy()
+    def _step(self, forward: Forward, images: Tensor) -> list[Tensor]:
+        """What is kept of some windows, by structure, in the order of `_Gathered.put`; the first axis is windows."""
+        logits = forward(images)
+        heads = dict(zip(self.decoders, logits, strict=False))
+        # A sum is finite only if all numbers are; it takes one pass and no memory.
+        kept = [torch.stack([value.flatten(1).sum(1).isfinite() for value in logits], dim=1)]
+        for name in self.structures:
+            found = heads[name].softmax(dim=1)
+            kept.append(mask_of(found.transpose(0, 1), self._rule(name)))
+            if isinstance(self._rule(name), Flood):
+                kept.append(found[:, INNER])
+            if self.num_types(name):
+                kept.append(heads[structures()[name].type_decoder].argmax(dim=1).to(torch.uint8))
+        return [*kept, logits[-1].softmax(dim=1)] if self.network.parts.tissue else kept
 
 
 class _Gathered:
@@ -137,7 +152,6 @@ class _Gathered:
     def __init__(self, regions: CerberusRegions, size_px: tuple[int, int]) -> None:
         self.regions = regions
         rules = {name: regions._rule(name) for name in regions.structures}
-        self.rules = rules
         self.masks = {name: np.zeros(size_px, bool) for name in rules}
         self.inner = {name: np.zeros(size_px, np.float32) for name, rule in rules.items() if isinstance(rule, Flood)}
         self.types = {name: np.zeros(size_px, np.uint8) for name in rules if regions.num_types(name)}
@@ -145,15 +159,29 @@ class _Gathered:
         counts = tuple(-(-length // side) if side else 0 for length in size_px)
         self.squares = np.zeros((regions.network.parts.tissue, *counts), np.float32)
 
-    def put_objects(self, name: str, found: Tensor, seen: Sequence[Window]) -> None:
-        _put(self.masks[name], mask_of(found, self.rules[name]), seen)
-        if name in self.inner:
-            _put(self.inner[name], found[INNER], seen)
+    def put(self, seen: Sequence[Window], kept: Sequence[np.ndarray]) -> None:
+        """Put in what `CerberusRegions._step` kept of some windows.
 
-    def put_types(self, name: str, found: Tensor, seen: Sequence[Window]) -> None:
-        _put(self.types[name], found.argmax(dim=0).to(torch.uint8), seen)
+        Raises:
+            DataError: If a head produced values that are not finite.
+        """
+        is_finite, *parts = kept
+        self._check(is_finite)
+        coming = iter(parts)
+        for name in self.masks:
+            for maps in (self.masks, self.inner, self.types):
+                if name in maps:
+                    _put(maps[name], next(coming), seen)
+        for squares in coming:
+            self._put_squares(squares, seen)
 
-    def put_squares(self, found: Float32[np.ndarray, "B K I J"], seen: Sequence[Window]) -> None:
+    def _check(self, is_finite: Bool[np.ndarray, "B N"]) -> None:
+        heads = [*(f"decoder {name}" for name in self.regions.decoders), "the head for tissue"]
+        if not is_finite.all():
+            head = heads[int(np.argmin(is_finite.all(axis=0)))]
+            raise DataError(f"{head} produced NaN or infinite values; the model weights may be corrupt")
+
+    def _put_squares(self, found: Float32[np.ndarray, "B K I J"], seen: Sequence[Window]) -> None:
         for window, part in zip(seen, found, strict=True):
             row, column = (start // self.regions.square_px for start in (window.top, window.left))
             place = self.squares[:, row : row + part.shape[1], column : column + part.shape[2]]
@@ -167,7 +195,11 @@ class _Gathered:
         return RegionEvidence(objects=objects, tissue=self.squares if len(self.squares) else None)
 
 
-def _put(whole: np.ndarray, found: Tensor, seen: Sequence[Window]) -> None:
-    for window, part in zip(seen, found.cpu().numpy(), strict=True):
+def _gather(gathered: _Gathered, seen: Sequence[Window], fetch: Callable[[], list[np.ndarray]]) -> None:
+    gathered.put(seen, fetch())
+
+
+def _put(whole: np.ndarray, found: np.ndarray, seen: Sequence[Window]) -> None:
+    for window, part in zip(seen, found, strict=True):
         place = whole[window.place]
         place[...] = part[: place.shape[0], : place.shape[1]]  # What lies in the region

@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from histoseg.engines import Execution
+from histoseg.errors import ConfigError
 from histoseg.maps.windows import Windows
 from histoseg.models.prediction import Prediction
 from histoseg.runs.config import require
@@ -78,9 +80,23 @@ class UNetSpec:
         tasks = [task for task in network.heads if not heads or task in heads]
         return Prediction(semantic_maps={task: predict(network, task, image, windows) for task in tasks})
 
-    def regions(self, network: "UNet", *, heads: Collection[str] = (), mpp: float = 0.0) -> "RegionPredictor":  # noqa: ARG002
+    def regions(
+        self,
+        network: "UNet",
+        *,
+        heads: Collection[str] = (),
+        mpp: float = 0.0,  # noqa: ARG002  # every network's
+        execution: Execution | None = None,
+    ) -> "RegionPredictor":
+        """The classes of pixels, as `predict` gives them.
+
+        Raises:
+            ConfigError: If an engine or a precision is asked for: this network has one way to be run.
+        """
         from histoseg.models.unet.regions import UNetRegions
 
+        if execution is not None and (execution.engine not in ("auto", "eager") or execution.precision != "fp32"):
+            raise ConfigError(f"a U-Net runs eagerly in fp32, not by {execution}; leave --engine and --precision out")
         return UNetRegions(network, tuple(task for task in network.heads if not heads or task in heads))
 
 

@@ -104,8 +104,10 @@ export class Overlay {
     return found.sort((one, other) => one.away - other.away);
   }
 
+  // Whether all tiles in view are drawn as they are now wanted.
   isSettled() {
-    return this.isReady && this.view !== null && this.visible(0).every((tile) => this.tiles.get(tile.key)?.generation === this.generation);
+    if (!this.isReady || !this.view || this.pending) return false;
+    return this.visible(0).every((tile) => this.tiles.get(tile.key)?.generation === this.generation);
   }
 
   draw() {
