@@ -18,6 +18,7 @@ from histoseg.commands.models import choose_device
 from histoseg.commands.segment import segment
 from histoseg.commands.slides import evaluate_slides, summarise
 from histoseg.commands.view import view
+from histoseg.demo.slides import write_slide
 from histoseg.demo.write import write_demo_data
 from histoseg.doctor.all_checks import DoctorOptions, all_checks
 from histoseg.errors import ConfigError, HistosegError
@@ -81,8 +82,6 @@ def demo_slide(
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws another slide.")] = 0,
 ) -> None:
     """Draw a slide of H&E-looking mucosa, to try `segment` and `view`; prints how many objects it shows."""
-    from histoseg.demo.slides import write_slide
-
     drawn = write_slide(file, width=width, height=height, mpp=0.5, seed=seed)
     print(", ".join(f"{name} {count}" for name, count in drawn.counts.items()))
     print(file)

@@ -38,7 +38,7 @@ def segment(
     engine: Annotated[
         str, typer.Option(help=f"{', '.join(ENGINES)}; auto takes the fastest with equal results.")
     ] = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, or bf16: faster on GPUs, and changes some pixels.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32, or bf16 for GPUs, which changes some pixels.")] = "fp32",
     overwrite: Annotated[bool, typer.Option(help="Replace results of another model or of other options.")] = False,
 ) -> None:
     """Find glands, lumina, nuclei and classes of tissue in slides and images; what is there already is kept."""

@@ -24,7 +24,7 @@ class Execution:
 
     Attributes:
         engine: "auto" takes the fastest whose results equal those of "eager".
-        precision: "fp32", which is the same on every machine, or "bf16", several times faster on GPUs that have it.
+        precision: "fp32", which is the same on every machine, or "bf16", for GPUs that compute it faster.
     """
 
     engine: EngineName = "auto"

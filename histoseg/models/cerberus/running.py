@@ -17,8 +17,9 @@ from histoseg.models.cerberus.network import Cerberus
 from histoseg.models.tensors import device_of
 
 Key = tuple[tuple[str, ...], Window, Execution]
-# The last of each network, as to make one may take a minute. It works on a copy of the weights.
+# The last of each network, as to make one may take a minute; and the copy of the network that all of them work on.
 _RUNNERS: WeakKeyDictionary[Cerberus, tuple[Key, Runner]] = WeakKeyDictionary()
+_FOLDED: WeakKeyDictionary[Cerberus, Cerberus] = WeakKeyDictionary()
 
 
 def runner_of(
@@ -43,7 +44,7 @@ def runner_of(
 
 def _make(network: Cerberus, key: Key, pixels_at_once: int) -> Runner:
     decoders, window, execution = key
-    heads, device = AllHeads(fold_norms(network), decoders, window), device_of(network)
+    heads, device = AllHeads(_fold(network), decoders, window), device_of(network)
     on_gpu = device.type == "cuda"
     if not on_gpu:
         keep_freed_memory()
@@ -54,3 +55,11 @@ def _make(network: Cerberus, key: Key, pixels_at_once: int) -> Runner:
         at_once=1 if on_gpu else max(1, pixels_at_once // window.num_seen),
         memory=GpuMemory(device) if on_gpu else None,
     )
+
+
+def _fold(network: Cerberus) -> Cerberus:
+    """The folded copy of a network: small images, of many sizes, all have the same."""
+    known = _FOLDED.get(network)
+    if known is None or device_of(known) != device_of(network):
+        known = _FOLDED[network] = fold_norms(network)
+    return known
