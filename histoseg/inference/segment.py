@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 FORMAT = 2  # Of what is computed: raised where the same inputs would give other results
 SMALL_MM = 2.0  # Images without a longer side are not searched for tissue: they were cut from it.
-# Of a slide's file, as much at its begin and at its end stands for its content; smaller ones are read whole.
+# Of a slide's file, as much at its begin and at its end stands for its content; smaller local ones are read whole, as
+# of an image without compression an edit may change nothing else.
 ENDS_BYTES, WHOLE_BYTES = 2**20, 2**27
 
 
@@ -187,7 +188,7 @@ def _made_of(address: str, model: Model, options: SegmentOptions) -> str:
 
 
 def _identify(address: str) -> str:
-    """A digest of a file's size, and of its ends: to read all of a slide in a bucket would take minutes."""
+    """A digest of a file, or of its size and ends: to read all of a slide, or one in a bucket, would take minutes."""
     if "://" in address:
         folder, _, key = address.rpartition("/")
         store: Store = connect(folder)

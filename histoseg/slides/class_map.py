@@ -79,11 +79,12 @@ def cut_tiles(bands: Iterator[ClassMap]) -> Iterator[ClassMap]:
         top = 0
         while top < len(band):
             waiting = band[:0] if waiting is None else waiting
-            more = band[top : top + TILE_PX - len(waiting)]
-            waiting, top = np.concatenate([waiting, more]), top + len(more)
+            missing = TILE_PX - len(waiting)
+            waiting, top = np.concatenate([waiting, band[top : top + missing]]), top + missing
             if len(waiting) == TILE_PX:
                 yield from _cut_row(waiting)
                 waiting = None
+        del band  # Else two were in memory while the next one is made.
     if waiting is not None:
         yield from _cut_row(waiting)
 

@@ -9,6 +9,7 @@ from PIL import Image as PillowImage
 
 from histoseg.demo.slides import write_slide
 from histoseg.errors import ConfigError, DataError, StorageError
+from histoseg.inference import pictures
 from histoseg.inference import segment as segmenting
 from histoseg.inference.segment import open_work, segment_slide
 from histoseg.maps.windows import MarginWindows
@@ -40,7 +41,8 @@ def contents(folder):
     return files | {"one/summary.json": {**summary, "seconds": 0}}
 
 
-def test_killed_at_any_write_and_repeated_it_ends_the_same(tmp_path, address, model):
+def test_killed_at_any_write_and_repeated_it_ends_the_same(tmp_path, address, model, monkeypatch):
+    monkeypatch.setattr(pictures, "SMALL_PX", 0)  # tests/pipeline/test_kills.py kills an image and its pictures.
     undisturbed = MortalStore(FileStore(tmp_path / "whole"))
     segment_slide(address, model, undisturbed, OPTIONS)
     expected = contents(tmp_path / "whole")
