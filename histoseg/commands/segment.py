@@ -56,7 +56,8 @@ def segment(
     require_distinct(addresses)
     store = open_results(out)
     loaded = open_model(model)
-    print(f"{len(addresses)} slides with {loaded.origin}; results go to {out}", flush=True)
+    count = "1 slide" if len(addresses) == 1 else f"{len(addresses)} slides"
+    print(f"{count} with {loaded.origin}; results go to {out}", flush=True)
     failed = []
     with ReaderPool(1) as readers:
         for address in addresses:

@@ -19,6 +19,7 @@ from histoseg.store.keys import record_key
 from histoseg.store.objects import connect
 from histoseg.training.process import Process
 from ray_jobs import submit
+from tests.end_to_end.submission import PATIENCE_S, Submission
 from tests.end_to_end.test_submit import results_of
 from tests.monitoring.dashboards import panel_queries
 from tests.monitoring.prometheus import NEEDS_PROMETHEUS, prometheus
@@ -26,41 +27,15 @@ from tests.ray_jobs.nodes import nodes
 from tests.ray_jobs.restartable_store import restartable_store
 
 pytestmark = pytest.mark.slow
-PATIENCE_S = 400
 ROOT = Path(submit.__file__).parents[1]
 SETS = "optim.steps=400 refine.optim.epochs=1"  # Long enough for all that happens to it.
 STORE = "s3://histoseg/chaos"
 
 
-class Submission:
-    """`make submit` for this Ray, with its output so far."""
-
-    def __init__(self, ray, folder, *words):
-        folder.mkdir(exist_ok=True)
-        self.log = folder / f"log-{time.monotonic_ns()}"
-        asked = ["--experiment", "smoke", "--ray-address", ray.address, "--store", STORE, "--data", "demo"]
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "ray_jobs.submit", *asked, "--set", SETS, *words],
-                cwd=folder,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=ray.environment,
-            )
-
-    def output(self):
-        return self.log.read_text()
-
-    def wait_for(self, text):
-        deadline = time.monotonic() + PATIENCE_S
-        while text not in self.output():
-            assert self.process.poll() is None, self.output()
-            assert time.monotonic() < deadline, self.output()
-            time.sleep(0.2)
-
-    def finish(self):
-        code = self.process.wait(PATIENCE_S)
-        return code, self.output()
+def submitted(ray, folder, *words):
+    """`make submit EXP=smoke` for this Ray."""
+    asked = ["--experiment", "smoke", "--store", STORE, "--data", "demo", "--set", SETS]
+    return Submission(ray, folder, *asked, *words)
 
 
 def wait_until(claim):
@@ -97,9 +72,9 @@ def disturbed(cluster, tmp_path_factory):
     server, ray = cluster
     folder = tmp_path_factory.mktemp("submitter")
     store = connect(f"{STORE}/demo")
-    first = Submission(ray, folder)
+    first = submitted(ray, folder)
     first.wait_for("pretrain synthetic.maml  step")
-    other = Submission(ray, folder)
+    other = submitted(ray, folder)
     other.wait_for("is running already")
     other.process.kill()
     other.process.wait()
@@ -125,7 +100,7 @@ def disturbed(cluster, tmp_path_factory):
                 process.kill()
         code, output = first.finish()
         assert code == 1, output
-        code, again = Submission(ray, folder).finish()
+        code, again = submitted(ray, folder).finish()
     assert code == 0, again
     return Outcome(folder=folder, saved=saved, output=output, again=again, shown=shown)
 
@@ -222,7 +197,7 @@ def test_results_are_left_in_the_store_and_fetched(cluster, disturbed):
     folder, again = disturbed.folder, disturbed.again
     name = re.search(r"^(smoke-[0-9a-f]{8}): ", again, re.MULTILINE)[1]
     assert again.splitlines()[-1] == f"{STORE}/demo/results/smoke/{name}/index.html"
-    code, output = Submission(ray, folder, "--results").finish()
+    code, output = submitted(ray, folder, "--results").finish()
     assert code == 0, output
     page = Path(output.splitlines()[-1])
     assert page == folder / "results/smoke/index.html"
@@ -231,13 +206,13 @@ def test_results_are_left_in_the_store_and_fetched(cluster, disturbed):
 
 def test_a_finished_job_is_not_run_again(cluster, disturbed):
     _, ray = cluster
-    code, output = Submission(ray, disturbed.folder).finish()
+    code, output = submitted(ray, disturbed.folder).finish()
     assert code == 0
     assert "has finished already; RESULTS=1 fetches its table" in output
     assert "is running" not in output
-    assert "succeeded" in Submission(ray, disturbed.folder, "--status").finish()[1]
-    assert "forgotten, its results stay" in Submission(ray, disturbed.folder, "--cancel").finish()[1]
-    assert "nothing to cancel" in Submission(ray, disturbed.folder, "--cancel").finish()[1]
+    assert "succeeded" in submitted(ray, disturbed.folder, "--status").finish()[1]
+    assert "forgotten, its results stay" in submitted(ray, disturbed.folder, "--cancel").finish()[1]
+    assert "nothing to cancel" in submitted(ray, disturbed.folder, "--cancel").finish()[1]
 
 
 def test_secrets_are_nowhere(cluster, disturbed):

@@ -2,8 +2,6 @@
 
 import csv
 import re
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +16,11 @@ from histoseg.slides.objects import ObjectFile
 from histoseg.slides.summary import list_slides
 from histoseg.store.keys import slides_folder
 from histoseg.store.objects import FileStore, connect
+from tests.end_to_end.submission import Submission
 from tests.end_to_end.test_cluster import cluster  # noqa: F401 - a fixture
 from tests.slides import tiny
 
 pytestmark = pytest.mark.slow
-PATIENCE_S = 300
 STORE = "s3://histoseg/lab"
 GOOD = [f"slide-{i}" for i in range(3)]
 
@@ -36,35 +34,10 @@ class Outcome:
     folder: Path  # Of this machine, with the results that were fetched
 
 
-class Submission:
-    """`make submit EXP=slides` for this Ray, with its output so far."""
-
-    def __init__(self, ray, folder, *words):
-        self.log = folder / f"log-{time.monotonic_ns()}"
-        asked = ["--experiment", "slides", "--ray-address", ray.address, "--store", STORE]
-        asked += ["--slides", f"{STORE}/scans", "--model", f"{STORE}/model", "--set", tiny.WORDS]
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "ray_jobs.submit", *asked, *words],
-                cwd=folder,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=ray.environment,
-            )
-
-    def output(self):
-        return self.log.read_text()
-
-    def wait_until(self, claim):
-        deadline = time.monotonic() + PATIENCE_S
-        while not claim():
-            assert self.process.poll() is None, self.output()
-            assert time.monotonic() < deadline, self.output()
-            time.sleep(0.1)
-
-    def finish(self):
-        code = self.process.wait(PATIENCE_S)
-        return code, self.output()
+def submitted(ray, folder, *words):
+    """`make submit EXP=slides` for this Ray."""
+    asked = ["--experiment", "slides", "--store", STORE, "--slides", f"{STORE}/scans", "--model", f"{STORE}/model"]
+    return Submission(ray, folder, *asked, "--set", tiny.WORDS, *words)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +61,7 @@ def disturbed(cluster, scans, tmp_path_factory):  # noqa: F811 - the fixture
         store.put(f"scans/{path.name}", path)
     for path in (scans / "model").iterdir():
         store.put(f"model/{path.name}", path)
-    first = Submission(ray, folder)
+    first = submitted(ray, folder)
 
     first.wait_until(lambda: len(segmenters(ray)) == 2)
     killed, held = segmenters(ray)
@@ -109,9 +82,9 @@ def disturbed(cluster, scans, tmp_path_factory):  # noqa: F811 - the fixture
             process.kill()
     code, output = first.finish()
     assert code == 1, output
-    code, again = Submission(ray, folder).finish()
+    code, again = submitted(ray, folder).finish()
     assert code == 1, again  # A slide is damaged.
-    code, fetched = Submission(ray, folder, "--results").finish()
+    code, fetched = submitted(ray, folder, "--results").finish()
     assert code == 0, fetched
     return Outcome(output=output, again=again, folder=folder)
 

@@ -76,7 +76,7 @@ def test_everything_is_written_and_again_the_same(capsys, model, image, tmp_path
     code, out, err = segment(capsys, model, tmp_path / "out", [image], "--mpp", 0.5)
     assert code == 0, err
     first, line, last = out.splitlines()
-    assert first == f"1 slides with a test; results go to {tmp_path / 'out'}"
+    assert first == f"1 slide with a test; results go to {tmp_path / 'out'}"
     assert line.startswith("slide: ")
     assert last == str(tmp_path / "out")
     written = contents(tmp_path / "out" / "slide")
