@@ -79,5 +79,8 @@ class Separator(Protocol):
     def support(self, structure: str, evidence: Evidence) -> Bool[np.ndarray, "H W"]:
         """The pixels that decide about objects; all others could as well be background."""
 
+    def filled(self, structure: str, evidence: Evidence) -> Bool[np.ndarray, "H W"]:
+        """The pixels whose connected pieces are filled, so that what they surround becomes theirs."""
+
     def separate(self, structure: str, evidence: Evidence) -> InstanceMap:
         """The objects, with ids from 1 on, none missing."""

@@ -230,7 +230,7 @@ def _open_parts(name: str, evidence: Evidence, separator: Separator, sides: Side
     if outer is not None:
         is_open |= _meet(boxes, outer.open_boxes)
     is_open[0] = False
-    holders = _holders(boxes, is_open)
+    holders = _holders(separator.filled(name, evidence), labels, boxes, is_open)
     is_open |= holders >= 0
     return _Parts(labels=labels, boxes=boxes, is_open=is_open, holders=holders)
 
@@ -250,12 +250,28 @@ def _at_borders(labels: Int32[np.ndarray, "H W"], sides: Sides, band_px: int) ->
     return np.unique(np.concatenate([band.ravel() for band in bands])) if bands else np.zeros(0, np.int32)
 
 
-def _holders(boxes: Int32[np.ndarray, "N 4"], is_open: Bool[np.ndarray, " N"]) -> Int32[np.ndarray, " N"]:
-    """For each part the number of an open one, counted among them, that may surround it; -1 for others."""
+def _holders(
+    filled: Bool[np.ndarray, "H W"],
+    labels: Int32[np.ndarray, "H W"],
+    boxes: Int32[np.ndarray, "N 4"],
+    is_open: Bool[np.ndarray, " N"],
+) -> Int32[np.ndarray, " N"]:
+    """For each part the number of an open one, counted among them, that may surround it; -1 for others.
+
+    What a piece of the map to be filled surrounds lies in that piece's box, unless its hole is larger than the region.
+    """
     holders = np.full(len(boxes), -1, np.int32)
-    for number, (top, left, bottom, right) in enumerate(boxes[is_open].tolist()):
-        inside = (boxes[:, 0] >= top) & (boxes[:, 1] >= left) & (boxes[:, 2] <= bottom) & (boxes[:, 3] <= right)
-        holders[inside & ~is_open] = number
+    numbers = np.cumsum(is_open) - 1
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(
+        (filled & is_open[labels]).view(np.uint8), connectivity=8, ltype=cv2.CV_32S
+    )
+    owners = np.zeros(count, np.int32)
+    owners[pieces[pieces > 0]] = labels[pieces > 0]
+    for piece in range(1, count):
+        left, top, width, height = stats[piece, :4].tolist()
+        inside = (boxes[:, 0] >= top) & (boxes[:, 1] >= left)
+        inside &= (boxes[:, 2] <= top + height) & (boxes[:, 3] <= left + width)
+        holders[inside & ~is_open] = numbers[owners[piece]]
     holders[0] = -1
     return holders
 

@@ -135,3 +135,18 @@ def test_of_a_part_as_large_as_a_region_only_what_is_near_its_border_is_kept(mon
     assert settled.found[0].instance_map.max() > 100
     found, _ = find_by_region(evidence, rules, size_px, 208)
     assert list_pixels(found) == whole
+
+
+def test_nuclei_beside_a_chain_along_the_borders_are_settled():
+    """The chain's box is the whole region, but none of its markers, which are filled, surrounds anything."""
+    size_px = (200, 200)
+    chain = np.zeros(size_px, bool)
+    chain[180:] = chain[:, 180:] = True
+    marks = chain & (np.indices(size_px).sum(axis=0) % 20 < 8)
+    nucleus = disc(size_px, (60, 60), 8)
+    inner = np.where(marks | nucleus, np.random.default_rng(0).uniform(0.6, 0.9, size_px), 0.1).astype(np.float32)
+    rules = replace(separator(), chosen=("nuclei",))
+    objects = {"nuclei": Evidence(mask=chain | nucleus, inner=inner)}
+    settled = settle(objects, rules, Sides(bottom=True, right=True), ("0000-0000", 0, 0))
+    assert settled.found[0].instance_map.max() == 1
+    assert len(settled.pieces) == 1

@@ -91,6 +91,12 @@ class CerberusRegions:
             return evidence.mask
         return np.asarray(evidence.mask | (evidence.inner > rule.marker_threshold))
 
+    def filled(self, structure: str, evidence: Evidence) -> Bool[np.ndarray, "H W"]:
+        rule = self._rule(structure)
+        if isinstance(rule, Growth) or evidence.inner is None:
+            return evidence.mask
+        return np.asarray(evidence.inner > rule.marker_threshold)
+
     def separate(self, structure: str, evidence: Evidence) -> InstanceMap:
         return make_objects(evidence, self._rule(structure))
 

@@ -50,6 +50,9 @@ class UNetRegions:
     def support(self, structure: str, evidence: Evidence) -> Bool[np.ndarray, "H W"]:
         return np.zeros((0, 0), bool) if self._refuse(structure) else evidence.mask
 
+    def filled(self, structure: str, evidence: Evidence) -> Bool[np.ndarray, "H W"]:
+        return self.support(structure, evidence)
+
     def separate(self, structure: str, evidence: Evidence) -> InstanceMap:  # noqa: ARG002
         return np.zeros((self._refuse(structure), 0), np.int32)
 
