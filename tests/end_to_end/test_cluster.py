@@ -28,7 +28,7 @@ from tests.ray_jobs.restartable_store import restartable_store
 
 pytestmark = pytest.mark.slow
 ROOT = Path(submit.__file__).parents[1]
-SETS = "optim.steps=400 refine.optim.epochs=1"  # Long enough for all that happens to it.
+SETS = "optim.steps=1500 refine.optim.epochs=1"  # Longer than the 15 s that a drained node has
 STORE = "s3://histoseg/chaos"
 
 
