@@ -49,4 +49,6 @@ def _measure_as_rank(rank: int, row: Row, setting: Setting, method: Settings, fo
     figures = measure_steps(row, setting, method, process=process)
     if process.leads:
         Path(folder, FIGURES).write_text(json.dumps(asdict(figures)))
+    dist.barrier()  # A rank that leaves while the other still uses the group can end it with an abort.
     dist.destroy_process_group()
+    os._exit(0)  # Threads of gloo that are still there when Python ends abort the process.
