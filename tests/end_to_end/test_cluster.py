@@ -72,14 +72,14 @@ def disturbed(cluster, tmp_path_factory):
     server, ray = cluster
     folder = tmp_path_factory.mktemp("submitter")
     store = connect(f"{STORE}/demo")
-    first = submitted(ray, folder)
-    first.wait_for("pretrain synthetic.maml  step")
-    other = submitted(ray, folder)
-    other.wait_for("is running already")
-    other.process.kill()
-    other.process.wait()
+    with panels_looked_at(ray, folder / "prometheus") as shown:  # From the begin on, where cells are soon recorded
+        first = submitted(ray, folder)
+        first.wait_for("pretrain synthetic.maml  step")
+        other = submitted(ray, folder)
+        other.wait_for("is running already")
+        other.process.kill()
+        other.process.wait()
 
-    with panels_looked_at(ray, folder / "prometheus") as shown:
         drained = node_of(ray, first.output(), "pretrain synthetic.maml  step")
         drain(ray, drained, folder)
         saved = [key for key in store.list("runs/") if "/step-" in key]
