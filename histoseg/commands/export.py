@@ -1,14 +1,12 @@
 """The command that writes the objects of segmented slides in forms that other programs open."""
 
-import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from histoseg.commands.segment import open_results
 from histoseg.errors import DataError
-from histoseg.store.objects import FileStore, Store, connect
 
 
 def export(
@@ -23,8 +21,8 @@ def export(
     from histoseg.exports._export import choose_slides, export_slide, load_form
 
     form = load_form(to, is_packed=gzip)
-    store = _store_of(results)
-    target = _store_of(out) if out else store
+    store = open_results(results)
+    target = open_results(out) if out else store
     names = choose_slides(store, slide or [])
     print(f"{len(names)} slides as {to}; results go to {target.url}", flush=True)
     failed = []
@@ -37,8 +35,3 @@ def export(
     if failed:
         raise DataError(f"{len(failed)} of {len(names)} slides failed: {', '.join(failed)}")
     print(out or results)
-
-
-def _store_of(address: str) -> Store:
-    """The store of a folder, as a path or as an address."""
-    return connect(address) if "://" in address else FileStore(Path(os.path.abspath(address)))  # noqa: PTH100  # no links

@@ -7,7 +7,7 @@ and one that lies where a piece of the structure may be that it must lie within,
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -115,8 +115,8 @@ class _Parts:
 
     labels: Int32[np.ndarray, "H W"]
     boxes: Int32[np.ndarray, "N 4"]  # Top, left, bottom, right; the last two are the first row and column beyond
-    is_open: Bool[np.ndarray, " N"] = field(default_factory=lambda: np.zeros(0, bool))
-    holders: Int32[np.ndarray, " N"] = field(default_factory=lambda: np.zeros(0, np.int32))
+    is_open: Bool[np.ndarray, " N"]  # Whether it is a piece
+    holders: Int32[np.ndarray, " N"]  # As in `Piece`
 
     @property
     def open_boxes(self) -> Int32[np.ndarray, "_ 4"]:

@@ -53,7 +53,7 @@ class UNetRegions:
     def filled(self, structure: str, evidence: Evidence) -> Bool[np.ndarray, "H W"]:
         return self.support(structure, evidence)
 
-    def separate(self, structure: str, evidence: Evidence) -> InstanceMap:  # noqa: ARG002
+    def separate(self, structure: str, evidence: Evidence) -> InstanceMap:  # noqa: ARG002  # as the protocol
         return np.zeros((self._refuse(structure), 0), np.int32)
 
     def _refuse(self, structure: str) -> int:
