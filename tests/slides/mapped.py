@@ -41,11 +41,7 @@ def slide_of(folder, maps, kinds=None, classes=None, *, scale=1, mpp=0.5, **chan
                 mpp=mpp,
             )
         )
-    counts = Counter(
-        (row["structure"], row["class"] or "")
-        for table in tables
-        for row in table.select(["structure", "class"]).to_pylist()
-    )
+    counts = count_kinds(tables)
     values = {
         "name": "slide",
         "address": "slide.png",
@@ -64,3 +60,12 @@ def slide_of(folder, maps, kinds=None, classes=None, *, scale=1, mpp=0.5, **chan
     write_objects(folder / OBJECTS, tables, about)
     summary = Summary(**{**values, **changed})
     return SlideObjects(objects=ObjectFile.open(FileStore(folder), OBJECTS), summary=summary)
+
+
+def count_kinds(tables):
+    """How many objects there are of each structure and class."""
+    return Counter(
+        (row["structure"], row["class"] or "")
+        for table in tables
+        for row in table.select(["structure", "class"]).to_pylist()
+    )
