@@ -15,7 +15,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,8 @@ from histoseg.engines import Execution
 from histoseg.inference.segment import segment_slide
 from histoseg.maps.windows import MarginWindows, read_windows
 from histoseg.models.cerberus import CerberusSpec
-from histoseg.models.network import Network
+from histoseg.models.cerberus.network import Cerberus
+from histoseg.models.network import Network, require_kind
 from histoseg.models.weights import Model
 from histoseg.slides.options import SegmentOptions
 from histoseg.slides.reader import open_slide
@@ -49,7 +50,9 @@ BARE = "the network alone"
 class ColourSpec(CerberusSpec):
     """Settings whose regions have the objects that colours show."""
 
-    def regions(self, network, *, heads=(), mpp=MPP, execution=None):  # type: ignore[no-untyped-def]  # as the protocol
+    def regions(
+        self, network: Cerberus, *, heads: Collection[str] = (), mpp: float = MPP, execution: Execution | None = None
+    ) -> ColourRegions:
         return ColourRegions(network, mpp, tuple(heads), execution=execution)
 
 
@@ -117,7 +120,7 @@ def bare(path: Path, model: Model) -> Callable[[], object]:
     """The network on all windows of the slide, whose pixels are cut beforehand."""
     with open_slide(str(path)) as slide:
         image = slide.read(0, 0, *slide.size_at(MPP), MPP)
-    regions = ColourRegions(model.network, MPP, execution=EAGER)  # type: ignore[arg-type]  # it is a Cerberus
+    regions = ColourRegions(require_kind(model.network, Cerberus), MPP, execution=EAGER)
     windows = WINDOWS.over(image, regions.unit_px)
     cut = [torch.from_numpy(pixels) for _, pixels in read_windows(image, windows, 1)]
     runner = regions._runner(windows[0])
