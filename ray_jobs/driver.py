@@ -97,7 +97,7 @@ def require_weights(plan: Plan, store: Store) -> None:
     """Have all weights that runs start from in the store before anything is spent on one of them."""
     from histoseg.models.spec import network_of
 
-    for network in {network_of(run) for run in plan.runs}:
+    for network in {network_of(run.at(0)) for run in plan.runs}:
         network.starting_weights(store)
 
 

@@ -76,7 +76,7 @@ def _complete_run(run: Run, first: Trained, dataset: MetaDataset, store: Store, 
     begin = time.monotonic()
     folder = panels_folder(run.experiment, run_name(run, dataset.checksums))
     pictures = Pictures(store=store, folder=folder, leads=process.leads)
-    scored = evaluator_of(run).score(as_saved(stages[-1].model), run, dataset, process, pictures)
+    scored = evaluator_of(run).score(as_saved(stages[-1].model), run.at(-1), dataset, process, pictures)
     if process.leads:
         record = _record(run, stages, scored, dataset, process, time.monotonic() - begin)
         if put_record(record, store):

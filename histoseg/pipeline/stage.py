@@ -51,12 +51,12 @@ def train_stage(
 
     `before` is the network of the stage before, None for the first.
     """
-    stage, name = run.stages[number], stage_name(run, number, dataset.checksums)
+    stage, name, own = run.stages[number], stage_name(run, number, dataset.checksums), run.at(number)
     part = dataset.select(stage.select, run.seed)
     tasks = {source: index.task for source, index in part.sources.items()}
     # A later stage draws its numbers by what it trains on: equal seeds would give heads of equal first weights.
     seed = number_of(f"{' '.join(stage.select.sources)} {run.seed}") if number else run.seed
-    network = method_of(stage).network(run, tasks, before, seed)
+    network = method_of(stage).network(own, tasks, before, seed)
     checkpoints = Checkpoints(store, stage_folder(name))
     if _is_finished(name, store, process):
         if process.leads:
@@ -64,13 +64,13 @@ def train_stage(
         use_device(network, stage, process)
         return _load(network, name, store)
     if before is None:
-        start_from(network, network_of(run).starting_weights(store), run.address)
+        start_from(network, network_of(own).starting_weights(store), run.address)
     if process.leads:
         about = {"run": to_json(run), "checksums": dataset.checksums, "git_commit": git_commit()}
         store.put(f"{stage_folder(name)}/run.json", json.dumps({**about, "versions": versions()}).encode())
     training = Training(
         label=label_of(run, number),
-        run=run,
+        run=own,
         stage=stage,
         dataset=part,
         seed=seed,
@@ -91,9 +91,9 @@ def label_of(run: Run, number: int) -> str:
 
 def _validation(run: Run, number: int, dataset: MetaDataset, process: Process) -> Callable[[Network], float]:
     """What scores a network on the val split of the sources that a stage trains on."""
-    evaluator = evaluator_of(run)
+    evaluator, own = evaluator_of(run), run.at(number)
     select = Select(sources=run.stages[number].select.sources, splits=("val",))
-    return lambda network: evaluator.validate(network, run, dataset, select, process)
+    return lambda network: evaluator.validate(network, own, dataset, select, process)
 
 
 def evaluator_of(run: Run) -> Evaluator:
@@ -143,7 +143,7 @@ def _save(trained: Trained, run: Run, number: int, dataset: MetaDataset, store: 
     name = stage_name(run, number, dataset.checksums)
     sources = [source for stage in run.stages[: number + 1] for source in stage.select.sources]
     tasks = {source: dataset.sources[source].task for source in sources}
-    spec = network_of(run)
+    spec = network_of(run.at(number))
     model = Model(
         spec=spec,
         network=trained.model,

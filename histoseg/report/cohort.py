@@ -68,8 +68,10 @@ def _to_csv(rows: Sequence[Sequence[str]]) -> bytes:
 
 def _describe(done: Sequence[Summary], failures: Mapping[str, str], where: str) -> str:
     """The cohort in a line or two."""
-    names = dict.fromkeys(name for one in done for name in one.counts)
-    sums = [f"{sum(one.counts[name].all for one in done if name in one.counts):,} {name}" for name in names]
+    abouts = {name: about for one in done for name, about in one.structures.items()}
+    sums = [
+        about.say(sum(one.counts[name].all for one in done if name in one.counts)) for name, about in abouts.items()
+    ]
     area = f"{sum(one.mask.area_mm2 for one in done):,.1f} mm2 of tissue"
     lines = [f"{len(done)} of {len(done) + len(failures)} slides are done: {', '.join([area, *sums])}"]
     return "\n".join([*lines, f"each slide has its results in {where}/<slide>/"])

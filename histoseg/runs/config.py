@@ -3,7 +3,7 @@
 Nothing here says where data lies or which machine computes: that is infrastructure and changes no number.
 """
 
-from dataclasses import Field, dataclass
+from dataclasses import Field, dataclass, replace
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from histoseg.errors import ConfigError
@@ -130,6 +130,7 @@ class Stage:
         label: What the stage does, in one word: "pretrain", "refine", "train", "subtype". Assignments such as
             `refine.optim.lr=1e-3` begin with it.
         keep: Which weights are kept: those after the last step, or those of the epoch with the best validation score.
+        network: The network that the stage trains, where it is another one than the run's.
     """
 
     label: str
@@ -137,6 +138,7 @@ class Stage:
     select: Select
     optim: Optim
     keep: Keep = "last"
+    network: Settings | None = None
 
     def __post_init__(self) -> None:
         by_epoch = self.keep == "last" or self.optim.epochs > 0
@@ -164,7 +166,7 @@ class Run:
         part: Which of several networks of one row this is; empty where there is only one.
         division: How the folds are divided into training and scoring; empty without folds.
         data: How images are stored, and how patches are cut from them.
-        network: The network that all stages train.
+        network: The network that stages train unless they name their own.
         score: What is scored, at least one split.
         evaluator: How it is scored.
     """
@@ -201,6 +203,10 @@ class Run:
         """Every source the run reads."""
         stages = (source for stage in self.stages for source in stage.select.sources)
         return tuple(dict.fromkeys((*stages, *self.score.sources)))
+
+    def at(self, number: int) -> "Run":
+        """The run as one of its stages sees it: with the network that the stage trains; -1 is the last stage."""
+        return replace(self, network=self.stages[number].network or self.network)
 
     @property
     def replicate(self) -> str:

@@ -31,7 +31,7 @@ REVISIONS = {
 PACKAGES = {"method": "histoseg.methods", "network": "histoseg.models", "evaluator": "histoseg.scoring"}
 
 OF_RUN = ("data", "network", "evaluator")  # What can be changed of a run besides its stages
-OF_STAGE = ("method", "select", "optim", "keep")
+OF_STAGE = ("method", "select", "optim", "keep", "network")
 Value = TypeVar("Value")
 
 
@@ -44,10 +44,12 @@ def stage_name(run: Run, number: int, checksums: Mapping[str, str]) -> str:
     before = stage_name(run, number - 1, checksums) if number else ""
     how = {**non_default(stage), "method": _named(stage.method)}
     del how["label"]
+    how.pop("network", None)
     if stage.keep == "best val":  # The evaluator gives the score by which an epoch is chosen.
         how["evaluator"] = _named(run.evaluator)
+    network = _named(run.at(number).network)
     read = {source: checksums[source] for source in stage.select.sources}
-    return digest([FORMAT, run.seed, _revised(non_default(run.data)), _named(run.network), how, before, read])
+    return digest([FORMAT, run.seed, _revised(non_default(run.data)), network, how, before, read])
 
 
 def run_name(run: Run, checksums: Mapping[str, str]) -> str:
@@ -85,8 +87,10 @@ def _plain(value: object) -> object:
         return value
     found = _fields(value)
     for name in found.keys() & PACKAGES.keys():
-        settings = getattr(value, name)
-        found[name] = {"name": public_name(settings), **_fields(settings)}
+        if (settings := getattr(value, name)) is None:  # A stage with the network of its run
+            del found[name]
+        else:
+            found[name] = {"name": public_name(settings), **_fields(settings)}
     return found
 
 

@@ -33,6 +33,10 @@ class StructureAbout(_Values):
     classes: list[str] = []  # Of its objects; empty without classes
     colours: dict[str, str] = {}  # By class, "" for objects without one, as "#RRGGBB"
 
+    def say(self, count: int) -> str:
+        """So many objects, as "no gland", "1 gland" or "8,598 glands"."""
+        return f"{count:,} {self.plural if count > 1 else self.singular}" if count else f"no {self.singular}"
+
 
 class Counts(_Values):
     """How many objects of a structure there are."""
@@ -90,8 +94,7 @@ class Summary(_Values):
     def describe(self) -> str:
         """The counts in words, and what speaks against them: "no gland, 12 nuclei in 3.1 mm2 of tissue; ..."."""
         words = [
-            f"{count.all or 'no'} {about.plural if count.all > 1 else about.singular}"
-            for about, count in zip(self.structures.values(), self.counts.values(), strict=True)
+            about.say(count.all) for about, count in zip(self.structures.values(), self.counts.values(), strict=True)
         ]
         words += [f"classes of {', '.join(self.pixels)}"] if self.pixels else []
         area_mm2 = f"{self.mask.area_mm2:.1f}" if self.mask.area_mm2 >= 1 else f"{self.mask.area_mm2:.2g}"

@@ -187,7 +187,11 @@ def test_assignments_reach_the_runs_that_have_the_field(store, hold):
 @pytest.mark.parametrize(
     ("experiment", "assignment", "message"),
     [
-        ("smoke", "bogus.x=1", r"'bogus' is not among data, network, evaluator, method, select, optim, keep, pretrain"),
+        (
+            "smoke",
+            "bogus.x=1",
+            r"'bogus' is not among data, network, evaluator, method, select, optim, keep, network, pretrain",
+        ),
         ("smoke", "refine.bogus=1", r"'refine\.bogus' cannot be set: 'bogus' is not among .*method, select, optim"),
         ("smoke", "method.first_orde=true", r"no field 'method\.first_orde'; 'first_orde' is not among support, query"),
         ("smoke", "method.support=two", r"method\.support = 'two': must be a valid integer"),

@@ -54,7 +54,7 @@ def test_all_slides_but_the_broken_one_have_results(cohort, caplog):
     assert "2 of 3 slides are done" in written.table
     assert isinstance(failure, HistosegError)
     assert "1 of 3 slides failed" in str(failure)
-    assert "broken.tif: DataError: " in str(failure)
+    assert "broken.tif: " in str(failure)
     made = (out / "slide-0" / "summary.json").read_bytes()
     with caplog.at_level(logging.INFO, "histoseg.slides"):
         again, _ = segment()

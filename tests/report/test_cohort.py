@@ -5,7 +5,12 @@ import csv
 import pytest
 
 from histoseg.report.cohort import write_cohort
-from histoseg.slides.summary import Counts, MaskAbout, ModelAbout, Summary
+from histoseg.slides.summary import Counts, MaskAbout, ModelAbout, StructureAbout, Summary
+
+WORDS = {
+    "gland": StructureAbout(singular="gland", plural="glands"),
+    "nuclei": StructureAbout(singular="nucleus", plural="nuclei"),
+}
 
 
 def summary(name, counts, caveats=()):
@@ -15,7 +20,7 @@ def summary(name, counts, caveats=()):
         size_px=(1000, 800),
         mpp=0.25,
         model=ModelAbout(sha256="0" * 64, origin="a test", mpp=0.5),
-        structures={},
+        structures={name: WORDS[name] for name in counts},
         counts=counts,
         mask=MaskAbout(kind="automatic", area_mm2=2.5),
         caveats=list(caveats),
@@ -34,7 +39,7 @@ DONE = [
 
 @pytest.fixture
 def written(tmp_path):
-    failures = {"s3://lab/scans/<three>.svs": "DataError: damaged"}
+    failures = {"s3://lab/scans/<three>.svs": "damaged"}
     return write_cohort(tmp_path / "slides", DONE, failures, where="s3://lab/out", command="make submit EXP=slides")
 
 
@@ -48,13 +53,13 @@ def test_the_table_has_a_row_for_each_slide(written):
 
 def test_the_page_says_what_failed_and_how_to_repeat_it(written):
     page = written.page.read_text()
-    for words in ("2 of 3 slides are done", "DataError: damaged", "it is a test", "make submit EXP=slides"):
+    for words in ("2 of 3 slides are done", "damaged", "it is a test", "make submit EXP=slides"):
         assert words in page
     assert "&lt;three&gt;.svs" in page
 
 
 def test_the_text_has_the_sums(written):
-    assert "2 of 3 slides are done: 5.0 mm2 of tissue, 3 gland, 1,205 nuclei" in written.table
+    assert "2 of 3 slides are done: 5.0 mm2 of tissue, 3 glands, 1,205 nuclei" in written.table
     assert "s3://lab/out/<slide>/" in written.table
 
 

@@ -155,6 +155,15 @@ def test_a_new_field_with_a_default_renames_nothing(known, part):
     assert run_name(WIDER[part](run, added=8), CHECKSUMS) != run_name(run, CHECKSUMS)  # The field does count.
 
 
+def test_the_network_of_a_stage_names_it_and_those_after_it(tiny_run):
+    own = replace(tiny_run, stages=(tiny_run.stages[0], replace(tiny_run.stages[1], network=widened(tiny_run.network))))
+    named = replace(own, stages=(own.stages[0], replace(own.stages[1], network=tiny_run.network)))
+    assert names_of(named) == names_of(tiny_run) == names_of(own)  # The same network, said once or twice
+    other = replace(own, stages=(own.stages[0], replace(own.stages[1], network=replace(tiny_run.network, width=8))))
+    assert names_of(other)[0] == names_of(tiny_run)[0]
+    assert not set(names_of(other)[1:]) & set(names_of(tiny_run))
+
+
 def test_a_new_field_of_a_run_renames_nothing():
     run = known_run(*PAPER)
     assert " ".join(names_of(widened(run))) == NAMES[PAPER]

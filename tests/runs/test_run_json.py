@@ -8,6 +8,7 @@ import pytest
 from histoseg.errors import ConfigError
 from histoseg.methods.maml import Maml
 from histoseg.methods.transfer import Transfer
+from histoseg.models.cerberus import CerberusSpec
 from histoseg.runs import catalog
 from histoseg.runs.names import from_json, has_field, override, to_json
 from tests.runs.known import EXPERIMENTS, all_runs
@@ -25,6 +26,16 @@ def test_every_run_survives_json(experiment):
 def test_settings_that_are_no_defaults_survive_json(tiny_run):
     run = with_stage(tiny_run, method=Maml(task_weights=(("glas", 0.5),)), optim={"compile": False, "lr": 0.25})
     assert from_json(json.loads(json.dumps(to_json(run)))) == run
+
+
+def test_the_network_of_a_stage_survives_json_and_can_be_changed(tiny_run):
+    run = replace(tiny_run, stages=(tiny_run.stages[0], replace(tiny_run.stages[1], network=CerberusSpec(width=8))))
+    assert from_json(json.loads(json.dumps(to_json(run)))) == run
+    assert "network" not in to_json(run)["stages"][0]
+    assert has_field(run, "refine.network.width")
+    assert not has_field(tiny_run, "refine.network.width")
+    changed = override(run, "refine.network.width=16")
+    assert [changed.at(number).network.width for number in (0, 1, -1)] == [4, 16, 16]
 
 
 def test_json_has_every_field_and_settings_by_name(tiny_run):
@@ -133,7 +144,7 @@ def test_an_assignment_changes_one_field(tiny_run, assignment, path, value):
     assert differing == ([] if value == at(tiny_run, *path) else [path[1] if path[0] == "stages" else path[0]])
 
 
-RUN, STAGE = "data, network, evaluator", "method, select, optim, keep"
+RUN, STAGE = "data, network, evaluator", "method, select, optim, keep, network"
 
 
 @pytest.mark.parametrize(
