@@ -57,10 +57,10 @@ class ColourSpec(CerberusSpec):
 
 
 def run(widths: Mapping[int, tuple[int, int]] | None = None, rounds: int = 3) -> list[Finding]:
-    """For each width a slide of so many windows."""
+    """For each width a slide of so many windows; 7 x 7 are more than what pictures and maps of labels are drawn of."""
     findings = []
     with tempfile.TemporaryDirectory(prefix="histoseg-benchmark-") as name:
-        for width, (rows, columns) in (widths or {8: (6, 6), 64: (1, 2)}).items():
+        for width, (rows, columns) in (widths or {8: (7, 7), 64: (1, 2)}).items():
             findings += measure(Path(name), width, rows, columns, rounds)
     return findings
 
@@ -89,11 +89,10 @@ def measure(folder: Path, width: int, rows: int, columns: int, rounds: int) -> l
     print_times(walls)
     print_times({f"{name}, CPU": seconds for name, seconds in cpus.items()})
     goals = {BARE: 1 / 1.15} if width >= 64 else {}  # What is added does not depend on the width.
-    return [
-        *compare(walls, part, goals),
-        *compare(cpus, f"{part}, CPU", goals),
-        _added(cpus, patches, f"{part}: CPU added to a patch"),
-    ]
+    findings = [*compare(walls, part, goals), *compare(cpus, f"{part}, CPU", goals)]
+    if width < 64:  # Beside a wide network what is added is less than what its own time varies by.
+        findings.append(_added(cpus, patches, f"{part}: CPU added to a patch"))
+    return findings
 
 
 def _added(times: Times, patches: int, part: str) -> Finding:

@@ -6,8 +6,9 @@ from zipfile import ZipFile
 import roifile
 
 from histoseg.errors import DataError
+from histoseg.files.fill import Ring
 from histoseg.files.left_out import leave_out
-from histoseg.files.regions import Polygon, Region, Ring, contains, make_ring, with_area
+from histoseg.files.regions import Polygon, Region, contains, make_ring, with_area
 
 AREAS = tuple(roifile.ROI_TYPE[name] for name in ("POLYGON", "RECT", "OVAL", "FREEHAND", "TRACED"))
 

@@ -8,8 +8,9 @@ from pydantic import BaseModel, Field
 
 from histoseg.errors import DataError
 from histoseg.files.annotations import read_json
+from histoseg.files.fill import Ring
 from histoseg.files.left_out import leave_out
-from histoseg.files.regions import Polygon, Region, Ring, make_ring, with_area
+from histoseg.files.regions import Polygon, Region, make_ring, with_area
 
 CORNERS = 64  # Of a circle as a polygon, which has 0.2 % less area.
 

@@ -1,23 +1,23 @@
 """Outlines that people drew, from whatever program, and how they become a map of objects."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64, Int64
 
 from histoseg.errors import DataError
+from histoseg.files.fill import Mask, Pixels, Ring, fill_edges, fill_middles, find_middles
 from histoseg.files.folders import nfc, plain
 from histoseg.files.left_out import leave_out
 from histoseg.files.notes import note
 from histoseg.types import InstanceMap, SemanticMap
 
-Ring = Float64[np.ndarray, "_ 2"]
-Mask = Bool[np.ndarray, "_ _"]
-
 MAX_POSITION_PX = 1e7  # Slides have up to some hundred thousand pixels along a side.
+SMALL_PX = 65536  # Pixels of the box around a region that is drawn together with others, in bounded memory
+AT_ONCE = 1024  # Regions
 BEYOND = 1.0  # How far an outline may reach beyond an image, in sizes of the image; further away it is of a slide.
 
 
@@ -129,16 +129,14 @@ def draw_polygons(
 
 def paint(regions: Sequence[Region], size: tuple[int, int], *, with_edges: bool = False) -> DrawnRegions:
     """As `draw_polygons`, wherever the regions lie: what a map does not show is neither refused nor noted."""
-    fill = _fill_edges if with_edges else _fill_middles
     instance_map = np.zeros(size, np.int32)
-    areas, overlapping = np.zeros(len(regions) + 1, np.int64), []
-    for number, region in enumerate(regions, start=1):
-        place, mask = _mask(region, size, fill)
-        part = instance_map[place]
-        areas[number] = int(np.count_nonzero(mask))
-        if part[mask].any():
-            overlapping.append(number)
-        part[mask] = number
+    areas, overlapping = np.zeros(len(regions) + 1, np.int64), list[int]()
+    for first, group in _groups(regions, alone=with_edges):
+        pixels = _pixels(group, size, with_edges=with_edges)
+        numbers = first + pixels.owners
+        areas[first : first + len(group)] = np.bincount(pixels.owners, minlength=len(group))
+        overlapping += _covering(instance_map, pixels.places, numbers)
+        instance_map.ravel()[pixels.places] = numbers  # Where a pixel occurs twice, the last number stays.
     left = np.bincount(instance_map.ravel(), minlength=len(regions) + 1)
     outside = tuple(np.flatnonzero(areas[1:] == 0) + 1)
     covered = tuple(np.flatnonzero((areas[1:] > 0) & (left[1:] == 0)) + 1)
@@ -148,6 +146,45 @@ def paint(regions: Sequence[Region], size: tuple[int, int], *, with_edges: bool 
         covered=tuple(map(int, covered)),
         overlapping=tuple(overlapping),
     )
+
+
+def _groups(regions: Sequence[Region], *, alone: bool) -> Iterator[tuple[int, Sequence[Region]]]:
+    """Consecutive regions that are drawn together, with the number of the first."""
+    plain = [not alone and _is_plain(region) for region in regions]
+    first = 0
+    while first < len(regions):
+        end, most = first + 1, min(len(regions), first + AT_ONCE)
+        while plain[first] and end < most and plain[end]:
+            end += 1
+        yield first + 1, regions[first:end]
+        first = end
+
+
+def _is_plain(region: Region) -> bool:
+    """Whether a region is small and of one piece without holes."""
+    polygon = region.polygons[0]
+    box = polygon.outline.max(axis=0) - polygon.outline.min(axis=0) + 2
+    return len(region.polygons) == 1 and not polygon.holes and bool(box[0] * box[1] <= SMALL_PX)
+
+
+def _pixels(group: Sequence[Region], size: tuple[int, int], *, with_edges: bool) -> Pixels:
+    """The pixels of regions, one after another."""
+    if len(group) > 1:
+        return find_middles([region.polygons[0].outline for region in group], size)
+    place, mask = _mask(group[0], size, fill_edges if with_edges else fill_middles)
+    rows, columns = mask.nonzero()
+    places = (rows + place[0].start) * size[1] + columns + place[1].start
+    return Pixels(places=places, owners=np.zeros(len(places), np.int64))
+
+
+def _covering(
+    instance_map: InstanceMap, places: Int64[np.ndarray, " P"], numbers: Int64[np.ndarray, " P"]
+) -> list[int]:
+    """The regions that have a pixel of an earlier one."""
+    order = np.argsort(places, kind="stable")
+    again = order[1:][np.diff(places[order]) == 0]
+    earlier = np.flatnonzero(instance_map.ravel()[places])
+    return list(map(int, np.unique(numbers[np.concatenate([again, earlier])])))
 
 
 def _note_losses(total: int, outside: int, covered: int, overlapping: int, path: Path) -> None:
@@ -241,30 +278,3 @@ def _mask(region: Region, size: tuple[int, int], fill: Fill) -> tuple[tuple[slic
                 piece &= ~fill(hole, start, shape)
             mask |= piece
     return (slice(top, bottom), slice(left, right)), mask
-
-
-def _fill_edges(ring: Ring, start: tuple[int, int], shape: tuple[int, int]) -> Mask:
-    """The pixels on and within an outline whose vertices are pixels (OpenCV's fillPoly)."""
-    canvas = np.zeros(shape, np.uint8)
-    cv2.fillPoly(canvas, [np.round(ring).astype(np.int32) - np.array(start, np.int32)], 1)
-    return np.asarray(canvas == 1)
-
-
-def _fill_middles(ring: Ring, start: tuple[int, int], shape: tuple[int, int]) -> Mask:
-    """The pixels whose middle lies within an outline, by the even-odd rule.
-
-    Each edge that a row of middles crosses switches inside and outside for all pixels to the right of the crossing.
-    """
-    height, width = shape
-    first = ring - np.array(start) - 0.5
-    second = np.roll(first, -1, axis=0)
-    upper, lower = np.where(first[:, 1:] <= second[:, 1:], (first, second), (second, first))
-    begin = np.clip(np.ceil(upper[:, 1]), 0, height).astype(int)
-    counts = np.clip(np.ceil(lower[:, 1]), 0, height).astype(int) - begin
-    edges = np.repeat(np.arange(len(ring)), counts)
-    rows = np.arange(len(edges)) - np.repeat(np.cumsum(counts) - counts, counts) + begin[edges]
-    slopes = (lower - upper)[edges]
-    crossings = upper[edges, 0] + (rows - upper[edges, 1]) * slopes[:, 0] / slopes[:, 1]
-    switches = np.zeros((height, width + 1), np.int32)
-    np.add.at(switches, (rows, np.clip(np.ceil(crossings), 0, width).astype(int)), 1)
-    return np.asarray(switches[:, :width].cumsum(axis=1) % 2 == 1)

@@ -14,6 +14,7 @@ HEADER_FORMAT, COUNT_FORMAT = struct.Struct("<BII"), struct.Struct("<I")
 LITTLE_ENDIAN = 1
 POINT_BYTES = 16
 POINT = np.dtype(f"V{POINT_BYTES}")
+Ring = Float64[np.ndarray, "_ 2"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +73,10 @@ def _put(data: UInt8[np.ndarray, " B"], places: Int64[np.ndarray, " N"], values:
         anywhere[places] = values.view(f"V{size}")
 
 
-def decode(geometry: bytes) -> list[list[Float64[np.ndarray, "_ 2"]]]:
+def decode(geometry: bytes) -> list[list[Ring]]:
     """The rings of each polygon, the outer one first; the last corner of a ring is its first again."""
     kind, count = HEADER_FORMAT.unpack_from(geometry)[1:]
-    polygons, place = list[list[Float64[np.ndarray, "_ 2"]]](), HEADER.itemsize * (kind == MULTIPOLYGON)
+    polygons, place = list[list[Ring]](), HEADER.itemsize * (kind == MULTIPOLYGON)
     for _ in range(count if kind == MULTIPOLYGON else 1):
         num_rings = HEADER_FORMAT.unpack_from(geometry, place)[2]
         place += HEADER.itemsize

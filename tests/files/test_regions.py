@@ -8,9 +8,18 @@ import pytest
 from skimage.draw import polygon2mask
 
 from histoseg.errors import DataError
-from histoseg.files import left_out
+from histoseg.files import left_out, regions
 from histoseg.files.notes import collect
-from histoseg.files.regions import Polygon, Region, classify, draw_polygons, make_ring, to_semantic_map, with_area
+from histoseg.files.regions import (
+    Polygon,
+    Region,
+    classify,
+    draw_polygons,
+    make_ring,
+    paint,
+    to_semantic_map,
+    with_area,
+)
 
 PATH = Path("outlines.xml")
 
@@ -54,6 +63,27 @@ def test_filling_is_that_of_other_programs(monkeypatch, with_edges):
         else:
             expected = polygon2mask((40, 40), (ring - 0.5)[:, ::-1])
         np.testing.assert_array_equal(found, expected)
+
+
+def test_regions_drawn_together_are_those_drawn_one_by_one(monkeypatch):
+    size, outlines = (40, 40), [*random_rings(1, 40), *(ring / 8 + shift for shift, ring in enumerate(random_rings(2)))]
+    drawn = [Region(polygons=(Polygon(outline=ring),)) for ring in outlines]
+    drawn[20] = with_hole(box(5, 5, 30, 30), box(10, 10, 20, 20))
+    together = paint(drawn, size)
+    one_by_one, outside, overlapping = np.zeros(size, np.int32), [], []
+    for number, each in enumerate(drawn, start=1):
+        inside = paint([each], size).instance_map > 0
+        outside += [] if inside.any() else [number]
+        overlapping += [number] if one_by_one[inside].any() else []
+        one_by_one[inside] = number
+    left = set(np.unique(one_by_one).tolist())
+    np.testing.assert_array_equal(together.instance_map, one_by_one)
+    assert min(len(overlapping), len(outside)) > 20
+    assert together.outside == tuple(outside)
+    assert together.overlapping == tuple(overlapping)
+    assert together.covered == tuple(sorted(set(range(1, 191)) - left - set(outside)))
+    monkeypatch.setattr(regions, "AT_ONCE", 7)
+    np.testing.assert_array_equal(paint(drawn, size).instance_map, one_by_one)
 
 
 def test_later_regions_cover_earlier_ones_and_show_them_through_holes():
