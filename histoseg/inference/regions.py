@@ -5,11 +5,11 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 
 from histoseg.maps.evidence import RegionEvidence
 from histoseg.maps.windows import Window
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 AHEAD = 2  # Regions that are read while one is predicted, and that are settled; each takes some 40 MB.
-NOT_SEGMENTED = 255  # The class of squares of tissue that no window showed
+NOT_SEGMENTED = 255  # The class of squares that no window showed, or that the mask leaves out
 Before = TypeVar("Before")
 Between = TypeVar("Between")
 After = TypeVar("After")
@@ -121,7 +121,14 @@ class SlideWork:
 
     def _predict(self, read: tuple[Region, Image]) -> tuple[Region, RegionEvidence]:
         region, image = read
-        return region, self.predictor.evidence(image, self._windows(region), region.size_px)
+        seen = self.predictor.evidence(image, self._windows(region), region.size_px)
+        tissue = self._is_tissue(region, region.size_px, 1)
+        objects = {name: evidence if tissue.all() else evidence.seen(tissue) for name, evidence in seen.objects.items()}
+        return region, replace(seen, objects=objects)
+
+    def _is_tissue(self, region: Region, shape: tuple[int, int], side_px: int) -> Bool[np.ndarray, "I J"]:
+        """Which squares of a region lie within the mask."""
+        return self.mask.at(region.top, region.left, shape, side_px, self.slide.mpp_at(self.model.mpp))
 
     def _settle(self, predicted: tuple[Region, RegionEvidence]) -> tuple[Region, "pa.Table"]:
         """Write what a region settles and what it leaves; returns its settled objects."""
@@ -146,7 +153,7 @@ class SlideWork:
         )
 
     def _tissue(self, region: Region, seen: RegionEvidence) -> UInt8[np.ndarray, "I J"] | None:
-        """The class of each square of a region; squares that no window showed have none."""
+        """The class of each square of a region; squares without tissue have none."""
         if seen.tissue is None:
             return None
         return self._seen(region, seen.tissue.argmax(axis=0).astype(np.uint8), self.predictor.square_px, NOT_SEGMENTED)
@@ -154,7 +161,7 @@ class SlideWork:
     def _seen(
         self, region: Region, classes: UInt8[np.ndarray, "I J"], side_px: int, unseen: int
     ) -> UInt8[np.ndarray, "I J"]:
-        """The classes of a region's squares of that side, those that no window showed replaced."""
+        """The classes of a region's squares of that side, replaced where no window showed them or no tissue is."""
         found: UInt8[np.ndarray, "I J"] = np.full_like(classes, unseen)
         for window in self._windows(region):
             place = tuple(
@@ -162,6 +169,7 @@ class SlideWork:
                 for start, length in ((window.top, window.height), (window.left, window.width))
             )
             found[place] = classes[place]
+        found[~self._is_tissue(region, (classes.shape[0], classes.shape[1]), side_px)] = unseen
         return found
 
 

@@ -33,7 +33,7 @@ from histoseg.structures import TISSUE
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 2  # Of what is computed: raised where the same inputs would give other results
+FORMAT = 3  # Of what is computed: raised where the same inputs would give other results
 SMALL_MM = 2.0  # Images without a longer side are not searched for tissue: they were cut from it.
 # Of a slide's file, as much at its begin and at its end stands for its content; smaller local ones are read whole, as
 # of an image without compression an edit may change nothing else.

@@ -5,7 +5,7 @@ known: a bit for each pixel where objects are grown, and the inner probability w
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -32,6 +32,11 @@ class Evidence:
         """The same with nothing outside of the chosen pixels."""
         inner = None if self.inner is None else np.where(chosen, self.inner, np.float32(0))
         return Evidence(mask=self.mask & chosen, inner=inner, types=self.types)
+
+    def seen(self, where: Bool[np.ndarray, "H W"]) -> "Evidence":
+        """The same if only those pixels had been looked at: elsewhere is background, and no class is known."""
+        types = None if self.types is None else np.where(where, self.types, np.uint8(0))
+        return replace(self.only(where), types=types)
 
     def crop(self, rows: slice, columns: slice) -> "Evidence":
         """A rectangle of it."""

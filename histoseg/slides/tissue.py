@@ -67,6 +67,15 @@ class TissueMask:
         )
         return bool(self.mask[rows, columns].any())
 
+    def at(self, top: int, left: int, shape: tuple[int, int], square_px: int, mpp: float) -> Mask:
+        """Which squares of some pixels of `mpp`, from a pixel on, have tissue in their middle."""
+        rows, columns = (
+            ((start + (np.arange(count) + 0.5) * square_px) * mpp / self.mpp).astype(int).clip(0, side - 1)
+            for start, count, side in zip((top, left), shape, self.mask.shape, strict=True)
+        )
+        found: Mask = self.mask[rows[:, None], columns]
+        return found
+
     @property
     def area_mm2(self) -> float:
         """Square millimetres of tissue."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from histoseg.demo.slides import write_slide
 from histoseg.inference.segment import segment_slide
@@ -40,13 +41,15 @@ def address(tmp_path_factory):
     return str(path)
 
 
-def find_whole(address, model):
+def find_whole(address, model, tissue=None):
     """Each object as structure, class, share, area and box, and the classes of tissue, of the whole slide at once."""
     with open_slide(address) as slide:
         size_px = slide.size_at(model.mpp)
         image = slide.read(0, 0, *size_px, model.mpp)
         regions = model.spec.regions(model.network, mpp=model.mpp)
         seen = regions.evidence(image, [Window(top=0, left=0, height=size_px[0], width=size_px[1])], size_px)
+        if tissue is not None:
+            seen = replace(seen, objects={name: evidence.seen(tissue) for name, evidence in seen.objects.items()})
         found = fields.find_whole(seen, regions)
         return sorted(one for each in found for one in list_objects(each, model)), seen.tissue.argmax(axis=0)
 
@@ -95,6 +98,25 @@ def test_the_objects_are_those_of_the_whole(tmp_path, address, model):
     assert counts["nuclei"] > 500
     assert not store.list("one/.parts/")
     assert segment_slide(address, model, store, OPTIONS) == (summary, True)
+
+
+def test_what_a_mask_leaves_out_is_background(tmp_path, address, model):
+    """Two rectangles are tissue: their edges cross regions, windows and objects."""
+    mask = np.zeros((64, 80), np.uint8)  # 16 pixels of the slide each
+    mask[5:40, 9:50] = mask[45:60, 30:77] = 255
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(mask).save(tmp_path / "masks" / "one.png")
+    options = replace(OPTIONS, mask=str(tmp_path / "masks"))
+    store = FileStore(tmp_path / "results")
+    segment_slide(address, model, store, options)
+    tissue = np.kron(mask > 0, np.ones((16, 16), bool))
+    expected, kinds = find_whole(address, model, tissue)
+    assert list_rows(ObjectFile.open(store, "one/objects.parquet").read()) == expected
+    assert 100 < len(expected) < len(find_whole(address, model)[0])
+    left_out = len(model.classes["tissue"])
+    middles = tissue[16::32, 16::32]  # Of squares of 32 pixels
+    found = read_tissue(store.root / "one" / "tissue.tif").class_map
+    np.testing.assert_array_equal(found, np.where(middles, kinds, left_out))
 
 
 def test_a_network_sees_the_same_whatever_the_regions(tmp_path, address):
