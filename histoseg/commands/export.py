@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from histoseg.commands.segment import open_results
+from histoseg.commands.segment import open_results, say_slides
 from histoseg.errors import DataError
 
 
@@ -24,7 +24,7 @@ def export(
     store = open_results(results)
     target = open_results(out) if out else store
     names = choose_slides(store, slide or [])
-    print(f"{len(names)} slides as {to}; results go to {target.url}", flush=True)
+    print(f"{say_slides(len(names))} as {to}; results go to {target.url}", flush=True)
     failed = []
     for name in names:
         try:

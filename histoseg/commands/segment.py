@@ -56,8 +56,7 @@ def segment(
     require_distinct(addresses)
     store = open_results(out)
     loaded = open_model(model)
-    count = "1 slide" if len(addresses) == 1 else f"{len(addresses)} slides"
-    print(f"{count} with {loaded.origin}; results go to {out}", flush=True)
+    print(f"{say_slides(len(addresses))} with {loaded.origin}; results go to {out}", flush=True)
     failed = []
     with ReaderPool(1) as readers:
         for address in addresses:
@@ -82,6 +81,11 @@ def _explain(address: str, error: Exception) -> str:
     logger.debug("%s", address, exc_info=error)
     what = " ".join(f"{type(error).__name__}: {error}".split())
     return f"{address}: cannot be segmented ({what}); HISTOSEG_LOG=DEBUG shows the traceback"
+
+
+def say_slides(count: int) -> str:
+    """So many slides, as "1 slide" or "12 slides"."""
+    return "1 slide" if count == 1 else f"{count:,} slides"
 
 
 def open_results(out: str) -> Store:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from histoseg.commands.segment import open_results
+from histoseg.commands.segment import open_results, say_slides
 from histoseg.errors import ConfigError, DataError
 from histoseg.files.notes import collect
 from histoseg.store.objects import FileStore, Store
@@ -26,7 +26,7 @@ def summarise(
     names, unfinished = find_slides(source)
     if not names:
         raise ConfigError(f"{source.url} holds no finished slide, that is <slide>/summary.json; segment one first")
-    print(f"{source.url}: {len(names)} finished slides; features go to {target.url}", flush=True)
+    print(f"{source.url}: {say_slides(len(names))} finished; features go to {target.url}", flush=True)
     done, failed = [], {}
     for name, result in summarise_slides(source, names, target):
         if isinstance(result, DataError):
