@@ -217,4 +217,5 @@ class Segmenter:
 @cache
 def _model(address: str, home: str) -> "Model":
     """The model, read once in each process."""
+    logging.getLogger("histoseg.models.weights").setLevel(logging.ERROR)  # Each slide's line has the model's caveats.
     return open_model(address, Path(home) / "models")

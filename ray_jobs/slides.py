@@ -55,7 +55,7 @@ def segment_cohort(
     done = [outcome.summary for outcome in ordered if outcome.summary is not None]
     report = write_cohort(out / request.experiment, done, failures, where=cohort.job.out, command=request.command)
     lines = [f"{len(failures)} of {len(ordered)} slides failed, the others are done:"]
-    lines += [f"  {address}: {error}" for address, error in failures.items()]
+    lines += [f"  {error if address in error else f'{address}: {error}'}" for address, error in failures.items()]
     return report, HistosegError("\n".join(lines)) if failures else None
 
 
