@@ -35,18 +35,23 @@ def average_precision_per_class(
 
 def mean_average_precision(true: Int64[np.ndarray, " N"], probabilities: Float64[np.ndarray, "N C"]) -> float:
     """Mean of average precision over the classes that truth has (Cerberus, Sec. 4.2: mAP); nan without any."""
-    return _mean_defined(average_precision_per_class(true, probabilities))
+    return mean_defined(average_precision_per_class(true, probabilities))
 
 
 def f1_per_class(true: Int64[np.ndarray, " N"], probabilities: Float64[np.ndarray, "N C"]) -> Float64[np.ndarray, " C"]:
-    """F1 of each class where the most probable one is predicted; nan for a class that no truth has.
+    """F1 of each class where the most probable one is predicted; nan for a class that no truth has."""
+    return f1_of_labels(true, probabilities.argmax(axis=1), probabilities.shape[1])
+
+
+def f1_of_labels(
+    true: Int64[np.ndarray, " N"], pred: Int64[np.ndarray, " N"], num_classes: int
+) -> Float64[np.ndarray, " C"]:
+    """F1 of each class from true and predicted classes; nan for a class that no truth has.
 
     2 Pr Re / (Pr + Re), that is 2 TP / (2 TP + FP + FN). Cerberus, Eq. 9, lacks the factor 2, a misprint: a perfect
     prediction would score 0.5.
     """
-    num_classes = probabilities.shape[1]
     _refuse_unknown_labels(true, num_classes)
-    pred = probabilities.argmax(axis=1)
     num_true, num_pred, num_right = (
         np.bincount(labels, minlength=num_classes) for labels in (true, pred, true[true == pred])
     )
@@ -55,7 +60,7 @@ def f1_per_class(true: Int64[np.ndarray, " N"], probabilities: Float64[np.ndarra
 
 def mean_f1(true: Int64[np.ndarray, " N"], probabilities: Float64[np.ndarray, "N C"]) -> float:
     """Mean of F1 over the classes that truth has (Cerberus, Sec. 4.2: mF1); nan without any."""
-    return _mean_defined(f1_per_class(true, probabilities))
+    return mean_defined(f1_per_class(true, probabilities))
 
 
 def _refuse_unknown_labels(true: Int64[np.ndarray, " N"], num_classes: int) -> None:
@@ -63,6 +68,7 @@ def _refuse_unknown_labels(true: Int64[np.ndarray, " N"], num_classes: int) -> N
         raise ValueError(f"truth holds labels {true.min()} to {true.max()}; classes are 0 to {num_classes - 1}")
 
 
-def _mean_defined(values: Float64[np.ndarray, " C"]) -> float:
+def mean_defined(values: Float64[np.ndarray, " C"]) -> float:
+    """The mean over classes whose score is not nan; nan without any."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if defined.size else float("nan")

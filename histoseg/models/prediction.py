@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from histoseg.types import InstanceMap, SemanticMap
 
@@ -31,3 +31,21 @@ class Prediction:
     tissue: Probabilities | None = None
     tissue_px: int = 0
     semantic_maps: Mapping[str, SemanticMap] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifiedObjects:
+    """The classes of given objects, in ascending order of their ids.
+
+    Attributes:
+        probabilities: Of each class from 1 on; background is left out, and each row sums to 1.
+        classes: The class that a program would report, from 1 on; 0 for an object without one.
+    """
+
+    probabilities: Float32[np.ndarray, "N K"]
+    classes: UInt8[np.ndarray, " N"]
+
+
+def most_probable(probabilities: Float32[np.ndarray, "N K"]) -> ClassifiedObjects:
+    """Objects of which the most probable class is reported."""
+    return ClassifiedObjects(probabilities=probabilities, classes=(probabilities.argmax(axis=1) + 1).astype(np.uint8))

@@ -13,11 +13,11 @@ from histoseg.errors import ConfigError
 from histoseg.maps.evidence import RegionEvidence, Separator
 from histoseg.maps.windows import Window, Windows
 from histoseg.models.network import Network
-from histoseg.models.prediction import Prediction
+from histoseg.models.prediction import ClassifiedObjects, Prediction
 from histoseg.runs.config import Run, Settings, public_name
 from histoseg.store.objects import Store
 from histoseg.structures import TISSUE
-from histoseg.types import Image, Task
+from histoseg.types import Image, InstanceMap, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,4 +133,32 @@ def classifier_of(run: Run) -> ClassifierSpec:
     """The settings of a run's network, which predicts classes of patches."""
     if not isinstance(run.network, ClassifierSpec):
         raise ConfigError(f"network {public_name(run.network)!r} predicts no classes of patches; leave {TISSUE} out")
+    return run.network
+
+
+@runtime_checkable
+class ObjectClassifierSpec(Protocol):
+    """Settings of a network that also predicts the classes of objects that are known."""
+
+    def classify_objects(
+        self, network: Network, image: Image, instance_map: InstanceMap, structure: str, windows: Windows
+    ) -> ClassifiedObjects:
+        """The class of each object of the map.
+
+        Args:
+            network: A network of these settings, not in training.
+            image: At the resolution that the network was trained at.
+            instance_map: The objects.
+            structure: What they are.
+            windows: How the image is divided, for networks that see it window by window.
+
+        Raises:
+            ConfigError: If the network was not trained for classes of that structure.
+        """
+
+
+def object_classifier_of(run: Run) -> ObjectClassifierSpec:
+    """The settings of a run's network, which predicts classes of objects."""
+    if not isinstance(run.network, ObjectClassifierSpec):
+        raise ConfigError(f"network {public_name(run.network)!r} predicts no classes of objects; score it by objects")
     return run.network

@@ -123,8 +123,9 @@ class Panel(_Part):
 
     Attributes:
         structure: What is shown; empty for semantic classes.
-        score: The score of this image alone: PQ of objects, or mIoU over present classes.
-        legend: The colour (#RRGGBB) of each class in the pictures; empty if the pictures show outlines.
+        score: The score of this image alone: PQ of objects, the share of objects whose class is right (where there is
+            both a structure and a legend), or mIoU over present classes.
+        legend: The colour (#RRGGBB) of each class in the pictures; empty if outlines have one colour.
     """
 
     source: str

@@ -103,7 +103,8 @@ def _with_score(prediction: Prediction) -> str:
     panel, title = prediction.panel, prediction.title
     if math.isnan(panel.score):
         return title
-    return f"{title} · {'PQ' if panel.structure else 'mIoU'} {panel.score:.2f}"
+    objects = "classes right" if panel.legend else "PQ"
+    return f"{title} · {objects if panel.structure else 'mIoU'} {panel.score:.2f}"
 
 
 def decode_png(body: bytes, key: str) -> Picture:

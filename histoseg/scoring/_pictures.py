@@ -1,13 +1,14 @@
 """Pictures of scored images, small enough for a page: label maps in colour, objects as outlines."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 
 from histoseg.maps.colours import CLASS_COLOURS, to_rgb
+from histoseg.maps.objects import compact_ids
 from histoseg.store.objects import Store
 from histoseg.types import IGNORE, Image, InstanceMap, SemanticMap
 
@@ -61,12 +62,30 @@ def legend_of(classes: Sequence[str], truth: SemanticMap) -> dict[str, str]:
     return legend | ({"not annotated": IGNORE_COLOUR} if (truth == IGNORE).any() else {})
 
 
+def legend_of_outlines(classes: Sequence[str], shown: Iterable[int]) -> dict[str, str]:
+    """The colour of each class in `outlined_by_class`, and of objects without a class if some are shown."""
+    legend = {name: class_colour(i) for i, name in enumerate(classes) if i}
+    return legend | ({"no class": BACKGROUND_COLOUR} if 0 in shown else {})
+
+
 def outlined(image: Image, instance_map: InstanceMap) -> Image:
     """The image with a line inside the border of each object, wide enough to be seen in a kept picture."""
-    ids = instance_map.astype(np.float32)  # OpenCV filters no int32; ids stay below 2^24, which float32 holds exactly.
-    width = 1 + max(image.shape[:2]) // PANEL_PX
-    kernel = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
-    border = (cv2.dilate(ids, kernel) != cv2.erode(ids, kernel)) & (instance_map > 0)
     picture = image.copy()
-    picture[border] = to_rgb(CLASS_COLOURS[3])
+    picture[_border(instance_map)] = to_rgb(CLASS_COLOURS[3])
     return picture
+
+
+def outlined_by_class(image: Image, instance_map: InstanceMap, classes: UInt8[np.ndarray, " N"]) -> Image:
+    """The same with lines in the colour of each object's class, in ascending order of ids."""
+    palette = np.array([to_rgb(class_colour(i)) for i in range(256)], np.uint8)
+    border, compact = _border(instance_map), compact_ids(instance_map)[1]
+    picture = image.copy()
+    picture[border] = palette[classes[compact[border] - 1]]
+    return picture
+
+
+def _border(instance_map: InstanceMap) -> Bool[np.ndarray, "H W"]:
+    ids = instance_map.astype(np.float32)  # OpenCV filters no int32; ids stay below 2^24, which float32 holds exactly.
+    width = 1 + max(instance_map.shape) // PANEL_PX
+    kernel = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
+    return np.asarray((cv2.dilate(ids, kernel) != cv2.erode(ids, kernel)) & (instance_map > 0))

@@ -3,8 +3,6 @@
 Cerberus (Graham et al. 2023), Sec. 4.2. Scores are named "split.structure.score"; the first scored split is "test".
 """
 
-import logging
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import UInt8
 
-from histoseg.errors import DataError
 from histoseg.maps.objects import is_known, vote_types
 from histoseg.maps.windows import MarginWindows
 from histoseg.metrics.classification import average_precision_per_class, f1_per_class, mean_average_precision, mean_f1
@@ -30,6 +27,7 @@ from histoseg.metrics.panoptic import (
 from histoseg.models.otsu import otsu_objects
 from histoseg.records.schema import Counts, Panel, ScoredImage
 from histoseg.runs.config import Run, Select
+from histoseg.scoring._images import annotated, images_with_objects, own_share
 from histoseg.scoring._pictures import PANELS, Pictures, outlined
 from histoseg.shards.reader import MetaDataset
 from histoseg.structures import TISSUE
@@ -40,10 +38,7 @@ if TYPE_CHECKING:
     from histoseg.scoring._protocol import Scores
     from histoseg.training.process import Process
 
-logger = logging.getLogger(__name__)
-
 TILES_AT_ONCE = 32
-SAY_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +87,10 @@ class Objects(MarginWindows):
 
         from histoseg.distributed import sum_over_ranks
 
-        images, typed = list(_images(dataset, select)), typed_classes(run, dataset)
+        images, typed = list(images_with_objects(dataset, select)), typed_classes(run, dataset)
         num_types = max([1, *map(len, typed.values())])
         numbers = np.zeros((len(images), 4 * (3 + num_types - 1)))
-        for i in _own_share(len(images), f"score {run.address}", process):
+        for i in own_share(len(images), f"score {run.address}", process):
             _, source, rows = images[i]
             task, sample = dataset.sources[source].task, dataset.whole_image(source, rows)
             is_typed = typed.get(task.structure) == task.classes
@@ -131,7 +126,7 @@ class Objects(MarginWindows):
         from histoseg.models.spec import network_of
 
         is_typed, num_types = types
-        true = _annotated(sample)
+        true = annotated(sample)
         found = network_of(run).predict(network, sample.image, self, heads=[structure], mpp=run.data.mpp)
         # What was not annotated can be neither right nor wrong, and belongs to no object of the truth.
         known = is_known(sample.semantic_map, true)
@@ -170,7 +165,9 @@ class Objects(MarginWindows):
 
         shown: Counter[str] = Counter()
         spec = network_of(run)
-        for _, source, rows in _images(dataset, Select(sources=run.score.sources, splits=run.score.splits[:1])):
+        for _, source, rows in images_with_objects(
+            dataset, Select(sources=run.score.sources, splits=run.score.splits[:1])
+        ):
             structure = dataset.sources[source].task.structure
             if shown[structure] == PANELS:
                 continue
@@ -178,7 +175,7 @@ class Objects(MarginWindows):
             sample = dataset.whole_image(source, rows)
             predicted = spec.predict(network, sample.image, self, heads=[structure], mpp=run.data.mpp)
             found = predicted.instance_maps[structure]
-            truth = _annotated(sample)
+            truth = annotated(sample)
             score = count_panoptic(truth, found * is_known(sample.semantic_map, truth)).pq
             drawn = {"truth": outlined(sample.image, truth), "prediction": outlined(sample.image, found)}
             keys = pictures.put(sample.key, {"image": sample.image, **drawn})
@@ -193,20 +190,6 @@ class Objects(MarginWindows):
             )
 
 
-def _images(dataset: MetaDataset, select: Select) -> Iterator[tuple[Split, str, Sequence[int]]]:
-    """Split, source and rows of every image with annotated objects."""
-    for split in select.splits:
-        for source in select.sources:
-            if dataset.sources[source].task.structure not in ("", TISSUE):
-                yield from ((split, source, rows) for rows in dataset.images(source, split).values())
-
-
-def _annotated(sample: Sample) -> InstanceMap:
-    if sample.instance_map is None:
-        raise DataError(f"{sample.key} has no instance map; prepare its source again")
-    return sample.instance_map
-
-
 def typed_classes(run: Run, dataset: MetaDataset) -> dict[str, tuple[str, ...]]:
     """The classes of objects that stages after the first teach, by structure; those of other sources do not count."""
     tasks = [dataset.sources[name].task for stage in run.stages[1:] for name in stage.select.sources]
@@ -216,17 +199,6 @@ def typed_classes(run: Run, dataset: MetaDataset) -> dict[str, tuple[str, ...]]:
 def _tissue_classes(dataset: MetaDataset, select: Select) -> tuple[str, ...]:
     tasks = [dataset.sources[name].task for name in select.sources]
     return next((task.classes for task in tasks if task.structure == TISSUE), ())
-
-
-def _own_share(count: int, label: str, process: "Process") -> Iterator[int]:
-    """This rank's part of as many images, with a line now and then that says how far it is."""
-    begin = said = time.monotonic()
-    for i in range(process.place.rank, count, process.place.world_size):
-        yield i
-        now = time.monotonic()
-        if process.leads and (now - said >= SAY_EVERY_S or i + process.place.world_size >= count):
-            said = now
-            logger.info("%s  image %d/%d  eta %.0f s", label, i + 1, count, (now - begin) / (i + 1) * (count - i - 1))
 
 
 def count_types(

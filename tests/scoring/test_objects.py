@@ -12,7 +12,8 @@ from histoseg.errors import ConfigError, DataError
 from histoseg.methods.multitask import MultiTask
 from histoseg.methods.subtyping import Subtyping
 from histoseg.runs.config import Optim, Run, Select, Stage
-from histoseg.scoring import objects
+from histoseg.scoring import _images, objects
+from histoseg.scoring._images import own_share
 from histoseg.scoring._pictures import Pictures
 from histoseg.scoring.objects import Objects, typed_classes
 from histoseg.shards.in_memory import put_source
@@ -360,9 +361,9 @@ def test_an_image_without_objects_map_is_refused(validate):
 
 def test_progress_is_said_every_ten_seconds_and_at_the_end(monkeypatch, caplog):
     clock = iter([100.0, 105.0, 110.0, 119.9, 120.0, 121.0])
-    monkeypatch.setattr(objects, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(_images, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     with caplog.at_level(logging.INFO):
-        assert list(objects._own_share(5, "score x", Process())) == [0, 1, 2, 3, 4]
+        assert list(own_share(5, "score x", Process())) == [0, 1, 2, 3, 4]
     # Ten seconds for two of five images, 20 for four.
     assert caplog.messages == [
         "score x  image 2/5  eta 15 s",
@@ -372,11 +373,11 @@ def test_progress_is_said_every_ten_seconds_and_at_the_end(monkeypatch, caplog):
 
 
 def test_a_rank_has_every_other_image_and_one_rank_speaks(monkeypatch, caplog):
-    monkeypatch.setattr(objects, "time", SimpleNamespace(monotonic=iter([0.0, 6.0, 0.0, 6.0, 9.0, 12.0]).__next__))
+    monkeypatch.setattr(_images, "time", SimpleNamespace(monotonic=iter([0.0, 6.0, 0.0, 6.0, 9.0, 12.0]).__next__))
     with caplog.at_level(logging.INFO):
-        assert list(objects._own_share(3, "x", Process(place=Place(rank=1, world_size=2)))) == [1]
+        assert list(own_share(3, "x", Process(place=Place(rank=1, world_size=2)))) == [1]
         assert not caplog.messages
-        assert list(objects._own_share(3, "x", Process(place=Place(rank=0, world_size=2)))) == [0, 2]
+        assert list(own_share(3, "x", Process(place=Place(rank=0, world_size=2)))) == [0, 2]
     assert caplog.messages == ["x  image 3/3  eta 0 s"]
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from histoseg.models.cerberus.network import Cerberus, CerberusParts
     from histoseg.models.network import Network
-    from histoseg.models.prediction import Prediction
+    from histoseg.models.prediction import ClassifiedObjects, Prediction
     from histoseg.models.spec import Heads, RegionPredictor
 
 Encoder = Literal["resnet18", "resnet34", "resnet50", "unet"]
@@ -121,9 +121,7 @@ class CerberusSpec:
         """
         from histoseg.models.cerberus.predict import predict
 
-        if not isinstance(windows, MarginWindows):
-            raise ConfigError(f"windows = {windows}: must have a margin for Cerberus, as MarginWindows(margin_px=152)")
-        return predict(network, image, windows, heads, mpp)
+        return predict(network, image, _with_margin(windows), heads, mpp)
 
     def regions(
         self,
@@ -141,6 +139,20 @@ class CerberusSpec:
         from histoseg.models.cerberus.predict import classify
 
         return classify(network, patches)
+
+    def classify_objects(
+        self, network: "Cerberus", image: Image, instance_map: InstanceMap, structure: str, windows: Windows
+    ) -> "ClassifiedObjects":
+        """The classes of given objects, see `histoseg.models.cerberus.predict`."""
+        from histoseg.models.cerberus.predict import classify_objects
+
+        return classify_objects(network, image, instance_map, structure, _with_margin(windows))
+
+
+def _with_margin(windows: Windows) -> MarginWindows:
+    if not isinstance(windows, MarginWindows):
+        raise ConfigError(f"windows = {windows}: must have a margin for Cerberus, as MarginWindows(margin_px=152)")
+    return windows
 
 
 def _heads_of(tasks: Mapping[str, Task], num_classes: int) -> dict[str, int]:

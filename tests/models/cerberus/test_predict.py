@@ -1,3 +1,4 @@
+import copy
 import tracemalloc
 
 import cv2
@@ -5,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from histoseg.errors import DataError
+from histoseg.errors import ConfigError, DataError
 from histoseg.maps.evidence import Evidence, RegionEvidence
 from histoseg.maps.windows import MarginWindows
-from histoseg.models.cerberus.network import CerberusParts, build
-from histoseg.models.cerberus.predict import predict
+from histoseg.models.cerberus.network import CerberusParts, build, with_type_decoder
+from histoseg.models.cerberus.predict import classify_objects, predict
 from histoseg.models.cerberus.regions import CerberusRegions
 
 # A U-Net's encoder looks 62 pixels far with its convolutions, 2 · (1 + 2 + 4 + 8 + 16), under 16 more with pooling; a
@@ -123,3 +124,61 @@ def test_of_sixteen_probabilities_of_a_pixel_nine_bytes_are_kept():
         tracemalloc.stop()
     assert list(found.objects) == ["gland", "nuclei", "lumen"]
     assert peak < 36 * 200 * 180  # Beside them, what a window takes; as floats they would be 76.
+
+
+@pytest.fixture(scope="module")
+def typed(network):
+    wider = with_type_decoder(network, "nuclei", 4, 3)
+    torch.nn.init.normal_(wider.decoders["nuclei_type"].head[1].weight, generator=torch.Generator().manual_seed(1))
+    return wider.eval()
+
+
+def draw_objects(height, width):
+    """Squares of 6 pixels whose ids have gaps."""
+    ids = np.zeros((height, width), np.int32)
+    for number, (top, left) in enumerate([(0, 0), (2, 40), (30, 30), (50, 3), (58, 60)]):
+        ids[top : top + 6, left : left + 6] = 3 * number + 2
+    return ids
+
+
+def test_given_objects_have_the_mean_probability_of_their_pixels_and_the_class_of_most(typed):
+    """Object by object, from the logits of the whole image at once."""
+    image, ids = draw_image(64, 80), draw_objects(64, 80)
+    found = classify_objects(typed, image, ids, "nuclei", MarginWindows(window_px=96, margin_px=0))
+    with torch.no_grad():
+        logits = typed.decode(typed.encode(torch.from_numpy(image[None])), "nuclei_type")[0].double()
+    p = logits.softmax(dim=0).numpy()
+    for row, number in enumerate(np.unique(ids)[1:]):
+        inside = p[:, ids == number]
+        wanted = (inside[1:] / (1 - inside[0])).mean(axis=1)
+        np.testing.assert_allclose(found.probabilities[row], wanted, atol=1e-5)
+        votes = np.bincount(inside.argmax(axis=0), minlength=4)
+        assert found.classes[row] == (votes[1:].argmax() + 1 if votes[1:].any() else 0)
+    assert len(found.classes) == 5
+    np.testing.assert_allclose(found.probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+def test_objects_have_the_same_classes_however_the_image_is_divided(typed):
+    image, ids = draw_image(64, 80), draw_objects(64, 80)
+    whole, parts = (
+        classify_objects(typed, image, ids, "nuclei", MarginWindows(window_px=size, margin_px=MARGIN_PX))
+        for size in (400, 304)
+    )
+    np.testing.assert_array_equal(whole.classes, parts.classes)
+    np.testing.assert_allclose(whole.probabilities, parts.probabilities, atol=1e-4)
+
+
+def test_an_image_without_objects_has_no_classes(typed):
+    none = np.zeros((40, 50), np.int32)
+    found = classify_objects(typed, draw_image(40, 50), none, "nuclei", MarginWindows(window_px=96, margin_px=16))
+    assert (found.probabilities.shape, found.classes.shape) == ((0, 3), (0,))
+
+
+def test_objects_whose_classes_a_network_does_not_know_are_refused(network, typed):
+    windows, ids = MarginWindows(window_px=96, margin_px=16), draw_objects(64, 80)
+    with pytest.raises(ConfigError, match="no decoder 'nuclei_type', only gland, nuclei; train it by subtyping"):
+        classify_objects(network, draw_image(64, 80), ids, "nuclei", windows)
+    broken = copy.deepcopy(typed)
+    torch.nn.init.constant_(broken.decoders["nuclei_type"].head[1].bias, float("nan"))
+    with pytest.raises(DataError, match="decoder nuclei_type produced NaN"):
+        classify_objects(broken, draw_image(64, 80), ids, "nuclei", windows)

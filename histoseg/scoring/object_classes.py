@@ -1,0 +1,202 @@
+"""Classes of annotated objects by average precision and F1: how well kinds are told apart, whatever is found itself.
+
+Cerberus (Graham et al. 2023), Sec. 4.2, Tables 6, 7 and A1. Scores are named "split.structure.score"; the first scored
+split is "test".
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float64, Int64, UInt8
+
+from histoseg.errors import DataError
+from histoseg.maps.objects import compact_ids, vote_types
+from histoseg.maps.windows import MarginWindows
+from histoseg.metrics.classification import average_precision_per_class, f1_of_labels, mean_defined
+from histoseg.records.schema import Panel
+from histoseg.runs.config import Run, Select, require
+from histoseg.scoring._images import annotated, images_with_objects, own_share
+from histoseg.scoring._pictures import PANELS, Pictures, legend_of_outlines, outlined_by_class
+from histoseg.shards.reader import MetaDataset
+from histoseg.structures import structures
+from histoseg.types import IGNORE, InstanceMap, Sample, Split
+
+if TYPE_CHECKING:
+    from histoseg.models.network import Network
+    from histoseg.models.prediction import ClassifiedObjects
+    from histoseg.scoring._protocol import Scores
+    from histoseg.training.process import Process
+
+
+@dataclass(frozen=True)
+class Classified:
+    """True and predicted classes of objects, from 1 on, and the probability of each class."""
+
+    true: Int64[np.ndarray, " N"]
+    predicted: Int64[np.ndarray, " N"]  # 0 for an object without a class
+    probabilities: Float64[np.ndarray, "N K"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectClasses(MarginWindows):
+    """Scores of the classes of one structure's annotated objects; other fields are the windows of whole images."""
+
+    structure: str = "nuclei"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choices = [row.name for row in structures().values() if row.kind == "objects"]
+        require(self.structure in choices, "evaluator.structure", self.structure, f"one of {', '.join(choices)}")
+
+    def validate(self, network: "Network", run: Run, dataset: MetaDataset, select: Select, process: "Process") -> float:
+        """Mean average precision over classes."""
+        found, _ = self._classify(network, run, dataset, select, process)
+        return mean_defined(average_precision_per_class(found.true - 1, found.probabilities))
+
+    def score(
+        self, network: "Network", run: Run, dataset: MetaDataset, process: "Process", pictures: Pictures
+    ) -> "Scores":
+        """Mean AP and F1, those of the most frequent class, and both of each class."""
+        from histoseg.scoring._protocol import Scores
+
+        classes = self._classes(run, dataset)
+        found, splits = self._classify(network, run, dataset, run.score, process)
+        scores: dict[str, float] = {}
+        sizes: dict[str, int] = {}
+        per_class: dict[str, Mapping[str, float]] = {}
+        for number, split in enumerate(run.score.splits):
+            family, chosen = f"{split if number else 'test'}.{self.structure}", splits == number
+            if not chosen.any():
+                continue
+            part = Classified(found.true[chosen], found.predicted[chosen], found.probabilities[chosen])
+            means, single = summarise(part, classes)
+            scores |= {f"{family}.{name}": value for name, value in means.items()}
+            per_class |= {f"{family}.{name}": values for name, values in single.items()}
+            sizes[f"{family}.objects"] = len(part.true)
+        return Scores(
+            scores=scores,
+            headline=_headline(scores, f"test.{self.structure}"),
+            per_class=per_class,
+            sizes=sizes,
+            panels=tuple(self._panels(network, run, dataset, pictures)) if process.leads else (),
+        )
+
+    def _classify(
+        self, network: "Network", run: Run, dataset: MetaDataset, select: Select, process: "Process"
+    ) -> tuple[Classified, Int64[np.ndarray, " N"]]:
+        """The objects of all images, and the number of the split of each; each rank predicts its share."""
+        import torch
+
+        from histoseg.distributed import sum_over_ranks
+
+        images, num_classes = self._images(run, dataset, select), len(self._classes(run, dataset)) - 1
+        own = {
+            i: self._rows(network, run, dataset.whole_image(*images[i][1:]), num_classes)
+            for i in own_share(len(images), f"score {run.address}", process)
+        }
+        # Only the rank that reads an image knows how many objects it has.
+        counts = torch.tensor([len(own.get(i, ())) for i in range(len(images))], dtype=torch.int64)
+        ends = sum_over_ranks(counts.to(process.device)).cpu().numpy().cumsum()
+        rows = np.zeros((int(ends[-1]) if len(ends) else 0, 2 + num_classes))
+        for i, part in own.items():
+            rows[ends[i] - len(part) : ends[i]] = part
+        rows = sum_over_ranks(torch.from_numpy(rows).to(process.device)).cpu().numpy()
+        splits = [select.splits.index(split) for split, _, _ in images]
+        of_row = np.repeat(np.array(splits, np.int64), np.diff(ends, prepend=0))
+        return Classified(rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64), rows[:, 2:]), of_row
+
+    def _rows(self, network: "Network", run: Run, sample: Sample, num_classes: int) -> Float64[np.ndarray, "N L"]:
+        """The true class, the predicted one and the probabilities of each object of an image."""
+        instance_map, true = typed_objects(sample, num_classes + 1)
+        found = self._found(network, run, sample, instance_map)
+        return np.column_stack([true, found.classes, found.probabilities]).astype(np.float64)
+
+    def _found(self, network: "Network", run: Run, sample: Sample, instance_map: InstanceMap) -> "ClassifiedObjects":
+        from histoseg.models.spec import object_classifier_of
+
+        return object_classifier_of(run).classify_objects(network, sample.image, instance_map, self.structure, self)
+
+    def _images(self, run: Run, dataset: MetaDataset, select: Select) -> list[tuple[Split, str, Sequence[int]]]:
+        """The images whose objects have the classes that the run teaches."""
+        classes, tasks = self._classes(run, dataset), {name: dataset.sources[name].task for name in select.sources}
+        chosen = {name for name, task in tasks.items() if (task.structure, task.classes) == (self.structure, classes)}
+        if not chosen:
+            raise DataError(
+                f"{', '.join(tasks)} have no {self.structure} of the classes that {run.address} learns, "
+                f"{', '.join(classes[1:])}; score a source that has"
+            )
+        return [image for image in images_with_objects(dataset, select) if image[1] in chosen]
+
+    def _classes(self, run: Run, dataset: MetaDataset) -> tuple[str, ...]:
+        """The classes that the last stage with this structure teaches, background first."""
+        tasks = [dataset.sources[name].task for stage in run.stages for name in stage.select.sources]
+        own = [task.classes for task in tasks if task.structure == self.structure]
+        if not own:
+            raise DataError(f"no stage of {run.address} learns {self.structure}, whose classes are to be scored")
+        return own[-1]
+
+    def _panels(self, network: "Network", run: Run, dataset: MetaDataset, pictures: Pictures) -> Iterator[Panel]:
+        """The first images, with annotated objects outlined in the colours of their true and predicted classes."""
+        select, classes = Select(sources=run.score.sources, splits=run.score.splits[:1]), self._classes(run, dataset)
+        for _, source, rows in self._images(run, dataset, select)[:PANELS]:
+            sample = dataset.whole_image(source, rows)
+            instance_map, true = typed_objects(sample, len(classes))
+            predicted = self._found(network, run, sample, instance_map).classes
+            drawn = {
+                "truth": outlined_by_class(sample.image, instance_map, true),
+                "prediction": outlined_by_class(sample.image, instance_map, predicted),
+            }
+            keys = pictures.put(sample.key, {"image": sample.image, **drawn})
+            yield Panel(
+                source=source,
+                key=sample.key,
+                structure=self.structure,
+                score=float((true == predicted).mean()) if len(true) else float("nan"),
+                legend=legend_of_outlines(classes, predicted.tolist()),
+                image=keys["image"],
+                truth=keys["truth"],
+                prediction=keys["prediction"],
+            )
+
+
+def typed_objects(sample: Sample, num_types: int) -> tuple[InstanceMap, UInt8[np.ndarray, " N"]]:
+    """The annotated objects whose class is known, and the class of each in ascending order of ids."""
+    instance_map, is_known = annotated(sample), sample.semantic_map != IGNORE
+    known = instance_map * is_known
+    classes, _ = vote_types(known, sample.semantic_map * is_known, num_types)
+    chosen = compact_ids(known)[0][classes > 0]
+    return np.where(np.isin(instance_map, chosen), instance_map, 0).astype(np.int32), classes[classes > 0]
+
+
+def summarise(found: Classified, classes: Sequence[str]) -> tuple[dict[str, float], dict[str, Mapping[str, float]]]:
+    """Means over classes, and AP and F1 of each; `classes` names them, background first.
+
+    `majority_map` and `majority_mf1` are what a program scores that gives every object the class that most of these
+    objects have, which no other constant answer surpasses.
+    """
+    num_types = len(classes)
+    ap = average_precision_per_class(found.true - 1, found.probabilities)
+    f1 = f1_of_labels(found.true, found.predicted, num_types)[1:]
+    most = np.full_like(found.true, np.bincount(found.true).argmax())
+    constant = average_precision_per_class(found.true - 1, np.ones(found.probabilities.shape))
+    scores = {
+        "map": mean_defined(ap),
+        "mf1": mean_defined(f1),
+        "majority_map": mean_defined(constant),
+        "majority_mf1": mean_defined(f1_of_labels(found.true, most, num_types)[1:]),
+    }
+    return scores, {
+        key: dict(zip(classes[1:], values.tolist(), strict=True)) for key, values in (("ap", ap), ("f1", f1))
+    }
+
+
+def _headline(scores: Mapping[str, float], family: str) -> str:
+    if f"{family}.map" not in scores:
+        return "no objects"
+    mean_ap, mean_f1, majority = (scores[f"{family}.{name}"] for name in ("map", "mf1", "majority_mf1"))
+    return f"{family}: mAP {mean_ap:.3f}, mF1 {mean_f1:.3f}; the most frequent class mF1 {majority:.3f}"
+
+
+EVALUATOR = ObjectClasses
