@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from histoseg.models.cerberus.network import DROPOUT, Cerberus
+from histoseg.models.cerberus.decoders import DROPOUT
+from histoseg.models.cerberus.network import Cerberus
 from histoseg.models.losses import weighted_cross_entropy_per_image
 from histoseg.models.tensors import device_of, to_device
 from histoseg.structures import TISSUE

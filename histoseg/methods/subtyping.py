@@ -1,11 +1,11 @@
-"""Object subtyping: a decoder for the classes of nuclei or glands, trained alone on a network that stays as it is.
+"""Object subtyping: what tells kinds of nuclei or glands apart, trained alone on a network that stays as it is.
 
 Cerberus, Sec. 3.3.2. Everything else is frozen to the bit, running statistics included.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from histoseg.errors import ConfigError, DataError
 from histoseg.loaders.mixed import MixedSampler, mixed_loader, pools_of
@@ -18,19 +18,28 @@ if TYPE_CHECKING:
     from histoseg.models.cerberus.network import Cerberus
     from histoseg.models.network import Network
 
+Mode = Literal["PixelA", "PixelB"]
+Loss = Literal["ce", "ce+dice", "masked"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Subtyping:
-    """Training of a decoder for the classes of one structure's objects by masked cross-entropy and Dice.
+    """Training of what tells the classes of one structure's objects apart; the defaults are the published choice.
 
     Attributes:
         batch: Patches in one step over all ranks.
         class_weights: What a pixel of each class from 1 on counts in the cross-entropy, which then is that of the
             published code; none means that of the paper's Eq. 3, where every class weighs the same.
+        mode: A decoder of its own ("PixelB"), or an extra head on the branch that separates the objects ("PixelA"),
+            after its last upsampling; the names are those of the paper's Table 7.
+        loss: Cross-entropy, or cross-entropy and Dice, over all pixels, background being one more class; or both over
+            the pixels of objects alone ("masked", Eqs. 2 to 4).
     """
 
     batch: int = 27  # As in multi-task training; Sec. 3.3.2 gives none.
     class_weights: tuple[float, ...] = ()
+    mode: Mode = "PixelB"
+    loss: Loss = "masked"
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -39,7 +48,7 @@ class Subtyping:
             raise ConfigError(f"subtyping.class_weights = {self.class_weights}: must be above 0")
 
     def network(self, run: Run, tasks: Mapping[str, Task], before: "Network | None", seed: int) -> "Network":  # noqa: ARG002  # every method's
-        """A copy of the network with a decoder for classes, which alone is trained."""
+        """A copy of the network with a decoder or head for classes, which alone is trained."""
         from histoseg.models.cerberus.network import Cerberus, with_type_decoder
 
         kinds = {(task.structure, task.classes) for task in tasks.values()}
@@ -49,7 +58,13 @@ class Subtyping:
         if self.class_weights and len(self.class_weights) != len(classes) - 1:
             names = ", ".join(classes[1:])
             raise ConfigError(f"subtyping.class_weights = {self.class_weights}: must be one number for each of {names}")
-        return with_type_decoder(before, structure, len(classes), seed)
+        on_branch = self.mode == "PixelA"
+        if on_branch and structure not in before.decoders:
+            raise ConfigError(
+                f"subtyping.mode = 'PixelA': the network before has no branch for {structure}, only for "
+                f"{', '.join(before.decoders)}; train one that has, or choose PixelB"
+            )
+        return with_type_decoder(before, structure, len(classes), seed, on_branch=on_branch)
 
     def steps_per_epoch(self, dataset: MetaDataset) -> int:
         return num_steps(dataset, self.batch)
@@ -72,7 +87,8 @@ class Subtyping:
         logits = model.decode(features, model.trains_only).float()
         types = to_device(batch.types, device).long()
         # The loss is of the whole step, and each rank has it: their shares add up to one.
-        loss = subtyping_loss(logits, types, self.class_weights) / world_size()
+        masked, dice = self.loss == "masked", self.loss != "ce"
+        loss = subtyping_loss(logits, types, self.class_weights, masked=masked, dice=dice) / world_size()
         torch.autograd.backward(loss)
         return float(loss.detach())
 

@@ -28,7 +28,12 @@ def weighted_cross_entropy_per_image(
 
 
 def subtyping_loss(
-    logits: Float[Tensor, "B C H W"], types: Int64[Tensor, "B H W"], class_weights: tuple[float, ...] = ()
+    logits: Float[Tensor, "B C H W"],
+    types: Int64[Tensor, "B H W"],
+    class_weights: tuple[float, ...] = (),
+    *,
+    masked: bool = True,
+    dice: bool = True,
 ) -> Float[Tensor, ""]:
     """Masked cross-entropy plus masked Dice (Cerberus, Eqs. 2 to 4) over the step's foreground pixels of all ranks.
 
@@ -38,18 +43,25 @@ def subtyping_loss(
 
     With `class_weights`, of the classes from 1 on, the cross-entropy is that of the published code: each pixel's times
     the weight of its class, that of background being 0, and the mean over all pixels.
+
+    Not masked, background is one more class of both, of weight 1; without `dice` there is cross-entropy alone. Table 7
+    has both by name only.
     """
-    foreground: Bool[Tensor, "B H W"] = (types > 0) & (types != IGNORE)
-    chosen = types[foreground]
-    log_p = nn.functional.log_softmax(logits.permute(0, 2, 3, 1)[foreground], dim=1)
+    first = 1 if masked else 0
+    counted: Bool[Tensor, "B H W"] = (types >= first) & (types != IGNORE)
+    chosen = types[counted]
+    log_p = nn.functional.log_softmax(logits.permute(0, 2, 3, 1)[counted], dim=1)
     truth = nn.functional.one_hot(chosen, logits.shape[1]).to(log_p.dtype)
     p = log_p.exp()
     sums = torch.stack([truth.sum(0), (truth * log_p).sum(0), (truth * p).sum(0), p.sum(0)])
-    pixels, log_likelihood, shared, predicted = differentiable_sum(sums)[:, 1:]
+    pixels, log_likelihood, shared, predicted = differentiable_sum(sums)[:, first:]
     if class_weights:
         every = sum_over_ranks(torch.tensor(float(types.numel()), device=logits.device))
-        cross_entropy = -(log_likelihood * torch.tensor(class_weights, device=logits.device)).sum() / every
+        weights = torch.tensor(class_weights if masked else (1.0, *class_weights), device=logits.device)
+        cross_entropy = -(log_likelihood * weights).sum() / every
     else:
         cross_entropy = -(log_likelihood / pixels.clamp(min=1)).sum()
-    dice = 1 - (2 * shared + DICE_EPSILON) / (pixels + predicted + DICE_EPSILON)
-    return torch.as_tensor(cross_entropy + dice.sum())
+    if not dice:
+        return torch.as_tensor(cross_entropy)
+    overlap = (2 * shared + DICE_EPSILON) / (pixels + predicted + DICE_EPSILON)
+    return torch.as_tensor(cross_entropy + (1 - overlap).sum())

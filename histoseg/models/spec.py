@@ -1,7 +1,7 @@
 """What a network's folder offers as SPEC: settings from which the network is built, and what can be done with it."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -27,10 +27,12 @@ class Heads:
     Attributes:
         num_classes: How many classes each head predicts, by its name.
         tissue_px: Side of the square that the head for tissue gives one class to; of no effect without such a head.
+        branches: By the name of a head that is put on the branch of another one, the name of that one.
     """
 
     num_classes: Mapping[str, int]
     tissue_px: int = 0
+    branches: Mapping[str, str] = field(default_factory=dict)
 
 
 @runtime_checkable

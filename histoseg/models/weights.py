@@ -75,6 +75,7 @@ def save_model(model: Model, store: Store, folder: str) -> None:
         "network": {"name": public_name(model.spec), **asdict(model.spec)},
         "heads": dict(heads.num_classes),
         "tissue_px": heads.tissue_px,
+        **({"branches": dict(heads.branches)} if heads.branches else {}),
         "classes": {name: list(names) for name, names in model.classes.items()},
         "mpp": model.mpp,
         "origin": model.origin,
@@ -103,7 +104,9 @@ def load_model(folder: Path | str) -> Model:
         about = _read_description(folder)
         settings = dict(about["network"])
         spec: NetworkSpec = catalog.load("histoseg.models", settings.pop("name")).SPEC(**settings)
-        network = spec.rebuild(Heads(num_classes=about["heads"], tissue_px=about["tissue_px"]))
+        branches = about.get("branches", {})  # Only where there are any
+        heads = Heads(num_classes=about["heads"], tissue_px=about["tissue_px"], branches=branches)
+        network = spec.rebuild(heads)
         classes = {name: tuple(names) for name, names in about["classes"].items()}
         model = Model(
             spec=spec,

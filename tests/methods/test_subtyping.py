@@ -12,13 +12,16 @@ from histoseg.models.cerberus.network import CerberusParts, build
 from histoseg.models.losses import subtyping_loss
 from histoseg.runs import catalog
 from histoseg.runs.config import Select
+from histoseg.runs.names import override
 from histoseg.types import MixedBatch, Place
 
 
 @pytest.fixture
 def before():
     """The network of the stage before."""
-    return build(CerberusParts(encoder="resnet18", width=4, decoders={"gland": 2, "nuclei": 2}, tissue=3), 0)
+    return build(
+        CerberusParts(encoder="resnet18", width=4, decoders={"gland": 2, "nuclei": 2}, tissue=3, tissue_cells=2), 0
+    )
 
 
 def tasks(*sources):
@@ -50,16 +53,53 @@ def test_the_network_is_a_copy_with_a_decoder_for_the_classes(before, tiny_fold_
     assert not torch.equal(wider.state_dict()[drawn], other.state_dict()[drawn])
 
 
-def test_a_step_changes_the_new_decoder_alone(before, tiny_fold_run):
-    """To the bit, running statistics included."""
-    wider = Subtyping().network(tiny_fold_run, tasks("lizard"), before, 1).train()
+@pytest.mark.parametrize(
+    "method",
+    [
+        Subtyping(batch=3),
+        Subtyping(batch=3, mode="PixelA"),
+        Subtyping(batch=3, mode="PixelA", loss="ce"),
+        Subtyping(batch=3, loss="ce+dice"),
+    ],
+)
+def test_training_changes_the_new_part_alone(before, tiny_fold_run, method):
+    """To the bit, running statistics included; so all other heads answer as before, to the bit."""
+    images = torch.from_numpy(draw_batch().images)
+    answers = before.eval()(images)
+    wider = method.network(tiny_fold_run, tasks("lizard"), before, 1).train()
     optimizer = torch.optim.Adam([p for p in wider.parameters() if p.requires_grad], lr=0.1)
     old = {name: value.clone() for name, value in wider.state_dict().items()}
-    Subtyping(batch=3).backward(wider, draw_batch())
-    optimizer.step()
+    for _ in range(3):
+        optimizer.zero_grad()
+        method.backward(wider, draw_batch())
+        optimizer.step()
     changed = {name for name, value in wider.state_dict().items() if not torch.equal(value, old[name])}
-    assert changed
-    assert all(name.startswith("decoders.nuclei_type.") for name in changed)
+    trained = {name for name in old if name.startswith("decoders.nuclei_type.")}
+    assert changed == trained  # All of it, its running statistics and their counters as well.
+    own = wider.eval()(images)
+    assert all(torch.equal(own[name], value) for name, value in answers.items())
+
+
+@pytest.mark.parametrize("loss", ["ce", "ce+dice", "masked"])
+def test_the_loss_is_that_of_its_name(before, tiny_fold_run, loss):
+    method, drawn = Subtyping(batch=3, mode="PixelA", loss=loss), draw_batch()
+    wider = method.network(tiny_fold_run, tasks("lizard"), before, 1).eval()
+    with torch.no_grad():
+        logits = wider(torch.from_numpy(drawn.images))["nuclei_type"]
+    types = torch.from_numpy(drawn.types).long()
+    options = {"ce": {"masked": False, "dice": False}, "ce+dice": {"masked": False}, "masked": {}}
+    wanted = float(subtyping_loss(logits, types, **options[loss]))
+    assert method.backward(wider, drawn) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_a_head_on_a_branch_needs_that_branch(before, tiny_fold_run):
+    lonely = build(CerberusParts(encoder="resnet18", width=4, decoders={"gland": 2}), 0)
+    with pytest.raises(
+        ConfigError, match="mode = 'PixelA': the network before has no branch for nuclei, only for gland"
+    ):
+        Subtyping(mode="PixelA").network(tiny_fold_run, tasks("lizard"), lonely, 0)
+    wider = Subtyping(mode="PixelA").network(tiny_fold_run, tasks("lizard"), before, 0)
+    assert wider.parts.branches == {"nuclei_type": "nuclei"}
 
 
 def test_the_loss_is_that_of_the_classes(before, tiny_fold_run):
@@ -106,6 +146,13 @@ def test_batches_are_of_the_selected_sources_with_their_classes(fold_dataset, ti
     assert set(drawn.structures) == {"nuclei"}
     assert drawn.counts == {"nuclei": 2}
     assert drawn.types.max() > 1
+
+
+@pytest.mark.parametrize(("assignment", "choices"), [("mode=PixelC", "'PixelA' or 'PixelB'"), ("loss=focal", "'ce', ")])
+def test_modes_and_losses_are_those_of_the_paper(tiny_fold_run, assignment, choices):
+    run = replace(tiny_fold_run, stages=(replace(tiny_fold_run.stages[0], method=Subtyping()),))
+    with pytest.raises(ConfigError, match=f"method.{assignment[:4]} = .*must be {choices}"):
+        override(run, f"method.{assignment}")
 
 
 def test_nonsense_is_refused():

@@ -74,6 +74,34 @@ def test_subtyping_loss_with_class_weights_by_hand():
     assert found == pytest.approx((each * weights).mean(dim=(1, 2)).mean().item() + dice, rel=1e-6)
 
 
+@pytest.mark.parametrize("weights", [(), (12.0, 1.0)])
+def test_subtyping_loss_over_all_pixels_by_hand(weights):
+    """Classes 1, 1, 2 and 0 with even probabilities 1/4, 1/4, 1/2 of classes 0 to 2; a fifth pixel is to be ignored.
+
+    Background is one more class: cross-entropy ln 4 (of class 0) + ln 4 + ln 2; Dice of class 0: 2 * 1/4 over 1 + 4/4,
+    of class 1: 2 * 2/4 over 2 + 4/4, of class 2: 2 * 1/2 over 1 + 4/2. With weights, background weighs 1.
+    """
+    odds = torch.log(torch.tensor([0.25, 0.25, 0.5]))
+    logits = odds.view(1, 3, 1, 1).expand(1, 3, 1, 5).clone()
+    logits[..., 4:] = 9.0 * torch.randn(1, 3, 1, 1)
+    types = torch.tensor([[[1, 1, 2, 0, IGNORE]]])
+    e = 1e-3
+    dice = (1 - (0.5 + e) / (2 + e)) + (1 - (1 + e) / (3 + e)) + (1 - (1 + e) / (3 + e))
+    plain = 2 * math.log(4) + math.log(2)
+    cross_entropy = (math.log(4) + 2 * 12 * math.log(4) + math.log(2)) / 5 if weights else plain
+    options = {"class_weights": weights, "masked": False}
+    assert subtyping_loss(logits, types, **options, dice=False).item() == pytest.approx(cross_entropy, rel=1e-6)
+    assert subtyping_loss(logits, types, **options).item() == pytest.approx(cross_entropy + dice, rel=1e-6)
+
+
+def test_a_false_object_costs_only_where_all_pixels_count():
+    """Background that is called class 1, beside a nucleus that is right."""
+    types = torch.tensor([[[1, 0]]])
+    logits = 50.0 * torch.nn.functional.one_hot(torch.tensor([[[1, 1]]]), 2).permute(0, 3, 1, 2).float()
+    assert subtyping_loss(logits, types).item() == pytest.approx(0, abs=1e-5)
+    assert subtyping_loss(logits, types, masked=False, dice=False).item() == pytest.approx(50)
+
+
 def test_subtyping_of_perfect_logits_costs_nothing():
     types = torch.tensor([[[1, 2, 0]]])
     logits = 50.0 * torch.nn.functional.one_hot(types, 3).permute(0, 3, 1, 2).float()

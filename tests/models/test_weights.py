@@ -16,6 +16,7 @@ CERBERUS = CerberusSpec(encoder="unet", width=8, contour=True)
 MODELS = [
     (CERBERUS, Heads(num_classes={"gland": 3, "gland_type": 4, "tissue": 9}, tissue_px=96)),
     (CERBERUS, Heads(num_classes={"nuclei": 3}, tissue_px=144)),
+    (CERBERUS, Heads(num_classes={"nuclei": 3, "nuclei_type": 4}, tissue_px=96, branches={"nuclei_type": "nuclei"})),
     (UNetSpec(width=4, norm="batch"), Heads(num_classes={"glas": 2, "lab": 5})),
 ]
 

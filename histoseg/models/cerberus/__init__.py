@@ -1,13 +1,13 @@
 """Cerberus (Graham et al. 2023, Sec. 3.1): its settings. Data is prepared without torch, so that is imported later.
 
-`network.py` and `encoder.py` are the network, `targets.py` says what it learns, `postprocess.py` makes objects of what
-it predicts, `regions.py` and `predict.py` do so for regions of a slide and for whole images, `starting.py` and
-`published.py` read weights.
+`network.py`, `encoder.py` and `decoders.py` are the network, `targets.py` says what it learns, `postprocess.py` makes
+objects of what it predicts, `regions.py` and `predict.py` do so for regions of a slide and for whole images,
+`starting.py` and `published.py` read weights.
 """
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -64,16 +64,18 @@ class CerberusSpec:
     def build(self, tasks: Mapping[str, Task], seed: int, tissue_px: int) -> "Cerberus":
         """A new network with a decoder for each structure that the tasks teach, and a head for tissue if one does."""
         from histoseg.models.cerberus.network import build
+        from histoseg.models.spec import Heads
 
-        return build(self._parts(_heads_of(tasks, 3 if self.contour else 2), tissue_px), seed)
+        heads = Heads(num_classes=_heads_of(tasks, 3 if self.contour else 2), tissue_px=tissue_px)
+        return build(self._parts(heads), seed)
 
     def extend(self, network: "Cerberus", tasks: Mapping[str, Task], seed: int) -> "Cerberus":
         """A copy of the network that also has what these tasks need; heads that fit stay as they are."""
         from histoseg.models.cerberus.network import with_heads
 
         before = self.heads(network)
-        heads = {**before.num_classes, **_heads_of(tasks, 3 if self.contour else 2)}
-        return with_heads(network, self._parts(heads, before.tissue_px), seed)
+        heads = replace(before, num_classes={**before.num_classes, **_heads_of(tasks, 3 if self.contour else 2)})
+        return with_heads(network, self._parts(heads), seed)
 
     def heads(self, network: "Network") -> "Heads":
         """How many classes each decoder predicts, and the head for tissue if there is one."""
@@ -83,22 +85,24 @@ class CerberusSpec:
 
         parts = require_kind(network, Cerberus).parts
         tissue = {TISSUE: parts.tissue} if parts.tissue else {}
-        return Heads(num_classes={**parts.decoders, **tissue}, tissue_px=parts.tissue_cells * STRIDE_PX)
+        tissue_px = parts.tissue_cells * STRIDE_PX
+        return Heads(num_classes={**parts.decoders, **tissue}, tissue_px=tissue_px, branches=parts.branches)
 
     def rebuild(self, heads: "Heads") -> "Cerberus":
         from histoseg.models.cerberus.network import build
 
-        return build(self._parts(heads.num_classes, heads.tissue_px), 0)
+        return build(self._parts(heads), 0)
 
-    def _parts(self, heads: Mapping[str, int], tissue_px: int) -> "CerberusParts":
+    def _parts(self, heads: "Heads") -> "CerberusParts":
         from histoseg.models.cerberus.network import STRIDE_PX, CerberusParts
 
         return CerberusParts(
             encoder=self.encoder,
             width=self.width,
-            decoders={name: count for name, count in heads.items() if name != TISSUE},
-            tissue=heads.get(TISSUE, 0),
-            tissue_cells=tissue_px // STRIDE_PX,
+            decoders={name: count for name, count in heads.num_classes.items() if name != TISSUE},
+            branches=heads.branches,
+            tissue=heads.num_classes.get(TISSUE, 0),
+            tissue_cells=heads.tissue_px // STRIDE_PX,
         )
 
     def starting_weights(self, store: Store) -> "Mapping[str, Tensor]":

@@ -24,7 +24,7 @@ class AllHeads(nn.Module):
     def forward(self, images: UInt8[Tensor, "B H W 3"]) -> tuple[Tensor, ...]:
         """Logits of each decoder, (B, C, h, w) without margins, and of tissue last, (B, K, I, J) for its squares."""
         features = self.network.encode(images)
-        found = [self.network.decode(features, name, self.crop) for name in self.names]
+        found = self.network.decode_all(features, self.names, self.crop)
         if self.network.tissue is not None:
             found.append(self.network.classify([self._squares(features[-1])]))
         return tuple(logits.float() for logits in found)

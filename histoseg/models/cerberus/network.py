@@ -6,20 +6,20 @@ contours, have 26,601,689 parameters (the published count of 27.1 M holds 513,00
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from histoseg.models.cerberus.crop import Crop
-from histoseg.models.cerberus.encoder import build_encoder, conv_block
+from histoseg.models.cerberus.decoders import BranchHead, Decoder, TissueHead
+from histoseg.models.cerberus.encoder import build_encoder
 from histoseg.models.network import Network, innermost_channels
-from histoseg.models.norm import SyncedBatchNorm
 
-DROPOUT = 0.3  # Sec. 3.1, between the fully connected layers of patch classification
 STRIDE_PX = 16  # Of the encoder's smallest features
 
 
@@ -32,6 +32,8 @@ class CerberusParts:
         width: Channels of the first features.
         decoders: How many classes the decoder of that name predicts. A decoder with the name of a structure separates
             its objects, one with the name of its `type_decoder` predicts their classes.
+        branches: By the name of a decoder without stages of its own, the decoder whose features it takes: the published
+            "PixelA" is a head for classes on the branch that separates the objects, "PixelB" a decoder of its own.
         tissue: Classes of tissue; 0 means that the network has no head for it.
         tissue_cells: Side of the square of the encoder's smallest features that one class of tissue is predicted for.
     """
@@ -39,8 +41,15 @@ class CerberusParts:
     encoder: str = "resnet34"
     width: int = 64
     decoders: Mapping[str, int] = field(default_factory=dict)
+    branches: Mapping[str, str] = field(default_factory=dict)
     tissue: int = 0
     tissue_cells: int = 9  # 144 pixels at a sixteenth
+
+    def __post_init__(self) -> None:
+        for name, branch in self.branches.items():
+            if name not in self.decoders or branch not in self.decoders or branch in self.branches:
+                whole = ", ".join(each for each in self.decoders if each not in self.branches)
+                raise ValueError(f"decoder {name!r} is to stand on {branch!r}; choose from {whole}")
 
 
 class Cerberus(Network):
@@ -53,7 +62,12 @@ class Cerberus(Network):
         self.encoder = build_encoder(parts.encoder, parts.width)
         *skips, bottom = self.encoder.widths
         self.conv_map = nn.Conv2d(bottom, skips[-1], 1, bias=False)
-        self.decoders = nn.ModuleDict({name: Decoder(skips, count) for name, count in parts.decoders.items()})
+        self.decoders = nn.ModuleDict(
+            {
+                name: BranchHead(skips[0], count) if name in parts.branches else Decoder(skips, count)
+                for name, count in parts.decoders.items()
+            }
+        )
         self.tissue = TissueHead(bottom, parts.tissue) if parts.tissue else None
 
     def encode(self, images: UInt8[Tensor, "B H W 3"]) -> list[Tensor]:
@@ -64,11 +78,29 @@ class Cerberus(Network):
 
     def decode(self, features: list[Tensor], name: str, crop: Crop | None = None) -> Float[Tensor, "B C H W"]:
         """Logits of one decoder, at full size or of a part."""
+        return self.decode_all(features, (name,), crop)[0]
+
+    def decode_all(
+        self, features: list[Tensor], names: Sequence[str], crop: Crop | None = None
+    ) -> list[Float[Tensor, "B _ H W"]]:
+        """Logits of several decoders; the features of a branch that several need are computed once."""
         smallest = features[-1] if crop is None else crop.smallest(features[-1])
+        shared = dict.fromkeys(branch for name, branch in self.parts.branches.items() if name in names)
         with self._precision(smallest.device):
             mapped = [*features[:-1], self.conv_map(smallest)]
-            logits: Tensor = self.decoders[name](mapped) if crop is None else self.decoders[name](mapped, crop)
-        return logits.to(self.conv_map.weight.dtype)
+            climbed = {branch: self._branch(branch).climb(mapped, crop) for branch in shared}
+            found = [self._logits(name, mapped, crop, climbed) for name in names]
+        return [logits.to(self.conv_map.weight.dtype) for logits in found]
+
+    def _logits(self, name: str, mapped: list[Tensor], crop: Crop | None, climbed: Mapping[str, Tensor]) -> Tensor:
+        """Logits of one decoder, by way of the branch's features if they are known."""
+        if name in self.parts.branches:
+            logits: Tensor = self.decoders[name](climbed[self.parts.branches[name]])
+        elif name in climbed:
+            logits = self._branch(name).head(climbed[name])
+        else:
+            logits = self.decoders[name](mapped, crop)
+        return logits
 
     def classify(self, features: list[Tensor], kept: Bool[Tensor, "B F"] | None = None) -> Float[Tensor, "B K I J"]:
         """Logits of the class of tissue, one for each whole square of `tissue_cells` cells.
@@ -84,7 +116,7 @@ class Cerberus(Network):
     def forward(self, images: UInt8[Tensor, "B H W 3"]) -> dict[str, Tensor]:
         """Logits of every decoder at full size and, as "tissue", of the class of the square in the middle."""
         features = self.encode(images)
-        logits = {name: self.decode(features, name) for name in self.decoders}
+        logits = dict(zip(self.decoders, self.decode_all(features, tuple(self.decoders)), strict=True))
         if self.tissue is not None:
             logits["tissue"] = self.classify([self.middle(features)])
         return logits
@@ -118,64 +150,21 @@ class Cerberus(Network):
         vars(self).update(encode=torch.compile(self.encode))
         for decoder in self.decoders.values():
             vars(decoder).update(forward=torch.compile(decoder.forward, dynamic=True))
+        for branch in set(self.parts.branches.values()):
+            vars(self.decoders[branch]).update(climb=torch.compile(self._branch(branch).climb, dynamic=True))
 
     def interpret_parts(self) -> None:
         vars(self).pop("encode", None)
         for decoder in self.decoders.values():
             vars(decoder).pop("forward", None)
+            vars(decoder).pop("climb", None)
+
+    def _branch(self, name: str) -> Decoder:
+        """A decoder that has stages of its own."""
+        return cast(Decoder, self.decoders[name])
 
     def _precision(self, device: torch.device) -> AbstractContextManager[object]:
         return torch.autocast(device.type, torch.bfloat16) if self.bf16 else nullcontext()
-
-
-class Decoder(nn.Module):
-    """Up to full size in four stages, each doubling, adding the encoder's features and convolving twice."""
-
-    def __init__(self, skips: list[int], num_classes: int) -> None:
-        super().__init__()
-        levels = skips[::-1]
-        self.stages = nn.ModuleList(
-            conv_block((width, width, after)) for width, after in zip(levels, [*levels[1:], levels[-1]], strict=True)
-        )
-        hidden = levels[-1] * 3 // 2  # 96 of the published code, where the width is 64
-        self.head = nn.Sequential(conv_block((levels[-1], hidden), kernel=1), nn.Conv2d(hidden, num_classes, 1))
-
-    def forward(self, features: list[Tensor], crop: Crop | None = None) -> Float[Tensor, "B C H W"]:
-        """Logits from the encoder's features; the smallest must have as many channels as those before them.
-
-        With a crop the smallest are only of its part, and so are the logits.
-        """
-        x = features[-1]
-        for level, stage in zip(range(len(features) - 2, -1, -1), self.stages, strict=True):
-            x = nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-            if crop is None:
-                x = stage(x + features[level])
-            else:
-                x = crop.leave(level, stage(crop.enter(level, x, features[level])))
-        logits: Tensor = self.head(x)
-        return logits
-
-
-class TissueHead(nn.Module):
-    """Two fully connected layers, as 1×1 convolutions, on pooled features (Sec. 3.1: k = 256)."""
-
-    def __init__(self, before: int, num_classes: int) -> None:
-        super().__init__()
-        self.bn1 = SyncedBatchNorm(before)
-        self.conv1 = nn.Conv2d(before, before // 2, 1)
-        self.bn2 = SyncedBatchNorm(before // 2)
-        self.conv2 = nn.Conv2d(before // 2, num_classes, 1)
-
-    def forward(
-        self, pooled: Float[Tensor, "B F I J"], kept: Bool[Tensor, "B F"] | None = None
-    ) -> Float[Tensor, "B K I J"]:
-        """Logits; features that dropout took are zero, the others larger by as much."""
-        x = nn.functional.relu(self.bn1(pooled))
-        if kept is not None:
-            x = x * (kept[:, :, None, None] / (1 - DROPOUT)).to(x.dtype)
-        x = nn.functional.relu(self.bn2(self.conv1(x)))
-        logits: Tensor = self.conv2(x)
-        return logits
 
 
 def build(parts: CerberusParts, seed: int) -> Cerberus:
@@ -204,12 +193,24 @@ def with_heads(network: Cerberus, parts: CerberusParts, seed: int) -> Cerberus:
     return fresh
 
 
-def with_type_decoder(network: Cerberus, structure: str, num_classes: int, seed: int) -> Cerberus:
-    """A copy with a decoder for the classes of a structure's objects; nothing else of the copy is trained."""
-    name = f"{structure}_type"
-    wider = with_heads(network, replace(network.parts, decoders={**network.parts.decoders, name: num_classes}), seed)
-    wider.freeze_all_but(name)
-    return wider
+def with_type_decoder(
+    network: Cerberus, structure: str, num_classes: int, seed: int, *, on_branch: bool = False
+) -> Cerberus:
+    """A copy with a decoder for the classes of a structure's objects; nothing else of the copy is trained.
+
+    With `on_branch` it is a head on the branch that separates those objects.
+
+    Raises:
+        ValueError: If there is no such branch.
+    """
+    name, parts = f"{structure}_type", network.parts
+    branches = {other: branch for other, branch in parts.branches.items() if other != name}
+    if on_branch:
+        branches[name] = structure
+    wider = replace(parts, decoders={**parts.decoders, name: num_classes}, branches=branches)
+    found = with_heads(network, wider, seed)
+    found.freeze_all_but(name)
+    return found
 
 
 def _draw_weights(module: nn.Module) -> None:

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from histoseg.models.cerberus.network import CerberusParts, build
+from histoseg.models.cerberus.network import CerberusParts, build, with_type_decoder
 
 FIVE = {"gland": 3, "lumen": 3, "nuclei": 3, "nuclei_type": 7}
 
@@ -111,12 +111,14 @@ def test_the_global_random_state_is_left_alone():
 
 def test_compiled_parts_can_be_left_again(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda call, **_: call)  # What it would make of it is not asked here.
-    model = small()
+    model = small(**ON_BRANCH)
     model.compile_parts()
+    assert "climb" in vars(model.decoders["nuclei"])
+    assert "climb" not in vars(model.decoders["gland"])
     compiled = [vars(model), *map(vars, model.decoders.values())]
-    assert [{"encode", "forward"} & set(names) for names in compiled] == [{"encode"}, {"forward"}, {"forward"}]
+    assert [{"encode", "forward"} & set(names) for names in compiled] == [{"encode"}, *[{"forward"}] * 3]
     model.interpret_parts()
-    assert not any({"encode", "forward"} & set(names) for names in compiled)
+    assert not any({"encode", "forward", "climb"} & set(names) for names in compiled)
     assert model.encode(images(1, 32))[0].shape == (1, 4, 32, 32)
 
 
@@ -128,6 +130,64 @@ def test_frozen_parts_stay_out_of_training():
     assert not any(part.training for part in (model.encoder, model.decoders["nuclei"], model.tissue))
     trained = {name.split(".")[1] for name, value in model.named_parameters() if value.requires_grad}
     assert trained == {"gland"}
+
+
+ON_BRANCH = {"decoders": {"gland": 2, "nuclei": 3, "nuclei_type": 4}, "branches": {"nuclei_type": "nuclei"}}
+
+
+def test_a_head_on_a_branch_sees_the_features_of_that_branch():
+    """Its logits are its two convolutions over what the branch's own head sees, found by a hook."""
+    model, seen = small(**ON_BRANCH, tissue=0).eval(), []
+    model.decoders["nuclei"].head.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    logits = model(images(2, 64))
+    assert logits["nuclei_type"].shape == (2, 4, 64, 64)
+    assert len(seen) == 1
+    assert torch.equal(logits["nuclei_type"], model.decoders["nuclei_type"].layers(seen[0]))
+
+
+def test_decoders_together_or_one_by_one_give_the_same(monkeypatch):
+    model, climbs = small(**ON_BRANCH).eval(), []
+    features, names = model.encode(images(1, 64)), ("gland", "nuclei", "nuclei_type")
+    alone = [model.decode(features, name) for name in names]
+    branch = model.decoders["nuclei"]
+    climb = branch.climb
+    monkeypatch.setattr(branch, "climb", lambda *inputs: climbs.append(1) or climb(*inputs))
+    together = model.decode_all(features, names)
+    assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
+    assert len(climbs) == 1  # What several need is computed once.
+
+
+def test_a_head_on_a_branch_is_small():
+    """96 · 64 + 96 of a convolution, 2 · 96 of its normalisation, 7 · 96 + 7 of another convolution."""
+    model = build(CerberusParts(decoders=FIVE, branches={"nuclei_type": "nuclei"}), 0)
+    assert count(model.decoders["nuclei_type"]) == 96 * 64 + 96 + 2 * 96 + 7 * 96 + 7
+
+
+@pytest.mark.parametrize(
+    "branches", [{"nuclei_type": "lumen"}, {"lumen_type": "nuclei"}, {"gland": "nuclei", "nuclei_type": "gland"}]
+)
+def test_a_head_needs_a_branch_to_stand_on(branches):
+    with pytest.raises(ValueError, match=r"is to stand on.*choose from"):
+        small(**{**ON_BRANCH, "branches": branches})
+
+
+def test_a_trained_head_on_a_branch_leaves_the_branch_in_evaluation():
+    model = small(**ON_BRANCH)
+    model.freeze_all_but("nuclei_type")
+    model.train()
+    assert model.decoders["nuclei_type"].training
+    assert not any(part.training for part in model.decoders["nuclei"].modules())
+    assert {name.split(".")[1] for name, value in model.named_parameters() if value.requires_grad} == {"nuclei_type"}
+
+
+def test_classes_move_from_a_branch_to_a_decoder_of_their_own():
+    """Nothing of the head fits the decoder, which begins as that of a network that had no classes."""
+    model, plain = small(**ON_BRANCH), small()
+    own, other = with_type_decoder(model, "nuclei", 4, 3), with_type_decoder(plain, "nuclei", 4, 3)
+    assert own.parts.branches == {}
+    assert own.state_dict().keys() == other.state_dict().keys()
+    own_state, other_state = own.decoders["nuclei_type"].state_dict(), other.decoders["nuclei_type"].state_dict()
+    assert all(torch.equal(own_state[name], value) for name, value in other_state.items())
 
 
 def test_without_a_head_for_tissue_there_is_no_class_of_tissue():

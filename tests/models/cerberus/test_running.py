@@ -26,6 +26,7 @@ from histoseg.slides.options import SegmentOptions
 from tests.slides.blobs import draw_model
 
 DECODERS = {"gland": 2, "nuclei": 3, "nuclei_type": 4}
+ON_BRANCH = {"nuclei_type": "nuclei"}
 WINDOW = Window(top=0, left=0, height=48, width=64, margin_px=24)
 ENCODERS = ("resnet18", "resnet50", "unet")
 
@@ -43,8 +44,10 @@ def train_a_little(network):
     return network.eval()
 
 
-def draw_network(encoder="resnet18"):
-    parts = CerberusParts(encoder=encoder, width=8, decoders=DECODERS, tissue=3, tissue_cells=2)
+def draw_network(encoder="resnet18", branches=None):
+    parts = CerberusParts(
+        encoder=encoder, width=8, decoders=DECODERS, branches=branches or {}, tissue=3, tissue_cells=2
+    )
     return train_a_little(build(parts, 0))
 
 
@@ -68,6 +71,14 @@ def test_a_cropped_decoder_gives_the_middle_of_the_whole(encoder, margin_px):
     torch.testing.assert_close(cropped, whole, rtol=1e-5, atol=1e-5)
 
 
+@torch.no_grad()
+def test_a_head_on_a_cropped_branch_gives_the_middle_of_the_whole():
+    network = draw_network("unet", ON_BRANCH)
+    whole = network(images_of(WINDOW, 2))["nuclei_type"][:, :, *WINDOW.core]
+    *_, cropped, _ = AllHeads(network, list(DECODERS), WINDOW)(images_of(WINDOW, 2))
+    torch.testing.assert_close(cropped, whole, rtol=1e-5, atol=1e-5)
+
+
 def test_what_levels_need_worked_by_hand():
     """48 rows from 24 on, of 96, at full size: convolutions see 22 to 74, for which they need 10 to 38 at half size."""
     full, half, *_ = crop_to_core(WINDOW).rows
@@ -75,9 +86,9 @@ def test_what_levels_need_worked_by_hand():
     assert (half.kept, half.seen) == ((10, 38), (8, 40))
 
 
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_folding_changes_nothing_but_rounding(encoder):
-    network = draw_network(encoder)
+@pytest.mark.parametrize(("encoder", "branches"), [*((encoder, {}) for encoder in ENCODERS), ("unet", ON_BRANCH)])
+def test_folding_changes_nothing_but_rounding(encoder, branches):
+    network = draw_network(encoder, branches)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     folded = fold_norms(network)
     with torch.no_grad():
@@ -103,8 +114,9 @@ def assert_close(found, expected, share):
     np.testing.assert_allclose(found.tissue, expected.tissue, atol=share)
 
 
-def test_regions_are_what_the_network_itself_says(network):
-    image = draw(150, 130)
+@pytest.mark.parametrize("branches", [{}, ON_BRANCH])
+def test_regions_are_what_the_network_itself_says(network, branches):
+    network, image = draw_network(branches=branches) if branches else network, draw(150, 130)
     plain = see(network, None, image)
     assert_close(see(network, Execution(engine="eager"), image), plain, 1e-3)
     assert_close(see(network, Execution(engine="eager"), image, pixels_at_once=10**6), plain, 1e-3)
@@ -120,8 +132,9 @@ def test_regions_in_bfloat16_are_coarser_but_similar(network):
 
 
 @pytest.mark.skipif(not has_openvino(), reason="needs OpenVINO; pip install 'histoseg[openvino]'")
-def test_openvino_says_the_same():
-    network = draw_network("unet")
+@pytest.mark.parametrize("branches", [{}, ON_BRANCH])
+def test_openvino_says_the_same(branches):
+    network = draw_network("unet", branches)
     heads = AllHeads(fold_norms(network), ["gland", "nuclei", "nuclei_type"], WINDOW)
     converted = convert_heads(heads, images_of(WINDOW, 2))
     difference, agreement = differ(run_eagerly(heads, "fp32")(images_of(WINDOW, 2)), converted(images_of(WINDOW, 2)))
