@@ -32,11 +32,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Classified:
-    """True and predicted classes of objects, from 1 on, and the probability of each class."""
+    """True and predicted classes of objects, from 1 on, the probability of each class, and the number of the image."""
 
+    image: Int64[np.ndarray, " N"]
     true: Int64[np.ndarray, " N"]
     predicted: Int64[np.ndarray, " N"]  # 0 for an object without a class
     probabilities: Float64[np.ndarray, "N K"]
+
+    def of(self, images: Sequence[int]) -> "Classified":
+        """The objects of some images."""
+        chosen = np.isin(self.image, images)
+        return Classified(*(values[chosen] for values in (self.image, self.true, self.predicted, self.probabilities)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +58,7 @@ class ObjectClasses(MarginWindows):
 
     def validate(self, network: "Network", run: Run, dataset: MetaDataset, select: Select, process: "Process") -> float:
         """Mean average precision over classes."""
-        found, _ = self._classify(network, run, dataset, select, process)
+        found = self._classify(network, run, dataset, select, process)
         return mean_defined(average_precision_per_class(found.true - 1, found.probabilities))
 
     def score(
@@ -62,15 +68,16 @@ class ObjectClasses(MarginWindows):
         from histoseg.scoring._protocol import Scores
 
         classes = self._classes(run, dataset)
-        found, splits = self._classify(network, run, dataset, run.score, process)
+        found = self._classify(network, run, dataset, run.score, process)
+        images = self._images(run, dataset, run.score)
         scores: dict[str, float] = {}
         sizes: dict[str, int] = {}
         per_class: dict[str, Mapping[str, float]] = {}
         for number, split in enumerate(run.score.splits):
-            family, chosen = f"{split if number else 'test'}.{self.structure}", splits == number
-            if not chosen.any():
+            family = f"{split if number else 'test'}.{self.structure}"
+            part = found.of([i for i, image in enumerate(images) if image[0] == split])
+            if not len(part.true):
                 continue
-            part = Classified(found.true[chosen], found.predicted[chosen], found.probabilities[chosen])
             means, single = summarise(part, classes)
             scores |= {f"{family}.{name}": value for name, value in means.items()}
             per_class |= {f"{family}.{name}": values for name, values in single.items()}
@@ -80,13 +87,13 @@ class ObjectClasses(MarginWindows):
             headline=_headline(scores, f"test.{self.structure}"),
             per_class=per_class,
             sizes=sizes,
-            panels=tuple(self._panels(network, run, dataset, pictures)) if process.leads else (),
+            panels=tuple(self._panels(network, run, dataset, found, pictures)) if process.leads else (),
         )
 
     def _classify(
         self, network: "Network", run: Run, dataset: MetaDataset, select: Select, process: "Process"
-    ) -> tuple[Classified, Int64[np.ndarray, " N"]]:
-        """The objects of all images, and the number of the split of each; each rank predicts its share."""
+    ) -> Classified:
+        """The objects of all images; each rank predicts its share."""
         import torch
 
         from histoseg.distributed import sum_over_ranks
@@ -98,14 +105,13 @@ class ObjectClasses(MarginWindows):
         }
         # Only the rank that reads an image knows how many objects it has.
         counts = torch.tensor([len(own.get(i, ())) for i in range(len(images))], dtype=torch.int64)
-        ends = sum_over_ranks(counts.to(process.device)).cpu().numpy().cumsum()
-        rows = np.zeros((int(ends[-1]) if len(ends) else 0, 2 + num_classes))
+        counts = sum_over_ranks(counts.to(process.device)).cpu()
+        image = np.repeat(np.arange(len(images)), counts.numpy())
+        rows = np.zeros((len(image), 2 + num_classes))
         for i, part in own.items():
-            rows[ends[i] - len(part) : ends[i]] = part
+            rows[image == i] = part
         rows = sum_over_ranks(torch.from_numpy(rows).to(process.device)).cpu().numpy()
-        splits = [select.splits.index(split) for split, _, _ in images]
-        of_row = np.repeat(np.array(splits, np.int64), np.diff(ends, prepend=0))
-        return Classified(rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64), rows[:, 2:]), of_row
+        return Classified(image, rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64), rows[:, 2:])
 
     def _rows(self, network: "Network", run: Run, sample: Sample, num_classes: int) -> Float64[np.ndarray, "N L"]:
         """The true class, the predicted one and the probabilities of each object of an image."""
@@ -137,10 +143,14 @@ class ObjectClasses(MarginWindows):
             raise DataError(f"no stage of {run.address} learns {self.structure}, whose classes are to be scored")
         return own[-1]
 
-    def _panels(self, network: "Network", run: Run, dataset: MetaDataset, pictures: Pictures) -> Iterator[Panel]:
-        """The first images, with annotated objects outlined in the colours of their true and predicted classes."""
-        select, classes = Select(sources=run.score.sources, splits=run.score.splits[:1]), self._classes(run, dataset)
-        for _, source, rows in self._images(run, dataset, select)[:PANELS]:
+    def _panels(
+        self, network: "Network", run: Run, dataset: MetaDataset, found: Classified, pictures: Pictures
+    ) -> Iterator[Panel]:
+        """The images with most classes, their objects outlined in the colours of true and of predicted classes."""
+        images, classes = self._images(run, dataset, run.score), self._classes(run, dataset)
+        first = [i for i, image in enumerate(images) if image[0] == run.score.splits[0]]
+        first.sort(key=lambda i: -len(np.unique(found.of([i]).true)))
+        for _, source, rows in (images[i] for i in first[:PANELS]):
             sample = dataset.whole_image(source, rows)
             instance_map, true = typed_objects(sample, len(classes))
             predicted = self._found(network, run, sample, instance_map).classes

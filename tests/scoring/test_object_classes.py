@@ -36,6 +36,7 @@ SEEN = {
     30: ([[1.0, 0.0, 0.0]], [1]),
 }
 NUCLEI = "nuclei"
+SOURCES = ("cells", "unnamed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def run():
-    select = Select(sources=("cells", "unnamed"), splits=("fold1",))
+    select = Select(sources=SOURCES, splits=("fold1",))
     learn = Stage(label="train", method=MultiTask(), select=select, optim=Optim(steps=1))
     subtype = Stage(
         label="subtype", method=Subtyping(), select=replace(select, sources=("cells",)), optim=Optim(steps=1)
@@ -78,17 +79,15 @@ def run():
         data=DATA,
         network=KnownClasses(),
         stages=(learn, subtype),
-        score=Select(sources=("cells", "unnamed"), splits=("fold3", "external")),
+        score=Select(sources=SOURCES, splits=("fold3", "external")),
         evaluator=ObjectClasses(window_px=64, margin_px=16),
     )
 
 
 @pytest.fixture
 def score(store, run, tmp_path):
-    dataset = MetaDataset.open(store, ["cells", "unnamed"], DATA.layout, tmp_path / "cache")
-
     def score(run=run, process=None):
-        process = process or Process()
+        dataset, process = MetaDataset.open(store, SOURCES, DATA.layout, tmp_path / "cache"), process or Process()
         pictures = Pictures(store=store, folder="panels", leads=process.leads)
         return run.evaluator.score(NETWORK, run, dataset, process, pictures)
 
@@ -128,7 +127,7 @@ def test_scores_equal_those_of_scikit_learn(seed):
     rng = np.random.default_rng(seed)
     true, probabilities = rng.integers(1, 4, 200), rng.dirichlet(np.ones(3), 200).round(1)  # With ties
     predicted = rng.integers(0, 4, 200)
-    scores, single = summarise(Classified(true, predicted, probabilities), CLASSES)
+    scores, single = summarise(Classified(np.zeros(200, np.int64), true, predicted, probabilities), CLASSES)
     ap = [average_precision_score(true == i + 1, probabilities[:, i]) for i in range(3)]
     f1 = f1_score(true, predicted, labels=[1, 2, 3], average=None, zero_division=0)
     assert list(single["ap"].values()) == pytest.approx(ap)
@@ -159,8 +158,15 @@ def test_pictures_have_the_colours_of_classes(score, store):
     assert tuple(pixels["prediction"][1]) == tuple(pixels["truth"][3]) == colours[1]
 
 
+def test_pictures_are_of_the_images_with_most_classes(store, run, score):
+    cells = {"fold3": [sample("one", 30, EXTERNAL), sample("two", 10, FIRST, FIRST_TYPES), sample("too", 30, EXTERNAL)]}
+    put_source(store, make_task("cells", CLASSES, "instance", NUCLEI), DATA, cells)
+    run = replace(run, score=replace(run.score, splits=("fold3",)))
+    assert [panel.key for panel in score(run).panels] == ["two", "one"]
+
+
 def test_a_network_is_validated_by_its_mean_average_precision(store, run, tmp_path):
-    dataset = MetaDataset.open(store, ["cells", "unnamed"], DATA.layout, tmp_path / "cache")
+    dataset = MetaDataset.open(store, SOURCES, DATA.layout, tmp_path / "cache")
     select = Select(sources=("cells",), splits=("fold3",))
     assert run.evaluator.validate(NETWORK, run, dataset, select, Process()) == pytest.approx(2 / 3)
 
