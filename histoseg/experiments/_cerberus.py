@@ -185,12 +185,12 @@ class FoldGrid:
         chosen = self.chosen(structure, sources)
         if not chosen:
             return f"no shards with {structure}"
+        if score.startswith("mpq") and not (chosen := typed_sources(chosen, sources, structure)):
+            return f"no classes of {structure}"
         if lacking := [fold for fold in FOLDS if not any(fold in sources[name].splits for name in chosen)]:
             return f"too few patients for {' and '.join(lacking)}"
         if split == "external" and not any(EXTERNAL in sources[name].splits for name in chosen):
             return "no external test set"
-        if score.startswith("mpq") and not typed_sources(chosen, sources, structure):
-            return f"no classes of {structure}"
         return ""
 
     def chosen(self, structure: str, sources: Sources) -> tuple[str, ...]:
@@ -227,7 +227,7 @@ class FoldGrid:
         )
         learn = Stage(label="train", method=method, select=Select(sources=chosen, splits=train), optim=sizes.optim)
         typed = {each: typed_sources(chosen, sources, each) for each in row.subtyping if each in structures}
-        subtype = [_subtype(each, sizes, train, found, sources) for each, found in typed.items() if found]
+        subtype = [subtype_stage(each, sizes, train, found, sources) for each, found in typed.items() if found]
         return Run(
             experiment=self.experiment,
             scale=scale,
@@ -248,7 +248,9 @@ class FoldGrid:
         )
 
 
-def _subtype(structure: str, sizes: Sizes, train: tuple[Split, ...], typed: tuple[str, ...], sources: Sources) -> Stage:
+def subtype_stage(
+    structure: str, sizes: Sizes, train: tuple[Split, ...], typed: tuple[str, ...], sources: Sources
+) -> Stage:
     """The training of a decoder for the classes of a structure's objects."""
     classes = sources[typed[0]].task.classes[1:]
     weights = () if sizes.class_weights is None else tuple(sizes.class_weights.get(name, 1.0) for name in classes)

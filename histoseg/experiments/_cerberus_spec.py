@@ -1,7 +1,7 @@
 """What Cerberus' tables have in common in print, and what only they say."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
 from histoseg.report.cell import Cell, average
 from histoseg.report.sentences import leading_rows, margins
@@ -83,19 +83,45 @@ def structure_of(column: str) -> str:
 
 
 def otsu(cells: Iterable[Cell]) -> float:
-    """The PQ of Otsu's threshold, where cells are of PQ. All networks of one division are scored on the same images."""
+    """The PQ of Otsu's threshold, where cells are of PQ."""
+    return _baseline(cells, lambda family, score: f"{family}.otsu_pq" if score == "pq" else "")
+
+
+def majority(cells: Iterable[Cell]) -> float:
+    """The score of giving every object the class that most of them have."""
+    return _baseline(cells, lambda family, score: f"{family}.majority_{score}")
+
+
+def _baseline(cells: Iterable[Cell], name_of: Callable[[str, str], str]) -> float:
+    """The mean over divisions of another score of the same records: all of one division are of the same images."""
     by_division: dict[str, float] = {}
     for cell in cells:
         family, _, score = cell.score.rpartition(".")
-        for replicate, record in cell.records.items() if score == "pq" else ():
-            by_division[replicate.partition(", seed")[0]] = record.scores.get(f"{family}.otsu_pq", math.nan)
+        for replicate, record in cell.records.items() if name_of(family, score) else ():
+            by_division[replicate.partition(", seed")[0]] = record.score(name_of(family, score))
     return average(value for value in by_division.values() if not math.isnan(value))
+
+
+MAJORITY = Baseline(
+    title="Most frequent class",
+    meaning="The most frequent class is what a program scores that gives it to every object.",
+    score=majority,
+)
 
 
 def above_otsu(table: Table) -> list[str]:
     """How many PQ are above that of Otsu's threshold."""
+    return _above(table, "PQ", "that of Otsu's threshold")
+
+
+def above_majority(table: Table) -> list[str]:
+    """How many scores are above that of the most frequent class."""
+    return _above(table, "means", "what the most frequent class scores")
+
+
+def _above(table: Table, what: str, baseline: str) -> list[str]:
     keys = {column: table.spec.keys_of(column) for column in table.spec.columns}
     pairs = [(mean, table.baseline_of(own)) for own in keys.values() for mean in table.means(own).values()]
-    known = [(mean, baseline) for mean, baseline in pairs if not math.isnan(baseline)]
-    above = sum(mean > baseline for mean, baseline in known)
-    return [f"{above} of {len(known)} PQ are above that of Otsu's threshold."] if known else []
+    known = [(mean, score) for mean, score in pairs if not math.isnan(score)]
+    above = sum(mean > score for mean, score in known)
+    return [f"{above} of {len(known)} {what} are above {baseline}."] if known else []

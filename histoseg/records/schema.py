@@ -184,3 +184,13 @@ class Record(_Part):
     finished_at: Time
     seconds: dict[str, float]
     gpu_seconds: float
+
+    def score(self, name: str) -> float:
+        """A score by its name, or that of a class by "name.class", as "test.nuclei.ap.plasma"; nan without it."""
+        family, _, class_name = name.rpartition(".")
+        return self.scores.get(name, self.per_class.get(family, {}).get(class_name, math.nan))
+
+    def has_score(self, name: str) -> bool:
+        """Whether there is a score of that name, even if it is undefined."""
+        family, _, class_name = name.rpartition(".")
+        return name in self.scores or class_name in self.per_class.get(family, {})
