@@ -10,7 +10,8 @@ from histoseg.runs import catalog
 from histoseg.runs.names import from_json, run_name, stage_name, to_json
 from histoseg.types import FOLDS
 
-NAMES = ("cerberus", "cerberus_table2", "cerberus_table3", "cerberus_table4", "cerberus_table5")
+SHARED_SOURCES = ("cerberus", "cerberus_table2", "cerberus_table3", "cerberus_table4", "cerberus_table5")
+NAMES = (*SHARED_SOURCES, "cerberus_table7")
 TASKS = {name: catalog.load("histoseg.sources", name).TASK for name in _cerberus.SOURCES}
 ALL = {name: assumed(task) for name, task in TASKS.items()}
 CHECKSUMS = {name: name for name in TASKS}
@@ -117,7 +118,7 @@ def test_nothing_is_scored_on_what_was_trained_on():
         for run in runs(name):
             assert all(not set(stage.select.splits) & set(run.score.splits) for stage in run.stages)
             assert run.score.splits[1] == "external"
-            assert run.score.sources == run.stages[0].select.sources
+            assert run.score.sources == run.stages[0 if name in SHARED_SOURCES else -1].select.sources
     divisions = {(run.stages[0].select.splits, run.score.splits[0], run.division) for run in runs("cerberus_table5")}
     assert divisions == {
         (("fold1",), "fold3", "fold1 to fold3"),
@@ -177,6 +178,38 @@ def test_the_published_code_weighs_the_classes_of_nuclei():
     assert {run.stages[1].method.class_weights for run in runs("cerberus_table2")} == {()}  # The paper's Eq. 3
 
 
+def test_table7_stands_on_the_networks_of_tables_4_and_5_and_ends_with_the_decoder_of_table_2():
+    found = runs("cerberus_table7")
+    assert trainings("cerberus_table7") == trainings("cerberus_table5") & trainings("cerberus_table4")
+    decoders = {stage_name(run, 1, CHECKSUMS) for run in runs("cerberus_table2") if run.row == "cerberus"}
+    last = {stage_name(run, 1, CHECKSUMS) for run in found if (run.row, run.part) == ("pixel_b", "nuclei")}
+    assert last == decoders
+    assert len(decoders) == 3
+    methods = {run.row: (run.stages[1].method.mode, run.stages[1].method.loss) for run in found}
+    assert methods == {
+        "pixel_a_ce": ("PixelA", "ce"),
+        "pixel_a_ce_dice": ("PixelA", "ce+dice"),
+        "pixel_a": ("PixelA", "masked"),
+        "pixel_b": ("PixelB", "masked"),
+    }
+    assert {run.evaluator.structure for run in found if run.row == "pixel_b"} == {"nuclei", "gland"}
+    assert len(found) == 5 * 3
+    # As the images of the network's own scale are predicted.
+    assert {(run.evaluator.window_px, run.evaluator.margin_px) for run in runs("cerberus_table7", "laptop")} == {
+        (384, 32)
+    }
+
+
+def test_table7_takes_what_there_is():
+    """Nuclei alone, of CoNSeP, and MoNuSeg to find them by; without classes there is no run at all."""
+    some = {name: ALL[name] for name in ("consep", "monuseg")}
+    found = runs("cerberus_table7", sources=some)
+    assert {run.part for run in found} == {"nuclei"}
+    assert {run.stages[0].select.sources for run in found} == {("consep", "monuseg")}
+    assert {run.stages[1].select.sources for run in found} == {run.score.sources for run in found} == {("consep",)}
+    assert runs("cerberus_table7", sources={"monuseg": ALL["monuseg"]}) == []
+
+
 def test_an_experiment_may_have_scales_of_its_own():
     sizes = replace(_cerberus.SCALES["laptop"], width=12)
     grid = replace(module("cerberus_table4")._GRID, scales={"tiny": sizes})
@@ -212,6 +245,22 @@ def test_a_number_that_cannot_be_had_says_why(row, column, sources, reason):
     assert module("cerberus_table2").why_missing(row, column, sources) == reason
 
 
+@pytest.mark.parametrize(
+    ("row", "column", "sources", "reason"),
+    [
+        ("pixel_a", "test.nuclei.map", {}, "no shards with nuclei"),
+        ("pixel_a", "test.nuclei.mf1", held("monuseg"), "no classes of nuclei"),
+        ("pixel_b", "test.gland.map", {name: ALL[name] for name in ("glas", "lizard")}, "no classes of gland"),
+        ("pixel_b", "external.gland.map", held("cerberus_gland"), "no external test set"),
+        # Classes must be in every fold; that nuclei without classes are does not help.
+        ("pixel_b", "test.nuclei.map", held("monuseg") | held("consep", FOLDS[:2]), "too few patients for fold3"),
+        ("pixel_b", "external.nuclei.mf1", ALL, ""),
+    ],
+)
+def test_a_number_of_table7_that_cannot_be_had_says_why(row, column, sources, reason):
+    assert module("cerberus_table7").why_missing(row, column, sources) == reason
+
+
 def test_the_papers_numbers():
     """Spot checks against the printed tables: first, last, and the ones the text names."""
     assert _cerberus_paper.TABLE2["cerberus_plus", "test.nuclei.pq"] == (0.612, 0.010)
@@ -223,7 +272,10 @@ def test_the_papers_numbers():
     assert _cerberus_paper.TABLE4["in_mixed_pc", "external.lumen.pq"] == (0.525, 0.027)
     assert _cerberus_paper.TABLE4["mixed", "external.nuclei.dice"] == (0.742, 0.027)
     assert _cerberus_paper.TABLE5["in_mixed_pc", "test.tissue.map"] == (0.948, 0.006)
+    assert _cerberus_paper.TABLE7["pixel_a_ce", "test.nuclei.map"] == (0.493, 0.021)
+    assert _cerberus_paper.TABLE7["pixel_b", "external.nuclei.mf1"] == (0.669, 0.003)
     assert len(_cerberus_paper.TABLE4) == 8 * 12
+    assert len(_cerberus_paper.TABLE7) == 4 * 4
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -46,6 +46,12 @@ NAMES = {
         1,
     ): "3606d7044bcdb6ae 8f87ab5554375489 4f49bd19ad5e892a",
     ("cerberus_table5", "reference-code", "in_stl fold3 to fold2", 0): "0ff268f9b238e96d 1c31016567555b9f",
+    ("cerberus_table7", "paper", "pixel_b nuclei fold1 to fold3", 0): (  # The stages of cerberus_table2's "cerberus"
+        "97a2f0a8ad5bc0af 09f6e648ca69c8be e49af5cfa3903e37"
+    ),
+    ("cerberus_table7", "paper", "pixel_a_ce nuclei fold1 to fold3", 0): (
+        "97a2f0a8ad5bc0af f2b26ee84dc3984e 0275dcc3ff2980df"
+    ),
     (
         "cerberus",
         "laptop",
@@ -67,6 +73,7 @@ LAYOUTS = {
     "cerberus_table3": _FOLDS,
     "cerberus_table4": _FOLDS,
     "cerberus_table5": _FOLDS,
+    "cerberus_table7": _FOLDS,
     "smoke": {"laptop": "64px"},
     "table1": {"laptop": "96px", "real-cpu": "128px", "paper": "768px", "reference-code": "768px"},
 }
