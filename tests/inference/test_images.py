@@ -36,7 +36,9 @@ OPTIONS = SegmentOptions(mpp=0.5, windows=MarginWindows(window_px=96, margin_px=
 def model(tmp_path_factory):
     """The folder of a small model with random numbers."""
     decoders = {"gland": 3, "lumen": 3, "nuclei": 3, "nuclei_type": 7, "gland_type": 3}
-    network = build(CerberusParts(encoder="unet", width=8, decoders=decoders, tissue=9, tissue_cells=2), 0)
+    branches = {"gland_type": "gland"}  # One head on the branch of another, one decoder of its own
+    parts = CerberusParts(encoder="unet", width=8, decoders=decoders, branches=branches, tissue=9, tissue_cells=2)
+    network = build(parts, 0)
     spec = CerberusSpec(encoder="unet", width=8, contour=True)
     folder = tmp_path_factory.mktemp("model")
     model = Model(spec=spec, network=network, classes=PUBLISHED_CLASSES, mpp=0.5, origin="a test")

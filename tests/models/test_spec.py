@@ -1,5 +1,6 @@
 """What every network's settings can do, whichever network it is, and what they refuse."""
 
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -10,6 +11,7 @@ from histoseg.errors import ConfigError, DataError
 from histoseg.maps.windows import MarginWindows, OverlapWindows
 from histoseg.models.cerberus import CerberusSpec, Encoder
 from histoseg.models.cerberus.encoder import SHAPES
+from histoseg.models.cerberus.network import with_type_decoder
 from histoseg.models.network import Network
 from histoseg.models.spec import Heads, NetworkSpec
 from histoseg.models.unet import UNetSpec
@@ -55,6 +57,16 @@ def test_every_network_does_what_the_protocol_says(name):
     maps = [*prediction.instance_maps.values(), *prediction.semantic_maps.values()]
     assert maps
     assert {found.shape for found in maps} == {(40, 50)}
+
+
+def test_a_head_on_a_branch_stays_where_it_is_when_others_are_added():
+    spec = SPECS["cerberus"]
+    before = with_type_decoder(spec.build({"lizard": TASKS["lizard"]}, 3, 0), "nuclei", 3, 1, on_branch=True)
+    after = spec.extend(before, {"glas": TASKS["glas"]}, 5)
+    assert spec.heads(after) == replace(spec.heads(before), num_classes={"nuclei": 2, "nuclei_type": 3, "gland": 2})
+    assert spec.heads(after).branches == {"nuclei_type": "nuclei"}
+    own = after.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in before.state_dict().items())
 
 
 def test_a_unet_has_a_head_for_each_task():

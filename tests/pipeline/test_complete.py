@@ -17,6 +17,7 @@ from histoseg.records.schema import Record
 from histoseg.runs.config import Data, Select
 from histoseg.runs.names import from_json, run_name, stage_name
 from histoseg.scoring._pictures import Pictures
+from histoseg.scoring.object_classes import ObjectClasses
 from histoseg.shards.in_memory import put_source
 from histoseg.training.process import Process
 from histoseg.types import Place
@@ -160,14 +161,20 @@ def test_the_kept_model_is_the_one_that_was_scored(folds, record_of, tmp_path):
 
 
 def test_classes_of_glands_are_learnt_scored_and_used_like_those_of_nuclei(folds, record_of):
-    """A stage for each structure with classes; the later one leaves the decoder of the earlier one as it was."""
+    """A stage for each structure with classes; the later one leaves the decoder of the earlier one as it was.
+
+    The later one is a head on the branch of glands.
+    """
     kinds, rng = ("background", "gland", "surface_epithelium"), np.random.default_rng(1)
     glands = {split: squares_samples(rng, [f"{split}g"], "instance", 3) for split in ("fold1", "fold3")}
     put_source(folds, make_task("glands", kinds, "instance", "gland"), FOLDS, glands)
     whole = folds_run()
     learn, subtype = whole.stages
     learn = replace(learn, select=replace(learn.select, sources=("cells", "glands")))
-    of_glands = replace(subtype, label="subtype_gland", select=replace(subtype.select, sources=("glands",)))
+    method = replace(subtype.method, mode="PixelA")
+    of_glands = replace(
+        subtype, label="subtype_gland", method=method, select=replace(subtype.select, sources=("glands",))
+    )
     score = replace(whole.score, sources=("cells", "glands"), splits=("fold3",))
     record = record_of(replace(whole, stages=(learn, subtype, of_glands), score=score), folds)
     assert {"test.gland.mpq", "test.gland.mpq_plus", "test.nuclei.mpq"} <= set(record.scores)
@@ -180,9 +187,23 @@ def test_classes_of_glands_are_learnt_scored_and_used_like_those_of_nuclei(folds
     model = load_model(folds.path(record.model))
     assert model.classes == {"nuclei_type": CELLS, "gland_type": kinds}
     assert set(model.network.decoders) == {"nuclei", "gland", "nuclei_type", "gland_type"}
+    assert model.network.parts.branches == {"gland_type": "gland"}
     before = load_model(folds.path(f"runs/{record.stages[1].stage}/model")).network.state_dict()
     after = model.network.state_dict()
     assert all(after[name].equal(value) for name, value in before.items())
+
+
+def test_a_run_may_be_scored_by_the_classes_of_annotated_objects(folds, record_of, tmp_path):
+    whole = folds_run()
+    run = replace(whole, evaluator=ObjectClasses(window_px=80, margin_px=16))
+    record = record_of(run, folds)
+    scores = {"map", "mf1", "majority_map", "majority_mf1"}
+    assert set(record.scores) == {f"{split}.nuclei.{name}" for split in ("test", "external") for name in scores}
+    assert list(record.per_class["test.nuclei.ap"]) == list(record.per_class["external.nuclei.f1"]) == list(CELLS[1:])
+    images = open_dataset([run], folds, tmp_path / "cache").whole_images("cells", "fold3")
+    assert record.sizes["test.nuclei.objects"] == sum(int(image.instance_map.max()) for image in images)
+    assert [panel.key for panel in record.panels] == ["d", "e"]
+    assert all(set(panel.legend) >= set(CELLS[1:]) for panel in record.panels)
 
 
 def test_tissue_alone_has_neither_images_nor_pictures(folds, record_of):

@@ -60,8 +60,12 @@ def test_ranks_have_the_gradients_and_statistics_of_one_process(folds_url, tiny_
     method = replace(tiny_fold_run.stages[0].method, **how)
     run = with_stage(tiny_fold_run, method=method, optim={"lr": 1e-7, "steps": 6})
     run = with_stage(run, 1, optim={"lr": 1e-7, "steps": 2})
+    subtyping = run.stages[1].method
     if method.masked:  # The rest of what the published code does otherwise
-        run = with_stage(run, 1, method=replace(run.stages[1].method, class_weights=(12.0, 1.0, 2.0, 6.0, 12.0, 2.0)))
+        subtyping = replace(subtyping, class_weights=(12.0, 1.0, 2.0, 6.0, 12.0, 2.0))
+    elif not method.mixed:
+        subtyping = replace(subtyping, mode="PixelA", loss="ce+dice")
+    run = with_stage(run, 1, method=subtyping)
     job = {"run": to_json(run), "store": folds_url, "folder": str(tmp_path)}
     train_as_rank(0, 1, 0, job)
     torch.multiprocessing.spawn(train_as_rank, (2, free_port(), job), nprocs=2)
