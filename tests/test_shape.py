@@ -26,6 +26,8 @@ LATE = {
     "ray",
     "safetensors",
     "shapely",
+    "timm",
+    "torchvision",
 }
 LATE |= {"anndata", "geopandas", "pandas", "spatialdata"}
 LATE |= {"imagecodecs", "openslide", "pyarrow", "shapely", "skimage", "tensorboard", "tensorboardX", "torch", "yaml"}
