@@ -12,7 +12,7 @@ LAYERS = [
     ["records"],
     ["maps", "metrics", "engines"],
     ["files"],
-    ["models", "slides"],
+    ["models", "representation", "slides"],
     ["exports"],
     ["sources"],
     ["demo"],

@@ -6,6 +6,7 @@ shards/<source>/<layout>/<source>-<split>-00000-<hash>.tar
 folds/assignments.json                      which patient is in which fold
 folds/fingerprints/<source>-<digest>.json   what images look like, to find the same tissue in two sources
 weights/<name>.safetensors                  what trainings may start from
+features/<source>/<name>.{json,safetensors} pooled features of patches, named by all that they depend on
 runs/<stage>/run.json                       written before the first step of a stage
 runs/<stage>/step-00000040.{json,safetensors}, metrics.jsonl
 runs/<stage>/model/                         the finished network, as `histoseg segment` takes it
@@ -60,6 +61,11 @@ def fingerprints_key(source: str, digest: str) -> str:
 def weights_key(name: str) -> str:
     """Weights that trainings may start from."""
     return f"weights/{name}.safetensors"
+
+
+def features_key(source: str, name: str, kind: str) -> str:
+    """Pooled features of a source's patches, `safetensors`, or what they are of, `json`."""
+    return f"features/{source}/{name}.{kind}"
 
 
 def stage_folder(stage: str) -> str:
