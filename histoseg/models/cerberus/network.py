@@ -168,18 +168,23 @@ class Cerberus(Network):
 
 
 def build(parts: CerberusParts, seed: int) -> Cerberus:
-    """A new network, the same for the same seed; the global random state is left alone.
-
-    Each part is drawn from a stream of its own name, so the encoder does not depend on which decoders there are.
-    """
+    """A new network, the same for the same seed; the global random state is left alone."""
     with torch.random.fork_rng(devices=[]):
         model = Cerberus(parts)
-        for name, part in model.named_children():
-            for inner, module in part.named_children() if name == "decoders" else [("", part)]:
-                torch.manual_seed(zlib.crc32(f"{name}.{inner}".encode(), seed))  # torch keeps 32 bits only
-                module.apply(_draw_weights)
+        draw_parts(model, "decoders", seed)
     innermost_channels(model)
     return model
+
+
+def draw_parts(model: nn.Module, several: str, seed: int) -> None:
+    """Draw the weights of each part from a stream of its own name, so that none depends on which others there are.
+
+    The part named `several` is made of parts. Only within `torch.random.fork_rng`.
+    """
+    for name, part in model.named_children():
+        for inner, module in part.named_children() if name == several else [("", part)]:
+            torch.manual_seed(zlib.crc32(f"{name}.{inner}".encode(), seed))  # torch keeps 32 bits only
+            module.apply(_draw_weights)
 
 
 def with_heads(network: Cerberus, parts: CerberusParts, seed: int) -> Cerberus:
