@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import Float32, Int32, Int64, UInt8
 
 from histoseg.errors import ConfigError
 from histoseg.structures import GROUP, is_structure, structures
@@ -178,6 +178,23 @@ class Batch:
     @property
     def keys(self) -> tuple[str, ...]:
         return self.patches.keys
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewBatch:
+    """This rank's share of a step of contrastive learning, which has `global_size` pairs over all ranks.
+
+    Attributes:
+        first, second: Two views of one place each, RGB as stored.
+        numbers: Which of the step's pairs they are.
+        keys: Where each pair was cut from.
+    """
+
+    first: UInt8[np.ndarray, "B P P 3"]
+    second: UInt8[np.ndarray, "B P P 3"]
+    numbers: Int64[np.ndarray, " B"]
+    keys: tuple[str, ...]
+    global_size: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,6 +69,17 @@ def vote_types(
     return classes.astype(np.uint8), winning / votes.sum(axis=1)
 
 
+def typed_objects(
+    instance_map: InstanceMap, type_map: SemanticMap, num_types: int
+) -> tuple[InstanceMap, UInt8[np.ndarray, " N"]]:
+    """The objects whose class is known, and the class of each from 1 on, in ascending order of ids."""
+    is_known = type_map != IGNORE
+    known = instance_map * is_known
+    classes, _ = vote_types(known, type_map * is_known, num_types)
+    chosen = compact_ids(known)[0][classes > 0]
+    return np.where(np.isin(instance_map, chosen), instance_map, 0).astype(np.int32), classes[classes > 0]
+
+
 def within(instance_map: InstanceMap, outer_map: InstanceMap) -> InstanceMap:
     """The parts of objects that lie inside objects of another map, renumbered."""
     return renumber(np.where(outer_map > 0, instance_map, 0).astype(np.int32))

@@ -7,20 +7,25 @@ what they are of, so features that have one are whole. Those of another encoder 
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from jaxtyping import Float32
+import torch
+from jaxtyping import Float32, Float64
 from safetensors.numpy import load, save
 from torch import nn
 
+from histoseg.distributed import sum_over_ranks
 from histoseg.runs.plain import digest
 from histoseg.store.keys import features_key
 from histoseg.store.objects import Store
+from histoseg.types import Place
 
 logger = logging.getLogger(__name__)
 
+ALONE = Place()
+CPU = torch.device("cpu")
 FORMAT = 1  # Raised where equal fields would stand for other features
 
 
@@ -31,7 +36,7 @@ class FeatureSet:
     Attributes:
         source: The source of the images.
         index: The checksum of its index.
-        images: A digest of the keys of the images whose objects have a row each.
+        patches: A digest of the patches' images and places, see `digest_of_patches`.
         encoder: See `encoder_digest`.
         patch_px: Side of the patches.
         depths: How many depths of the encoder are pooled.
@@ -39,7 +44,7 @@ class FeatureSet:
 
     source: str
     index: str
-    images: str
+    patches: str
     encoder: str
     patch_px: int
     depths: int
@@ -51,13 +56,23 @@ class FeatureSet:
 
 
 def cached(
-    store: Store, wanted: FeatureSet, compute: Callable[[], Float32[np.ndarray, "N F"]]
+    store: Store,
+    wanted: FeatureSet,
+    compute: Callable[[], Float32[np.ndarray, "N F"]],
+    *,
+    place: Place = ALONE,
+    device: torch.device = CPU,
 ) -> Float32[np.ndarray, "N F"]:
-    """The features in the store; without any, or if they are damaged, they are computed and kept."""
+    """The features in the store; without any, or if they are damaged, they are computed and kept.
+
+    Unless every rank finds them, all ranks compute them, so `compute` may share the work; one of them keeps the result.
+    """
     found = read_features(store, wanted)
-    if found is None:
+    votes = sum_over_ranks(torch.tensor(int(found is not None), device=device))
+    if found is None or int(votes) < place.world_size:
         found = compute()
-        put_features(store, wanted, found)
+        if place.rank == 0:
+            put_features(store, wanted, found)
     return found
 
 
@@ -86,6 +101,15 @@ def put_features(store: Store, wanted: FeatureSet, features: Float32[np.ndarray,
     about = {"of": asdict(wanted), "sha256": hashlib.sha256(body).hexdigest()}
     store.put(features_key(wanted.source, wanted.name, "safetensors"), body)
     store.put(features_key(wanted.source, wanted.name, "json"), json.dumps(about, indent=1).encode())
+
+
+def digest_of_patches(centres: Mapping[str, Float64[np.ndarray, "_ 2"]]) -> str:
+    """A digest of which patches of which images there are, by the key of the image."""
+    found = hashlib.sha256()
+    for key, points in centres.items():
+        found.update(f"{key} {len(points)} ".encode())
+        found.update(points.tobytes())
+    return found.hexdigest()
 
 
 def encoder_digest(encoder: nn.Module) -> str:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float64, Int64, UInt8
+from jaxtyping import Float64, Int64
 
 from histoseg.errors import DataError
-from histoseg.maps.objects import compact_ids, vote_types
+from histoseg.maps.objects import typed_objects
 from histoseg.maps.windows import MarginWindows
 from histoseg.metrics.classification import average_precision_per_class, f1_of_labels, mean_defined
 from histoseg.records.schema import Panel
@@ -21,7 +21,7 @@ from histoseg.scoring._images import annotated, images_with_objects, own_share
 from histoseg.scoring._pictures import PANELS, Pictures, legend_of_outlines, outlined_by_class
 from histoseg.shards.reader import MetaDataset
 from histoseg.structures import structures
-from histoseg.types import IGNORE, InstanceMap, Sample, Split
+from histoseg.types import InstanceMap, Sample, Split
 
 if TYPE_CHECKING:
     from histoseg.models.network import Network
@@ -115,7 +115,7 @@ class ObjectClasses(MarginWindows):
 
     def _rows(self, network: "Network", run: Run, sample: Sample, num_classes: int) -> Float64[np.ndarray, "N L"]:
         """The true class, the predicted one and the probabilities of each object of an image."""
-        instance_map, true = typed_objects(sample, num_classes + 1)
+        instance_map, true = typed_objects(annotated(sample), sample.semantic_map, num_classes + 1)
         found = self._found(network, run, sample, instance_map)
         return np.column_stack([true, found.classes, found.probabilities]).astype(np.float64)
 
@@ -152,7 +152,7 @@ class ObjectClasses(MarginWindows):
         first.sort(key=lambda i: -len(np.unique(found.of([i]).true)))
         for _, source, rows in (images[i] for i in first[:PANELS]):
             sample = dataset.whole_image(source, rows)
-            instance_map, true = typed_objects(sample, len(classes))
+            instance_map, true = typed_objects(annotated(sample), sample.semantic_map, len(classes))
             predicted = self._found(network, run, sample, instance_map).classes
             drawn = {
                 "truth": outlined_by_class(sample.image, instance_map, true),
@@ -169,15 +169,6 @@ class ObjectClasses(MarginWindows):
                 truth=keys["truth"],
                 prediction=keys["prediction"],
             )
-
-
-def typed_objects(sample: Sample, num_types: int) -> tuple[InstanceMap, UInt8[np.ndarray, " N"]]:
-    """The annotated objects whose class is known, and the class of each in ascending order of ids."""
-    instance_map, is_known = annotated(sample), sample.semantic_map != IGNORE
-    known = instance_map * is_known
-    classes, _ = vote_types(known, sample.semantic_map * is_known, num_types)
-    chosen = compact_ids(known)[0][classes > 0]
-    return np.where(np.isin(instance_map, chosen), instance_map, 0).astype(np.int32), classes[classes > 0]
 
 
 def summarise(found: Classified, classes: Sequence[str]) -> tuple[dict[str, float], dict[str, Mapping[str, float]]]:

@@ -41,10 +41,12 @@ def largest_gradient(model: nn.Module) -> Tensor:
 def average_statistics(model: nn.Module) -> None:
     """Replace running statistics by their mean over ranks, so that every rank saves and scores the same model.
 
-    Those of `SyncedBatchNorm` are the same on all ranks already; a mean would change the last bit of those at rest.
+    Those of `SyncedBatchNorm`, and those of what is frozen, are the same on all ranks already; a mean would change the
+    last bit of those at rest.
     """
     if is_distributed():
         for module in model.modules():
-            for buffer in () if isinstance(module, SyncedBatchNorm) else module.buffers(recurse=False):
+            is_equal = isinstance(module, SyncedBatchNorm) or not module.training
+            for buffer in () if is_equal else module.buffers(recurse=False):
                 if buffer.is_floating_point():
                     sum_over_ranks(buffer).div_(dist.get_world_size())

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from histoseg.models.cerberus.network import CerberusParts, build
-from histoseg.representation.cache import FeatureSet, cached, encoder_digest
+from histoseg.representation.cache import FeatureSet, cached, digest_of_patches, encoder_digest
 from histoseg.store.objects import FileStore
 
-WANTED = FeatureSet(source="lizard", index="0f", images="ab", encoder="cd", patch_px=32, depths=4)
+WANTED = FeatureSet(source="lizard", index="0f", patches="ab", encoder="cd", patch_px=32, depths=4)
 NUMBERS = np.arange(6, dtype=np.float32).reshape(3, 2)
 
 
@@ -77,3 +77,12 @@ def test_the_digest_stands_for_every_number_of_an_encoder():
     with torch.no_grad():
         same.get_buffer("bn1.running_mean")[0] += 1e-6
     assert encoder_digest(one) != encoder_digest(same)
+
+
+def test_the_digest_of_patches_stands_for_images_and_places():
+    points = np.array([[1.0, 2.0], [3.0, 4.0]])
+    digests = {
+        digest_of_patches(centres)
+        for centres in ({"a": points}, {"b": points}, {"a": points + 1}, {"a": points[:1], "b": points[1:]}, {})
+    }
+    assert len(digests) == 5

@@ -9,12 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-import numpy as np
-from jaxtyping import Float32
-
 from histoseg.errors import ConfigError, DataError
 from histoseg.maps.windows import Windows
-from histoseg.runs.config import require
+from histoseg.runs.config import Run, public_name, require
 from histoseg.store.objects import Store
 from histoseg.types import Image, InstanceMap, Task
 
@@ -22,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from histoseg.models.network import Network
+    from histoseg.models.prediction import ClassifiedObjects
     from histoseg.models.probe.network import Probe
     from histoseg.models.spec import Heads
 
@@ -80,9 +78,7 @@ class ProbeSpec:
 
     def extend(self, network: "Probe", tasks: Mapping[str, Task], seed: int) -> "Probe":
         """A network that predicts the classes of the tasks' objects, with another one's encoder."""
-        fresh = self.with_outputs(outputs_of(tasks), seed)
-        fresh.encoder.load_state_dict(network.encoder.state_dict())
-        return fresh
+        return self.with_outputs(outputs_of(tasks), seed).with_encoder_of(network)
 
     def with_outputs(self, outputs: Mapping[str, int], seed: int) -> "Probe":
         """A new network whose heads give so many numbers each."""
@@ -122,8 +118,8 @@ class ProbeSpec:
         instance_map: InstanceMap,
         structure: str,
         windows: Windows,  # noqa: ARG002  # every network's
-    ) -> Float32[np.ndarray, "N K"]:
-        """The probability of each class from 1 on of each object, by ascending id, from the patch about its middle."""
+    ) -> "ClassifiedObjects":
+        """The class of each object, from the patch about its middle."""
         from histoseg.models.probe.classify import classify_objects
 
         return classify_objects(network, image, instance_map, structure, self.patch_px)
@@ -156,6 +152,16 @@ def outputs_of(tasks: Mapping[str, Task]) -> dict[str, int]:
         raise DataError(f"{', '.join(tasks)} do not have the same classes of objects, which a probe learns")
     ((structure, classes),) = kinds
     return {f"{structure}_type": len(classes) - 1}
+
+
+def probe_of(run: Run) -> ProbeSpec:
+    """The settings of a run's network, which must be a probe."""
+    if not isinstance(run.network, ProbeSpec):
+        found = public_name(run.network)
+        raise ConfigError(
+            f"network {found!r} is no encoder with two layers; give the stage a network of the kind probe"
+        )
+    return run.network
 
 
 SPEC = ProbeSpec

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from histoseg.errors import ConfigError
 from histoseg.models.cerberus.encoder import build_encoder
 from histoseg.models.cerberus.network import draw_parts
 from histoseg.models.network import Network, innermost_channels
@@ -56,6 +57,21 @@ class Probe(Network):
         """What a head gives for pooled features: logits, or a projection."""
         found: Tensor = self.heads[name](features[:, :, None, None])
         return found[:, :, 0, 0]
+
+    def with_encoder_of(self, network: nn.Module) -> "Probe":
+        """This network, with the weights of another one's encoder.
+
+        Raises:
+            ConfigError: If the other one's encoder is of another kind or width.
+        """
+        given, own = getattr(network, "encoder", nn.Module()).state_dict(), self.encoder.state_dict()
+        if {name: value.shape for name, value in given.items()} != {name: value.shape for name, value in own.items()}:
+            raise ConfigError(
+                f"the network of the stage before has another encoder than {self.parts.encoder} of width "
+                f"{self.parts.width}; set network.encoder and network.width of both stages alike"
+            )
+        self.encoder.load_state_dict(given)
+        return self
 
     def freeze_encoder(self) -> None:
         """From now on only the heads are trained; of the encoder nothing changes, running statistics included."""

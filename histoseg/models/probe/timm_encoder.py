@@ -122,7 +122,7 @@ def _download(name: str) -> dict[str, Tensor]:
     except Exception as error:  # Libraries of the hub raise what they like; their texts are long.
         reason = " ".join(str(error).split())[:120]
         raise StorageError(
-            f"timm's weights of {name} are not in the store and no download was possible ({type(error).__name__}: {reason})"
-            f"; fetch their file elsewhere and put it there: `histoseg put-weights FILE --encoder timm/{name} --store …`"
+            f"timm's weights of {name} are not in the store, and no download was possible ({type(error).__name__}: "
+            f"{reason}); fetch them elsewhere: `histoseg put-weights FILE --encoder timm/{name} --store …`"
         ) from error
     return as_timm_encoder(model.state_dict(), name, "what timm downloads")
