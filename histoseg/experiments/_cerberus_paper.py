@@ -1,7 +1,8 @@
-"""The numbers of Cerberus' Tables 2 to 5, to print beside ours: mean and standard deviation over three folds.
+"""The numbers of Cerberus' Tables 2 to 6 and A1, to print beside ours: mean and standard deviation over three folds.
 
 Graham et al.: One model is all you need: multi-task learning enables simultaneous histology image segmentation and
-classification, Medical Image Analysis 83 (2023). Columns are named as ours are: split, structure, score.
+classification, Medical Image Analysis 83 (2023). Columns are named as ours are: split, structure, score,
+and in Table A1 the class.
 """
 
 CITATION = "Graham et al.: One model is all you need (Cerberus), 2023"
@@ -68,6 +69,72 @@ _TABLE4 = {  # Table 4 (a), then (b)
 }
 _TABLE5_COLUMNS = ("test.tissue.map", "test.tissue.mf1")
 _TABLE5 = {"in_stl": "0.949 0.002  0.885 0.001", "in_mixed_pc": "0.948 0.006  0.883 0.007"}
+_TABLE6_COLUMNS = ("test.nuclei.map", "test.nuclei.mf1", "external.nuclei.map", "external.nuclei.mf1")
+_TABLE6 = {
+    "in": "0.535 0.018  0.491 0.026  0.385 0.013  0.355 0.020",
+    "simclr": "0.508 0.005  0.464 0.014  0.432 0.029  0.403 0.026",
+    "simclr_plus": "0.592 0.012  0.557 0.012  0.488 0.023  0.442 0.009",
+    "stl_nuclei": "0.635 0.033  0.588 0.029  0.572 0.022  0.538 0.020",
+    "stl_gland": "0.542 0.027  0.499 0.041  0.495 0.042  0.456 0.056",
+    "stl_lumen": "0.520 0.022  0.478 0.038  0.452 0.059  0.418 0.073",
+    "mtl": "0.587 0.032  0.543 0.039  0.558 0.005  0.506 0.010",
+    "in_mtl": "0.607 0.033  0.562 0.038  0.540 0.035  0.492 0.041",
+    "in_mtl_pc": "0.651 0.067  0.601 0.049  0.573 0.013  0.540 0.019",
+    "in_mtl_pc_18": "0.628 0.030  0.577 0.038  0.586 0.024  0.518 0.034",
+    "external": "0.615 0.004  0.566 0.019  0.540 0.035  0.492 0.041",
+}
+NUCLEI_CLASSES = ("epithelial", "lymphocyte", "plasma", "neutrophil", "eosinophil", "connective")
+_TABLEA1_COLUMNS = tuple(f"{split}.nuclei.ap.{name}" for split in ("test", "external") for name in NUCLEI_CLASSES)
+_TABLEA1 = {  # Table A1 (a), then (b)
+    "in": (
+        "0.954 0.002  0.742 0.025  0.341 0.033  0.157 0.083  0.286 0.073  0.728 0.031  "
+        "0.682 0.017  0.517 0.026  0.275 0.028  0.055 0.019  0.334 0.047  0.483 0.053"
+    ),
+    "simclr": (
+        "0.953 0.004  0.761 0.035  0.386 0.018  0.146 0.070  0.066 0.033  0.736 0.029  "
+        "0.885 0.022  0.674 0.026  0.401 0.049  0.029 0.011  0.044 0.009  0.560 0.096"
+    ),
+    "simclr_plus": (
+        "0.971 0.002  0.778 0.029  0.455 0.005  0.256 0.101  0.302 0.090  0.791 0.020  "
+        "0.917 0.022  0.644 0.026  0.336 0.057  0.049 0.023  0.351 0.066  0.630 0.030"
+    ),
+    "stl_nuclei": (
+        "0.963 0.001  0.816 0.020  0.434 0.018  0.242 0.129  0.542 0.111  0.811 0.025  "
+        "0.932 0.009  0.743 0.043  0.395 0.045  0.060 0.038  0.571 0.032  0.729 0.048"
+    ),
+    "stl_gland": (
+        "0.958 0.005  0.743 0.027  0.337 0.020  0.098 0.036  0.393 0.130  0.724 0.049  "
+        "0.912 0.018  0.606 0.132  0.367 0.035  0.016 0.006  0.450 0.051  0.620 0.099"
+    ),
+    "stl_lumen": (
+        "0.948 0.005  0.726 0.044  0.330 0.024  0.103 0.046  0.308 0.117  0.703 0.036  "
+        "0.900 0.016  0.681 0.065  0.326 0.056  0.017 0.005  0.211 0.139  0.575 0.095"
+    ),
+    "mtl": (
+        "0.968 0.001  0.793 0.019  0.410 0.019  0.156 0.057  0.399 0.137  0.793 0.031  "
+        "0.939 0.011  0.745 0.010  0.429 0.018  0.034 0.010  0.496 0.044  0.708 0.043"
+    ),
+    "in_mtl": (
+        "0.969 0.003  0.789 0.023  0.427 0.027  0.208 0.099  0.482 0.133  0.768 0.050  "
+        "0.933 0.016  0.657 0.125  0.432 0.037  0.040 0.017  0.480 0.037  0.698 0.038"
+    ),
+    "in_mtl_pc": (
+        "0.974 0.014  0.807 0.049  0.463 0.079  0.228 0.117  0.608 0.097  0.828 0.058  "
+        "0.937 0.018  0.714 0.047  0.405 0.018  0.062 0.010  0.493 0.030  0.726 0.051"
+    ),
+    "in_mtl_pc_18": (
+        "0.970 0.002  0.812 0.029  0.439 0.021  0.233 0.089  0.513 0.129  0.798 0.034  "
+        "0.939 0.014  0.750 0.028  0.510 0.027  0.048 0.015  0.559 0.029  0.710 0.079"
+    ),
+    "external": (
+        "0.962 0.004  0.763 0.017  0.403 0.011  0.256 0.078  0.553 0.055  0.755 0.035  "
+        "0.931 0.008  0.713 0.020  0.329 0.042  0.030 0.006  0.558 0.061  0.682 0.033"
+    ),
+    "pixel": (
+        "0.984 0.002  0.775 0.019  0.430 0.017  0.358 0.134  0.635 0.065  0.886 0.014  "
+        "0.974 0.004  0.688 0.036  0.447 0.029  0.116 0.033  0.720 0.006  0.858 0.014"
+    ),
+}
 
 _TABLE7_COLUMNS = ("test.nuclei.map", "test.nuclei.mf1", "external.nuclei.map", "external.nuclei.mf1")
 _TABLE7 = {
@@ -92,4 +159,6 @@ TABLE2 = _parse(_TABLE2_COLUMNS, _TABLE2)
 TABLE3 = _parse(_TABLE3_COLUMNS, _TABLE3)
 TABLE4 = _parse(_TABLE4_COLUMNS, _TABLE4)
 TABLE5 = _parse(_TABLE5_COLUMNS, _TABLE5)
+TABLE6 = _parse(_TABLE6_COLUMNS, _TABLE6)
 TABLE7 = _parse(_TABLE7_COLUMNS, _TABLE7)
+TABLEA1 = _parse(_TABLEA1_COLUMNS, _TABLEA1)

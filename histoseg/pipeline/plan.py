@@ -1,7 +1,7 @@
 """An experiment against what a store holds: which runs there are, and why others are not."""
 
 import logging
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,12 @@ def structures_of(module: Any) -> tuple[str, ...]:
     return found
 
 
+def completeness(module: Any) -> Callable[[Run], bool]:
+    """Which runs are complete: rows that a person must complete by assignments, as with a file, are left out else."""
+    found: Callable[[Run], bool] = getattr(module, "is_complete", lambda _: True)
+    return found
+
+
 def make_plan(name: str, store: Store, scale: str, seeds: int, sets: Sequence[str]) -> Plan:
     """The runs of an experiment on the sources prepared in a store."""
     module = load_experiment(name, scale)
@@ -143,7 +149,8 @@ def make_plan(name: str, store: Store, scale: str, seeds: int, sets: Sequence[st
         raise ConfigError(f"{name}: no cell can be had from {found} at {store.url}: {why}{remedy}")
     if strange := {run.experiment for run in runs} - {name}:
         raise ConfigError(f"{module.__file__}: its runs are of the experiment {strange.pop()!r}; it must be {name!r}")
-    plan = Plan(experiment=name, runs=tuple(_assigned(runs, sets)), sources=sources, absent=absent)
+    assigned = _assigned(runs, sets)
+    plan = Plan(experiment=name, runs=tuple(filter(completeness(module), assigned)), sources=sources, absent=absent)
     for line in _say_unused(plan, module):
         logger.warning("%s", line)
     return plan

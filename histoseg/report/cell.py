@@ -71,7 +71,7 @@ class Cell:
         return average(self._defined(score))
 
     def _defined(self, score: str) -> tuple[float, ...]:
-        values = (record.scores.get(score, math.nan) for record in self.records.values())
+        values = (record.score(score) for record in self.records.values())
         return tuple(value for value in values if not math.isnan(value))
 
 

@@ -81,7 +81,7 @@ def _records_of(spec: TableSpec, cell: Cell, records: Sequence[Record]) -> dict[
     """By replicate. A row may have a network for each structure: each fills the columns that it scores."""
     found: dict[str, Record] = {}
     for record in records:
-        fills = record.column == cell.column or (not record.column and cell.column in record.scores)
+        fills = record.column == cell.column or (not record.column and record.has_score(cell.column))
         if record.row != cell.row or not fills:
             continue
         if (other := found.get(record.replicate)) is not None:

@@ -60,7 +60,8 @@ class TableSpec:
         row_name: What a row is, as a heading.
         compared: What a reader compares, the best in bold: the rows of a column, and each group of columns is a table
             of its own; or the columns of a group, and all groups are side by side.
-        score: The score that a run with a column shows; a run without one fills the columns named like its scores.
+        score: The score that a run with a column shows; a run without one fills the columns named like its scores;
+            a column may also be a score of one class, "name.class".
         score_title: What the numbers are, for axes of figures.
         not_applicable: Cells that cannot be, printed as NA.
         notes: What a reader must know, one sentence each.

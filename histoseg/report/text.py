@@ -153,7 +153,7 @@ def _csv_rows(cell: Cell) -> Iterator[dict[str, object]]:
             "score": cell.score,
             "replicate": replicate,
             "status": reason if record is None else "finished",
-            "value": "" if record is None else _plain(record.scores.get(cell.score, math.nan)),
+            "value": "" if record is None else _plain(record.score(cell.score)),
             "paper_mean": _plain(mean),
             "paper_sd": sd,
             **({} if record is None else _csv_record(cell, record)),
