@@ -15,6 +15,7 @@ from histoseg.commands import data
 from histoseg.commands.data import CACHE, Cache, StoreUrl
 from histoseg.commands.export import export
 from histoseg.commands.models import choose_device
+from histoseg.commands.representation import features, put_weights
 from histoseg.commands.segment import segment
 from histoseg.commands.slides import evaluate_slides, summarise
 from histoseg.commands.view import view
@@ -58,6 +59,8 @@ app.command()(data.prepare)
 app.command()(data.look)
 app.command()(segment)
 app.command("predict", hidden=True)(segment)  # What it was called while it took only images that fit into memory
+app.command()(features)
+app.command("put-weights")(put_weights)
 app.command()(export)
 app.command()(summarise)
 app.command()(evaluate_slides)

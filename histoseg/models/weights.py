@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 2
 FEW_STEPS = 100  # Fewer leave a new network close to random numbers; the smallest real schedules here have 400.
+PARTS = ("desc", "state_dict")  # Where Cerberus' authors and PyTorch Lightning have the tensors in their files
 HEAD_PARTS = ("heads", "decoders", "tissue")  # Where networks have what one task needs; all else is shared.
 
 
@@ -172,18 +173,23 @@ def _part(name: str) -> str:
 
 
 def read_foreign(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file that torch saved, under "desc" if the file has it."""
+    """The tensors of a file that torch saved, under "desc" or "state_dict" if the file has it, or of safetensors."""
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
+    body = path.read_bytes()
     try:
-        content: Any = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+        is_plain = path.suffix == ".safetensors"
+        content: Any = load(body) if is_plain else torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     except Exception as error:  # A damaged or hostile file can make the reader raise anything.
         # Without torch's advice, which is to read the file unsafely.
         reason = re.split(r"\n|\. Please", str(error).rpartition("WeightsUnpickler error:")[2].strip())[0]
         raise CheckpointError(f"{path} cannot be read safely as a file of weights ({reason})") from error
-    content = content.get("desc", content) if isinstance(content, dict) else content
+    for part in PARTS:
+        content = content.get(part, content) if isinstance(content, dict) else content
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise CheckpointError(f"{path} holds {type(content).__name__}; expected tensors by name, or those under 'desc'")
+        raise CheckpointError(
+            f"{path} holds {type(content).__name__}; expected tensors by name, or those under {' or '.join(PARTS)}"
+        )
     return {str(name).removeprefix("module."): value for name, value in content.items()}
 
 

@@ -97,7 +97,7 @@ class Request:
         if self.imagenet is not None or self.start is not None:
             raise ConfigError(
                 "IMAGENET and START name files of this machine, which a cluster cannot read; put them into the store "
-                'with `histoseg import-weights`, and start from them with SET="network.weights=NAME"'
+                'with `histoseg put-weights`, and start from them with SET="network.weights=NAME"'
             )
         for variable, place in (("SLIDES", self.slides), ("MODEL", self.model), ("OUT", self.into)):
             if place and not place.startswith("s3://"):

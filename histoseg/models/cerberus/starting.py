@@ -20,6 +20,8 @@ IMAGENET: Mapping[str, str] = {
     "resnet50": "https://download.pytorch.org/models/resnet50-0676ba61.pth",
 }
 
+LANDMARK = "layer1.0.conv1.weight"  # A tensor that every ResNet of torchvision has
+
 
 def find_weights(name: str, encoder: str, store: Store) -> dict[str, Tensor]:
     """The weights of that name, where "imagenet" stands for those of an encoder."""
@@ -35,7 +37,17 @@ def put_weights(path: Path, store: Store) -> str:
 
     Returns the name of the weights, which stands for their bytes.
     """
-    tensors = load_model(path).network.state_dict() if path.is_dir() else as_encoder(read_foreign(path), str(path))
+    is_model = path.is_dir()
+    return store_weights(load_model(path).network.state_dict() if is_model else read_encoder(path), store)
+
+
+def read_encoder(path: Path) -> dict[str, Tensor]:
+    """A file of a ResNet in torchvision's format, under our names."""
+    return as_encoder(read_foreign(path), str(path))
+
+
+def store_weights(tensors: Mapping[str, Tensor], store: Store) -> str:
+    """Put tensors under our names into a store; returns the name of the weights, which stands for their bytes."""
     body = save({name: value.contiguous() for name, value in tensors.items()})
     name = hashlib.sha256(body).hexdigest()[:16]
     store.put_if_absent(weights_key(name), body)
@@ -43,10 +55,17 @@ def put_weights(path: Path, store: Store) -> str:
 
 
 def as_encoder(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-    """Weights in torchvision's format under our names, without the classifier."""
-    if "layer1.0.conv1.weight" not in tensors:
-        raise CheckpointError(f"{where} has no layer1.0.conv1.weight; expected a ResNet in torchvision's format")
-    return {f"encoder.{name}": value for name, value in tensors.items() if not name.startswith("fc.")}
+    """Weights in torchvision's format under our names, without the classifier.
+
+    Their names may all begin alike, as with "model.resnet.": programs that train a ResNet as a part of something leave
+    such files. What lies beside the ResNet is left out then.
+    """
+    places = [name.removesuffix(LANDMARK) for name in tensors if name.endswith(LANDMARK)]
+    if not places:
+        raise CheckpointError(f"{where} has no {LANDMARK}; expected a ResNet in torchvision's format")
+    prefix = min(places, key=len)
+    inside = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    return {f"encoder.{name}": value for name, value in inside.items() if not name.startswith("fc.")}
 
 
 def _imagenet(encoder: str, store: Store) -> dict[str, Tensor]:
