@@ -105,8 +105,8 @@ class ProbeSizes:
 # The paper gives no number of steps of these stages, and its code for them was not published.
 SIZES = {
     "laptop": ProbeSizes(
-        contrast=SimClr(batch=16),
-        contrast_optim=Optim(lr=1e-3, steps=80),
+        contrast=SimClr(batch=12),
+        contrast_optim=Optim(lr=1e-3, steps=60),
         probing=Probing(batch=64),
         probing_optim=Optim(lr=2e-3, steps=200, drop_at=150),
     ),

@@ -9,6 +9,7 @@ Before they are turned, two views share at least 56 % of their area, (1 - 0.25)Â
 from collections.abc import Iterator
 
 import numpy as np
+from jaxtyping import UInt8
 
 from histoseg.loaders.batches import BatchSampler
 from histoseg.loaders.prefetch import Cutter, PatchPlan, prefetch, stacked
@@ -31,7 +32,7 @@ class _ViewCutter(Cutter):
         return first, second
 
 
-def draw_region(image: Image, side_px: int, seed: int) -> Image:
+def draw_region(image: Image, side_px: int, seed: int) -> UInt8[np.ndarray, "_ _ 3"]:
     """A square of an image at a random place; as much of it as there is."""
     rng = np.random.default_rng(seed)
     top, left = (int(rng.integers(max(0, side - side_px) + 1)) for side in image.shape[:2])

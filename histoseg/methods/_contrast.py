@@ -21,7 +21,7 @@ def backward(model: Probe, batch: ViewBatch, temperature: float) -> float:
     """
     device = device_of(model)
     images = torch.cat([to_device(batch.first, device), to_device(batch.second, device)])
-    own = model.head(PROJECTION, average(model.encode(images), model.parts.depths)).float()
+    own = model.head(PROJECTION, average(model.encode(images), model.parts.depths))
     places = to_device(batch.numbers, device)
     whole = own.new_zeros((2 * batch.global_size, own.shape[1]))
     whole = whole.index_put((torch.cat([places, places + batch.global_size]),), own)

@@ -113,7 +113,7 @@ def backward(model: Probe, batch: ProbeBatch) -> float:
     device = device_of(model)
     features = batch.table.of(model)[torch.from_numpy(batch.rows).to(device)]
     classes = torch.from_numpy(batch.table.classes[batch.rows]).to(device)
-    logits = model.head(head, features.to(next(model.parameters()).dtype))
+    logits = model.head(head, features)
     loss = torch.nn.functional.cross_entropy(logits, classes, reduction="sum") / batch.global_size
     torch.autograd.backward(loss)
     return float(loss.detach())

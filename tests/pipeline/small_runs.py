@@ -1,14 +1,20 @@
 """Runs of both kinds that take a fraction of a second, on stores with a few tiny images."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from histoseg.methods.maml import Maml
 from histoseg.methods.multitask import MultiTask
+from histoseg.methods.probe import Probing
+from histoseg.methods.simclr import SimClr
 from histoseg.methods.subtyping import Subtyping
 from histoseg.methods.transfer import Transfer
 from histoseg.models.cerberus import CerberusSpec
+from histoseg.models.probe import ProbeSpec
 from histoseg.models.unet import UNetSpec
 from histoseg.runs.config import Data, Optim, Run, Select, Stage
+from histoseg.scoring.object_classes import ObjectClasses
 from histoseg.scoring.objects import Objects
 from histoseg.scoring.pixels import Pixels
 from histoseg.shards.in_memory import put_source
@@ -95,6 +101,33 @@ def folds_run():
         stages=(learn, subtype),
         score=Select(sources=("cells", "tissue"), splits=("fold3", "external")),
         evaluator=Objects(window_px=80, margin_px=16),
+    )
+
+
+def probe_run():
+    """Two steps of SimCLR, then two of classification of patches on its frozen features."""
+    contrast = Stage(
+        label="contrast",
+        method=SimClr(batch=3),
+        select=Select(sources=("cells", "tissue"), splits=("fold1",)),
+        optim=Optim(lr=1e-3, steps=2),
+        network=ProbeSpec(encoder="resnet18", width=4, depths=1, hidden=8),
+    )
+    network = ProbeSpec(encoder="resnet18", width=4, hidden=8, patch_px=16)
+    probe = Stage(
+        label="probe",
+        method=Probing(batch=5),
+        select=Select(sources=("cells",), splits=("fold1",)),
+        optim=Optim(lr=1e-3, steps=2),
+        network=network,
+    )
+    return replace(
+        folds_run(),
+        row="simclr",
+        network=network,
+        stages=(contrast, probe),
+        score=Select(sources=("cells",), splits=("fold3", "external")),
+        evaluator=ObjectClasses(window_px=80, margin_px=16),
     )
 
 

@@ -31,11 +31,16 @@ from tests.pipeline.small_runs import (
     forget,
     leave_one_out_run,
     leave_one_out_store,
+    probe_run,
     without_times,
 )
 from tests.small_store import make_task, squares_samples
 
-KINDS = {"leave one out": (leave_one_out_store, leave_one_out_run), "folds": (folds_store, folds_run)}
+KINDS = {
+    "leave one out": (leave_one_out_store, leave_one_out_run),
+    "folds": (folds_store, folds_run),
+    "probe": (folds_store, probe_run),
+}
 
 
 @pytest.fixture

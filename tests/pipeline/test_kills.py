@@ -31,7 +31,14 @@ from histoseg.training import loop
 from histoseg.training.process import Process
 from ray_jobs.local_store import local_store
 from tests.pipeline.kills import Killed, MortalStore, Point, kill_process, objects_of, points_of, restore
-from tests.pipeline.small_runs import folds_run, folds_store, leave_one_out_run, leave_one_out_store, without_times
+from tests.pipeline.small_runs import (
+    folds_run,
+    folds_store,
+    leave_one_out_run,
+    leave_one_out_store,
+    probe_run,
+    without_times,
+)
 
 pytestmark = pytest.mark.slow
 EVERY = 1 if os.environ.get("HISTOSEG_KILLS") else 9  # Of a training's points; odd, so that all moments are tried.
@@ -95,6 +102,7 @@ def results(store):
 WORKS = {
     "leave one out": training(leave_one_out_store, leave_one_out_run),
     "folds with subtyping": training(folds_store, folds_run),
+    "SimCLR and a probe": training(folds_store, probe_run),
     "prediction": Work(prepare=prepare_prediction, do=predict, outcome=results),
 }
 

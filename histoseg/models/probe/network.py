@@ -55,7 +55,7 @@ class Probe(Network):
 
     def head(self, name: str, features: Float[Tensor, "B F"]) -> Float[Tensor, "B K"]:
         """What a head gives for pooled features: logits, or a projection."""
-        found: Tensor = self.heads[name](features[:, :, None, None])
+        found: Tensor = self.heads[name](features[:, :, None, None].to(next(self.heads.parameters()).dtype))
         return found[:, :, 0, 0]
 
     def with_encoder_of(self, network: nn.Module) -> "Probe":

@@ -1,6 +1,7 @@
 """Encoders of the package timm, such as today's pathology foundation models, with their weights."""
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -72,10 +73,8 @@ def create(name: str) -> nn.Module:
     import timm
 
     if not timm.is_model(name):
-        near = timm.list_models(f"{name.partition('_')[0]}*")[:8]
-        raise ConfigError(
-            f"network.encoder = 'timm/{name}': timm has no such model; similar ones are {', '.join(near)}"
-        )
+        near = get_close_matches(name, timm.list_models(), 5)
+        raise ConfigError(f"network.encoder = 'timm/{name}': timm has no such model; near it are {', '.join(near)}")
     model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
     if not hasattr(model, "forward_intermediates"):
         raise ConfigError(
