@@ -1,4 +1,4 @@
-"""The numbers of Cerberus' Tables 2 to 6 and A1, to print beside ours: mean and standard deviation over three folds.
+"""The numbers of Cerberus' Tables 2 to 7 and A1, to print beside ours: mean and standard deviation over three folds.
 
 Graham et al.: One model is all you need: multi-task learning enables simultaneous histology image segmentation and
 classification, Medical Image Analysis 83 (2023). Columns are named as ours are: split, structure, score,

@@ -45,6 +45,7 @@ NAMES = {
         "cerberus_plus fold2 to fold1",
         1,
     ): "3606d7044bcdb6ae 8f87ab5554375489 4f49bd19ad5e892a",
+    ("cerberus_table6", "paper", "in_mtl_pc fold1 to fold3", 0): "97a2f0a8ad5bc0af b5079bbe97743049 a863969dd2b2ca37",
     ("cerberus_table5", "reference-code", "in_stl fold3 to fold2", 0): "0ff268f9b238e96d 1c31016567555b9f",
     ("cerberus_table7", "paper", "pixel_b nuclei fold1 to fold3", 0): (  # The stages of cerberus_table2's "cerberus"
         "97a2f0a8ad5bc0af 09f6e648ca69c8be e49af5cfa3903e37"
@@ -73,7 +74,9 @@ LAYOUTS = {
     "cerberus_table3": _FOLDS,
     "cerberus_table4": _FOLDS,
     "cerberus_table5": _FOLDS,
+    "cerberus_table6": {name: _FOLDS[name] for name in ("laptop", "real-cpu", "paper")},
     "cerberus_table7": _FOLDS,
+    "cerberus_tableA1": {name: _FOLDS[name] for name in ("laptop", "real-cpu", "paper")},
     "smoke": {"laptop": "64px"},
     "table1": {"laptop": "96px", "real-cpu": "128px", "paper": "768px", "reference-code": "768px"},
 }

@@ -112,7 +112,7 @@ def test_a_cluster_refuses_what_its_pods_cannot_reach(field, value):
 
 @pytest.mark.parametrize("field", ["imagenet", "start"])
 def test_files_of_this_machine_are_refused_on_a_cluster(field):
-    with pytest.raises(ConfigError, match="import-weights"):
+    with pytest.raises(ConfigError, match="put-weights"):
         request_of(**{field: Path("weights.pth")}).for_cluster("s3://lab/base")
 
 

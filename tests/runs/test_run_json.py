@@ -66,6 +66,7 @@ def test_a_missing_field_has_its_default(tiny_run, path):
 
 
 METHODS = ("maml", "multitask", "subtyping", "transfer")
+NETWORKS = ", ".join(catalog.names("histoseg.models"))
 
 
 @pytest.mark.parametrize(
@@ -84,8 +85,8 @@ METHODS = ("maml", "multitask", "subtyping", "transfer")
         (("data", "mpp"), "1", ("run.data.mpp = '1'", "number")),
         (("data", "scale"), [0.8, 1.0, 1.2], ("run.data.scale = [0.8, 1.0, 1.2]", "2 items")),
         (("network", "norm"), "layer", ("run.network.norm = 'layer'", "'group'", "'batch'", "'frozen'")),
-        (("network", "name"), "u", ("'u'", "cerberus, unet")),
-        (("network",), 3, ("run.network = 3", "cerberus, unet")),
+        (("network", "name"), "u", ("'u'", NETWORKS)),
+        (("network",), 3, ("run.network = 3", NETWORKS)),
         (("evaluator", "name"), None, ("None", "objects, pixels")),
         (("stages", 0, "method"), "maml", ("run.stages[0].method = 'maml'", *METHODS)),
         (("stages", 0, "method", "name"), "nope", ("'nope'", *METHODS)),

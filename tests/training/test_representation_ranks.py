@@ -59,12 +59,12 @@ def test_ranks_have_the_gradients_and_features_of_one_process(tmp_path):
     assert ranks[0]["losses"] == ranks[1]["losses"] == pytest.approx(alone["losses"], rel=1e-6)
     for one, two in zip(*(torch.load(tmp_path / f"{n}-moments.pt", weights_only=True) for n in (1, 2)), strict=True):
         moments = [name for name in one if name.startswith("adam.exp_avg.")]
-        assert moments
+        largest = max(float(one[name].abs().max()) for name in moments)
         for name in moments:
-            torch.testing.assert_close(two[name], one[name], rtol=1e-6, atol=1e-9, msg=name)
+            torch.testing.assert_close(two[name], one[name], rtol=1e-6, atol=1e-6 * largest, msg=name)
     for name, value in alone["weights"].items():
         assert torch.equal(ranks[0]["weights"][name], ranks[1]["weights"][name]), name
         if name.startswith("encoder."):
-            torch.testing.assert_close(ranks[0]["weights"][name], value, rtol=1e-6, atol=1e-9, msg=name)
+            torch.testing.assert_close(ranks[0]["weights"][name], value, rtol=1e-6, atol=1e-6, msg=name)
     one, two = (FileStore(tmp_path / str(n)) for n in (1, 2))
     assert len(one.list("features/cells/")) == len(two.list("features/cells/")) == 2

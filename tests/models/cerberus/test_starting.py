@@ -134,3 +134,16 @@ def test_without_a_name_nothing_is_taken_over(store):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     begin(SMALL, network, store)
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_a_resnet_inside_another_file_is_found(store, tmp_path):
+    """As PyTorch Lightning saves a training: tensors under "state_dict", the ResNet's after "model.resnet."."""
+    state = build(CerberusSpec(encoder="resnet18")).encoder.state_dict()
+    inside = {f"model.resnet.{name}": value for name, value in state.items()}
+    path = tmp_path / "lightning.ckpt"
+    saved(path, {"epoch": 3, "state_dict": {**inside, "model.projection.weight": torch.ones(3)}})
+    spec = CerberusSpec(encoder="resnet18", weights=starting.put_weights(path, store))
+    network = build(spec)
+    begin(spec, network, store)
+    assert all(torch.equal(network.state_dict()[f"encoder.{name}"], value) for name, value in state.items())
+    assert "encoder.projection.weight" not in spec.starting_weights(store)
