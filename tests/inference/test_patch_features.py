@@ -85,7 +85,7 @@ def test_objects_that_segment_found_or_that_the_model_finds(capsys, image, model
     succeed(capsys, "segment", image, "--model", model, "--out", tmp_path / "found", "--mpp", "0.5")
     assert features(capsys, image, model, tmp_path / "a", "--objects", tmp_path / "found")[0] == 0
     wanted, table = (pq.read_table(tmp_path / name) for name in ("found/slide/objects.parquet", "a/slide.parquet"))
-    assert len(wanted) > 1
+    assert len(wanted)
     assert table["id"].to_pylist() == wanted["id"].to_pylist()
     assert table["x_px"].to_pylist() == wanted["x"].to_pylist()
     assert set(table["structure"].to_pylist()) == {"nuclei"}
