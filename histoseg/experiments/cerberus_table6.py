@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from histoseg.experiments._cerberus import STRUCTURES
 from histoseg.experiments._cerberus_paper import CITATION, TABLE6
-from histoseg.experiments._cerberus_spec import MAJORITY, folds_table, groups
+from histoseg.experiments._cerberus_spec import MAJORITY, above_majority, folds_table, groups
 from histoseg.experiments._representation import NOTES, ROWS, SCALES, SOURCES, EncoderGrid
 from histoseg.report.sentences import leading_rows, margins
 from histoseg.report.table import Paper
@@ -19,7 +19,7 @@ SPEC = replace(
     ),
     row_name="Features",
     baseline=MAJORITY,
-    sentences=(leading_rows, margins),
+    sentences=(leading_rows, margins, above_majority),
 )
 _GRID = EncoderGrid(experiment="cerberus_table6", rows=ROWS)
 runs = _GRID.runs
