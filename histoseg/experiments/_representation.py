@@ -111,7 +111,7 @@ SIZES = {
         probing_optim=Optim(lr=2e-3, steps=200, drop_at=150),
     ),
     "real-cpu": ProbeSizes(
-        contrast=SimClr(batch=24),
+        contrast=SimClr(batch=12),
         contrast_optim=Optim(lr=1e-3, steps=150),
         probing=Probing(),
         probing_optim=Optim(lr=1e-3, steps=600, drop_at=400),
