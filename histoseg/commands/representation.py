@@ -10,6 +10,7 @@ from histoseg.commands.data import StoreUrl
 from histoseg.commands.models import open_model
 from histoseg.commands.segment import open_results
 from histoseg.errors import ConfigError, DataError
+from histoseg.models.probe.names import TIMM
 from histoseg.slides.cohort import find_slides, require_distinct
 from histoseg.slides.reader import open_slide
 from histoseg.store.objects import Store, connect
@@ -97,7 +98,6 @@ def put_weights(
 ) -> None:
     """Put weights into a store, for trainings to start from; prints the name that stands for them."""
     from histoseg.models.cerberus.starting import put_weights, store_weights
-    from histoseg.models.probe import TIMM
     from histoseg.models.probe.timm_encoder import as_timm_encoder
     from histoseg.models.weights import read_foreign
 

@@ -6,7 +6,7 @@ from pytorch_metric_learning.losses import NTXentLoss
 from torch import Tensor
 
 from histoseg.distributed import differentiable_sum, world_size
-from histoseg.models.probe import PROJECTION
+from histoseg.models.probe.names import PROJECTION
 from histoseg.models.probe.network import Probe
 from histoseg.models.tensors import device_of, to_device
 from histoseg.representation.pool import average

@@ -14,7 +14,8 @@ from histoseg.errors import ConfigError
 from histoseg.loaders.batches import BatchSampler
 from histoseg.loaders.views import view_loader
 from histoseg.methods._begin import num_steps
-from histoseg.models.probe import PROJECTION, probe_of
+from histoseg.models.probe import probe_of
+from histoseg.models.probe.names import PROJECTION
 from histoseg.runs.config import Run
 from histoseg.shards.reader import MetaDataset
 from histoseg.types import Place, Task, ViewBatch

@@ -126,7 +126,7 @@ def structures_of(module: Any) -> tuple[str, ...]:
     return found
 
 
-def completeness(module: Any) -> Callable[[Run], bool]:
+def completeness(module: object) -> Callable[[Run], bool]:
     """Which runs are complete: rows that a person must complete by assignments, as with a file, are left out else."""
     found: Callable[[Run], bool] = getattr(module, "is_complete", lambda _: True)
     return found

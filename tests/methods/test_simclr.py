@@ -9,7 +9,7 @@ import torch
 from histoseg.errors import ConfigError
 from histoseg.methods._contrast import nt_xent
 from histoseg.methods.simclr import SimClr
-from histoseg.models.probe import PROJECTION
+from histoseg.models.probe.names import PROJECTION
 from histoseg.pipeline.complete import open_dataset
 from histoseg.types import Place, ViewBatch
 from tests.pipeline.small_runs import folds_store, probe_run

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from histoseg.errors import ConfigError, DataError
 from histoseg.maps.windows import Windows
+from histoseg.models.probe.names import PRETRAINED, RESNETS, TIMM
 from histoseg.runs.config import Run, public_name, require
 from histoseg.store.objects import Store
 from histoseg.types import Image, InstanceMap, Task
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
     from histoseg.models.probe.network import Probe
     from histoseg.models.spec import Heads
 
-RESNETS = ("resnet18", "resnet34", "resnet50")
-TIMM = "timm/"  # What names of timm's encoders begin with
-PRETRAINED = "pretrained"  # The weights that timm itself knows of an encoder
-PROJECTION = "projection"  # The head that SimCLR trains by
 FINDS_NOTHING = (
     "a model of the kind probe classifies patches about objects and finds none; give a model of the kind cerberus, "
     "or take this one's features by `histoseg features`"

@@ -13,7 +13,7 @@ from histoseg.models.cerberus.encoder import build_encoder
 from histoseg.models.cerberus.network import draw_parts
 from histoseg.models.network import Network, innermost_channels
 from histoseg.models.norm import SyncedBatchNorm
-from histoseg.models.probe import PROJECTION, TIMM
+from histoseg.models.probe.names import PROJECTION, TIMM
 from histoseg.models.probe.timm_encoder import TimmEncoder
 
 

@@ -1,8 +1,8 @@
 """Encoders of the package timm, such as today's pathology foundation models, with their weights."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Protocol, cast
 
 import torch
 from jaxtyping import Float
@@ -10,11 +10,24 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from histoseg.errors import CheckpointError, ConfigError, StorageError
+from histoseg.models.probe.names import PRETRAINED
 from histoseg.models.vision import import_torchvision
 from histoseg.store.keys import weights_key
 from histoseg.store.objects import Store
 
 PREFIX = "encoder.model."  # Where a probe has the tensors of timm's model
+
+
+class _TimmModel(Protocol):
+    """What timm's models have beyond those of torch, which has no types there."""
+
+    @property
+    def feature_info(self) -> Iterable[Mapping[str, int]]: ...
+    @property
+    def pretrained_cfg(self) -> Mapping[str, Sequence[float]]: ...
+    def forward_intermediates(
+        self, x: Tensor, *, indices: list[int], intermediates_only: bool, output_fmt: str
+    ) -> list[Tensor]: ...
 
 
 class TimmEncoder(nn.Module):
@@ -30,11 +43,11 @@ class TimmEncoder(nn.Module):
     def __init__(self, name: str, depths: int) -> None:
         super().__init__()
         self.name = name
-        model: Any = create(name)  # What timm's models have beyond those of torch has no types.
+        self.model = create(name)
+        model = cast(_TimmModel, self.model)
         about, settings = list(model.feature_info), model.pretrained_cfg
-        self.model = model
         self.indices = spread(len(about), depths)
-        self.widths = tuple(int(about[i]["num_chs"]) for i in self.indices)
+        self.widths = tuple(about[i]["num_chs"] for i in self.indices)
         self.input_px = int(settings["input_size"][-1]) if settings.get("fixed_input_size") else 0
         for part in ("mean", "std"):
             self.register_buffer(part, torch.tensor(settings[part]).view(1, 3, 1, 1), persistent=False)
@@ -44,11 +57,8 @@ class TimmEncoder(nn.Module):
         x = (images - self.get_buffer("mean")) / self.get_buffer("std")
         if self.input_px:
             x = nn.functional.interpolate(x, (self.input_px, self.input_px), mode="bilinear", antialias=True)
-        model: Any = self.model
-        features: list[Tensor] = model.forward_intermediates(
-            x, indices=self.indices, intermediates_only=True, output_fmt="NCHW"
-        )
-        return features
+        model = cast(_TimmModel, self.model)
+        return model.forward_intermediates(x, indices=self.indices, intermediates_only=True, output_fmt="NCHW")
 
     def extra_repr(self) -> str:
         return f"{self.name}, {self.indices}, {self.input_px}"
@@ -85,9 +95,9 @@ def create(name: str) -> nn.Module:
 
 def find_timm_weights(weights: str, name: str, store: Store) -> dict[str, Tensor]:
     """The tensors that a probe with this encoder starts from: an object of the store, or those that timm knows."""
-    key = weights_key(f"timm-{name}" if weights == "pretrained" else weights)
+    key = weights_key(f"timm-{name}" if weights == PRETRAINED else weights)
     if store.size(key) is None:
-        if weights != "pretrained":
+        if weights != PRETRAINED:
             raise StorageError(f"{store.url} has no weights {weights}; put them there: `histoseg put-weights --help`")
         store.put(key, save(_download(name)))
     return load(store.get(key))

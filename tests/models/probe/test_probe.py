@@ -11,7 +11,8 @@ from histoseg.models.cerberus import CerberusSpec
 from histoseg.models.cerberus.network import CerberusParts
 from histoseg.models.cerberus.network import build as build_cerberus
 from histoseg.models.network import Network
-from histoseg.models.probe import PROJECTION, ProbeSpec, probe_of
+from histoseg.models.probe import ProbeSpec, probe_of
+from histoseg.models.probe.names import PROJECTION
 from histoseg.models.spec import Heads, NetworkSpec, ObjectClassifierSpec
 from histoseg.models.weights import Model, load_model, save_model
 from histoseg.representation.patches import cut_patches
