@@ -4,7 +4,7 @@ The published code always draws `permutation[0]`, the same image of each source;
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 
 import numpy as np
@@ -26,6 +26,8 @@ class BatchSampler:
     rows: Mapping[str, np.ndarray]  # The samples of each source that may be drawn
     batch: int  # Patches in one step over all ranks
     seed: int
+    # How likely each of a source's rows is drawn, where classes weigh; a source without is shown without repetition.
+    shares: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if empty := [source for source, rows in self.rows.items() if not len(rows)]:
@@ -40,9 +42,15 @@ class BatchSampler:
         """The mixed pool of one epoch, in its order: which source, by position, and which of its rows."""
         rng = stream(self.seed, 0, number)
         smallest = min(len(rows) for rows in self.rows.values())
-        drawn = [rng.choice(rows, size=smallest, replace=False) for rows in self.rows.values()]
+        drawn = [self._draw(source, smallest, rng) for source in self.rows]
         order = rng.permutation(self.epoch_size)
         return np.repeat(np.arange(len(drawn)), smallest)[order], np.concatenate(drawn)[order]
+
+    def _draw(self, source: str, size: int, rng: np.random.Generator) -> np.ndarray:
+        """That many rows of a source; by shares, the same row may come several times."""
+        if source in self.shares:
+            return rng.choice(self.rows[source], size=size, p=self.shares[source])
+        return rng.choice(self.rows[source], size=size, replace=False)
 
     def steps(self, first_step: int, place: Place = ALONE) -> Iterator[list[PatchPlan]]:
         """This rank's patches of each step from `first_step` on: every world-size-th of the step.

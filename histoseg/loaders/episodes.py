@@ -11,6 +11,7 @@ from itertools import count
 import numpy as np
 
 from histoseg.errors import ConfigError, DataError
+from histoseg.loaders.by_class import shares_in_source
 from histoseg.loaders.prefetch import PatchCutter, PatchPlan, prefetch
 from histoseg.runs.config import Data
 from histoseg.seeds import stream
@@ -36,6 +37,7 @@ class TaskPool:
     rows: np.ndarray
     image: np.ndarray
     patient: np.ndarray
+    share: np.ndarray | None = None  # How likely each is drawn first; None means all alike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,21 +101,27 @@ class EpisodeSampler:
                 side = in_support[owner]
                 ours, others = np.flatnonzero(side), np.flatnonzero(~side)
                 if len(ours) >= self.support and len(others) >= self.query:
-                    return (
-                        rng.choice(ours, self.support, replace=False),
-                        rng.choice(others, self.query, replace=False),
-                    )
-        drawn = rng.choice(len(pool.rows), self.support + self.query, replace=False)
+                    return _draw(pool, ours, self.support, rng), _draw(pool, others, self.query, rng)
+        drawn = _draw(pool, np.arange(len(pool.rows)), self.support + self.query, rng)
         return drawn[: self.support], drawn[self.support :]
 
 
-def pool_of(dataset: MetaDataset, source: str) -> TaskPool:
-    """The samples of a source that may be trained on."""
+def _draw(pool: TaskPool, positions: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """That many of some positions in a pool, none twice: each by its share among those that are left."""
+    if pool.share is None:
+        return rng.choice(positions, size, replace=False)
+    share = pool.share[positions]
+    return rng.choice(positions, size, replace=False, p=share / share.sum())
+
+
+def pool_of(dataset: MetaDataset, source: str, class_weighting: float = 0.0) -> TaskPool:
+    """The samples of a source that may be trained on, a share of which is drawn by class."""
     index = dataset.sources[source]
     rows = dataset.training_rows(source)
     image = np.unique(np.asarray(index.samples.image)[rows], return_inverse=True)[1]
     patient = np.unique(np.asarray(index.samples.patient)[rows], return_inverse=True)[1]
-    return TaskPool(rows=rows, image=image, patient=patient)
+    share = shares_in_source(index, rows, class_weighting) if class_weighting else None
+    return TaskPool(rows=rows, image=image, patient=patient, share=share)
 
 
 def episode_loader(

@@ -11,6 +11,7 @@ from itertools import count
 import numpy as np
 
 from histoseg.errors import DataError
+from histoseg.loaders.by_class import class_pixels_by_name, shares_by_class
 from histoseg.loaders.prefetch import Cutter, PatchPlan, prefetch, stacked
 from histoseg.maps.objects import is_known
 from histoseg.runs.config import Data, Run
@@ -30,7 +31,9 @@ class Pool:
     sources: tuple[str, ...]  # Names of sources
     owner: np.ndarray  # Which of them each sample is from, int64
     rows: np.ndarray  # Its row there, int64
-    share: np.ndarray  # How likely it is drawn: in proportion to its area, since the paper draws among patches
+    share: (
+        np.ndarray
+    )  # How likely it is drawn: in proportion to its area, since the paper draws among patches, or by class
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,16 +113,16 @@ class MixedSampler:
             yield self.plan(step, place)
 
 
-def pools_of(dataset: MetaDataset, data: Data) -> dict[str, Pool]:
+def pools_of(dataset: MetaDataset, data: Data, class_weighting: float = 0.0) -> dict[str, Pool]:
     """The training samples of each structure that the sources have, in the order of the sources."""
     by_structure: dict[str, list[str]] = {}
     for name, index in dataset.sources.items():
         if index.task.structure:
             by_structure.setdefault(index.task.structure, []).append(name)
-    return {structure: _pool(dataset, names, data) for structure, names in by_structure.items()}
+    return {structure: _pool(dataset, names, data, class_weighting) for structure, names in by_structure.items()}
 
 
-def _pool(dataset: MetaDataset, names: list[str], data: Data) -> Pool:
+def _pool(dataset: MetaDataset, names: list[str], data: Data, class_weighting: float) -> Pool:
     rows = [dataset.training_rows(name) for name in names]
     shares = []
     for name, chosen in zip(names, rows, strict=True):
@@ -128,7 +131,11 @@ def _pool(dataset: MetaDataset, names: list[str], data: Data) -> Pool:
         side_px = data.tissue_px if dataset.sources[name].task.kind == "patch" else data.patch_px
         shares.append(np.maximum(1.0, sides / side_px).prod(axis=0))
     owner = np.repeat(np.arange(len(names)), [len(chosen) for chosen in rows])
-    return Pool(sources=tuple(names), owner=owner, rows=np.concatenate(rows), share=np.concatenate(shares))
+    share = np.concatenate(shares)
+    if class_weighting:
+        class_pixels = class_pixels_by_name([dataset.sources[name] for name in names], rows)
+        share = shares_by_class(class_pixels, share, class_weighting)
+    return Pool(sources=tuple(names), owner=owner, rows=np.concatenate(rows), share=share)
 
 
 class _MixedCutter(Cutter):

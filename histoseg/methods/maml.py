@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from histoseg.errors import ConfigError
+from histoseg.loaders.by_class import require_weighting
 from histoseg.loaders.episodes import EpisodeSampler, episode_loader, pool_of
 from histoseg.methods._begin import WholeNetwork, num_steps
 from histoseg.runs.config import Run
@@ -39,6 +40,7 @@ class Maml(WholeNetwork):
     first_order: bool = False  # Leave out second derivatives (Finn et al. 2017, Sec. 5.2).
     micro_batch: int = 0  # Images whose second derivatives are held in memory at a time; 0 means all
     task_weights: tuple[tuple[str, float], ...] = ()  # The distribution over tasks, as (task, weight); uniform if empty
+    class_weighting: float = 0.0  # The share of an episode's patches whose stored sample is drawn by class
 
     def __post_init__(self) -> None:
         for name in ("support", "query", "episodes", "inner_steps"):
@@ -48,6 +50,7 @@ class Maml(WholeNetwork):
             raise ConfigError(f"method.inner_lr = {self.inner_lr}: must be above 0")
         if self.micro_batch < 0:
             raise ConfigError(f"method.micro_batch = {self.micro_batch}: must be 0 (all images) or more")
+        require_weighting(self.class_weighting)
 
     def steps_per_epoch(self, dataset: MetaDataset) -> int:
         return num_steps(dataset, self.episodes * (self.support + self.query))
@@ -56,7 +59,7 @@ class Maml(WholeNetwork):
         self, dataset: MetaDataset, run: Run, *, seed: int, place: Place, first_step: int
     ) -> Iterator[MetaBatch]:
         sampler = EpisodeSampler(
-            pools={source: pool_of(dataset, source) for source in dataset.sources},
+            pools={source: pool_of(dataset, source, self.class_weighting) for source in dataset.sources},
             weights=dict(self.task_weights),
             support=self.support,
             query=self.query,

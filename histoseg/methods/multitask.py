@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from histoseg.errors import ConfigError
+from histoseg.loaders.by_class import require_weighting
 from histoseg.loaders.mixed import MixedSampler, mixed_loader, pools_of
 from histoseg.methods._begin import WholeNetwork, num_steps
 from histoseg.runs.config import Run
@@ -33,6 +34,7 @@ class MultiTask(WholeNetwork):
         masked: Whether every head is run on the patches of all structures, those without a patch in the step for their
             running statistics alone.
         in_turn: Whether structures follow each other, as in the published code, instead of being drawn.
+        class_weighting: The share of a structure's patches whose stored sample is drawn by class.
     """
 
     batch: int = 27  # Sec. 4.4: 9 samples per GPU, 3 GPUs
@@ -40,12 +42,14 @@ class MultiTask(WholeNetwork):
     loss_weights: tuple[tuple[str, float], ...] = ()
     masked: bool = False
     in_turn: bool = False
+    class_weighting: float = 0.0
 
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise ConfigError(f"method.batch = {self.batch}: must be 1 or more")
         if bad := [pair for pair in self.loss_weights if not pair[1] > 0]:
             raise ConfigError(f"method.loss_weights = {bad}: must be above 0")
+        require_weighting(self.class_weighting)
 
     def steps_per_epoch(self, dataset: MetaDataset) -> int:
         return num_steps(dataset, self.batch)
@@ -53,7 +57,7 @@ class MultiTask(WholeNetwork):
     def batches(
         self, dataset: MetaDataset, run: Run, *, seed: int, place: Place, first_step: int
     ) -> Iterator[MixedBatch]:
-        pools = pools_of(dataset, run.data)
+        pools = pools_of(dataset, run.data, self.class_weighting)
         if TISSUE in pools and self.batch < 2:
             raise ConfigError("method.batch = 1: must be 2 or more with tissue, since one patch has no variance")
         sampler = MixedSampler(pools=pools, batch=self.batch, mixed=self.mixed, seed=seed, in_turn=self.in_turn)

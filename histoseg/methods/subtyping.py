@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from histoseg.errors import ConfigError, DataError
+from histoseg.loaders.by_class import require_weighting
 from histoseg.loaders.mixed import MixedSampler, mixed_loader, pools_of
 from histoseg.methods._begin import num_steps
 from histoseg.runs.config import Run
@@ -34,18 +35,21 @@ class Subtyping:
             after its last upsampling; the names are those of the paper's Table 7.
         loss: Cross-entropy, or cross-entropy and Dice, over all pixels, background being one more class; or both over
             the pixels of objects alone ("masked", Eqs. 2 to 4).
+        class_weighting: The share of patches whose stored sample is drawn by class.
     """
 
     batch: int = 27  # As in multi-task training; Sec. 3.3.2 gives none.
     class_weights: tuple[float, ...] = ()
     mode: Mode = "PixelB"
     loss: Loss = "masked"
+    class_weighting: float = 0.0
 
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise ConfigError(f"subtyping.batch = {self.batch}: must be 1 or more")
         if not all(weight > 0 for weight in self.class_weights):
             raise ConfigError(f"subtyping.class_weights = {self.class_weights}: must be above 0")
+        require_weighting(self.class_weighting)
 
     def network(self, run: Run, tasks: Mapping[str, Task], before: "Network | None", seed: int) -> "Network":  # noqa: ARG002  # every method's
         """A copy of the network with a decoder or head for classes, which alone is trained."""
@@ -72,7 +76,8 @@ class Subtyping:
     def batches(
         self, dataset: MetaDataset, run: Run, *, seed: int, place: Place, first_step: int
     ) -> Iterator[MixedBatch]:
-        sampler = MixedSampler(pools=pools_of(dataset, run.data), batch=self.batch, mixed=False, seed=seed)
+        pools = pools_of(dataset, run.data, self.class_weighting)
+        sampler = MixedSampler(pools=pools, batch=self.batch, mixed=False, seed=seed)
         return mixed_loader(dataset, run, sampler, place=place, first_step=first_step)
 
     def backward(self, model: "Cerberus", batch: MixedBatch) -> float:

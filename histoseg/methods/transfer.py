@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from histoseg.errors import ConfigError
 from histoseg.loaders.batches import BatchSampler, batch_loader
+from histoseg.loaders.by_class import require_weighting, shares_in_source
 from histoseg.methods._begin import WholeNetwork
 from histoseg.runs.config import Run
 from histoseg.shards.reader import MetaDataset
@@ -27,13 +28,18 @@ KEPT_BYTES_AT_ONCE = 12 * 2**30
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer(WholeNetwork):
-    """Instance transfer learning; a step has `batch` patches over all ranks."""
+    """Instance transfer learning; a step has `batch` patches over all ranks.
+
+    Of each source's patches, `class_weighting` is the share whose stored sample is drawn by class.
+    """
 
     batch: int = 64  # Sec. 3.1: "maximum batch size as 4 episodes with each consisting of 16 image samples"
+    class_weighting: float = 0.0
 
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise ConfigError(f"method.batch = {self.batch}: must be 1 or more")
+        require_weighting(self.class_weighting)
 
     def steps_per_epoch(self, dataset: MetaDataset) -> int:
         """Steps that show the mixed pool of all sources once."""
@@ -41,7 +47,13 @@ class Transfer(WholeNetwork):
 
     def _sampler(self, dataset: MetaDataset, seed: int) -> BatchSampler:
         rows = {source: dataset.training_rows(source) for source in dataset.sources}
-        return BatchSampler(rows=rows, batch=self.batch, seed=seed)
+        shares = {}
+        if self.class_weighting:
+            shares = {
+                source: shares_in_source(dataset.sources[source], chosen, self.class_weighting)
+                for source, chosen in rows.items()
+            }
+        return BatchSampler(rows=rows, batch=self.batch, seed=seed, shares=shares)
 
     def batches(self, dataset: MetaDataset, run: Run, *, seed: int, place: Place, first_step: int) -> Iterator[Batch]:
         sampler = self._sampler(dataset, seed)

@@ -70,9 +70,12 @@ class SourceIndex:
 
     def class_pixels(self, *splits: Split) -> np.ndarray:
         """Pixels of each class over some splits, int64."""
-        rows = self.rows(*splits)
+        return np.asarray(self.class_pixels_of(self.rows(*splits)).sum(axis=0), dtype=np.int64)
+
+    def class_pixels_of(self, rows: np.ndarray) -> np.ndarray:
+        """Pixels of each class in each of some rows, int64 (rows, classes)."""
         counts = np.asarray(self.samples.class_pixels, dtype=np.int64).reshape(-1, self.task.num_classes)
-        return np.asarray(counts[rows].sum(axis=0), dtype=np.int64)
+        return np.asarray(counts[rows])
 
     @property
     def has_untyped_objects(self) -> bool:
