@@ -110,6 +110,7 @@ def _record(
             for name, label, trained in zip(names, labels, stages, strict=True)
         ),
         scores=dict(scored.scores),
+        measures=dict(scored.measures),
         per_class={name: dict(classes) for name, classes in scored.per_class.items()},
         sizes=dict(scored.sizes),
         images=scored.images,

@@ -148,6 +148,7 @@ class Record(_Part):
         sources: Every source that was trained or scored on.
         origins: Whether each source is "raw" (real images) or "demo" (drawn by the program).
         scores: By name, for example "miou_pooled" or "test.gland.pq".
+        measures: By name, what was measured of a network instead of scored, in any range: see `scoring/affinity.py`.
         per_class: By name, the score of each class.
         sizes: How many images, objects or pixels were scored, by name.
         model: The store folder of the network that was scored.
@@ -170,6 +171,7 @@ class Record(_Part):
     origins: dict[str, str]
     stages: tuple[StageRecord, ...]
     scores: dict[str, Score]
+    measures: dict[str, Number] = {}
     per_class: dict[str, dict[str, Score]] = {}
     sizes: dict[str, Count] = {}
     images: tuple[ScoredImage, ...] = ()

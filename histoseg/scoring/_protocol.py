@@ -18,6 +18,7 @@ class Scores:
 
     scores: Mapping[str, float]
     headline: str  # The most important ones in a few words, for the log
+    measures: Mapping[str, float] = field(default_factory=dict)
     per_class: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     images: tuple[ScoredImage, ...] = ()

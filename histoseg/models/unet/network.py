@@ -54,11 +54,19 @@ class UNet(Network):
     def interpret_parts(self) -> None:
         vars(self).pop("features", None)
 
-    def _features(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F H W"]:
-        skips = []
+    def encode(self, images: UInt8[Tensor, "B H W 3"]) -> list[Tensor]:
+        """Features of the way down at each level (B, channels, rows, columns), from the finest to the coarsest."""
+        return self._encode(normalise(images).to(next(self.parameters()).dtype))
+
+    def _encode(self, x: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
+        levels = []
         for level, block in enumerate(self.down):
             x = block(x if level == 0 else nn.functional.max_pool2d(x, 2))
-            skips.append(x)
+            levels.append(x)
+        return levels
+
+    def _features(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F H W"]:
+        skips = self._encode(x)
         x = skips.pop()
         for level in reversed(range(LEVELS)):
             x = self.merge[level](torch.cat([self.up[level](x), skips[level]], dim=1))
