@@ -14,10 +14,11 @@ import typer
 from histoseg.commands import data
 from histoseg.commands.data import CACHE, Cache, StoreUrl
 from histoseg.commands.export import export
-from histoseg.commands.models import choose_device
+from histoseg.commands.models import device_to_train_on
 from histoseg.commands.representation import features, put_weights
 from histoseg.commands.segment import segment
 from histoseg.commands.slides import evaluate_slides, summarise
+from histoseg.commands.suggest import suggest
 from histoseg.commands.view import view
 from histoseg.demo.slides import write_slide
 from histoseg.demo.write import write_demo_data
@@ -65,6 +66,7 @@ app.command()(export)
 app.command()(summarise)
 app.command()(evaluate_slides)
 app.command()(view)
+app.command()(suggest)
 
 
 @app.command("demo-data")
@@ -291,14 +293,10 @@ def _find_run(request: Request, store: Store, cell: str) -> tuple[Run, str]:
 @contextmanager
 def _process(request: Request, run: Run, stage: str, store: Store) -> Iterator["Process"]:
     """This process, to train in, with the request's listeners."""
-    import torch
-
     from histoseg.training.process import Process
 
     require_listeners(request.listen)
-    device = choose_device()
-    if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)  # As all trainings here were tested; with more, see the crash in docs/lab-notes.md.
+    device = device_to_train_on()
     context = TrainingContext(
         id=stage, experiment=request.experiment, config=to_json(run), store=store, home=CACHE.parent.absolute()
     )

@@ -1,5 +1,6 @@
 """Models as commands name them: by a folder or an address."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,16 @@ def _model_folder(model: str, copies: Path) -> Path:
     for name in ("model.safetensors", "model.json"):
         folder.put(name, store.get(name))
     return folder.root
+
+
+def device_to_train_on() -> "torch.device":
+    """The same for trainings and what they are compared with, on a CPU by one thread unless told otherwise."""
+    import torch
+
+    device = choose_device()
+    if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)  # As all trainings here were tested; with more, see the crash in docs/lab-notes.md.
+    return device
 
 
 def choose_device() -> "torch.device":

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from histoseg.experiments._grid import members
 from histoseg.report.cell import Cell, CellKey, Interval, average
 from histoseg.report.section import Listing, Section
 from histoseg.report.table import NO_PAPER, Baseline, Paper, Table, TableSpec, leaders
@@ -54,7 +55,11 @@ def leave_one_out_table(
         score="miou_pooled",
         score_title="mIoU",
         not_applicable=frozenset(
-            (task, f"{task}.{method}") for task in new_tasks if task in predecessors for method in methods
+            (task, f"{column}.{method}")
+            for task in new_tasks
+            for column in predecessors
+            if task in members(column)
+            for method in methods
         ),
         interval=Interval(low="interval_low", high="interval_high", meaning="95 % bootstrap interval over test images"),
         baseline=Baseline(

@@ -85,7 +85,7 @@ def data_of(name: str, scale: str, sets: Sequence[str]) -> Data:
     """How an experiment stores images, which must be known before any shard is written."""
     module = load_experiment(name, scale)
     runs: list[Run] = module.runs(scale, 1, {source: assumed(_task_of(source)) for source in module.SOURCES})
-    return _assigned(runs, sets)[0].data
+    return assigned_to_runs(runs, sets)[0].data
 
 
 def _task_of(source: str) -> Task:
@@ -149,7 +149,7 @@ def make_plan(name: str, store: Store, scale: str, seeds: int, sets: Sequence[st
         raise ConfigError(f"{name}: no cell can be had from {found} at {store.url}: {why}{remedy}")
     if strange := {run.experiment for run in runs} - {name}:
         raise ConfigError(f"{module.__file__}: its runs are of the experiment {strange.pop()!r}; it must be {name!r}")
-    assigned = _assigned(runs, sets)
+    assigned = assigned_to_runs(runs, sets)
     plan = Plan(experiment=name, runs=tuple(filter(completeness(module), assigned)), sources=sources, absent=absent)
     for line in _say_unused(plan, module):
         logger.warning("%s", line)
@@ -183,7 +183,7 @@ def _others(module: Any, store: Store, layout: str) -> dict[str, SourceIndex]:
     return {name: index for name, index in indexes.items() if index.task.structure in structures_of(module)}
 
 
-def _assigned(runs: Sequence[Run], sets: Sequence[str]) -> list[Run]:
+def assigned_to_runs(runs: Sequence[Run], sets: Sequence[str]) -> list[Run]:
     """The runs with each assignment made in those that have the field."""
     found = list(runs)
     for assignment in sets:

@@ -105,9 +105,14 @@ def evaluator_of(run: Run) -> Evaluator:
 
 def _is_finished(name: str, store: Store, process: Process) -> bool:
     """Whether every rank sees the stage finished; if only some do, all train what is left of it."""
-    seen = store.size(_finished_key(name)) is not None
+    seen = is_stored(name, store)
     votes = sum_over_ranks(torch.tensor(int(seen), device=process.device))
     return int(votes) == process.place.world_size
+
+
+def is_stored(name: str, store: Store) -> bool:
+    """Whether a stage's network is in a store."""
+    return store.size(_finished_key(name)) is not None
 
 
 def _finished_key(name: str) -> str:

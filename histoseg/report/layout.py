@@ -36,13 +36,15 @@ def lay_out(
     Raises:
         DataError: If a record has no cell in the table, or two are the same replicate of a cell.
     """
-    ordered = _in_order(spec, records)
+    found = list(records)
+    ordered = _in_order(spec, (record for record in found if spec.has_cell(record.column)))
+    measured = _in_order(spec, (record for record in found if not spec.has_cell(record.column)))
     empty = (_empty_cell(spec, key, planned or {}) for key in spec.keys)
     cells = (replace(cell, records=_records_of(spec, cell, ordered)) for cell in empty)
     filled = {
         (cell.row, cell.column): replace(cell, reason=_reason(spec, cell, ordered, why_missing)) for cell in cells
     }
-    return Table(spec=spec, cells=filled, records=ordered)
+    return Table(spec=spec, cells=filled, records=ordered, measured=measured)
 
 
 def natural(text: str) -> list[str | int]:

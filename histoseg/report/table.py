@@ -106,6 +106,10 @@ class TableSpec:
         found = ((row, column) for row in self.rows for column in self.columns)
         return tuple(key for key in found if key not in self.not_applicable)
 
+    def has_cell(self, column: str) -> bool:
+        """Whether runs with that column fill cells; without one they do so by scores that columns are named like."""
+        return bool(column) or not self.score
+
     def keys_of(self, column: str) -> tuple[CellKey, ...]:
         """Every cell of a column that can be."""
         return tuple(key for key in self.keys if key[1] == column)
@@ -144,11 +148,16 @@ class TableSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """The cells of a table, finished or not, and the records they come from in the order of printing."""
+    """The cells of a table, finished or not, and the records they come from in the order of printing.
+
+    Attributes:
+        measured: Records that stand in no cell: they hold measures, which sections may show.
+    """
 
     spec: TableSpec
     cells: Mapping[CellKey, Cell]
     records: tuple[Record, ...]
+    measured: tuple[Record, ...] = ()
 
     @property
     def own_cells(self) -> tuple[Cell, ...]:

@@ -54,7 +54,7 @@ def write_report(
     module = catalog.load("histoseg.experiments", plan.experiment)
     spec: TableSpec = module.SPEC
     records, old = read_records(plan, store)
-    planned = replicates_of(plan.cells.values())
+    planned = replicates_of(run for run in plan.cells.values() if spec.has_cell(run.column))
     others = [] if records or old else describe_settings(plan.experiment, tuple(plan.cells.values()), store)
     for line in others:
         logger.warning("%s", line)
