@@ -58,7 +58,8 @@ def suggest_predecessors(source: str, request: Request, store: Store, cache: Pat
     runs = module.measuring(request.scale, request.seeds, source, available(indexes))
     checksums = {name: index.checksum for name, index in indexes.items()}
     groups: dict[str, list[Run]] = {}
-    for run in assigned_to_runs(runs, request.sets):
+    # With those of the table, which have the fields of refining.
+    for run in assigned_to_runs([*plan.runs, *runs], request.sets)[len(plan.runs) :]:
         groups.setdefault(stage_name(run, 0, checksums), []).append(run)
     finished = {name: group for name, group in groups.items() if is_stored(name, store)}
     if not finished:
