@@ -94,7 +94,7 @@ def measures_of(records: Iterable[Record]) -> dict[str, dict[CellKey, float]]:
     """Each measure by new task and predecessors; undefined values are left out."""
     found: dict[str, dict[CellKey, list[float]]] = {name: {} for name in MEASURES}
     for record in records:
-        key = record.row, str(record.run["part"]).partition(".")[0]
+        key = record.row, record.part.partition(".")[0]
         for name in MEASURES:
             if not math.isnan(value := record.measures.get(name, math.nan)):
                 found[name].setdefault(key, []).append(value)

@@ -196,3 +196,8 @@ class Record(_Part):
         """Whether there is a score of that name, even if it is undefined."""
         family, _, class_name = name.rpartition(".")
         return name in self.scores or class_name in self.per_class.get(family, {})
+
+    @property
+    def part(self) -> str:
+        """Which of several networks of one row this is; empty where there is only one."""
+        return str(self.run.get("part", ""))

@@ -129,11 +129,12 @@ def _markdown_cell(cell: GridCell) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """One line for each cell and replicate; a cell without any has one line, whose status is the reason.
+    """One line for each cell and replicate, then for each measure; a cell without records says why in its status.
 
     Undefined values are empty. Which columns follow the first eight depends on what the records hold.
     """
     rows = [row for cell in table.cells.values() for row in _csv_rows(cell)]
+    rows += [row for record in table.measured for row in _csv_measures(record)]
     text = io.StringIO()
     names = dict.fromkeys(name for row in rows for name in row)
     writer = csv.DictWriter(text, list(names), lineterminator="\n")
@@ -160,6 +161,20 @@ def _csv_rows(cell: Cell) -> Iterator[dict[str, object]]:
         }
 
 
+def _csv_measures(record: Record) -> Iterator[dict[str, object]]:
+    """The measures of a record that stands in no cell; its column is what the network was trained on."""
+    for name, value in record.measures.items():
+        yield {
+            "row": record.row,
+            "column": record.part,
+            "score": name,
+            "replicate": record.replicate,
+            "status": "finished",
+            "value": _plain(value),
+            **_csv_origin(record),
+        }
+
+
 def _csv_record(cell: Cell, record: Record) -> dict[str, object]:
     """What a record says besides the score. Classes are `name=score`, separated by `;`."""
     family = cell.score.rpartition(".")[0]  # Of "test.gland.pq", what else is known of test.gland.
@@ -172,6 +187,12 @@ def _csv_record(cell: Cell, record: Record) -> dict[str, object]:
         **{f"num_{name}": size for name, size in sizes.items()},
         **{f"best_step_{stage.label}": stage.best_step for stage in record.stages},
         **{f"seconds_{phase}": seconds for phase, seconds in record.seconds.items()},
+        **_csv_origin(record),
+    }
+
+
+def _csv_origin(record: Record) -> dict[str, object]:
+    return {
         "sources": ";".join(record.sources),
         "stages": ";".join(stage.stage for stage in record.stages),
         **{name: getattr(record, name) for name in CSV_FIELDS},

@@ -69,6 +69,7 @@ _FOLDS = {
     "reference-code": "448px-0.5mpp-folds",
 }
 LAYOUTS = {
+    "affinity": {"laptop": "96px", "real-cpu": "128px", "paper": "768px"},
     "cerberus": _FOLDS,
     "cerberus_table2": _FOLDS,
     "cerberus_table3": _FOLDS,
