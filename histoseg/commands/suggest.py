@@ -6,6 +6,7 @@ import typer
 
 from histoseg.commands.data import CACHE, Cache, StoreUrl
 from histoseg.commands.models import device_to_train_on
+from histoseg.experiments._affinity_evidence import MEASURES, ranking
 from histoseg.runs.request import Request
 from histoseg.store.objects import connect
 
@@ -20,7 +21,6 @@ def suggest(
     cache: Cache = CACHE,
 ) -> None:
     """Say which finished networks of predecessors to refine on a source, and how sure that is; trains nothing."""
-    from histoseg.experiments._affinity_evidence import MEASURES, ranking
     from histoseg.pipeline.suggest import suggest_predecessors
     from histoseg.training.process import Process
 
