@@ -34,7 +34,9 @@ def draw_heat_maps(maps: Sequence[HeatMap], rows: Mapping[str, str], columns: Ma
         axis.set_yticks(range(len(rows)), list(rows.values()))
         axis.set_title(one.title, loc="left", fontsize=10, fontweight="bold", color=drawing.INK)
         axis.set_xticks(range(len(columns)), [])
-    lines[-1][0].set_xticks(range(len(columns)), list(columns.values()), rotation=40, ha="right")
+    lines[-1][0].set_xticks(
+        range(len(columns)), list(columns.values()), rotation=40, ha="right", rotation_mode="anchor"
+    )
     figure.set_size_inches(size[0], figure.get_size_inches()[1] + 1.0)  # For the titles of the columns
     return drawing.to_png(figure)
 

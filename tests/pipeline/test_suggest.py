@@ -21,6 +21,7 @@ from histoseg.shards.in_memory import put_source
 from histoseg.store.keys import is_record_key, records_folder
 from histoseg.store.objects import FileStore, connect
 from histoseg.training.process import Process
+from tests.command import succeed
 from tests.pipeline.small_runs import TASKS, without_times
 from tests.small_store import make_task, squares_samples
 
@@ -119,6 +120,18 @@ def test_a_task_of_the_table_is_judged_by_the_others(url, store, tmp_path):
     found = suggest_predecessors("glas", request(url), store, tmp_path / "cache", Process())
     assert {before for _, before in found.measures["logme"]} == {"monuseg", "digestpath", "monuseg+digestpath"}
     assert "On 2 tasks" in found.lines[1]
+
+
+def test_the_command_prints_measures_and_the_suggestion_last(url, tmp_path, capsys):
+    words = ("--store", url, "--cache", tmp_path / "cache", "--set", " ".join(SETS))
+    lines = succeed(capsys, "suggest", "mine", *words).splitlines()
+    heads = [number for number, line in enumerate(lines) if line.startswith(("Gradient", "Feature", "LogME: "))]
+    assert len(heads) == 3
+    nearest = [float(line.split()[0]) for line in lines[heads[1] + 1 : heads[2]]]
+    assert nearest == sorted(nearest)
+    assert len(nearest) == 6
+    assert any("left out: MoNuSeg + GlaS + DigestPath" in line for line in lines)
+    assert any(" suggests " in line for line in lines)
 
 
 @pytest.mark.parametrize(
