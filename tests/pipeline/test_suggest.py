@@ -125,7 +125,11 @@ def test_a_task_of_the_table_is_judged_by_the_others(url, store, tmp_path):
 def test_the_command_prints_measures_and_the_suggestion_last(url, tmp_path, capsys):
     words = ("--store", url, "--cache", tmp_path / "cache", "--set", " ".join(SETS))
     lines = succeed(capsys, "suggest", "mine", *words).splitlines()
-    heads = [number for number, line in enumerate(lines) if line.startswith(("Gradient", "Feature", "LogME: "))]
+    heads = [
+        number
+        for number, line in enumerate(lines)
+        if line.startswith(("Gradient alignment:", "Feature distance:", "LogME:"))
+    ]
     assert len(heads) == 3
     nearest = [float(line.split()[0]) for line in lines[heads[1] + 1 : heads[2]]]
     assert nearest == sorted(nearest)
