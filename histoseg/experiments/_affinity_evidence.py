@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from histoseg.experiments._grid import NONE
+from histoseg.experiments._grid import NONE, set_of
 from histoseg.metrics.affinity import Group, mean_spearman, spearman_interval
 from histoseg.records.schema import Record
 from histoseg.report.cell import CellKey, average
@@ -94,7 +94,7 @@ def measures_of(records: Iterable[Record]) -> dict[str, dict[CellKey, float]]:
     """Each measure by new task and predecessors; undefined values are left out."""
     found: dict[str, dict[CellKey, list[float]]] = {name: {} for name in MEASURES}
     for record in records:
-        key = record.row, record.part.partition(".")[0]
+        key = record.row, set_of(record.part)
         for name in MEASURES:
             if not math.isnan(value := record.measures.get(name, math.nan)):
                 found[name].setdefault(key, []).append(value)

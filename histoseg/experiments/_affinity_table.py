@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from histoseg.experiments._affinity_evidence import GAIN, MEASURES, Evidence, Track, evidence_of, tracks
-from histoseg.experiments._grid import NONE, members
+from histoseg.experiments._grid import NONE, members, set_of
 from histoseg.report.section import Listing, Picture, Section
 from histoseg.report.table import Table
 from histoseg.report.text import MISSING, format_interval, format_score
@@ -50,7 +50,7 @@ def heat_maps(table: Table) -> Section:
 
 def predecessors_of(table: Table) -> dict[str, str]:
     """Titles of the sets of predecessors that the table's columns stand for."""
-    return {column.partition(".")[0]: table.spec.group_of(column) for column in table.spec.columns}
+    return {set_of(column): table.spec.group_of(column) for column in table.spec.columns}
 
 
 def _correlations(found: Sequence[Track]) -> Listing:

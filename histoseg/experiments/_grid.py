@@ -81,7 +81,7 @@ class LeaveOneTaskOut:
 
     def why_missing(self, row: str, column: str, sources: Sources) -> str:
         """Why a cell cannot be had from these sources; empty if it can. A column is "predecessors.method"."""
-        before = column.partition(".")[0]
+        before = set_of(column)
         if row not in sources:
             return f"no shards of {row}"
         if lacking := [split for split in SPLITS if split not in sources[row].splits]:
@@ -145,6 +145,11 @@ def _measuring(runs: Sequence[Run], before: Settings) -> list[Run]:
         for run in runs
         if len(run.stages) > 1
     ]
+
+
+def set_of(column: str) -> str:
+    """The predecessors that a column named "predecessors.method" has."""
+    return column.partition(".")[0]
 
 
 def members(column: str) -> tuple[str, ...]:

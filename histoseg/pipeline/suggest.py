@@ -1,6 +1,6 @@
 """Which predecessors a source should be refined from, from networks that are finished: nothing is trained."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +8,9 @@ from histoseg.errors import ConfigError, DataError
 from histoseg.experiments._affinity_advice import suggest
 from histoseg.experiments._affinity_evidence import evidence_of, measures_of, tracks
 from histoseg.experiments._affinity_table import predecessors_of
+from histoseg.experiments._grid import set_of
 from histoseg.pipeline.complete import complete
-from histoseg.pipeline.plan import assigned_to_runs, available, load_experiment, make_plan
+from histoseg.pipeline.plan import Plan, assigned_to_runs, available, load_experiment, make_plan
 from histoseg.pipeline.stage import is_stored
 from histoseg.records.read import read_record
 from histoseg.report.cell import CellKey
@@ -52,34 +53,37 @@ def suggest_predecessors(source: str, request: Request, store: Store, cache: Pat
     if not hasattr(module, "measuring"):
         raise ConfigError(f"{request.experiment} measures nothing before it trains; choose affinity")
     plan = make_plan(request.experiment, store, request.scale, request.seeds, request.sets)
-    indexes = {**plan.sources, source: open_index(store, source, plan.runs[0].data.layout)}
-    if not len(indexes[source].rows("train")):
-        raise DataError(f"{source} at {store.url} has no images in its split train; prepare it with more patients")
-    runs = module.measuring(request.scale, request.seeds, source, available(indexes))
-    checksums = {name: index.checksum for name, index in indexes.items()}
-    groups: dict[str, list[Run]] = {}
-    # With those of the table, which have the fields of refining.
-    for run in assigned_to_runs([*plan.runs, *runs], request.sets)[len(plan.runs) :]:
-        groups.setdefault(stage_name(run, 0, checksums), []).append(run)
-    finished = {name: group for name, group in groups.items() if is_stored(name, store)}
+    groups = _by_network(source, module.measuring, plan, request, store)
+    finished = [runs for name, runs in groups.items() if is_stored(name, store)]
     if not finished:
-        raise ConfigError(
-            f"{store.url} has no finished network of {request.experiment} with these settings; train them: "
-            f"{request.command}"
-        )
-    keys = [key for group in finished.values() for key in complete(group, store, cache, process)]
+        what = f"{store.url} has no finished network of {request.experiment} with these settings"
+        raise ConfigError(f"{what}; train them: {request.command}")
+    keys = [key for runs in finished for key in complete(runs, store, cache, process)]
     measures = measures_of(read_record(store.get(key), f"{store.url}/{key}") for key in keys)
     table = lay_out(module.SPEC, read_records(plan, store)[0])
     titles = predecessors_of(table)
-    known = tracks(evidence_of(table).without(source))
-    parts = [_predecessors(group) for name, group in groups.items() if name not in finished]
+    absent = [titles[set_of(runs[0].part)] for runs in groups.values() if runs not in finished]
     return Suggestion(
-        lines=tuple(suggest(source, measures, known, titles)),
+        lines=tuple(suggest(source, measures, tracks(evidence_of(table).without(source)), titles)),
         measures=measures,
         titles=titles,
-        unfinished=tuple(dict.fromkeys(titles[part] for part in parts)),
+        unfinished=tuple(dict.fromkeys(absent)),
     )
 
 
-def _predecessors(runs: Sequence[Run]) -> str:
-    return runs[0].part.partition(".")[0]
+def _by_network(
+    source: str, measuring: Callable[..., list[Run]], plan: Plan, request: Request, store: Store
+) -> dict[str, list[Run]]:
+    """What is to be measured between a source and sets of predecessors, by the name of the network's training."""
+    index = open_index(store, source, plan.runs[0].data.layout)
+    if not len(index.rows("train")):
+        raise DataError(f"{source} at {store.url} has no images in its split train; prepare it with more patients")
+    indexes = {**plan.sources, source: index}
+    checksums = {name: one.checksum for name, one in indexes.items()}
+    runs = measuring(request.scale, request.seeds, source, available(indexes))
+    # Assigned together with those of the table, which have the fields of refining.
+    assigned = assigned_to_runs([*plan.runs, *runs], request.sets)[len(plan.runs) :]
+    groups: dict[str, list[Run]] = {}
+    for run in assigned:
+        groups.setdefault(stage_name(run, 0, checksums), []).append(run)
+    return groups
