@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float32, Float64, UInt8
 from torch import Tensor
 
 from histoseg.engines import Execution
@@ -164,3 +164,20 @@ def object_classifier_of(run: Run) -> ObjectClassifierSpec:
     if not isinstance(run.network, ObjectClassifierSpec):
         raise ConfigError(f"network {public_name(run.network)!r} predicts no classes of objects; score it by objects")
     return run.network
+
+
+@runtime_checkable
+class DifficultySpec(Protocol):
+    """Settings of a network that says where in an image it is unsure."""
+
+    def difficulty(
+        self, network: Network, image: Image, windows: Windows, structure: str
+    ) -> Float32[np.ndarray, "H W"]:
+        """How unsure the head of a structure is of each pixel, from 0 (certain) to 1 (every class as probable)."""
+
+
+def difficulty_spec_of(settings: Settings) -> DifficultySpec:
+    """The settings of a network, which says where it is unsure."""
+    if not isinstance(settings, DifficultySpec):
+        raise ConfigError(f"network {public_name(settings)!r} does not say where it is unsure; choose at random")
+    return settings

@@ -16,6 +16,7 @@ from histoseg.machine import git_commit, versions
 from histoseg.models.network import Network
 from histoseg.models.spec import network_of
 from histoseg.models.weights import Model, save_model, start_from
+from histoseg.pipeline.rounds import stage_samples
 from histoseg.records.schema import Point
 from histoseg.runs.config import Run, Select
 from histoseg.runs.names import stage_name, to_json
@@ -52,10 +53,9 @@ def train_stage(
     `before` is the network of the stage before, None for the first.
     """
     stage, name, own = run.stages[number], stage_name(run, number, dataset.checksums), run.at(number)
-    part = dataset.select(stage.select, run.seed)
+    part = stage_samples(run, number, before, dataset, store, process)
     tasks = {source: index.task for source, index in part.sources.items()}
-    # A later stage draws its numbers by what it trains on: equal seeds would give heads of equal first weights.
-    seed = number_of(f"{' '.join(stage.select.sources)} {run.seed}") if number else run.seed
+    seed = _seed(run, number)
     network = method_of(stage).network(own, tasks, before, seed)
     checkpoints = Checkpoints(store, stage_folder(name))
     if _is_finished(name, store, process):
@@ -81,6 +81,19 @@ def train_stage(
         _save(trained, run, number, dataset, store)
         checkpoints.clear()
     return trained
+
+
+def _seed(run: Run, number: int) -> int:
+    """The seed of a stage.
+
+    A later stage draws its numbers by what it trains on: equal seeds would give heads of equal first weights. Rounds of
+    annotation train on the same sources, and are told apart by their number.
+    """
+    if not number:
+        return run.seed
+    stage = run.stages[number]
+    order = f" {number}" if stage.select.regions else ""
+    return number_of(f"{' '.join(stage.select.sources)} {run.seed}{order}")
 
 
 def label_of(run: Run, number: int) -> str:

@@ -11,6 +11,7 @@ from histoseg.types import EXTERNAL, FOLDS, SPLITS, Split, is_credible_mpp, say_
 
 Precision = Literal["fp32", "bf16"]
 Keep = Literal["last", "best val"]
+Choose = Literal["random", "difficult"]
 
 
 @runtime_checkable
@@ -86,15 +87,31 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Select:
-    """Which stored samples are trained or scored on."""
+    """Which stored samples are trained or scored on.
+
+    Attributes:
+        splits: Splits or folds; none named means all of them.
+        shots: How many whole images of each source; 0 means all.
+        regions: How many stored samples a stage adds to those of the stage before, as a round of annotation does; 0
+            means that it trains on all of them.
+        choose: How they are chosen: at random, or those that the network of the stage before finds most difficult.
+        per_image: How many of them one image gives at most, as long as others have some; 0 means any number.
+    """
 
     sources: tuple[str, ...]
-    splits: tuple[Split, ...] = ()  # Splits or folds; none named means all of them
-    shots: int = 0  # How many whole images of each source; 0 means all
+    splits: tuple[Split, ...] = ()
+    shots: int = 0
+    regions: int = 0
+    choose: Choose = "random"
+    per_image: int = 0
 
     def __post_init__(self) -> None:
         require(bool(self.sources), "select.sources", self.sources, "at least one source")
         require(self.shots >= 0, "select.shots", self.shots, "0 (all images) or more")
+        require(self.regions >= 0, "select.regions", self.regions, "0 (all of them) or more")
+        require(self.per_image >= 0, "select.per_image", self.per_image, "0 (any number) or more")
+        has_choice = self.choose == "random" and not self.per_image
+        require(bool(self.regions) or has_choice, "select.regions", self.regions, "above 0 where they are chosen")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +207,10 @@ class Run:
         labels = [stage.label for stage in self.stages]
         require(len(set(labels)) == len(labels), "stages", labels, "labels that differ")
         require(bool(self.score.splits), "score.splits", self.score.splits, "at least one split")
+        require(not self.score.regions, "score.regions", self.score.regions, "0: all of a split is scored")
+        first = self.stages[0]
+        is_before = first.select.choose == "random"
+        require(is_before, f"{first.label}.select.choose", first.select.choose, "random, as no network is before it")
         known = (*FOLDS, EXTERNAL) if self.data.folds else SPLITS
         for select in (*(stage.select for stage in self.stages), self.score):
             require(set(select.splits) <= set(known), "select.splits", select.splits, f"of {', '.join(known)}")

@@ -45,7 +45,8 @@ def stage_name(run: Run, number: int, checksums: Mapping[str, str]) -> str:
     how = {**non_default(stage), "method": _named(stage.method)}
     del how["label"]
     how.pop("network", None)
-    if stage.keep == "best val":  # The evaluator gives the score by which an epoch is chosen.
+    # The evaluator gives the score by which an epoch is chosen, and the windows through which regions are looked at.
+    if stage.keep == "best val" or stage.select.choose == "difficult":
         how["evaluator"] = _named(run.evaluator)
     network = _named(run.at(number).network)
     read = {source: checksums[source] for source in stage.select.sources}

@@ -8,6 +8,7 @@ folds/fingerprints/<source>-<digest>.json   what images look like, to find the s
 weights/<name>.safetensors                  what trainings may start from
 features/<source>/<name>.{json,safetensors} pooled features of patches, named by all that they depend on
 runs/<stage>/run.json                       written before the first step of a stage
+runs/<stage>/chosen.json                    the samples it trains on, where a round of annotation chose some
 runs/<stage>/step-00000040.{json,safetensors}, metrics.jsonl
 runs/<stage>/model/                         the finished network, as `histoseg segment` takes it
 records/<experiment>/<run>.json             put only if absent, never changed
@@ -76,6 +77,11 @@ def stage_folder(stage: str) -> str:
 def model_folder(stage: str) -> str:
     """The folder of a stage's finished network, as `histoseg segment` takes it."""
     return f"{stage_folder(stage)}/model"
+
+
+def chosen_key(stage: str) -> str:
+    """The samples that a stage trains on, where it adds some to those of the stage before."""
+    return f"{stage_folder(stage)}/chosen.json"
 
 
 def records_folder(experiment: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float32, Float64, UInt8
 
 from histoseg.engines import Execution
 from histoseg.errors import ConfigError, DataError
@@ -151,6 +151,19 @@ class CerberusSpec:
         from histoseg.models.cerberus.predict import classify_objects
 
         return classify_objects(network, image, instance_map, structure, _with_margin(windows))
+
+    def difficulty(
+        self, network: "Cerberus", image: Image, windows: Windows, structure: str
+    ) -> Float32[np.ndarray, "H W"]:
+        """How unsure the decoder of a structure is of each pixel, see `histoseg.models.cerberus.difficulty`.
+
+        Raises:
+            ConfigError: If windows overlap, or the network has no decoder for the structure.
+            DataError: If a decoder produces NaN or infinite values.
+        """
+        from histoseg.models.cerberus.difficulty import difficulty
+
+        return difficulty(network, image, _with_margin(windows), structure)
 
 
 def _with_margin(windows: Windows) -> MarginWindows:

@@ -1,0 +1,128 @@
+"""Growing a data set: regions that the network of the round before finds difficult, beside regions chosen at random.
+
+Cerberus (Graham et al. 2023), Sec. 3.4, with a simulated annotator: the true labels of a region are used once it is
+chosen. Each round adds as many regions and trains on from the network before for as many steps, whatever the row.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from histoseg.experiments._annotation_spec import annotation_table
+from histoseg.experiments._available import Sources
+from histoseg.experiments._cerberus import AUGMENTATION, FoldGrid, Row, sources_teaching
+from histoseg.methods.multitask import MultiTask
+from histoseg.models.cerberus import CerberusSpec
+from histoseg.runs.config import Data, Optim, Run, Select, Stage
+from histoseg.scoring.objects import Objects
+from histoseg.types import FOLDS, Split
+
+STRUCTURE = "nuclei"
+STRUCTURES = (STRUCTURE,)
+SOURCES = sources_teaching(STRUCTURES)
+NUM_ROUNDS = 5
+EVERYTHING = 10**6  # Regions of a first round that annotates all there is
+ROWS = {"difficult": "Difficult regions", "random": "Regions at random", "everything": "Everything annotated"}
+COLUMNS = {f"round{number}": f"Round {number}" for number in range(1, NUM_ROUNDS + 1)}
+SPEC = annotation_table(STRUCTURE, ROWS, COLUMNS)
+
+# Regions are squares that a patch fills, neither turned nor resized: turned ones need half as much again.
+DATA = replace(AUGMENTATION, patch_px=32, scale=(1.0, 1.0), stretch=False, rotate_deg=0.0, shear_deg=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How large the loop is.
+
+    Attributes:
+        regions: Regions that each round adds.
+        per_image: How many of them one image gives at most.
+        optim: The training of each round.
+    """
+
+    data: Data = DATA
+    network: CerberusSpec = field(default_factory=lambda: CerberusSpec(width=8))
+    batch: int = 16
+    optim: Optim = field(default_factory=lambda: Optim(lr=3e-3, steps=60, drop_at=40))
+    regions: int = 8
+    per_image: int = 2
+    evaluator: Objects = field(default_factory=lambda: Objects(window_px=384, margin_px=32))
+
+
+SCALES: Mapping[str, Sizes] = {
+    # Tiles of drawn nuclei: minutes on two cores.
+    "laptop": Sizes(),
+    # Real images on a few cores.
+    "real-cpu": Sizes(
+        data=replace(DATA, patch_px=96),
+        network=CerberusSpec(width=16),
+        batch=8,
+        optim=Optim(lr=2e-3, steps=80, drop_at=60),
+        regions=6,
+        evaluator=Objects(window_px=640, margin_px=64),
+    ),
+    # Regions of Cerberus' size and its network (Secs. 3.4 and 4.4); the paper does not say how many a round had.
+    "paper": Sizes(
+        data=replace(DATA, patch_px=448),
+        network=CerberusSpec(weights="imagenet", contour=True),
+        batch=27,
+        optim=Optim(lr=1e-3, steps=18_000, precision="bf16", compile=True),
+        regions=50,
+        per_image=5,
+        evaluator=Objects(),
+    ),
+}
+_GRID = FoldGrid(
+    experiment="annotation_loop",
+    rows={name: Row(title=title, trainings=(STRUCTURES,)) for name, title in ROWS.items()},
+    divisions=tuple((tuple(fold for fold in FOLDS if fold != test), test) for test in FOLDS),
+)
+
+
+def runs(scale: str, seeds: int, sources: Sources) -> list[Run]:
+    """A run for each row and number of rounds, with seeds 0 to `seeds` - 1; runs share the rounds that are equal."""
+    if any(why_missing(row, "", sources) for row in ROWS):
+        return []
+    chosen = _GRID.chosen(STRUCTURE, sources)
+    return [
+        _run(scale, seed, (row, column), chosen, division)
+        for seed in range(seeds)
+        for division in _GRID.divisions
+        for row in ROWS
+        for column in COLUMNS
+    ]
+
+
+def why_missing(row: str, column: str, sources: Sources) -> str:  # noqa: ARG001  # every experiment's
+    """Why a row cannot be had from these sources; empty if it can."""
+    return _GRID.why_missing(row, f"test.{STRUCTURE}.pq", sources)
+
+
+def _run(
+    scale: str, seed: int, place: tuple[str, str], chosen: tuple[str, ...], division: tuple[tuple[Split, ...], Split]
+) -> Run:
+    sizes, (row, column), (pool, test) = SCALES[scale], place, division
+    numbers = range(1, list(COLUMNS).index(column) + 2)
+    return Run(
+        experiment=_GRID.experiment,
+        scale=scale,
+        row=row,
+        column=column,
+        division=f"{'+'.join(pool)} to {test}",
+        seed=seed,
+        data=sizes.data,
+        network=sizes.network,
+        stages=tuple(_round(number, row, sizes, Select(sources=chosen, splits=pool)) for number in numbers),
+        score=Select(sources=chosen, splits=(test,)),
+        evaluator=sizes.evaluator,
+    )
+
+
+def _round(number: int, row: str, sizes: Sizes, pool: Select) -> Stage:
+    """A round: some regions are annotated, and the network is trained on with all that are."""
+    annotated = replace(
+        pool,
+        regions=EVERYTHING if row == "everything" else sizes.regions,
+        choose="difficult" if row == "difficult" and number > 1 else "random",
+        per_image=0 if row == "everything" else sizes.per_image,
+    )
+    return Stage(label=f"round{number}", method=MultiTask(batch=sizes.batch), select=annotated, optim=sizes.optim)
