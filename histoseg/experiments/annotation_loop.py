@@ -36,12 +36,14 @@ class Sizes:
     Attributes:
         regions: Regions that each round adds.
         per_image: How many of them one image gives at most.
-        optim: The training of each round.
+        first: The training of the first round, which must have learnt something before it is asked what is difficult.
+        optim: The training of each later round.
     """
 
     data: Data = DATA
-    network: CerberusSpec = field(default_factory=lambda: CerberusSpec(width=8))
+    network: CerberusSpec = field(default_factory=lambda: CerberusSpec(encoder="resnet18", width=8))
     batch: int = 16
+    first: Optim = field(default_factory=lambda: Optim(lr=3e-3, steps=200, drop_at=150))
     optim: Optim = field(default_factory=lambda: Optim(lr=3e-3, steps=60, drop_at=40))
     regions: int = 8
     per_image: int = 2
@@ -54,8 +56,9 @@ SCALES: Mapping[str, Sizes] = {
     # Real images on a few cores.
     "real-cpu": Sizes(
         data=replace(DATA, patch_px=96),
-        network=CerberusSpec(width=16),
+        network=CerberusSpec(encoder="resnet18", width=16),
         batch=8,
+        first=Optim(lr=2e-3, steps=240, drop_at=180),
         optim=Optim(lr=2e-3, steps=80, drop_at=60),
         regions=6,
         evaluator=Objects(window_px=640, margin_px=64),
@@ -65,7 +68,8 @@ SCALES: Mapping[str, Sizes] = {
         data=replace(DATA, patch_px=448),
         network=CerberusSpec(weights="imagenet", contour=True),
         batch=27,
-        optim=Optim(lr=1e-3, steps=18_000, precision="bf16", compile=True),
+        first=Optim(lr=1e-3, steps=90_000, drop_at=70_000, precision="bf16", compile=True),
+        optim=Optim(lr=1e-3, steps=18_000, drop_at=14_000, precision="bf16", compile=True),
         regions=50,
         per_image=5,
         evaluator=Objects(),
@@ -125,4 +129,5 @@ def _round(number: int, row: str, sizes: Sizes, pool: Select) -> Stage:
         choose="difficult" if row == "difficult" and number > 1 else "random",
         per_image=0 if row == "everything" else sizes.per_image,
     )
-    return Stage(label=f"round{number}", method=MultiTask(batch=sizes.batch), select=annotated, optim=sizes.optim)
+    optim = sizes.first if number == 1 else sizes.optim
+    return Stage(label=f"round{number}", method=MultiTask(batch=sizes.batch), select=annotated, optim=optim)

@@ -28,6 +28,7 @@ class _Properties(BaseModel):
 
 
 class _Feature(BaseModel):
+    id: str | int | float | None = None
     geometry: _Geometry | None
     properties: _Properties | None = None
     nucleus: _Geometry | None = Field(default=None, alias="nucleusGeometry")
@@ -81,6 +82,7 @@ def _region(feature: _Feature, where: str) -> Region | None:
     return Region(
         polygons=tuple(_polygon(piece, where) for piece in pieces),
         class_name=named.name or ": ".join(named.names),
+        identity="" if feature.id is None else str(feature.id),
         layer=properties.object_type,
     )
 

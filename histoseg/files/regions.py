@@ -37,12 +37,14 @@ class Region:
         polygons: Its pieces, one or more.
         class_name: What the annotator called it; empty if nothing.
         layer: The layer or group it lies in, as the program names it; empty if there are none.
+        identity: What the program calls this one object; empty if nothing.
         drawn_on: Height and width of the image that it was drawn on; None if the file does not state it.
     """
 
     polygons: tuple[Polygon, ...]
     class_name: str = ""
     layer: str = ""
+    identity: str = ""
     drawn_on: tuple[int, int] | None = None
 
 
@@ -208,7 +210,7 @@ def classify(
         path: The file that the regions are from, for messages.
         ignored: Names to leave out without a word, such as that of a frame.
     """
-    found = {name: _find_name(name, [*classes, *ignored]) for name in {region.class_name for region in regions}}
+    found = {name: find_name(name, [*classes, *ignored]) for name in {region.class_name for region in regions}}
     asked = [region for region in regions if found[region.class_name] not in ignored]
     kept = [region for region in asked if found[region.class_name]]
     if unknown := sorted({region.class_name for region in asked if not found[region.class_name]}):
@@ -217,7 +219,7 @@ def classify(
     return kept, [classes[found[region.class_name]] for region in kept]
 
 
-def _find_name(name: str, names: Collection[str]) -> str:
+def find_name(name: str, names: Collection[str]) -> str:
     """The one of the names that is meant; empty if none or several may be."""
     exact = [known for known in names if nfc(known).strip() == nfc(name).strip()]
     found = exact or [known for known in names if _letters(known) == _letters(name)]

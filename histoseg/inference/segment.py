@@ -117,7 +117,7 @@ def open_work(
     require_structures(model, options.structures)
     predictor = model.spec.regions(model.network, heads=options.structures, mpp=model.mpp, execution=options.execution)
     with _open(address, options.mpp, readers) as slide:
-        mask = mask or _find_mask(slide, options.mask)
+        mask = mask or find_mask(slide, options.mask)
         if not mask.mask.any():
             raise DataError(f"{address}: no tissue was found; give --mask none to segment all of it, or a mask")
         grid = Grid(
@@ -152,7 +152,7 @@ def require_structures(model: Model, wanted: Sequence[str]) -> None:
         raise ConfigError(f"the model does not find {', '.join(missing)}; choose from {', '.join(choices)}")
 
 
-def _find_mask(slide: Slide, choice: str) -> TissueMask:
+def find_mask(slide: Slide, choice: str) -> TissueMask:
     """The mask of a slide, as chosen; small images were cut from tissue, so they are tissue."""
     longest_mm = max(slide.size_px) * slide.mpp / 1000
     if choice == "none" or (choice == "auto" and longest_mm < SMALL_MM):
@@ -180,14 +180,14 @@ def _made_of(address: str, model: Model, options: SegmentOptions) -> str:
     mask = (
         options.mask
         if options.mask in ("auto", "none")
-        else _identify(str(_mask_path(slide_name(address), options.mask)))
+        else identify(str(_mask_path(slide_name(address), options.mask)))
     )
     if options.execution.precision != "fp32":
         about.append(options.execution.precision)  # Engines of one precision differ by rounding, as processors do.
-    return digest([FORMAT, _identify(address), mask, *options.structures, options.region_px, *about])
+    return digest([FORMAT, identify(address), mask, *options.structures, options.region_px, *about])
 
 
-def _identify(address: str) -> str:
+def identify(address: str) -> str:
     """A digest of a file, or of its size and ends: to read all of a slide, or one in a bucket, would take minutes."""
     if "://" in address:
         folder, _, key = address.rpartition("/")

@@ -20,18 +20,18 @@ def name_of(folder: Path) -> str:
 
 def _lines(draft: Draft, name: str, mpp: float) -> Iterator[str]:
     yield "# What is in this folder, for `histoseg prepare`. Check every line."
-    yield f"name = {_quoted(name)}"
-    yield f"title = {_quoted(name.replace('_', ' ').capitalize())}"
+    yield f"name = {quoted(name)}"
+    yield f"title = {quoted(name.replace('_', ' ').capitalize())}"
     yield 'licence = "that of our own data"'
-    yield f"kind = {_quoted(draft.kind)}  # semantic: classes of pixels; instance: objects; patch: one class an image"
-    yield f"classes = [{', '.join(map(_quoted, draft.classes))}]  # background first"
+    yield f"kind = {quoted(draft.kind)}  # semantic: classes of pixels; instance: objects; patch: one class an image"
+    yield f"classes = [{', '.join(map(quoted, draft.classes))}]  # background first"
     yield f"mpp = {mpp:g}  # microns per pixel: about 0.25 at 40x, 0.5 at 20x" + ("" if mpp else "; FILL IN")
     yield '# structure = "gland"  # gland, lumen, nuclei or tissue: what Cerberus learns from it'
-    yield f"images = {_quoted(draft.images)}"
+    yield f"images = {quoted(draft.images)}"
     if draft.labels:
-        yield f"labels = {_quoted(draft.labels)}"
+        yield f"labels = {quoted(draft.labels)}"
     if draft.patient:
-        yield f"patient = {_quoted(draft.patient)}  # its group is the patient"
+        yield f"patient = {quoted(draft.patient)}  # its group is the patient"
     else:
         yield "# patient = '/(case[0-9]+)_'  # its group is the patient; without it, each image has its own"
     if draft.kind != "patch" and draft.values:
@@ -39,10 +39,10 @@ def _lines(draft: Draft, name: str, mpp: float) -> Iterator[str]:
     if draft.values:
         yield ""
         yield '[values]  # what labels hold, and the class that it means, or "ignored"'
-        yield from (f"{_quoted(key)} = {_quoted(value)}" for key, value in draft.values.items())
+        yield from (f"{quoted(key)} = {quoted(value)}" for key, value in draft.values.items())
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A TOML string without escapes where that is possible."""
     return (
         f"'{text}'" if "\\" in text and "'" not in text else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
