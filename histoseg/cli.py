@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from histoseg.commands import data
+from histoseg.commands.annotate import annotate
 from histoseg.commands.data import CACHE, Cache, StoreUrl
 from histoseg.commands.export import export
 from histoseg.commands.models import device_to_train_on
@@ -67,6 +68,7 @@ app.command()(summarise)
 app.command()(evaluate_slides)
 app.command()(view)
 app.command()(suggest)
+app.add_typer(annotate, name="annotate")
 
 
 @app.command("demo-data")

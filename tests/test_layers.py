@@ -24,6 +24,7 @@ LAYERS = [
     ["listeners", "scoring"],
     ["report"],
     ["features"],
+    ["annotate"],
     ["experiments"],
     ["pipeline"],
     ["kube"],

@@ -61,10 +61,14 @@ def read_corrected(path: Path, expected: Expected, *, may_be_empty: bool = False
         raise DataError(f"{path}: has no object; if the region has none, give --accept-empty, else export it again")
     if fault := _other_image(regions, expected) or _other_mpp(regions, expected):
         raise DataError(f"{path}: {fault}")
-    faults = [*_shapes(regions), *_outside(regions, expected), *_classes(regions, expected)]
+    beyond = _beyond(regions, expected.size)
     drawn = paint(regions, expected.size)
+    faults = [*_shapes(regions), *_classes(regions, expected)]
+    width, height = expected.size[1], expected.size[0]
+    faults += [f"{_say(regions, i)} reaches beyond the region of {width}x{height} px; redraw it inside" for i in beyond]
+    tiny = [i - 1 for i in drawn.outside if i - 1 not in beyond]
+    faults += [f"{_say(regions, i)} has no pixel in the region; delete it" for i in tiny]
     faults += [f"{_say(regions, i - 1)} lies wholly under later ones; delete one of them" for i in drawn.covered]
-    faults += [f"{_say(regions, i - 1)} has no pixel in the region; delete it" for i in drawn.outside]
     if faults:
         raise DataError("\n".join(f"{path}: {fault}" for fault in faults))
     named = tuple(replace(region, class_name=_class_of(region, expected.classes)) for region in regions)
@@ -122,14 +126,12 @@ def _shapes(regions: Sequence[Region]) -> Iterator[str]:
                 break
 
 
-def _outside(regions: Sequence[Region], expected: Expected) -> Iterator[str]:
-    """A fault for each object that reaches far beyond the region."""
-    extent = np.array([expected.size[1], expected.size[0]], np.float64)
-    for i, region in enumerate(regions):
-        points = vertices(region)
-        if ((points < -BEYOND * extent) | (points > (1 + BEYOND) * extent)).any():
-            width, height = map(int, extent)
-            yield f"{_say(regions, i)} reaches beyond the region of {width}x{height} px; delete it or redraw it inside"
+def _beyond(regions: Sequence[Region], size: tuple[int, int]) -> list[int]:
+    """The objects that reach far beyond the region."""
+    extent = np.array([size[1], size[0]], np.float64)
+    low, high = -BEYOND * extent, (1 + BEYOND) * extent
+    spans = [vertices(region) for region in regions]
+    return [i for i, points in enumerate(spans) if ((points < low) | (points > high)).any()]
 
 
 def _classes(regions: Sequence[Region], expected: Expected) -> Iterator[str]:

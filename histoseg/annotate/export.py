@@ -95,8 +95,8 @@ def _to_png(picture: PillowImage.Image, mpp: float) -> bytes:
 def _readme(plan: Plan) -> str:
     row, names = structure(plan.structure), ", ".join(plan.classes[1:])
     return (
-        f"Each PNG here is a region of a slide at {plan.mpp:g} microns per pixel; open it in QuPath as an H&E image of"
-        f" that pixel size and drag the GeoJSON of the same name onto it to see the {row.plural} that the model found.\n"
+        f"Each PNG here is a region of a slide at {plan.mpp:g} microns per pixel; open it in QuPath as H&E of"
+        f" that pixel size and drag the GeoJSON of the same name onto it to see the {row.plural} the model found.\n"
         f"Correct them until every {row.singular} in the region is outlined once: delete what is none, redraw wrong"
         f" outlines, add what is missing, and give each a class of these: {names}.\n"
         "Then export all objects as GeoJSON (File > Export objects as GeoJSON) under the same name, leave the image as"

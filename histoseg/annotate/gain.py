@@ -2,21 +2,34 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-LAST_ROUNDS = 2  # Over which the gain is averaged: one round alone may be luck
-LEAST_GAIN = 0.005  # Of a score within 0 and 1; chosen: half a point is less than seeds differ here (docs/lab-notes.md)
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """When annotation stops: where the mean gain over the last rounds is below the least that is worth the work.
+
+    Cerberus, Sec. 3.4, repeats "until there is no noticeable improvement".
+
+    Attributes:
+        last_rounds: Over how many rounds the gain is averaged: one alone may be luck.
+        least_gain: Of a score within 0 and 1. Chosen: half a point is less than seeds differ here (docs/lab-notes.md).
+    """
+
+    last_rounds: int = 2
+    least_gain: float = 0.005
+
+    def mean_gain(self, scores: Sequence[float]) -> float:
+        """The mean gain over the last rounds; nan before there were so many, or where a score is missing."""
+        if len(scores) <= self.last_rounds:
+            return math.nan
+        return (scores[-1] - scores[-self.last_rounds - 1]) / self.last_rounds
+
+    def is_over(self, scores: Sequence[float]) -> bool:
+        """Whether annotation stops."""
+        return self.mean_gain(scores) < self.least_gain
 
 
 def gains(scores: Sequence[float]) -> list[float]:
-    """What each round added to the score; nan for the first, and where a score is missing."""
-    return [math.nan, *(after - before for before, after in zip(scores, scores[1:], strict=False))][: len(scores)]
-
-
-def is_over(scores: Sequence[float], last_rounds: int = LAST_ROUNDS, least_gain: float = LEAST_GAIN) -> bool:
-    """Whether annotation stops: the mean gain over the last rounds is below the least that is worth the work.
-
-    Cerberus, Sec. 3.4, repeats "until there is no noticeable improvement". Never before there were so many gains.
-    """
-    if len(scores) <= last_rounds or not all(map(math.isfinite, scores[-last_rounds - 1 :])):
-        return False
-    return (scores[-1] - scores[-last_rounds - 1]) / last_rounds < least_gain
+    """What each score has more than the one before; nan for the first, and where one is missing."""
+    return [after - before for before, after in zip([math.nan, *scores], scores, strict=False)]

@@ -105,7 +105,9 @@ class Target:
             "labels": quoted(f"{folder_of(version)}/labels/{{name}}.geojson"),
             "patient": quoted(PATIENT),
         }
-        return "# Written by `histoseg annotate import`.\n" + "".join(f"{key} = {value}\n" for key, value in lines.items())
+        return "# Written by `histoseg annotate import`.\n" + "".join(
+            f"{key} = {value}\n" for key, value in lines.items()
+        )
 
 
 def folder_of(version: int) -> str:

@@ -29,18 +29,12 @@ class Origins:
     removed: int
 
 
-def origins_of(
-    corrected: InstanceMap, classes: Sequence[str], predicted: Sequence[Region]
-) -> Origins:
+def origins_of(corrected: InstanceMap, classes: Sequence[str], predicted: Sequence[Region]) -> Origins:
     """Compare a map of corrected objects with what the model found.
 
     An object is the model's if it covers the very pixels that one of the model's covers and has its class. Programs
     rewrite outlines (their first corner, their direction), and identities stay when an outline is edited, so neither
-    tells.
-
-    Args:
-        corrected: Object i + 1 has the i-th of the classes.
-        predicted: Objects of the model, with the names of their classes.
+    tells. Object i + 1 of the corrected map has the i-th of the classes; those of the model have names of classes.
     """
     found = paint(predicted, (corrected.shape[0], corrected.shape[1])).instance_map
     pairs, counts = np.unique(np.stack([corrected.ravel(), found.ravel()]), axis=1, return_counts=True)

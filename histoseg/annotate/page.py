@@ -17,12 +17,14 @@ SCORE = (
     "The score of a region is the mean over its pixels of the entropy of the model's probabilities, divided by the "
     "largest that there can be: 0 where the model is certain everywhere, 1 where it knows nothing."
 )
-NOTICE = "A model is unsure where tissue is hard to tell, but also where a section is out of focus or dirty. Look first."
+NOTICE = (
+    "A model is unsure where tissue is hard to tell, but also where a section is out of focus or dirty. Look first."
+)
 
 
-def make_page(plan: Plan, ranking: Sequence[PlannedRegion], image_mpp: float | None) -> str:
+def make_page(plan: Plan, ranking: Sequence[PlannedRegion]) -> str:
     """The page as HTML that needs nothing but itself."""
-    photos = [Photo(jpeg=jpeg, caption=_caption(plan.by_name[name])) for name, jpeg in _pictures(plan, image_mpp).items()]
+    photos = [Photo(jpeg=jpeg, caption=_caption(plan.by_name[name])) for name, jpeg in _pictures(plan).items()]
     facts = [
         ("Model", f"{plan.model.origin} ({plan.model.sha256[:12]})"),
         ("Structure", structure(plan.structure).plural),
@@ -47,12 +49,12 @@ def make_page(plan: Plan, ranking: Sequence[PlannedRegion], image_mpp: float | N
     return render("Round of annotation", f"{len(plan.regions)} regions to correct.", NOTICE, sections)
 
 
-def _pictures(plan: Plan, image_mpp: float | None) -> Mapping[str, bytes]:
+def _pictures(plan: Plan) -> Mapping[str, bytes]:
     """A small JPEG of each chosen region, by rank."""
     found: dict[str, bytes] = {}
     for image, about in plan.images.items():
         own = [region for region in plan.regions if region.image == image]
-        with open_slide(about.address, image_mpp) as slide:
+        with open_slide(about.address, about.mpp) as slide:
             for region in own:
                 pixels = slide.read(region.top, region.left, region.height, region.width, plan.mpp)
                 picture = PillowImage.fromarray(pixels)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import get_args
 
 import numpy as np
 
@@ -57,8 +58,6 @@ class Wish:
                 f"--count {self.count}, --size-px {self.size_px}, --per-image {self.per_image}: must be at least 1, 16"
                 " and 0"
             )
-        if self.strategy not in ("difficult", "random"):
-            raise ConfigError(f"--strategy {self.strategy}: choose from difficult, random")
         if self.mpp and not is_credible_mpp(self.mpp):
             raise ConfigError(f"--mpp {self.mpp:g}: must be {say_credible_mpp()}")
 
@@ -98,10 +97,19 @@ def propose(
         mpp=mpp,
         per_image=per_image(wish, len(addresses)),
         candidates=len(ranking),
-        images={image: about for image, about in images.items()},
+        images=images,
         regions=tuple(region for region in ranking if region.chosen),
     )
     return plan, ranking
+
+
+def strategy_of(text: str) -> Choose:
+    """The strategy of that name."""
+    found = [choice for choice in get_args(Choose) if choice == text]
+    if not found:
+        raise ConfigError(f"--strategy {text}: choose from {', '.join(get_args(Choose))}")
+    strategy: Choose = found[0]
+    return strategy
 
 
 def structure_of(model: Model, wanted: str) -> str:

@@ -8,12 +8,12 @@ import numpy as np
 
 def ranked(scores: Sequence[float]) -> list[int]:
     """The regions by score, the highest first; equal ones stay in their order."""
-    return np.argsort(-np.asarray(scores, np.float64), kind="stable").tolist()
+    return [int(i) for i in np.argsort(-np.asarray(scores, np.float64), kind="stable")]
 
 
 def shuffled(count: int, rng: np.random.Generator) -> list[int]:
     """As many regions, in a random order."""
-    return rng.permutation(count).tolist()
+    return [int(i) for i in rng.permutation(count)]
 
 
 def take(order: Sequence[int], images: Sequence[Hashable], count: int, per_image: int = 0) -> list[int]:
@@ -21,9 +21,7 @@ def take(order: Sequence[int], images: Sequence[Hashable], count: int, per_image
 
     Neighbours in one image look alike, so the second of them teaches less (Settles 2009, Sec. 5.1, on batches).
 
-    Args:
-        images: The image of each region.
-        per_image: 0 means any number.
+    `images` names the image of each region; without `per_image` one gives any number.
     """
     taken: list[int] = []
     passed: list[int] = []

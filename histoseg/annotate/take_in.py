@@ -32,10 +32,7 @@ class Imported(BaseModel):
     version: int
     by: str
     at: str
-    regions: tuple[str, ...]
-    by_model: int
-    by_hand: int
-    removed: int
+    regions: dict[str, RegionOrigin]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +55,7 @@ def take_in(folder: Path, delivery: Delivery) -> Imported:
     """
     if not delivery.by.strip():
         raise ConfigError("--by: must be the name of who corrected the regions")
-    plan, files = read_plan(folder), _by_region(folder, delivery.files)
+    plan, files = read_plan(folder), _by_region(delivery.files)
     found = {name: objects_of(folder, name) for name in plan.by_name}
     corrected = _read_all(plan, files, found, accept_empty=delivery.accept_empty)
     annotated = [_annotated(folder, plan, one, found[one.name]) for one in corrected]
@@ -76,14 +73,19 @@ def take_in(folder: Path, delivery: Delivery) -> Imported:
         version=version,
         by=delivery.by.strip(),
         at=at,
-        regions=tuple(one.name for one in annotated),
-        by_model=sum(one.origin.by_model for one in annotated),
-        by_hand=sum(one.origin.by_hand for one in annotated),
-        removed=sum(one.origin.removed for one in annotated),
+        regions={one.name: one.origin for one in annotated},
     )
     key = f"{IMPORTS}/{delivery.source}-{folder_of(version)}.json"
     FileStore(folder).put_if_absent(key, imported.model_dump_json(indent=1).encode())
     return imported
+
+
+def say_origins(regions: Mapping[str, RegionOrigin]) -> str:
+    """Who drew the objects of some regions."""
+    model, hand, gone = (
+        sum(getattr(one, name) for one in regions.values()) for name in ("by_model", "by_hand", "removed")
+    )
+    return f"{model} objects as the model drew them, {hand} by hand, {gone} removed"
 
 
 def imports_of(folder: Path) -> list[Imported]:
@@ -93,7 +95,7 @@ def imports_of(folder: Path) -> list[Imported]:
     return sorted(found, key=lambda one: (one.at, one.version))
 
 
-def _by_region(folder: Path, files: Sequence[Path]) -> dict[str, Path]:
+def _by_region(files: Sequence[Path]) -> dict[str, Path]:
     """The files by the name of their region; folders stand for the GeoJSON files in them."""
     listed = [path for file in files for path in (sorted(file.glob("*.geojson")) if file.is_dir() else [file])]
     if not listed:

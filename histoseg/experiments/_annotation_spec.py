@@ -1,4 +1,4 @@
-"""The table of the annotation loop: scores by rounds as curves, and how much better difficult regions are than others."""
+"""The table of the annotation loop: scores by rounds as curves, and what difficult regions gain over random ones."""
 
 from collections.abc import Mapping
 

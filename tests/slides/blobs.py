@@ -78,6 +78,10 @@ class BlobSpec(CerberusSpec):
     def regions(self, network, *, heads=(), mpp=0.5, execution=None):
         return BlobRegions(network, mpp, tuple(heads))
 
+    def difficulty(self, network, image, windows, structure):
+        """The darker, the more difficult."""
+        return 1 - image.mean(axis=2, dtype=np.float32) / 255
+
 
 def draw_model(sha256="0" * 64):
     parts = CerberusParts(encoder="unet", width=4, decoders=DECODERS, tissue=9, tissue_cells=SQUARE_PX // 16)

@@ -16,9 +16,7 @@ from histoseg.types import Image
 
 
 @torch.no_grad()
-def difficulty(
-    network: Cerberus, image: Image, windows: MarginWindows, structure: str
-) -> Float32[np.ndarray, "H W"]:
+def difficulty(network: Cerberus, image: Image, windows: MarginWindows, structure: str) -> Float32[np.ndarray, "H W"]:
     """The entropy of the classes of each pixel, as a share of the largest that there can be."""
     if structure not in network.decoders:
         choices = ", ".join(name for name in network.decoders if not name.endswith("_type"))
@@ -36,6 +34,6 @@ def difficulty(
 
 
 def entropy(logits: Float[Tensor, "B C H W"]) -> Float[Tensor, "B H W"]:
-    """Shannon's entropy of the softmax (Settles 2009, Active Learning Literature Survey, Sec. 3.1), divided by log C."""
+    """The entropy of the softmax (Settles 2009, Active Learning Literature Survey, Sec. 3.1), divided by log C."""
     logs = logits.log_softmax(dim=1)
     return -(logs.exp() * logs).sum(dim=1) / math.log(logits.shape[1])

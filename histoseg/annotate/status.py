@@ -1,0 +1,69 @@
+"""Where the annotation of a data set stands: a line for each round, and whether to stop."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from histoseg.annotate.export import REGIONS
+from histoseg.annotate.gain import Rule, gains
+from histoseg.annotate.plan import Plan, read_plan
+from histoseg.annotate.take_in import imports_of, say_origins
+from histoseg.errors import DataError
+from histoseg.records.read import read_record
+from histoseg.store.keys import is_record_key
+from histoseg.store.objects import Store
+
+
+def say_status(rounds: Sequence[Path], newest: str, store: Store | None, score: str, rule: Rule) -> Iterator[str]:
+    """Lines about some rounds, the first first.
+
+    `newest` is the address of the model that was trained after the last round, empty if there is none. Without a store
+    of the models' records there is no score.
+    """
+    plans = [read_plan(folder) for folder in rounds]
+    for folder, plan in zip(rounds, plans, strict=True):
+        yield _say_round(folder, plan)
+    if store is None:
+        return
+    models = [*(plan.model.address for plan in plans), *([newest] if newest else [])]
+    scores = [_score_of(address, store, score) for address in models]
+    names = [f"before {folder.name}" for folder in rounds] + (["now"] if newest else [])
+    for name, value, gain in zip(names, scores, gains(scores), strict=True):
+        added = "" if math.isnan(gain) else f", gain {gain:+.3f}"
+        yield f"{name}: {score} {value:.3f}{added}" if not math.isnan(value) else f"{name}: not recorded at {store.url}"
+    yield _say_rule(scores, rule)
+
+
+def _say_round(folder: Path, plan: Plan) -> str:
+    imports = imports_of(folder)
+    done = {name: origin for one in imports for name, origin in one.regions.items()}  # What came last counts.
+    is_exported = (folder / REGIONS).is_dir()
+    words = [f"{len(plan.regions)} regions, {plan.strategy}", "exported" if is_exported else "not exported"]
+    words.append(f"{len(done)} back")
+    if imports:
+        words.append(say_origins(done))
+        words.append("by " + ", ".join(dict.fromkeys(one.by for one in imports)))
+    return f"{folder.name}: {'; '.join(words)}"
+
+
+def _score_of(address: str, store: Store, score: str) -> float:
+    """The mean score of the records whose model lies at an address; nan without any."""
+    keys = [key for key in store.list("records/") if is_record_key(key)]
+    records = [one for key in keys if (one := read_record(store.get(key), key)).model == _folder(address)]
+    values = [record.scores[score] for record in records if score in record.scores]
+    if records and not values:
+        raise DataError(f"{address}: its record has no {score}; choose from {', '.join(records[0].scores)}")
+    return sum(values) / len(values) if values else math.nan
+
+
+def _folder(address: str) -> str:
+    """The key of a model's folder in its store, as records have it."""
+    return "/".join(address.rstrip("/").split("/")[-3:])
+
+
+def _say_rule(scores: Sequence[float], rule: Rule) -> str:
+    mean = rule.mean_gain(scores)
+    said = f"annotation stops where the mean gain over {rule.last_rounds} rounds is below {rule.least_gain:g}"
+    if math.isnan(mean):
+        return f"go on: {said}, and there are not so many scores yet"
+    return f"{'stop' if rule.is_over(scores) else 'go on'}: it is {mean:+.4f}; {said}"
