@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image as PillowImage
+from PIL.PngImagePlugin import PngInfo
 
 from histoseg.annotate.plan import Plan, PlannedRegion
 from histoseg.errors import DataError
@@ -83,8 +84,6 @@ def _export(store: FileStore, slide: Slide, region: PlannedRegion, plan: Plan, m
 
 def _to_png(picture: PillowImage.Image, mpp: float) -> bytes:
     """A PNG that states its resolution (pHYs, pixels per metre) and, as text, in microns."""
-    from PIL.PngImagePlugin import PngInfo
-
     about = PngInfo()
     about.add_text("mpp", f"{mpp:g}")
     file = io.BytesIO()

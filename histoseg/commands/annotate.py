@@ -5,10 +5,13 @@ from typing import Annotated
 
 import typer
 
+from histoseg.annotate.gain import Rule
+from histoseg.annotate.plan import PLAN, read_plan, write_plan
 from histoseg.commands.models import open_model
 from histoseg.errors import ConfigError
 from histoseg.files.notes import collect
 from histoseg.slides.cohort import find_slides, require_distinct
+from histoseg.store.objects import connect
 
 annotate = typer.Typer(
     help="Grow a data set: regions that a model finds difficult, out to be corrected and back again.",
@@ -40,7 +43,6 @@ def next_round(
 ) -> None:
     """Choose the regions that are to be annotated next, and write them down with a page to look at."""
     from histoseg.annotate.page import make_page
-    from histoseg.annotate.plan import PLAN, read_plan, write_plan
     from histoseg.annotate.propose import Wish, propose, strategy_of
 
     if (out / PLAN).exists():
@@ -77,7 +79,6 @@ def export_regions(
 ) -> None:
     """Write a round's regions as images with what the model finds in them, for QuPath and TIAToolbox."""
     from histoseg.annotate.export import export_round
-    from histoseg.annotate.plan import read_plan
 
     plan = read_plan(folder)
     loaded = open_model(model or plan.model.address)
@@ -120,9 +121,7 @@ def status(
     least_gain: Annotated[float, typer.Option(help="Annotation stops where that mean is below it.")] = 0.005,
 ) -> None:
     """Show what each round annotated and gained, and whether to stop."""
-    from histoseg.annotate.gain import Rule
     from histoseg.annotate.status import say_status
-    from histoseg.store.objects import connect
 
     if bool(store) != bool(score):
         raise ConfigError("--store and --score go together: give both, or none")

@@ -11,7 +11,7 @@ from histoseg.types import Image
 NUM_IMAGES, SIDE_PX = 18, 256
 FOCI, RADII_PX = 2, (24.0, 34.0)  # Together some 8 % of an image, with half of its nuclei
 SPINDLE = drawing.Cell(radius_px=4.0, length=2.4, dark=0.9)
-PALE = drawing.Cell(radius_px=5.6, length=1.25, dark=0.62, spread=0.2)
+PALE = drawing.Cell(radius_px=4.4, length=1.2, dark=0.75, spread=0.12)
 
 
 def write_demo(root: Path, rng: np.random.Generator) -> None:
@@ -30,9 +30,9 @@ def _draw(rng: np.random.Generator) -> tuple[Image, np.ndarray]:
     foci = np.zeros(size, bool)
     for centre, radius in drawing.pack(size, RADII_PX, FOCI, rng, gap=1.5):
         foci |= drawing.fill(size, drawing.outline(centre, radius, rng, wobble=0.15))
-    drawing.add_tissue(canvas, foci, haematoxylin=0.34, eosin=0.4, rng=rng)
+    drawing.add_tissue(canvas, foci, haematoxylin=0.3, eosin=0.4, rng=rng)
     instance_map = np.zeros(size, np.uint16)
-    for where, spacing_px, cell in ((~foci, 44.0, SPINDLE), (drawing.shrink(foci, 5), 12.5, PALE)):
+    for where, spacing_px, cell in ((~foci, 44.0, SPINDLE), (drawing.shrink(foci, 4), 14.0, PALE)):
         for spot in drawing.scatter(where, spacing_px, rng):
             nucleus = drawing.fill(size, drawing.add_nuclei(canvas, spot[None], cell, rng)[0])
             instance_map[nucleus] = instance_map.max() + 1

@@ -36,7 +36,8 @@ class Sizes:
     """How large the loop is.
 
     Attributes:
-        regions: Regions that each round adds.
+        start: Regions of the first round.
+        regions: Regions that each later round adds.
         per_image: How many of them one image gives at most.
         first: The training of the first round, which must have learnt something before it is asked what is difficult.
         optim: The training of each later round.
@@ -45,8 +46,9 @@ class Sizes:
     data: Data = DATA
     network: CerberusSpec = field(default_factory=lambda: CerberusSpec(encoder="resnet18", width=8))
     batch: int = 16
-    first: Optim = field(default_factory=lambda: Optim(lr=3e-3, steps=200, drop_at=150))
-    optim: Optim = field(default_factory=lambda: Optim(lr=3e-3, steps=60, drop_at=40))
+    first: Optim = field(default_factory=lambda: Optim(lr=3e-3, steps=240, drop_at=180))
+    optim: Optim = field(default_factory=lambda: Optim(lr=3e-3, steps=80, drop_at=60))
+    start: int = 24
     regions: int = 8
     per_image: int = 2
     evaluator: Objects = field(default_factory=lambda: Objects(window_px=384, margin_px=32))
@@ -72,6 +74,7 @@ SCALES: Mapping[str, Sizes] = {
         batch=27,
         first=Optim(lr=1e-3, steps=90_000, drop_at=70_000, precision="bf16", compile=True),
         optim=Optim(lr=1e-3, steps=18_000, drop_at=14_000, precision="bf16", compile=True),
+        start=200,
         regions=50,
         per_image=5,
         evaluator=Objects(),
@@ -133,7 +136,7 @@ def _round(number: int, row: str, sizes: Sizes, pool: Select) -> Stage:
     """A round: some regions are annotated, and the network is trained on with all that are."""
     annotated = replace(
         pool,
-        regions=EVERYTHING if row == "everything" else sizes.regions,
+        regions=EVERYTHING if row == "everything" else sizes.start if number == 1 else sizes.regions,
         choose="difficult" if row == "difficult" and number > 1 else "random",
         per_image=0 if row == "everything" else sizes.per_image,
     )
