@@ -28,7 +28,7 @@ COLUMNS = {f"round{number}": f"Round {number}" for number in range(1, NUM_ROUNDS
 SPEC = annotation_table(STRUCTURE, ROWS, COLUMNS)
 
 # Regions are squares that a patch fills, neither turned nor resized: turned ones need half as much again.
-DATA = replace(AUGMENTATION, patch_px=32, scale=(1.0, 1.0), stretch=False, rotate_deg=0.0, shear_deg=0.0)
+DATA = replace(AUGMENTATION, patch_px=64, scale=(1.0, 1.0), stretch=False, rotate_deg=0.0, shear_deg=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +45,11 @@ class Sizes:
 
     data: Data = DATA
     network: CerberusSpec = field(default_factory=lambda: CerberusSpec(encoder="resnet18", width=8))
-    batch: int = 16
+    batch: int = 8
     first: Optim = field(default_factory=lambda: Optim(lr=3e-3, steps=240, drop_at=180))
-    optim: Optim = field(default_factory=lambda: Optim(lr=3e-3, steps=80, drop_at=60))
-    start: int = 24
-    regions: int = 8
+    optim: Optim = field(default_factory=lambda: Optim(lr=1e-3, steps=60, drop_at=40))
+    start: int = 12
+    regions: int = 4
     per_image: int = 2
     evaluator: Objects = field(default_factory=lambda: Objects(window_px=384, margin_px=32))
 

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from histoseg.files.folders import LOSSLESS, by_image_name, pair, require_unique, scan
-from histoseg.files.images import read_image
-from histoseg.files.labels import read_instance_map
-from histoseg.sources._samples import make_sample
+from histoseg.files.instances import require_choice
+from histoseg.sources._samples import read_numbered
 from histoseg.types import Entry, Sample, Task
 
 TASK = Task(
@@ -23,16 +22,21 @@ FOLDER = "synthetic_nuclei"
 LABEL = "_nuclei"
 
 
-def entries(root: Path) -> list[Entry]:
-    """The images that `histoseg demo-data` drew, pairs checked, no pixel read."""
+def entries(root: Path, *, instances: str = "numbered") -> list[Entry]:
+    """The images that `histoseg demo-data` drew, pairs checked, no pixel read.
+
+    instances: Whether nuclei are "numbered", or each connected piece of a number is one ("components").
+    """
+    options = {"instances": require_choice(instances, TASK.name)}
     named = by_image_name(scan(root), r"patient\d+.*", ("png", LOSSLESS), lambda folder: folder.name == FOLDER)
     images = {name: path for name, path in named.items() if not name.endswith(LABEL)}
     labels = {name.removesuffix(LABEL): path for name, path in named.items() if name.endswith(LABEL)}
     pairs = pair(root, TASK.title, f"{FOLDER}/patient*.png with *{LABEL}.png", images, labels)
-    return require_unique([Entry(key=name, patient=name, files=files) for name, files in pairs.items()])
+    return require_unique(
+        [Entry(key=name, patient=name, files=files, options=options) for name, files in pairs.items()]
+    )
 
 
 def read(entry: Entry) -> Sample:
-    """One image with the number of each nucleus."""
-    numbers = read_instance_map(entry.files["annotation"])
-    return make_sample(entry, TASK, read_image(entry.files["image"]), (numbers > 0).astype("uint8"), numbers)
+    """One image; every nucleus is class 1, and the label file numbers them."""
+    return read_numbered(entry, TASK)

@@ -71,7 +71,7 @@ _FOLDS = {
 LAYOUTS = {
     "affinity": {"laptop": "96px", "real-cpu": "128px", "paper": "768px"},
     "annotation_loop": {
-        "laptop": "32px-0.5mpp-folds",
+        "laptop": "64px-0.5mpp-folds",
         "real-cpu": "96px-0.5mpp-folds",
         "paper": "448px-0.5mpp-folds",
     },

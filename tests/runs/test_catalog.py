@@ -77,7 +77,7 @@ def test_networks_are_folders_and_not_what_they_share():
     [
         ("gland", [("glas", "crag", "cerberus_gland")]),
         ("lumen", [("cerberus_lumen",)]),
-        ("nuclei", [("lizard", "cerberus_nuclei"), ("consep", "monuseg"), ("pannuke",)]),
+        ("nuclei", [("lizard", "cerberus_nuclei"), ("consep", "monuseg"), ("pannuke",), ("synthetic_nuclei",)]),
         ("tissue", [("kather5k", "nct_crc_he", "crc_tp")]),
     ],
 )

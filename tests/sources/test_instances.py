@@ -15,6 +15,7 @@ from tests.beside import SHARED
 from tests.sources.raw_files import grey, save
 
 NUMBERED = ["cerberus_gland", "cerberus_lumen", "cerberus_nuclei", "consep", "crag", "glas", "lizard", "pannuke"]
+NUMBERED += ["synthetic_nuclei"]
 ODD = SHARED / "data" / "odd" / "glas_binary_anno.bmp"
 
 
