@@ -48,9 +48,9 @@ class Sizes:
     batch: int = 8
     first: Optim = field(default_factory=lambda: Optim(lr=3e-3, steps=240, drop_at=180))
     optim: Optim = field(default_factory=lambda: Optim(lr=1e-3, steps=60, drop_at=40))
-    start: int = 12
-    regions: int = 4
-    per_image: int = 2
+    start: int = 4
+    regions: int = 2
+    per_image: int = 1
     evaluator: Objects = field(default_factory=lambda: Objects(window_px=384, margin_px=32))
 
 
@@ -58,15 +58,7 @@ SCALES: Mapping[str, Sizes] = {
     # Tiles of drawn nuclei: minutes on two cores.
     "laptop": Sizes(),
     # Real images on a few cores.
-    "real-cpu": Sizes(
-        data=replace(DATA, patch_px=96),
-        network=CerberusSpec(encoder="resnet18", width=16),
-        batch=8,
-        first=Optim(lr=2e-3, steps=240, drop_at=180),
-        optim=Optim(lr=2e-3, steps=80, drop_at=60),
-        regions=6,
-        evaluator=Objects(window_px=640, margin_px=64),
-    ),
+    "real-cpu": Sizes(start=8, regions=4),
     # Regions of Cerberus' size and its network (Secs. 3.4 and 4.4); the paper does not say how many a round had.
     "paper": Sizes(
         data=replace(DATA, patch_px=448),

@@ -72,7 +72,7 @@ LAYOUTS = {
     "affinity": {"laptop": "96px", "real-cpu": "128px", "paper": "768px"},
     "annotation_loop": {
         "laptop": "64px-0.5mpp-folds",
-        "real-cpu": "96px-0.5mpp-folds",
+        "real-cpu": "64px-0.5mpp-folds",
         "paper": "448px-0.5mpp-folds",
     },
     "cerberus": _FOLDS,
