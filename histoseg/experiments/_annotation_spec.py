@@ -79,7 +79,7 @@ def all_rounds(table: Table) -> Difference:
         for row, means in zip((DIFFICULT, RANDOM), found, strict=True):
             scores = [_score(table, row, column, replicate) for column in later]
             means.append(sum(scores) / len(scores))
-    return paired_difference(*found)
+    return paired_difference(found[0], found[1])
 
 
 def say_stop(table: Table, row: str) -> str:
