@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from histoseg.experiments._affinity_evidence import GAIN, MEASURES, Evidence, Track, evidence_of, tracks
-from histoseg.experiments._grid import NONE, members, set_of
+from histoseg.experiments._grid import NONE, set_of
 from histoseg.report.section import Listing, Picture, Section
 from histoseg.report.table import Table
 from histoseg.report.text import MISSING, format_interval, format_score
@@ -73,9 +73,8 @@ def _correlations(found: Sequence[Track]) -> Listing:
 
 
 def _numbers(table: Table, evidence: Evidence, columns: Mapping[str, str]) -> Listing:
-    keys = [(row, name) for row in table.spec.rows for name in columns if name not in (row, NONE)]
-    keys = [key for key in keys if key[0] not in members(key[1])]
-    known = [key for key in keys if any(key in numbers for numbers in (evidence.gains, *evidence.measures.values()))]
+    found = (evidence.gains, *evidence.measures.values())
+    known = [(row, name) for row in table.spec.rows for name in columns if any((row, name) in one for one in found)]
     rows = [
         (
             table.spec.rows[row],
