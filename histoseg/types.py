@@ -18,7 +18,7 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 FOLDS: tuple[Split, ...] = ("fold1", "fold2", "fold3")
 EXTERNAL: Split = "external"
 
-Kind = Literal["semantic", "instance", "patch"]
+Kind = Literal["semantic", "instance", "patch", "boxes"]
 
 IGNORE = 255  # The label of pixels that neither loss nor metric may count.
 # Microns per pixel of slides: scanners are within 0.1 and 4. Beyond, a unit was mistaken, and images would be resampled
@@ -65,8 +65,10 @@ class Task:
         classes: Class names; the position is the integer in the semantic map.
         mpp: Microns per pixel at which the source publishes its images, within CREDIBLE_MPP.
         licence: The terms its authors state.
-        kind: What is annotated: classes of pixels, objects with classes, or one class for a whole image.
-        structure: The structure that its labels teach, see `histoseg.structures`; empty for semantic segmentation only.
+        kind: What is annotated: classes of pixels, objects with classes, one class for a whole image, or boxes around
+            objects.
+        structure: The structure that its labels teach, see `histoseg.structures`; empty for classes of pixels and for
+            boxes.
         label_map_version: Raised whenever the same raw file would give another map.
         year: When the data set was published, which is its place in lists; 0 if it was not.
         reserve: Sources of the same structure with a higher number are only used where none with a lower number is
@@ -127,14 +129,28 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Boxes:
+    """Boxes around objects, in pixels of an image; those of a part of an image may reach beyond it.
+
+    Attributes:
+        corners: Left, top, right and bottom. The upper left corner of the image is 0, its width the right border.
+        classes: The class of each box, from 1 on.
+    """
+
+    corners: Float32[np.ndarray, "N 4"]
+    classes: UInt8[np.ndarray, " N"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sample:
     """One annotated image with its maps.
 
     Attributes:
-        semantic_map: The class of each pixel; where objects are annotated, the class of the object it belongs to; where
-            the whole image has one class, that class everywhere.
+        semantic_map: The class of each pixel; where objects are annotated, the class of the object it belongs to, or of
+            the box that it lies in; where the whole image has one class, that class everywhere.
         mpp: Microns per pixel.
-        instance_map: Which object each pixel belongs to, 0 = none; None where no objects are annotated.
+        instance_map: Which object each pixel belongs to, 0 = none; None where no outlines of objects are annotated.
+        boxes: None where no boxes are annotated.
     """
 
     key: str
@@ -143,6 +159,7 @@ class Sample:
     semantic_map: SemanticMap
     mpp: float
     instance_map: InstanceMap | None = None
+    boxes: Boxes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ def make_index(name, splits=("train", "val", "test"), layout="96px"):
     """An index of a source with one sample in each of some splits."""
     task = catalog.load_source(name).TASK
     count = len(splits)
-    columns = {column: [0] * count for column in Samples.model_fields}
+    columns = {column: [0] * count for column in Samples.model_fields if column != "boxes"}
     columns |= {name: list("abcdefg"[:count]) for name in ("key", "image", "patient")}
     columns |= {"mpp": [0.5] * count, "shard": list(range(count)), "class_pixels": [[1] * task.num_classes] * count}
     return SourceIndex(

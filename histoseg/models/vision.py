@@ -7,9 +7,12 @@ of operators does not load, and then torchvision cannot be imported, for it desc
 import importlib
 from types import ModuleType
 
+import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
+
+from histoseg.maps.boxes import suppress
 
 OPERATORS = ("nms", "qnms")  # Those that torchvision describes while it is imported
 SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
@@ -50,27 +53,5 @@ def nms(boxes: Float32[Tensor, "N 4"], scores: Float32[Tensor, " N"], max_iou: f
     if has_operators():
         kept: Tensor = importlib.import_module("torchvision.ops").nms(boxes, scores, max_iou)
         return kept
-    return nms_in_torch(boxes, scores, max_iou)
-
-
-def nms_in_torch(boxes: Float32[Tensor, "N 4"], scores: Float32[Tensor, " N"], max_iou: float) -> Int64[Tensor, " _"]:
-    """The same without the compiled operator."""
-    order = scores.argsort(descending=True, stable=True)
-    kept = []
-    while order.numel():
-        first, order = order[0], order[1:]
-        kept.append(first)
-        order = order[~(box_iou(boxes[first][None], boxes[order])[0] > max_iou)]
-    return torch.stack(kept) if kept else order
-
-
-def box_iou(first: Float32[Tensor, "N 4"], second: Float32[Tensor, "M 4"]) -> Float32[Tensor, "N M"]:
-    """Intersection over union of each box of one set with each of another; nan for two boxes without area."""
-    low = torch.maximum(first[:, None, :2], second[None, :, :2])
-    high = torch.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = (high - low).clamp(min=0).prod(dim=2)
-    return shared / (_areas(first)[:, None] + _areas(second)[None] - shared)
-
-
-def _areas(boxes: Float32[Tensor, "N 4"]) -> Float32[Tensor, " N"]:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    found = [np.asarray(tensor.detach().cpu().numpy()) for tensor in (boxes, scores)]
+    return torch.from_numpy(suppress(found[0], found[1], max_iou)).to(boxes.device)

@@ -110,6 +110,7 @@ def _facts(index: SourceIndex, shown: Sequence[_Shown]) -> list[tuple[str, str]]
 def _say_kind(index: SourceIndex) -> str:
     task = index.task
     kinds = {"semantic": "a class for each pixel", "instance": "objects", "patch": "a class for each image"}
+    kinds["boxes"] = "boxes around objects"
     row = structures().get(task.structure)
     taught = f", from which Cerberus learns {row.plural if row.name != TISSUE else TISSUE}" if row else ""
     return f"{kinds[task.kind]}{taught}"
@@ -179,6 +180,8 @@ def _caption(index: SourceIndex, shown: _Shown) -> str:
     words = [sample.key, f"patient {sample.patient}", shown.split, f"{width} x {height} px"]
     if index.task.kind == "instance":
         words.append(f"{len(shown.areas)} objects")
+    elif sample.boxes is not None:
+        words.append(f"{len(sample.boxes.classes)} boxes")
     elif index.task.kind == "patch":
         words.append(index.task.classes[int(sample.semantic_map[0, 0])])
     return " · ".join(words)

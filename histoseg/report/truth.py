@@ -9,7 +9,7 @@ from histoseg.maps.colours import to_rgb
 from histoseg.maps.lines import draw_outline, outlines_of
 from histoseg.maps.objects import find_objects
 from histoseg.slides.colours import class_colour
-from histoseg.types import IGNORE, Image, Kind, Sample
+from histoseg.types import IGNORE, Boxes, Image, Kind, Sample
 
 SHOWN_PX = 512  # The longest side of a shown image
 LEAST_PX = 256  # Smaller images are shown twice as large.
@@ -33,6 +33,8 @@ def draw_pair(sample: Sample, kind: Kind) -> bytes:
     picture = np.asarray(image, np.uint8).copy()
     if kind == "instance":
         _draw_objects(picture, shown, zoom)
+    elif shown.boxes is not None:
+        _draw_boxes(picture, shown.boxes, picture.shape[1] / shown.image.shape[1])
     elif kind == "patch":
         _draw_frame(picture, int(shown.semantic_map[0, 0]))
     else:
@@ -86,6 +88,12 @@ def _draw_objects(picture: Picture, sample: Sample, zoom: int) -> None:
         kinds = sample.semantic_map[top:bottom, left:right][mask]
         for points in outlines_of(mask, zoom):
             draw_outline(picture, [points + np.array([left, top], np.int32) * zoom], colour_of(int(kinds[0])), LINE_PX)
+
+
+def _draw_boxes(picture: Picture, boxes: Boxes, scale: float) -> None:
+    edges = np.round(boxes.corners * scale).astype(int).tolist()
+    for (left, top, right, bottom), kind in zip(edges, boxes.classes.tolist(), strict=True):
+        cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), to_rgb(colour_of(kind)), LINE_PX)
 
 
 def _draw_classes(picture: Picture, sample: Sample) -> None:

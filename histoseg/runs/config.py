@@ -92,6 +92,8 @@ class Select:
     Attributes:
         splits: Splits or folds; none named means all of them.
         shots: How many whole images of each source; 0 means all.
+        draw: Which of the random draws of so many images.
+        with_objects: Whether images without any object are left out.
         regions: How many stored samples a stage adds to those of the stage before, as a round of annotation does; 0
             means that it trains on all of them.
         choose: How they are chosen: at random, or those that the network of the stage before finds most difficult.
@@ -101,6 +103,8 @@ class Select:
     sources: tuple[str, ...]
     splits: tuple[Split, ...] = ()
     shots: int = 0
+    draw: int = 0
+    with_objects: bool = False
     regions: int = 0
     choose: Choose = "random"
     per_image: int = 0
@@ -112,6 +116,7 @@ class Select:
         require(self.per_image >= 0, "select.per_image", self.per_image, "0 (any number) or more")
         has_choice = self.choose == "random" and not self.per_image
         require(bool(self.regions) or has_choice, "select.regions", self.regions, "above 0 where they are chosen")
+        require(self.draw >= 0, "select.draw", self.draw, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,13 +13,14 @@ import numpy as np
 from jaxtyping import UInt16
 
 from histoseg.errors import DataError, StorageError
+from histoseg.maps.boxes import centred_within, chosen, draw_boxes, moved
 from histoseg.runs.config import Select
 from histoseg.seeds import number_of, stream
 from histoseg.shards.index import SourceIndex, open_index, rewrite_command
-from histoseg.shards.stored import Shard
+from histoseg.shards.stored import Shard, StoredBox
 from histoseg.store.keys import shard_key
 from histoseg.store.objects import Store
-from histoseg.types import Image, Sample, SemanticMap, Split
+from histoseg.types import Boxes, Image, Sample, SemanticMap, Split
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,8 @@ class MetaDataset:
         image = _view(shard, samples.image_offset[row], (*size, 3))
         if index.task.kind == "patch":
             return image, np.broadcast_to(np.uint8(self.patch_class(source, row)), size)
+        if index.task.kind == "boxes":
+            return image, draw_boxes(self.read_boxes(source, row), size)
         return image, _view(shard, samples.map_offset[row], size)
 
     def read_instances(self, source: str, row: int) -> UInt16[np.ndarray, "H W"]:
@@ -77,6 +80,21 @@ class MetaDataset:
         begin = samples.instance_offset[row]
         view: np.ndarray = shard[begin : begin + 2 * math.prod(size)].view("<u2").reshape(size)
         return view
+
+    def read_boxes(self, source: str, row: int) -> Boxes:
+        """The boxes that share some area with a stored sample, whole, in pixels of the sample."""
+        samples = self.sources[source].samples
+        return moved(_boxes(samples.boxes[row]), -samples.left[row], -samples.top[row])
+
+    def _own_boxes(self, source: str, rows: Sequence[int]) -> Boxes:
+        """The boxes of the image that is stored in some rows, each once, in pixels of the image."""
+        samples, parts = self.sources[source].samples, []
+        for row in rows:
+            place = (samples.top[row], samples.left[row], samples.height[row], samples.width[row])
+            boxes = _boxes(samples.boxes[row])
+            parts.append(chosen(boxes, centred_within(boxes.corners, place)))
+        corners, classes = ([getattr(part, name) for part in parts] for name in ("corners", "classes"))
+        return Boxes(corners=np.concatenate(corners), classes=np.concatenate(classes))
 
     def patch_class(self, source: str, row: int) -> int:
         """The class of a stored sample of a source with one class per image."""
@@ -118,17 +136,29 @@ class MetaDataset:
             semantic_map=semantic_map,
             mpp=samples.mpp[rows[0]],
             instance_map=instance_map,
+            boxes=self._own_boxes(source, rows) if index.task.kind == "boxes" else None,
         )
+
+
+def _boxes(stored: Sequence[StoredBox]) -> Boxes:
+    numbers = np.array(stored, np.float64).reshape(-1, 5)
+    return Boxes(corners=numbers[:, :4].astype(np.float32), classes=numbers[:, 4].astype(np.uint8))
 
 
 def _chosen_rows(name: str, index: SourceIndex, select: Select, seed: int) -> np.ndarray:
     """The rows of some splits, or all tiles of `shots` images of them, drawn at random."""
     rows = index.rows(*select.splits)
+    images = np.asarray(index.samples.image)[rows]
+    if select.with_objects:
+        has_some = np.isin(images, np.unique(images[np.asarray(index.samples.num_objects)[rows] > 0]))
+        rows, images = rows[has_some], images[has_some]
     if not select.shots:
         return rows
-    images = np.asarray(index.samples.image)[rows]
     names = np.unique(images)
-    drawn = stream(seed, number_of(name)).choice(names, size=min(select.shots, len(names)), replace=False)
+    stream_of_draw = (select.draw,) if select.draw else ()  # The first draw is the one there was before others.
+    drawn = stream(seed, number_of(name), *stream_of_draw).choice(
+        names, size=min(select.shots, len(names)), replace=False
+    )
     return np.asarray(rows[np.isin(images, drawn)])
 
 

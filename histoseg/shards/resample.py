@@ -5,7 +5,8 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from histoseg.types import MPP_TOLERANCE, Sample
+from histoseg.maps.boxes import cut, draw_boxes, stretched
+from histoseg.types import MPP_TOLERANCE, Boxes, Sample
 
 
 def resample(sample: Sample, mpp: float) -> Sample:
@@ -21,13 +22,21 @@ def resample(sample: Sample, mpp: float) -> Sample:
     smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
     rows, columns = _nearest(sample.image.shape[0], height), _nearest(sample.image.shape[1], width)
     here = np.ix_(rows, columns)
+    boxes = None if sample.boxes is None else _resized(sample.boxes, sample.image.shape[:2], (height, width))
     return replace(
         sample,
         image=np.asarray(cv2.resize(sample.image, (width, height), interpolation=smooth)),
-        semantic_map=sample.semantic_map[here],
+        semantic_map=sample.semantic_map[here] if boxes is None else draw_boxes(boxes, (height, width)),
         mpp=mpp,
         instance_map=None if sample.instance_map is None else sample.instance_map[here],
+        boxes=boxes,
     )
+
+
+def _resized(boxes: Boxes, before: tuple[int, ...], after: tuple[int, int]) -> Boxes:
+    """Boxes in an image of another height and width; rounding moves none beyond its border."""
+    larger = stretched(boxes, after[1] / before[1], after[0] / before[0])
+    return replace(larger, corners=cut(larger.corners, after))
 
 
 def _nearest(before: int, after: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What lies in a store as JSON: the index of a source, and the part of it that each shard adds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import fields
 from typing import Literal
 
@@ -16,6 +16,7 @@ READABLE = (2, FORMAT)  # Format 2 stores every field of the task; format 3 only
 NEWER = UNKNOWN_FIELD, NEWER_FORMAT = "extra_forbidden", "newer_format"
 
 Origin = Literal["demo", "raw"]
+StoredBox = list[float]
 
 
 class Stored(BaseModel):
@@ -45,7 +46,9 @@ class ShardColumns(Stored):
         image_offset, map_offset, instance_offset: Where the pixels of the image, the semantic map (1 byte each) and the
             instance map (2 bytes each, little-endian) begin in the tar, in bytes; -1 where there is no such map.
         class_pixels: Pixels of each class, without those labelled IGNORE.
-        num_objects: Objects in the instance map.
+        num_objects: Objects in the instance map, or boxes whose centre lies in the sample.
+        boxes: The boxes that share some area with the sample, each as left, top, right, bottom in pixels of the whole
+            image, and its class; without any entry where no boxes are annotated.
     """
 
     key: list[str]
@@ -61,12 +64,18 @@ class ShardColumns(Stored):
     instance_offset: list[int]
     class_pixels: list[list[int]]
     num_objects: list[int]
+    boxes: list[list[StoredBox]] = []
 
     @model_validator(mode="after")
     def _equal_lengths(self) -> "ShardColumns":
-        if len({len(getattr(self, name)) for name in type(self).model_fields}) != 1:
+        if not _agree({name: getattr(self, name) for name in type(self).model_fields}):
             raise ValueError("columns differ in length")
         return self
+
+
+def _agree(columns: Mapping[str, Sized]) -> bool:
+    """Whether columns have equal lengths; that of boxes may be empty."""
+    return len({len(column) for name, column in columns.items() if column or name != "boxes"}) <= 1
 
 
 class Samples(ShardColumns):
@@ -149,10 +158,10 @@ class IndexFile(Stored):
     @classmethod
     def _trust_values(cls, value: object) -> object:
         """Complete columns are taken as they are: checking millions of values takes as long as reading them."""
-        if not isinstance(value, dict) or set(value) != set(Samples.model_fields):
+        if not isinstance(value, dict) or {*value, "boxes"} != set(Samples.model_fields):
             return value
-        lengths = {len(column) if isinstance(column, list) else -1 for column in value.values()}
-        return value if len(lengths) != 1 or -1 in lengths else Samples.model_construct(None, **value)
+        are_lists = all(isinstance(column, list) for column in value.values())
+        return Samples.model_construct(None, **value) if are_lists and _agree(value) else value
 
     @field_validator("task", mode="before")
     @classmethod

@@ -8,18 +8,20 @@ import io
 import json
 import tarfile
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from histoseg.errors import DataError
+from histoseg.maps.boxes import NO_BOXES, areas, centred_within, cut, draw_boxes, touching
 from histoseg.maps.objects import compact_ids
-from histoseg.shards.stored import ShardColumns
+from histoseg.shards.stored import ShardColumns, StoredBox
 from histoseg.shards.tiles import tile_boxes
 from histoseg.types import (
     IGNORE,
+    Boxes,
     Entry,
     InstanceMap,
     Kind,
@@ -53,6 +55,7 @@ class StoredTile:
     image_offset: int = NO_MAP
     map_offset: int = NO_MAP
     instance_offset: int = NO_MAP
+    boxes: list[StoredBox] = field(default_factory=list)
 
 
 def write_tar(path: Path, samples: Iterable[Sample], task: Task, split: Split, tile_px: int) -> ShardColumns:
@@ -63,7 +66,8 @@ def write_tar(path: Path, samples: Iterable[Sample], task: Task, split: Split, t
             for sample in samples
             for box in tile_boxes(sample.image.shape[0], sample.image.shape[1], tile_px)
         ]
-    return ShardColumns(**{name: [getattr(row, name) for row in rows] for name in ShardColumns.model_fields})
+    columns = {name: [getattr(row, name) for row in rows] for name in ShardColumns.model_fields}
+    return ShardColumns(**columns if task.kind == "boxes" else {**columns, "boxes": []})
 
 
 def _add_tile(
@@ -74,6 +78,7 @@ def _add_tile(
     here = np.s_[top : top + height, left : left + width]
     semantic_map = sample.semantic_map[here]
     instance_map = None if sample.instance_map is None else sample.instance_map[here].astype("<u2")
+    boxes = touching(sample.boxes or NO_BOXES, box)
     tile = StoredTile(
         key=sample.key if sample.image.shape[:2] == (height, width) else f"{sample.key}_y{top:05d}_x{left:05d}",
         image=sample.key,
@@ -84,16 +89,21 @@ def _add_tile(
         width=width,
         mpp=sample.mpp,
         class_pixels=np.bincount(semantic_map.ravel(), minlength=IGNORE + 1)[: task.num_classes].tolist(),
-        num_objects=0 if instance_map is None else len(np.unique(instance_map[instance_map > 0])),
+        num_objects=_count(instance_map) + int(centred_within(boxes.corners, box).sum()),
+        boxes=np.column_stack([boxes.corners, boxes.classes]).tolist(),
     )
     image_offset = _add_array(tar, f"{tile.key}.image.npy", sample.image[here])
     instance_offset = map_offset = NO_MAP
     if instance_map is not None:
         instance_offset = _add_array(tar, f"{tile.key}.instance_map.npy", instance_map)
     _add_member(tar, f"{tile.key}.json", _describe(tile, int(semantic_map[0, 0]), split, task))
-    if task.kind != "patch":
+    if task.kind in ("semantic", "instance"):
         map_offset = _add_array(tar, f"{tile.key}.semantic_map.npy", semantic_map)
     return replace(tile, image_offset=image_offset, map_offset=map_offset, instance_offset=instance_offset)
+
+
+def _count(instance_map: np.ndarray | None) -> int:
+    return 0 if instance_map is None else len(np.unique(instance_map[instance_map > 0]))
 
 
 def _describe(tile: StoredTile, patch_class: int, split: Split, task: Task) -> bytes:
@@ -103,13 +113,15 @@ def _describe(tile: StoredTile, patch_class: int, split: Split, task: Task) -> b
     record |= {"split": split, "label_map_version": task.label_map_version, "ignore": IGNORE, "published_mpp": task.mpp}
     if task.kind == "patch":
         record["patch_class"] = patch_class
+    if task.kind != "boxes":
+        del record["boxes"]
     return json.dumps(record, sort_keys=True).encode()
 
 
 def members_of(kind: Kind) -> tuple[str, ...]:
-    """The members of a stored sample, without its key; the class of a whole patch is in its JSON."""
-    maps = {"semantic": ("semantic_map.npy",), "instance": ("instance_map.npy", "semantic_map.npy"), "patch": ()}
-    return ("image.npy", "json", *maps[kind])
+    """The members of a stored sample, without its key; the class of a whole patch, and boxes, are in its JSON."""
+    maps = {"semantic": ("semantic_map.npy",), "instance": ("instance_map.npy", "semantic_map.npy")}
+    return ("image.npy", "json", *maps.get(kind, ()))
 
 
 def _add_array(tar: tarfile.TarFile, name: str, array: np.ndarray) -> int:
@@ -146,6 +158,12 @@ def checked(task: Task, entry: Entry, sample: Sample) -> Sample:
         raise DataError(
             f"{where} {has} instance map, but its task is of kind {task.kind!r}; only kind 'instance' has one"
         )
+    if (sample.boxes is not None) != (task.kind == "boxes"):
+        has = "has" if sample.boxes is not None else "lacks its"
+        raise DataError(f"{where} {has} boxes, but its task is of kind {task.kind!r}; only kind 'boxes' has them")
+    if sample.boxes is not None:
+        _require_boxes(sample.boxes, sample, task, where)
+        return replace(sample, semantic_map=draw_boxes(sample.boxes, (sample.image.shape[0], sample.image.shape[1])))
     if sample.instance_map is None:
         return sample
     _require_array(sample.instance_map, f"{where}: instance_map", "int32")
@@ -173,6 +191,23 @@ def _require_classes(semantic_map: SemanticMap, task: Task, where: str) -> None:
         raise DataError(f"{where} has class {bad[0]}; {say_labels(task.num_classes)}")
     if task.kind == "patch" and len(seen) > 1:
         raise DataError(f"{where} has classes {seen.tolist()}, but images of this source have one class as a whole")
+
+
+def _require_boxes(boxes: Boxes, sample: Sample, task: Task, where: str) -> None:
+    """Refuse boxes without area, outside of the image or of unknown classes, and arrays of another form."""
+    found = [(array.dtype.name, array.shape[1:]) for array in (boxes.corners, boxes.classes)]
+    if found != [("float32", (4,)), ("uint8", ())] or len(boxes.corners) != len(boxes.classes):
+        shapes = f"{boxes.corners.dtype} {boxes.corners.shape} and {boxes.classes.dtype} {boxes.classes.shape}"
+        raise DataError(f"{where} has boxes of {shapes}; `read` must give float32 (N, 4) and uint8 (N,)")
+    size = (sample.image.shape[0], sample.image.shape[1])
+    bad = ~(areas(cut(boxes.corners, size)) > 0) | (cut(boxes.corners, size) != boxes.corners).any(axis=1)
+    if bad.any():
+        first = boxes.corners[bad][0].tolist()
+        raise DataError(
+            f"{where} has a box {first} in an image of {size[1]}x{size[0]} px; it must lie in it and have an area"
+        )
+    if (kinds := boxes.classes[(boxes.classes < 1) | (boxes.classes >= task.num_classes)]).size:
+        raise DataError(f"{where} has a box of class {kinds[0]}; expected 1 to {task.num_classes - 1}")
 
 
 def _numbered(instance_map: InstanceMap, where: str) -> InstanceMap:

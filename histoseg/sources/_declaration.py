@@ -22,14 +22,14 @@ import tomllib
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from histoseg.errors import ConfigError, DataError
 from histoseg.files.instances import Instances
-from histoseg.types import IGNORE, Kind, Task, is_credible_mpp, say_credible_mpp
+from histoseg.types import IGNORE, Task, is_credible_mpp, say_credible_mpp
 
 FILE = "source.toml"
 TRANSPARENT = "transparent"  # The key of `values` for pixels of masks in colour that have none
@@ -90,7 +90,7 @@ class Declaration(BaseModel):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     title: Text
     licence: Text
-    kind: Kind
+    kind: Literal["semantic", "instance", "patch"]  # Boxes have no label files that could be declared.
     classes: list[Text]
     mpp: Annotated[float, AfterValidator(_checked_mpp)]
     structure: str = ""

@@ -27,7 +27,7 @@ def make_sample(**changes):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("kind", "semantik", "task lab: kind is 'semantik'; choose from 'semantic', 'instance', 'patch'"),
+        ("kind", "semantik", "task lab: kind is 'semantik'; choose from 'semantic', 'instance', 'patch', 'boxes'"),
         ("structure", "tumour", "task lab: structure is 'tumour'; choose from '', 'gland'"),
         ("classes", "background", "task lab: classes is 'background'; it must be a tuple of 2 to 255 different names"),
         ("classes", ("gland",), "must be a tuple of 2"),
