@@ -1,5 +1,7 @@
 """Samples from what was read: sizes and class ids are checked."""
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Int32, UInt8
 
@@ -8,7 +10,8 @@ from histoseg.files.images import read_image
 from histoseg.files.labels import read_instance_map
 from histoseg.files.mat import read_objects
 from histoseg.files.notes import note
-from histoseg.types import IGNORE, Entry, Image, Sample, Task, say_labels
+from histoseg.maps.boxes import draw_boxes
+from histoseg.types import IGNORE, Boxes, Entry, Image, Sample, Task, say_labels
 
 
 def make_sample(
@@ -38,6 +41,12 @@ def make_sample(
         mpp=mpp or task.mpp,
         instance_map=instance_map,
     )
+
+
+def make_box_sample(entry: Entry, task: Task, image: Image, boxes: Boxes) -> Sample:
+    """A sample whose objects have boxes, at the task's resolution."""
+    semantic_map = draw_boxes(boxes, (image.shape[0], image.shape[1]))
+    return replace(make_sample(entry, task, image, semantic_map), boxes=boxes)
 
 
 def read_numbered(entry: Entry, task: Task) -> Sample:

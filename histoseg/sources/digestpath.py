@@ -55,10 +55,10 @@ def _find(folders: Folders, prefix: str) -> dict[str, Path]:
 
 def _entry(name: str, files: dict[str, Path]) -> Entry:
     key = make_key(name)
-    return Entry(key=key, patient=_patient(name) or key, files=files)
+    return Entry(key=key, patient=case_of(name) or key, files=files)
 
 
-def _patient(name: str) -> str | None:
+def case_of(name: str) -> str | None:
     """The case number before the time of the scan; None where the name has no time, as after renaming."""
     if (named := SLIDE.match(name)) is None:
         return None

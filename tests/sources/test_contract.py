@@ -75,10 +75,12 @@ def test_samples_are_whole(source, root):
 
 
 def test_maps_are_what_the_kind_says(source, root):
-    check = {"semantic": check_no_objects, "instance": check_objects, "patch": check_one_class}[source.TASK.kind]
+    checks = {"semantic": check_no_objects, "instance": check_objects, "patch": check_one_class}
+    check = checks.get(source.TASK.kind, check_no_objects)
     for entry in source.entries(root):
         sample = source.read(entry)
         check(sample.instance_map, sample.semantic_map)
+        assert (sample.boxes is not None) == (source.TASK.kind == "boxes")
 
 
 def check_no_objects(instance_map, semantic_map):
@@ -111,7 +113,7 @@ def test_published_folds(source, root):
 
 
 def test_structure_fits_the_kind(source):
-    fitting = {"semantic": {""}, "instance": {"gland", "lumen", "nuclei"}, "patch": {"tissue"}}
+    fitting = {"semantic": {""}, "boxes": {""}, "instance": {"gland", "lumen", "nuclei"}, "patch": {"tissue"}}
     assert source.TASK.structure in fitting[source.TASK.kind]
 
 
