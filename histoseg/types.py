@@ -215,6 +215,24 @@ class ViewBatch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BoxBatch:
+    """This rank's share of a step that learns boxes, which has `global_size` patches over all ranks.
+
+    Attributes:
+        images: RGB as stored.
+        boxes: What each patch shows of objects, cut at its border.
+        hidden: Objects that are mostly cut off, likewise.
+        keys: Where each patch was cut from.
+    """
+
+    images: UInt8[np.ndarray, "B H W 3"]
+    boxes: tuple[Boxes, ...]
+    hidden: tuple[Boxes, ...]
+    keys: tuple[str, ...]
+    global_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Target:
     """What to predict for one structure in one patch."""
 

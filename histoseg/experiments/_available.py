@@ -1,7 +1,7 @@
 """What is known of a source when an experiment's runs are planned."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from histoseg.types import EXTERNAL, FOLDS, SPLITS, Split, Task
 
@@ -13,12 +13,14 @@ class Available:
     Attributes:
         splits: The splits or folds that hold at least one sample.
         classes: The classes that some pixel has; empty if that is not known.
+        images_with_objects: How many images of each split or fold have some; empty if that is not known.
     """
 
     task: Task
     splits: frozenset[Split]
     num_patients: int
     classes: tuple[str, ...] = ()
+    images_with_objects: Mapping[Split, int] = field(default_factory=dict)
 
     @property
     def is_typed(self) -> bool:

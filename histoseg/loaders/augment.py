@@ -14,7 +14,7 @@ from typing import Any
 import albumentations as A  # noqa: N812  # the name its documentation uses
 import cv2
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Float32, Shaped, UInt8
 
 from histoseg.loaders.perturb import BlurOrNoise, ShiftColours
 from histoseg.runs.config import Data
@@ -57,6 +57,12 @@ class AffineCrop(A.DualTransform):
         """The map's patch: the nearest label, because labels cannot be interpolated."""
         return self._warp(mask, matrix, cv2.INTER_NEAREST)
 
+    def apply_to_keypoints(self, keypoints: np.ndarray, matrix: np.ndarray, **_: object) -> np.ndarray:
+        """Positions of pixel centres in the patch, also those that lie outside of it."""
+        moved = keypoints.copy()
+        moved[:, :2] = keypoints[:, :2] @ matrix[:, :2].T + matrix[:, 2]
+        return moved
+
     def _warp(self, array: np.ndarray, matrix: np.ndarray, flags: int) -> np.ndarray:
         size = (self.drawn.patch_px, self.drawn.patch_px)
         return cv2.warpAffine(array, matrix, size, flags=flags, borderMode=cv2.BORDER_REFLECT_101)
@@ -70,16 +76,7 @@ class Augment:
 
     def __init__(self, data: Data, *, whole: bool = False) -> None:
         data = replace(data, patch_px=data.tissue_px, rotate_deg=0.0) if whole else data
-        self._transform = A.Compose(
-            [
-                AffineCrop(data),
-                *([A.RandomRotate90(p=1.0)] if whole else []),
-                A.HorizontalFlip(p=0.5),
-                A.VerticalFlip(p=0.5),
-                *([BlurOrNoise()] if data.blur else []),
-                ShiftColours(data) if data.additive else _jitter(data),
-            ]
-        )
+        self._transform = A.Compose(_steps(data, quarter_turns=whole))
 
     def __call__(
         self, image: Image, maps: Sequence[Shaped[np.ndarray, "H W"]], seed: int
@@ -88,6 +85,39 @@ class Augment:
         self._transform.set_random_seed(seed)
         drawn = self._transform(image=image, masks=list(maps))
         return drawn["image"], tuple(drawn["masks"])
+
+
+class BoxAugment:
+    """Draws training patches with boxes, rotated by quarter turns and never sheared: boxes stay as tight as they were.
+
+    Not safe for several threads at once: each needs its own.
+    """
+
+    def __init__(self, data: Data) -> None:
+        steps = _steps(replace(data, rotate_deg=0.0, shear_deg=0.0), quarter_turns=True)
+        points = A.KeypointParams(format="xy", remove_invisible=False)
+        self._transform = A.Compose(steps, keypoint_params=points)
+
+    def __call__(
+        self, image: Image, corners: Float32[np.ndarray, "N 4"], seed: int
+    ) -> tuple[UInt8[np.ndarray, "P P 3"], Float32[np.ndarray, "N 4"]]:
+        """One patch of the image, and each box in pixels of the patch, even if it lies outside of it."""
+        self._transform.set_random_seed(seed)
+        # Points are centres of pixels there: the border between two pixels lies half a pixel further.
+        drawn = self._transform(image=image, keypoints=corners.reshape(-1, 2) - 0.5)
+        points = np.asarray(drawn["keypoints"], np.float32).reshape(-1, 2, 2) + np.float32(0.5)
+        return drawn["image"], np.hstack([points.min(axis=1), points.max(axis=1)])
+
+
+def _steps(data: Data, *, quarter_turns: bool) -> list[A.BasicTransform]:
+    return [
+        AffineCrop(data),
+        *([A.RandomRotate90(p=1.0)] if quarter_turns else []),
+        A.HorizontalFlip(p=0.5),
+        A.VerticalFlip(p=0.5),
+        *([BlurOrNoise()] if data.blur else []),
+        ShiftColours(data) if data.additive else _jitter(data),
+    ]
 
 
 def _jitter(data: Data) -> A.BasicTransform:

@@ -12,6 +12,21 @@ Probabilities = Float32[np.ndarray, "_ _ _"]  # Classes, then rows and columns: 
 
 
 @dataclass(frozen=True, kw_only=True)
+class Detections:
+    """Boxes that a network finds in an image, from the highest score down.
+
+    Attributes:
+        corners: Left, top, right and bottom in pixels.
+        classes: From 1 on.
+        scores: Within 0 and 1.
+    """
+
+    corners: Float32[np.ndarray, "N 4"]
+    classes: UInt8[np.ndarray, " N"]
+    scores: Float32[np.ndarray, " N"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prediction:
     """Objects by structure, classes of tissue by square, classes of pixels by task: what the network has heads for.
 
@@ -23,6 +38,7 @@ class Prediction:
             corner; None if the network has no head for tissue.
         tissue_px: Side of those squares.
         semantic_maps: By task, the class of each pixel.
+        boxes: By task, the boxes around its objects.
     """
 
     instance_maps: Mapping[str, InstanceMap] = field(default_factory=dict)
@@ -31,6 +47,7 @@ class Prediction:
     tissue: Probabilities | None = None
     tissue_px: int = 0
     semantic_maps: Mapping[str, SemanticMap] = field(default_factory=dict)
+    boxes: Mapping[str, Detections] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from histoseg.errors import ConfigError
 from histoseg.maps.evidence import RegionEvidence, Separator
 from histoseg.maps.windows import Window, Windows
 from histoseg.models.network import Network
-from histoseg.models.prediction import ClassifiedObjects, Prediction
+from histoseg.models.prediction import ClassifiedObjects, Detections, Prediction
 from histoseg.runs.config import Run, Settings, public_name
 from histoseg.store.objects import Store
 from histoseg.structures import TISSUE
@@ -181,3 +181,24 @@ def difficulty_spec_of(settings: Settings) -> DifficultySpec:
     if not isinstance(settings, DifficultySpec):
         raise ConfigError(f"network {public_name(settings)!r} does not say where it is unsure; choose at random")
     return settings
+
+
+@runtime_checkable
+class DetectorSpec(Protocol):
+    """Settings of a network that finds boxes around objects."""
+
+    def detect(self, network: Network, image: Image, windows: Windows) -> Detections:
+        """The boxes in a whole image.
+
+        Args:
+            network: A network of these settings, not in training.
+            image: At the resolution that the network was trained at.
+            windows: How the image is divided.
+        """
+
+
+def detector_of(run: Run) -> DetectorSpec:
+    """The settings of a run's network, which finds boxes."""
+    if not isinstance(run.network, DetectorSpec):
+        raise ConfigError(f"network {public_name(run.network)!r} finds no boxes; name one that does, as retinanet")
+    return run.network

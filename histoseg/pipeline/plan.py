@@ -64,6 +64,7 @@ def available(sources: Mapping[str, SourceIndex]) -> dict[str, Available]:
             splits=frozenset(split for split in (*SPLITS, *FOLDS, EXTERNAL) if len(index.rows(split))),
             num_patients=len(set(index.samples.patient)),
             classes=tuple(index.task.classes[i] for i in index.class_pixels().nonzero()[0]),
+            images_with_objects=index.images_with_objects,
         )
         for name, index in sources.items()
     }

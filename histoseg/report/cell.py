@@ -5,6 +5,8 @@ import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from scipy import stats
+
 from histoseg.records.schema import Record
 
 CellKey = tuple[str, str]  # Row and column
@@ -60,6 +62,13 @@ class Cell:
         if self.interval is None:
             return math.nan, math.nan
         return self.mean_of(self.interval.low), self.mean_of(self.interval.high)
+
+    def band(self, confidence: float) -> tuple[float, float]:
+        """The interval in which the mean lies, by Student's t over replicates; nan below two."""
+        if self.sd is None:
+            return math.nan, math.nan
+        reach = float(stats.t.ppf((1 + confidence) / 2, len(self.values) - 1)) * self.sd / len(self.values) ** 0.5
+        return self.mean - reach, self.mean + reach
 
     @property
     def is_finished(self) -> bool:

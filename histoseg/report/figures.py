@@ -159,7 +159,7 @@ def _draw_curves(table: Table, x_axis: Axis) -> bytes:
             _draw_curve(axis, x_axis, cells, colour, drawing.MARKERS[i % len(drawing.MARKERS)])
         axis.set_title(title, loc="left", fontsize=10, fontweight="bold", color=drawing.INK)
         axis.set_xlabel(x_axis.title, fontsize=9)
-        axis.set_xticks(sorted(x_axis.values[column] for column in columns))
+        _lay_out_numbers(axis, x_axis, sorted(x_axis.values[column] for column in columns))
         axis.grid(color=drawing.FAINT, lw=0.7)
     figure.supylabel(table.spec.score_title, fontsize=9)
     drawing.add_line_legend(figure, {table.spec.rows[row]: colour for row, colour in colours.items()})
@@ -170,7 +170,21 @@ def _draw_curve(axis: Axes, x_axis: Axis, cells: Sequence[Cell], colour: str, ma
     for cell in cells:
         if cell.paper is not None:
             drawing.draw_paper(axis, x_axis.values[cell.column], cell.paper[0])
-    points = sorted((x_axis.values[cell.column], cell.mean, cell.sd or 0.0) for cell in cells if not cell.reason)
-    if points:
-        xs, means, spreads = zip(*points, strict=True)
+    shown = sorted((cell for cell in cells if not cell.reason), key=lambda cell: x_axis.values[cell.column])
+    xs, means = [x_axis.values[cell.column] for cell in shown], [cell.mean for cell in shown]
+    if x_axis.confidence:
+        lows, highs = zip(*(cell.band(x_axis.confidence) for cell in shown), strict=True) if shown else ((), ())
+        axis.fill_between(xs, lows, highs, color=colour, alpha=0.15, lw=0)
+    spreads = None if x_axis.confidence else [cell.sd or 0.0 for cell in shown]
+    if shown:
         axis.errorbar(xs, means, spreads, color=colour, marker=marker, ms=6, mec="white", lw=1.6, capsize=3)
+
+
+def _lay_out_numbers(axis: Axes, x_axis: Axis, numbers: Sequence[int | float]) -> None:
+    """Ticks at the numbers that columns stand for, and the line of the score that is to be reached."""
+    if x_axis.is_log:
+        axis.set_xscale("log")
+        axis.minorticks_off()
+    axis.set_xticks(numbers, [f"{number:g}" for number in numbers])
+    if not math.isnan(x_axis.goal):
+        axis.axhline(x_axis.goal, color=drawing.INK, ls="--", lw=1)

@@ -113,7 +113,10 @@ def _score_pictures(table: Table) -> list[Picture]:
     spec = table.spec
     if not table.records or (spec.compared == "rows" and len(spec.rows) == 1):
         return []
-    spread = ", bars their standard deviation" if spec.x_axis else ", small dots single replicates"
+    spread = ", small dots single replicates"
+    if spec.x_axis is not None:
+        band = f", bands the {spec.x_axis.confidence:.0%} confidence interval of the mean (Student's t)"
+        spread = band if spec.x_axis.confidence else ", bars their standard deviation"
     has_spread = any(cell.sd is not None for cell in table.own_cells)
     interval = f", lines the {spec.interval.meaning}" if spec.interval else ""
     caption = f"Large marks are means over {spec.replicates}{spread if has_spread else ''}{interval}."

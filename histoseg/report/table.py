@@ -46,10 +46,19 @@ NO_PAPER = Paper()
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """Numbers that columns stand for, such as numbers of images; scores are drawn as curves over them."""
+    """Numbers that columns stand for, such as numbers of images; scores are drawn as curves over them.
+
+    Attributes:
+        is_log: Whether equal ratios of numbers are equally far apart.
+        goal: A score at which a dashed line is drawn; nan without one.
+        confidence: Of the band around each curve, in which the mean lies; 0 means bars of the standard deviation.
+    """
 
     title: str
     values: Mapping[str, int | float]
+    is_log: bool = False
+    goal: float = math.nan
+    confidence: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,6 +78,12 @@ class SourceIndex:
         return np.asarray(counts[rows])
 
     @property
+    def images_with_objects(self) -> dict[Split, int]:
+        """How many images of each split have at least one object."""
+        images, objects = np.asarray(self.samples.image), np.asarray(self.samples.num_objects)
+        return {split: len(np.unique(images[rows][objects[rows] > 0])) for split, rows in self.split_rows.items()}
+
+    @property
     def has_untyped_objects(self) -> bool:
         """Whether there are objects, but no class is known of any."""
         return any(self.samples.num_objects) and not self.class_pixels()[1:].any()
