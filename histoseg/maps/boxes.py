@@ -17,11 +17,12 @@ def areas(corners: Float32[np.ndarray, "N 4"]) -> Float32[np.ndarray, " N"]:
 
 
 def box_iou(first: Float32[np.ndarray, "N 4"], second: Float32[np.ndarray, "M 4"]) -> Float32[np.ndarray, "N M"]:
-    """Intersection over union of each box of one set with each of another; boxes must have an area."""
+    """Intersection over union of each box of one set with each of another; 0 for two boxes without area."""
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
     shared = (high - low).clip(min=0).prod(axis=2)
-    return np.asarray(shared / (areas(first)[:, None] + areas(second)[None] - shared), np.float32)
+    union = areas(first)[:, None] + areas(second)[None] - shared
+    return np.asarray(shared / np.maximum(union, np.finfo(np.float32).tiny), np.float32)
 
 
 def suppress(

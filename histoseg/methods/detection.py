@@ -65,11 +65,9 @@ class Detection(WholeNetwork):
         """
         import torch
 
-        from histoseg.models.retinanet.loss import losses_per_image
-        from histoseg.models.tensors import device_of, to_device
+        from histoseg.models.retinanet.loss import total_loss
 
-        found = model(to_device(batch.images, device_of(model)))
-        loss = losses_per_image(model, found, batch.boxes, batch.hidden).sum() / batch.global_size
+        loss = total_loss(model, batch) / batch.global_size
         torch.autograd.backward(loss)
         return float(loss.detach())
 

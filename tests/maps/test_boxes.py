@@ -38,6 +38,8 @@ def test_iou_worked_by_hand():
     expected = [[1, 2 / 3, 1 / 3, 0], [2 / 3, 1, 7 / 13, 0]]
     np.testing.assert_allclose(box_iou(CORNERS[:2], CORNERS), expected, rtol=1e-6)
     assert areas(CORNERS).tolist() == [100] * 4
+    nothing = np.array([[3, 3, 3, 9]], np.float32)
+    assert box_iou(nothing, nothing).tolist() == [[0]]
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,22 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from histoseg.models.retinanet.network import Found, RetinaNet
-from histoseg.models.tensors import to_device
+from histoseg.models.tensors import device_of, to_device
 from histoseg.models.vision import import_torchvision
-from histoseg.types import Boxes
+from histoseg.types import BoxBatch, Boxes
 
 FOREGROUND, BACKGROUND = (
     0.5,
     0.4,
 )  # IoU with a box from which and below which an anchor learns (Lin et al. 2017, Sec. 4)
+
+
+def total_loss(network: RetinaNet, batch: BoxBatch) -> Float[Tensor, ""]:
+    """The sum of the losses of a rank's images; a rank without an image takes part in the norms of the others."""
+    images = to_device(batch.images, device_of(network))
+    if not batch.boxes:  # torchvision's heads take no empty batch.
+        return torch.stack([level.sum().float() for level in network.features(images)]).sum()
+    return losses_per_image(network, network(images), batch.boxes, batch.hidden).sum()
 
 
 def losses_per_image(
@@ -33,8 +41,7 @@ def losses_per_image(
         outputs = {"cls_logits": found.logits[i : i + 1], "bbox_regression": found.offsets[i : i + 1]}
         parts = network.head.compute_loss([target], outputs, [found.anchors], [matched])
         losses.append(parts["classification"] + parts["bbox_regression"])
-    # Without an image there is no loss; the graph must be there, for batch norms of other ranks wait in it.
-    return torch.stack(losses) if losses else found.logits.sum((1, 2)) + found.offsets.sum((1, 2))
+    return torch.stack(losses)
 
 
 def match(

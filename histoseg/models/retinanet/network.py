@@ -72,8 +72,8 @@ class RetinaNet(Network):
 
     def forward(self, images: UInt8[Tensor, "B H W 3"]) -> Found:
         """What is found in images as stored; sides must be multiples of 16."""
+        levels = self.features(images)
         with self._precision(images.device):
-            levels = self.features(images)
             outputs: dict[str, Tensor] = self.head(levels)
         anchors = self._anchors(images, levels)
         per_place = len(OCTAVES) * len(RATIOS)
@@ -87,8 +87,9 @@ class RetinaNet(Network):
     def features(self, images: UInt8[Tensor, "B H W 3"]) -> list[Tensor]:
         """The levels of the pyramid (B, D, H / stride, W / stride), finest first."""
         weight = next(self.encoder.parameters())
-        own = self.encoder(images.permute(0, 3, 1, 2).to(weight.dtype) / 255)[FIRST_LEVEL:]
-        levels: dict[str, Tensor] = self.pyramid({str(i): level for i, level in enumerate(own)})
+        with self._precision(images.device):
+            own = self.encoder(images.permute(0, 3, 1, 2).to(weight.dtype) / 255)[FIRST_LEVEL:]
+            levels: dict[str, Tensor] = self.pyramid({str(i): level for i, level in enumerate(own)})
         return list(levels.values())
 
     def _anchors(self, images: Tensor, levels: list[Tensor]) -> Float[Tensor, "A 4"]:
