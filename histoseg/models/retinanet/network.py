@@ -4,11 +4,13 @@ The pyramid is fed by `layer2` to `layer4`, as the published one is. As the stem
 of 4, they lie at 1/4, 1/8 and 1/16 of the image instead of at 1/8 to 1/32. Anchors are four times the stride, and a
 third and two thirds of an octave more, as published: 16, 20, 25, then 32, 40, 51, then 64, 81, 102 pixels. At 0.5 µm/px
 signet ring cells have 15 to 50. The published levels P6 and P7 would be for objects of 64 µm and more, so they are left
-out.
+out. Heads have group norms, as in torchvision's second version: without, those of narrow networks begin with signals so
+small that they hardly learn.
 """
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +27,7 @@ STRIDES = (4, 8, 16)
 SIZE_PER_STRIDE = 4  # Lin et al. 2017, Sec. 4: areas of 32² at P3, whose stride is 8
 OCTAVES = (0, 1 / 3, 2 / 3)
 RATIOS = (0.5, 1.0, 2.0)
+CHANNELS_PER_GROUP = 8  # Of the heads' group norms, as 32 groups of 256 in torchvision's second version of the network
 CHANNELS_PER_WIDTH = 4  # 256 channels of the pyramid (Sec. 4), where the encoder's width is 64
 
 
@@ -66,7 +69,8 @@ class RetinaNet(Network):
         self.encoder: nn.Module = build_cerberus(CerberusParts(encoder=parts.encoder, width=parts.width), 0).encoder
         channels = CHANNELS_PER_WIDTH * parts.width
         self.pyramid = FeaturePyramidNetwork(list(self.encoder.widths[FIRST_LEVEL:]), channels)
-        self.head = RetinaNetHead(channels, len(OCTAVES) * len(RATIOS), parts.num_classes)
+        norm = partial(nn.GroupNorm, channels // CHANNELS_PER_GROUP)
+        self.head = RetinaNetHead(channels, len(OCTAVES) * len(RATIOS), parts.num_classes, norm_layer=norm)
         sizes = tuple(tuple(SIZE_PER_STRIDE * stride * 2**octave for octave in OCTAVES) for stride in STRIDES)
         self.anchors = AnchorGenerator(sizes, (RATIOS,) * len(STRIDES))
 
