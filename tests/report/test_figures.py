@@ -1,10 +1,12 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
+from histoseg.report.cell import Cell
 from histoseg.report.curves import draw_losses, draw_validation, loss_plots
 from histoseg.report.drawing import COLOURS, colours_of, sizes_of
 from histoseg.report.figures import dot_plots, draw_scores, score_figures
@@ -90,6 +92,24 @@ def test_scores_over_numbers_are_curves():
     assert count(SHOTS_RECORDS, first) > count([], first) > 0
     assert count(SHOTS_RECORDS, second) > count(SHOTS_RECORDS[:-2], second) == count([], second)
     assert count(SHOTS_RECORDS, other) == 0
+
+
+def test_curves_may_have_a_band_a_goal_and_a_logarithmic_axis():
+    """A band is as wide as Student's t says: two replicates 0.2 apart, so 12.706 * 0.1 either way at 95 %."""
+    records = [*SHOTS_RECORDS, *(one.model_copy(update={"replicate": "seed 9"}) for one in SHOTS_RECORDS)]
+    plain = make_shots_spec()
+    axis = replace(plain.x_axis, is_log=True, goal=0.4, confidence=0.95)
+    drawn = [draw_scores(lay_out(replace(plain, x_axis=one), records))["scores"] for one in (plain.x_axis, axis)]
+    assert drawn[0] != drawn[1]
+    cell = Cell(
+        row="r", column="c", score="s", records={str(i): record_of(score) for i, score in enumerate((0.4, 0.6))}
+    )
+    assert cell.band(0.95) == pytest.approx((0.5 - 1.2706, 0.5 + 1.2706), abs=1e-4)
+    assert np.isnan(Cell(row="r", column="c", score="s", records={"0": record_of(0.4)}).band(0.95)).all()
+
+
+def record_of(score):
+    return SHOTS_RECORDS[0].model_copy(update={"scores": {"s": score}})
 
 
 def test_a_shared_training_is_drawn_once(finished_pairs):

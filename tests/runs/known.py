@@ -9,7 +9,7 @@ from histoseg.runs.names import override, run_name, stage_name
 # The sources that are assumed to be prepared: one that is added to an experiment later changes no name below.
 SOURCES = (
     *("gleason2019", "breastpathq", "monuseg", "glas", "digestpath", "synthetic", "crag", "cerberus_gland"),
-    *("cerberus_lumen", "lizard", "cerberus_nuclei", "kather5k", "nct_crc_he", "crc_tp"),
+    *("cerberus_lumen", "lizard", "cerberus_nuclei", "kather5k", "nct_crc_he", "crc_tp", "digestpath_signet"),
 )
 CHECKSUMS = {source: f"checksum of {source}" for source in SOURCES}
 EXPERIMENTS = catalog.tables()
@@ -54,6 +54,18 @@ NAMES = {
         "97a2f0a8ad5bc0af f2b26ee84dc3984e 0275dcc3ff2980df"
     ),
     (
+        "cerberus_figure6",
+        "laptop",
+        "stl images4 fold1+fold2 to fold3, repeat 1",
+        0,
+    ): "ca9042b35d83cf96 b90e1291f7f05b1b cb3c0afdad247d85",
+    (
+        "cerberus_figure6",
+        "paper",
+        "in_mixed_pc images8 fold1+fold2 to fold3, repeat 3",
+        0,
+    ): "97a2f0a8ad5bc0af 48913995d32ba5a8 f54fdf2bcae9e3ea",
+    (
         "cerberus",
         "laptop",
         "cerberus_plus fold1+fold2 to fold3",
@@ -76,6 +88,7 @@ LAYOUTS = {
         "paper": "448px-0.5mpp-folds",
     },
     "cerberus": _FOLDS,
+    "cerberus_figure6": {scale: _FOLDS[scale] for scale in ("laptop", "real-cpu", "paper")},
     "cerberus_table2": _FOLDS,
     "cerberus_table3": _FOLDS,
     "cerberus_table4": _FOLDS,

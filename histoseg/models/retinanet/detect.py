@@ -47,8 +47,8 @@ def _in_window(found: Found, i: int, window: Window, size: tuple[int, int]) -> D
     corners = np.asarray(corners + shift, np.float32)
     top, left = window.top, window.left
     part = (top, left, min(window.height, size[0] - top), min(window.width, size[1] - left))
-    corners, kept = cut(corners, size), centred_within(corners, part)
-    kept &= (corners[:, 2:] > corners[:, :2]).all(axis=1)
+    corners = cut(corners, size)
+    kept = centred_within(corners, part) & (corners[:, 2:] > corners[:, :2]).all(axis=1)
     return Detections(
         corners=corners[kept],
         classes=(kinds.cpu().numpy()[kept] + 1).astype(np.uint8),
