@@ -4,18 +4,17 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64, Int64, UInt8
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from histoseg import distributed
 from histoseg.methods.transfer import Transfer, num_at_once
 from histoseg.models.tensors import device_of, to_tensors
 from histoseg.models.unet.network import UNet, with_new_heads
+from histoseg.representation.pool import pooled
 from histoseg.seeds import stream
 from histoseg.training.process import Process
 from histoseg.types import IGNORE, Batch
-
-DEPTHS = 4  # The coarsest levels of the encoder; the finest is two convolutions of the pixels themselves.
 
 
 def shared_gradient(model: UNet, batch: Batch) -> Float64[np.ndarray, " P"]:
@@ -50,21 +49,9 @@ def with_class_means(model: UNet, task: str, num_classes: int, batch: Batch) -> 
     return headed
 
 
-@torch.no_grad()
 def pooled_of_all(model: UNet, batch: Batch, process: Process) -> Float64[np.ndarray, "N F"]:
     """The pooled features of all ranks' patches, in the order of the step."""
     return _of_all(pooled(model, batch.patches.images), batch.global_size, process)
-
-
-@torch.no_grad()
-def pooled(model: UNet, images: UInt8[np.ndarray, "B H W 3"]) -> Float32[np.ndarray, "B F"]:
-    """The mean over each patch of the features of the encoder's last levels."""
-    size = num_at_once(model.width, images.shape[1])
-    parts = [images[start : start + size] for start in range(0, len(images), size)]
-    levels = [model.encode(torch.from_numpy(part).to(device_of(model)))[-DEPTHS:] for part in parts]
-    means = [torch.cat([level.mean(dim=(2, 3)) for level in part], dim=1).cpu().numpy() for part in levels]
-    width = sum(model.width * 2**level for level in range(1, DEPTHS + 1))
-    return np.concatenate([np.empty((0, width), np.float32), *means])
 
 
 @torch.no_grad()
