@@ -94,6 +94,7 @@ def test_a_source_of_a_lab_teaches_after_the_published_ones(install, caplog):
         ("consep", "monuseg"),
         ("pannuke",),
         ("rareset",),
+        ("synthetic_nuclei",),
     ]
     assert "source broken is left out: broken_of_" in caplog.text
 
