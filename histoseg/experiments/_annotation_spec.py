@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from histoseg.annotate.gain import Rule, gains
 from histoseg.metrics.paired import Difference, paired_difference
+from histoseg.report.cell import average
 from histoseg.report.section import Listing, Section
 from histoseg.report.table import Axis, Table, TableSpec
 
@@ -74,12 +75,9 @@ def by_round(table: Table) -> dict[str, Difference]:
 def all_rounds(table: Table) -> Difference:
     """The paired difference of each replicate's mean over the rounds after the first, in which both rows finished."""
     later = list(table.spec.columns)[1:]
-    found: list[list[float]] = [[], []]
-    for replicate in _common(table, later):
-        for row, means in zip((DIFFICULT, RANDOM), found, strict=True):
-            scores = [_score(table, row, column, replicate) for column in later]
-            means.append(sum(scores) / len(scores))
-    return paired_difference(found[0], found[1])
+    replicates = _common(table, later)
+    first, second = ([_mean(table, row, later, one) for one in replicates] for row in (DIFFICULT, RANDOM))
+    return paired_difference(first, second)
 
 
 def say_stop(table: Table, row: str) -> str:
@@ -107,6 +105,11 @@ def _pairs(table: Table, column: str) -> tuple[list[float], list[float]]:
 
 def _score(table: Table, row: str, column: str, replicate: str) -> float:
     return table.cells[row, column].records[replicate].scores[table.spec.score]
+
+
+def _mean(table: Table, row: str, columns: list[str], replicate: str) -> float:
+    """The mean score of a replicate over some columns."""
+    return average(_score(table, row, column, replicate) for column in columns)
 
 
 def _means(table: Table, column: str) -> tuple[float, float]:

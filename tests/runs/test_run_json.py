@@ -42,7 +42,16 @@ def test_json_has_every_field_and_settings_by_name(tiny_run):
     record = to_json(tiny_run)
     assert record["network"] == {"name": "unet", "width": 4, "norm": "group"}
     assert record["stages"][1]["method"] == {"name": "transfer", "batch": 4, "class_weighting": 0.0}
-    assert record["stages"][0]["select"] == {"sources": ["synthetic", "glas"], "splits": [], "shots": 0}
+    assert record["stages"][0]["select"] == {
+        "sources": ["synthetic", "glas"],
+        "splits": [],
+        "shots": 0,
+        "draw": 0,
+        "with_objects": False,
+        "regions": 0,
+        "choose": "random",
+        "per_image": 0,
+    }
     assert record["evaluator"] == {"name": "pixels", "window_px": 64, "overlap": 0.25, "bootstrap": 20}
 
 
