@@ -96,7 +96,10 @@ def test_scores_over_numbers_are_curves():
 
 def test_curves_may_have_a_band_a_goal_and_a_logarithmic_axis():
     """A band is as wide as Student's t says: two replicates 0.2 apart, so 12.706 * 0.1 either way at 95 %."""
-    records = [*SHOTS_RECORDS, *(one.model_copy(update={"replicate": f"{one.replicate} again"}) for one in SHOTS_RECORDS)]
+    records = [
+        *SHOTS_RECORDS,
+        *(one.model_copy(update={"replicate": f"{one.replicate} again"}) for one in SHOTS_RECORDS),
+    ]
     plain = make_shots_spec()
     axis = replace(plain.x_axis, is_log=True, goal=0.4, confidence=0.95)
     drawn = [draw_scores(lay_out(replace(plain, x_axis=one), records))["scores"] for one in (plain.x_axis, axis)]
