@@ -169,7 +169,7 @@ def test_list_names_what_there_is():
             "/nonexistent is not a folder",
         ),
         (["prepare", "glas", "--raw", ".", "--store", "ftp://x"], "write file:///absolute/folder or s3://"),
-        (["report", "nope", "--store", "file:///nonexistent"], "no 'nope' in experiments; choose from cerberus, "),
+        (["report", "nope", "--store", "file:///nonexistent"], "no 'nope' in experiments; choose from affinity, "),
         (["report", "table1", "--scale", "nope", "--store", "file:///nonexistent"], "choose from laptop"),
         (["report", "table1", "--store", "file:///nonexistent"], "no cell can be had from no sources"),
         (

@@ -87,7 +87,15 @@ def test_everything_there_is_can_be_listed(python):
 
 def test_hyperparameters_are_checked(python):
     lines = python("-c", NO_IMAGES).splitlines()
-    assert [line.split()[0] for line in lines] == ["maml", "multitask", "probe", "simclr", "subtyping", "transfer"]
+    assert [line.split()[0] for line in lines] == [
+        "detection",
+        "maml",
+        "multitask",
+        "probe",
+        "simclr",
+        "subtyping",
+        "transfer",
+    ]
     assert all(re.search(r"= 0: must be [12] or more", line) for line in lines)
 
 

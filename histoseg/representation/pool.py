@@ -60,6 +60,6 @@ def require_encoder(network: nn.Module) -> Encoding:
     if not isinstance(network, Encoding):
         raise ConfigError(
             f"a network of the kind {type(network).__name__} has no encoder whose features could be pooled; "
-            "name a model of the kinds cerberus or probe"
+            "name a model of the kinds cerberus, probe or unet"
         )
     return network

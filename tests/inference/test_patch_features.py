@@ -10,7 +10,6 @@ from PIL import Image as PillowImage
 from histoseg.maps.objects import find_objects
 from histoseg.models.cerberus import CerberusSpec
 from histoseg.models.spec import Heads
-from histoseg.models.unet import UNetSpec
 from histoseg.models.weights import Model, load_model, save_model
 from histoseg.representation.patches import cut_patches
 from histoseg.representation.pool import pooled
@@ -106,14 +105,12 @@ def test_what_is_there_stays_unless_it_is_to_be_replaced(capsys, image, model, t
 
 
 def test_what_cannot_be_is_refused_in_one_line(capsys, image, model, labels, tmp_path):
-    unet = save(tmp_path / "unet", UNetSpec(width=4), {"glas": 2})
     empty = tmp_path / "empty.png"
     PillowImage.fromarray(np.zeros((60, 80), np.uint8)).save(empty)
     small = tmp_path / "small.png"
     PillowImage.fromarray(np.ones((9, 80), np.uint8)).save(small)
     cases = {
         "holds no model.json": (tmp_path, ()),
-        "has no encoder": (unet, ()),
         "no objects there": (model, ("--objects", empty)),
         "labels of (9, 80) px": (model, ("--objects", small)),
         "neither slide/objects.parquet nor a label image": (model, ("--objects", tmp_path / "nowhere")),

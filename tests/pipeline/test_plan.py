@@ -73,7 +73,7 @@ def test_what_is_known_of_a_source_are_its_task_splits_and_patients(store, hold)
 
 
 def test_an_unknown_experiment_or_scale_lists_the_choices(store):
-    with pytest.raises(ConfigError, match=r"'nope' in experiments; choose from cerberus, .*smoke, table1"):
+    with pytest.raises(ConfigError, match=r"'nope' in experiments; choose from affinity, .*smoke, table1"):
         make_plan("nope", store, "laptop", 1, [])
     with pytest.raises(ConfigError, match=r"table1 has no scale 'nope'; choose from laptop, real-cpu, paper, ref"):
         make_plan("table1", store, "nope", 1, [])

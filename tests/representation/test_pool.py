@@ -6,7 +6,6 @@ import torch
 
 from histoseg.errors import ConfigError
 from histoseg.models.cerberus.network import CerberusParts, build
-from histoseg.models.unet.network import build as build_unet
 from histoseg.representation import pool
 from histoseg.representation.pool import average, pooled
 
@@ -59,8 +58,8 @@ def test_without_patches_there_are_no_rows(network):
 
 
 def test_a_network_without_an_encoder_is_refused(images):
-    with pytest.raises(ConfigError, match=r"UNet.*cerberus or probe"):
-        pooled(build_unet(4, "group", {"glas": 2}, 0), images)
+    with pytest.raises(ConfigError, match=r"Conv2d.*cerberus, probe or unet"):
+        pooled(torch.nn.Conv2d(3, 3, 1), images)
 
 
 def test_images_of_other_types_are_refused(network):

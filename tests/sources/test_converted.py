@@ -39,7 +39,7 @@ def first_of(source, root):
 def test_another_lossless_format_of_images_and_masks(source, root):
     entry, published = first_of(source, root)
     for path in {*entry.files.values()}:
-        if path.suffix.lower() in (".png", ".bmp", ".tif", ".jpg"):
+        if path.suffix.lower() in (".png", ".bmp", ".tif", ".jpg", ".jpeg"):
             with Image.open(path) as image:
                 image.save(path.with_suffix(".tif" if path.suffix.lower() == ".png" else ".png"))
             path.unlink()

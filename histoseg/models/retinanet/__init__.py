@@ -11,6 +11,7 @@ from histoseg.engines import Execution
 from histoseg.errors import ConfigError, DataError
 from histoseg.maps.windows import MarginWindows, Windows
 from histoseg.models.cerberus import CerberusSpec, Encoder
+from histoseg.models.prediction import Prediction
 from histoseg.store.objects import Store
 from histoseg.types import Image, Task
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from histoseg.models.network import Network
-    from histoseg.models.prediction import Detections, Prediction
+    from histoseg.models.prediction import Detections
     from histoseg.models.retinanet.network import RetinaNet, RetinaNetParts
     from histoseg.models.spec import Heads, RegionPredictor
 
@@ -79,10 +80,8 @@ class RetinaNetSpec:
         *,
         heads: Collection[str] = (),  # noqa: ARG002  # every network's
         mpp: float = 0.0,  # noqa: ARG002  # every network's
-    ) -> "Prediction":
+    ) -> Prediction:
         """The boxes of the network's one task, see `histoseg.models.retinanet.detect`."""
-        from histoseg.models.prediction import Prediction
-
         return Prediction(boxes={network.parts.task: self.detect(network, image, windows)})
 
     def detect(self, network: "RetinaNet", image: Image, windows: Windows) -> "Detections":

@@ -11,7 +11,6 @@ small that they hardly learn.
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -110,7 +109,7 @@ class RetinaNet(Network):
     def interpret_parts(self) -> None:
         vars(self).pop("features", None)
 
-    def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
+    def _precision(self, device: torch.device) -> AbstractContextManager[object]:
         return torch.autocast(device.type, torch.bfloat16) if self.bf16 else nullcontext()
 
 
