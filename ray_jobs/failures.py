@@ -61,7 +61,7 @@ def first_line(error: BaseException) -> str:
     if isinstance(inner, BaseException):
         return first_line(inner)
     if isinstance(error, HistosegError):
-        return str(error).splitlines()[0]
+        return f"{type(error).__name__}: {str(error).splitlines()[0]}"
     if loss := loss_of(error):
         return loss.text
     lines = [line for line in str(error).splitlines() if line.strip()]

@@ -65,6 +65,6 @@ def test_first_line_finds_the_cause():
             super().__init__("Traceback ...")
             self._base_exc = inner
 
-    assert first_line(Wrapped(Carried(ConfigError("what to do\nmore")))) == "what to do"
+    assert first_line(Wrapped(Carried(ConfigError("what to do\nmore")))) == "ConfigError: what to do"
     assert first_line(Carried(KeyError("x"))) == "KeyError: 'x'"
     assert first_line(RuntimeError()) == "RuntimeError"

@@ -87,7 +87,7 @@ def test_the_error_names_each_failed_group_and_its_cause(after):
     _, text, _ = after
     assert text.splitlines() == [
         "2 of 4 groups failed, the others are recorded:",
-        "  refused: optim.lr = 7: must be lower",
+        "  refused: ConfigError: optim.lr = 7: must be lower",
         "  stumbling: ZeroDivisionError: no such number",
     ]
 
@@ -98,7 +98,7 @@ def test_each_failure_is_one_line_at_once(after):
     assert sorted(lines) == [
         *[f"group killed: its process on node {gethostname()} (127.0.0.1) was killed or crashed; it is tried again"]
         * 3,
-        "group refused has failed, the others go on: optim.lr = 7: must be lower",
+        "group refused has failed, the others go on: ConfigError: optim.lr = 7: must be lower",
         "group stumbling has failed, the others go on: ZeroDivisionError: no such number",
         "group stumbling: ZeroDivisionError: no such number; it is tried again",
     ]
@@ -130,7 +130,7 @@ def test_several_workers_start_again_after_one_was_killed(cluster, tmp_path):
 @pytest.mark.parametrize(
     ("error", "reported"),
     [
-        (ConfigError("lower it"), [{"error": "lower it"}]),
+        (ConfigError("lower it"), [{"error": "ConfigError: lower it"}]),
         (StorageError("away"), []),
         (OSError("as when Ray Train's controller ends"), []),
     ],
