@@ -158,7 +158,7 @@ def test_a_fetch_that_ends_half_way_leaves_no_page_of_another_job(tmp_path, monk
         (["--set", "data.nope=1"], "'nope' is not among"),
         (["--data", "/elsewhere"], "DATA=/elsewhere is not what the pods see: they see none"),
         (["--release", "other"], "no release 'other' in namespace 'team'"),
-        (["--start", "model"], "import-weights"),
+        (["--start", "model"], "histoseg put-weights"),
         (["--workers", "99"], "request.workers is 99, but all workers of the release together have"),
         (["--store", "file:///x"], "request.store = 'file:///x': must be s3://bucket/prefix"),
     ],
