@@ -6,7 +6,7 @@ from functools import cache
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from histoseg.demo.drawing import draw_stain
@@ -56,15 +56,20 @@ class ColourRegions(CerberusRegions):
 
     def _step(self, forward: Forward, images: Tensor) -> list[Tensor]:
         logits = forward(images)
+        return super()._step(lambda _: self.by_colour(logits, images), images)
+
+    def by_colour(self, logits: Sequence[Tensor], images: Tensor) -> tuple[Tensor, ...]:
+        """The logits, those of objects replaced by what colours show in the middle of each image.
+
+        Lumina are bright pixels that dark ones surround, as a trained network takes no empty glass for a lumen.
+        """
         margin = (images.shape[1] - logits[0].shape[2]) // 2
         inner = images[:, margin : images.shape[1] - margin, margin : images.shape[2] - margin]
-        return super()._step(lambda _: self._by_colour(logits, inner), images)
-
-    def _by_colour(self, logits: Sequence[Tensor], inner: Tensor) -> tuple[Tensor, ...]:
         grey = inner.numpy().mean(axis=3, dtype=np.float32)
+        gland = _blur(grey, 23) < GLAND
         marks = {
-            "gland": _blur(grey, 23) < GLAND,
-            "lumen": _blur(grey, 9) > LUMEN,
+            "gland": gland,
+            "lumen": (_blur(grey, 9) > LUMEN) & np.stack([fill_holes(each) for each in gland]),
             "nuclei": _blur(grey, 5) < NUCLEUS,
         }
         found = list(logits)
@@ -73,6 +78,12 @@ class ColourRegions(CerberusRegions):
                 sign = torch.from_numpy(marks[name].astype(np.float32) * 2 - 1)[:, None]
                 found[place] = torch.cat([-4 * sign, 4 * sign, torch.full_like(sign, -8)], dim=1)
         return tuple(found)
+
+
+def fill_holes(mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    """The mask with everything that it surrounds."""
+    outlines, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return cv2.drawContours(np.zeros(mask.shape, np.uint8), outlines, -1, 1, cv2.FILLED).view(bool)
 
 
 def _blur(grey: Float32[np.ndarray, "B H W"], side: int) -> Float32[np.ndarray, "B H W"]:

@@ -123,10 +123,21 @@ def compact_ids(instance_map: InstanceMap) -> tuple[Int32[np.ndarray, " N"], Ins
     is_start = np.ones(flat.size, bool)
     np.not_equal(flat[1:], flat[:-1], out=is_start[1:])
     starts = np.flatnonzero(is_start)
-    ids, of_run = np.unique(flat[starts], return_inverse=True)
-    if ids.size and ids[0] < 0:
-        raise ValueError(f"id {ids[0]} is negative; ids are positive, and 0 is background")
-    if not (ids.size and ids[0] == 0):
-        ids, of_run = np.concatenate([np.zeros(1, ids.dtype), ids]), of_run + 1
-    compact = np.repeat(of_run.astype(np.int32), np.diff(starts, append=flat.size))
-    return ids[1:], compact.reshape(instance_map.shape)
+    ids, of_run = _number(flat[starts], flat.size)
+    compact = np.repeat(of_run, np.diff(starts, append=flat.size))
+    return ids, compact.reshape(instance_map.shape)
+
+
+def _number(found: Int32[np.ndarray, " R"], size: int) -> tuple[Int32[np.ndarray, " N"], Int32[np.ndarray, " R"]]:
+    """The ids but 0, ascending, and the place from 1 on of each found among them; `size` is that of the map."""
+    if (lowest := int(found.min(initial=0))) < 0:
+        raise ValueError(f"id {lowest} is negative; ids are positive, and 0 is background")
+    largest = int(found.max(initial=0))
+    if largest > size:  # A table of all ids would be larger than the map, so they are sorted.
+        ids = np.unique(found)
+        ids = ids[ids > 0]
+        return ids, np.searchsorted(ids, found, side="right").astype(np.int32)
+    is_there = np.zeros(largest + 1, bool)
+    is_there[found] = True
+    is_there[0] = False
+    return np.flatnonzero(is_there).astype(found.dtype), np.cumsum(is_there, dtype=np.int32)[found]

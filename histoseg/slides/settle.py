@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float64, Int32, UInt8
-from scipy import ndimage
+from jaxtyping import Bool, Float64, Int32, Int64, UInt8
 
 from histoseg.maps.evidence import Evidence, Separator
 from histoseg.maps.objects import renumber, vote_types, within
+from histoseg.maps.runs import find_runs
 from histoseg.structures import structures
 from histoseg.types import InstanceMap, SemanticMap
 
@@ -115,6 +115,7 @@ class _Parts:
 
     labels: Int32[np.ndarray, "H W"]
     boxes: Int32[np.ndarray, "N 4"]  # Top, left, bottom, right; the last two are the first row and column beyond
+    areas: Int64[np.ndarray, " N"]  # In pixels
     is_open: Bool[np.ndarray, " N"]  # Whether it is a piece
     holders: Int32[np.ndarray, " N"]  # As in `Piece`
 
@@ -196,7 +197,7 @@ def _cut_large(
     """
     parts = _open_parts(name, evidence, separator, sides, outer)
     nothing = np.zeros(evidence.mask.shape, np.int32)
-    is_large = parts.is_open & (np.bincount(parts.labels.ravel(), minlength=len(parts.is_open)) > LARGE_PX)
+    is_large = parts.is_open & (parts.areas > LARGE_PX)
     if evidence.inner is None or not is_large.any():
         return parts, nothing, evidence
     chosen = is_large[parts.labels]
@@ -222,9 +223,9 @@ def _open_parts(name: str, evidence: Evidence, separator: Separator, sides: Side
     """The connected parts of the evidence, and which of them are pieces."""
     reach_px = separator.reach_px(name)
     grown = dilate(separator.support(name, evidence), reach_px)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(grown.view(np.uint8), connectivity=8, ltype=cv2.CV_32S)
-    left, top, width, height = stats[:, :4].T
-    boxes = np.stack([top, left, top + height, left + width], axis=1)
+    count, labels = cv2.connectedComponents(grown.view(np.uint8), connectivity=8, ltype=cv2.CV_32S)
+    runs = find_runs(labels)
+    boxes, areas = runs.find_boxes(count), runs.count_pixels(count)
     is_open = np.zeros(count, bool)
     is_open[_at_borders(labels, sides, reach_px + 1)] = True
     if outer is not None:
@@ -232,7 +233,7 @@ def _open_parts(name: str, evidence: Evidence, separator: Separator, sides: Side
     is_open[0] = False
     holders = _holders(separator.filled(name, evidence), labels, boxes, is_open)
     is_open |= holders >= 0
-    return _Parts(labels=labels, boxes=boxes, is_open=is_open, holders=holders)
+    return _Parts(labels=labels, boxes=boxes, areas=areas, is_open=is_open, holders=holders)
 
 
 def _at_borders(labels: Int32[np.ndarray, "H W"], sides: Sides, band_px: int) -> Int32[np.ndarray, " N"]:
@@ -261,19 +262,26 @@ def _holders(
     What a piece of the map to be filled surrounds lies in that piece's box, unless its hole is larger than the region.
     """
     holders = np.full(len(boxes), -1, np.int32)
-    numbers = np.cumsum(is_open) - 1
-    count, pieces, stats, _ = cv2.connectedComponentsWithStats(
-        (filled & is_open[labels]).view(np.uint8), connectivity=8, ltype=cv2.CV_32S
-    )
-    owners = np.zeros(count, np.int32)
-    owners[pieces[pieces > 0]] = labels[pieces > 0]
-    for piece in range(1, count):
-        left, top, width, height = stats[piece, :4].tolist()
-        inside = (boxes[:, 0] >= top) & (boxes[:, 1] >= left)
-        inside &= (boxes[:, 2] <= top + height) & (boxes[:, 3] <= left + width)
-        holders[inside & ~is_open] = numbers[owners[piece]]
+    for number, part in enumerate(np.flatnonzero(is_open).tolist()):
+        top, left, bottom, right = boxes[part].tolist()
+        is_closed_inside = ~is_open & _lie_within(boxes, (top, left, bottom, right))
+        if not is_closed_inside.any():
+            continue
+        place = slice(top, bottom), slice(left, right)
+        mine = (filled[place] & (labels[place] == part)).view(np.uint8)
+        _, _, stats, _ = cv2.connectedComponentsWithStats(mine, connectivity=8, ltype=cv2.CV_32S)
+        for x, y, width, height in stats[1:, :4].tolist():
+            box = top + y, left + x, top + y + height, left + x + width
+            holders[is_closed_inside & _lie_within(boxes, box)] = number
     holders[0] = -1
     return holders
+
+
+def _lie_within(boxes: Int32[np.ndarray, "N 4"], box: tuple[int, int, int, int]) -> Bool[np.ndarray, " N"]:
+    """Whether each box lies within one."""
+    top, left, bottom, right = box
+    begins = (boxes[:, 0] >= top) & (boxes[:, 1] >= left)
+    return np.asarray(begins & (boxes[:, 2] <= bottom) & (boxes[:, 3] <= right))
 
 
 def _meet(boxes: Int32[np.ndarray, "N 4"], others: Int32[np.ndarray, "M 4"]) -> Bool[np.ndarray, " N"]:
@@ -333,12 +341,10 @@ def _solids(name: str, found: Mapping[str, FoundObjects], parts: Mapping[str, _P
     if not inner or not sum(map(len, inner)):
         return []
     objects, solids = found[name], []
-    for number, box in enumerate(ndimage.find_objects(objects.instance_map), start=1):
-        rows, columns = box
-        corners = np.array([[rows.start, columns.start, rows.stop, columns.stop]], np.int32)
-        if _meet(corners, np.concatenate(inner)).any():
-            mask = objects.instance_map[box] == number
-            solids.append(
-                Solid(structure=name, top=objects.top + rows.start, left=objects.left + columns.start, mask=mask)
-            )
+    boxes = find_runs(objects.instance_map).find_boxes(len(objects.classes) + 1)
+    is_met = _meet(boxes, np.concatenate(inner))
+    for number in np.flatnonzero(is_met).tolist():
+        top, left, bottom, right = boxes[number].tolist()
+        mask = objects.instance_map[top:bottom, left:right] == number
+        solids.append(Solid(structure=name, top=objects.top + top, left=objects.left + left, mask=mask))
     return solids

@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, UInt8
-from scipy import ndimage
 from skimage.segmentation import watershed
 from torch import Tensor
 
 from histoseg.maps.evidence import Evidence
 from histoseg.maps.objects import renumber
+from histoseg.maps.runs import find_runs
 from histoseg.structures import MPP, Flood, Growth, structure_of_objects
 from histoseg.types import InstanceMap
 
@@ -80,10 +80,11 @@ def _grow(mask: Bool[np.ndarray, "H W"], growth: Growth) -> InstanceMap:
     element = _element(growth.element_px)
     grown = np.zeros(labels.shape, np.int32)
     margin = growth.element_px
-    for i, box in enumerate(ndimage.find_objects(labels)):
-        rows, columns = (slice(max(side.start - margin, 0), side.stop + margin) for side in box)
-        mask = (labels[rows, columns] == i + 1).view(np.uint8)
-        grown[rows, columns][_fill_holes(cv2.dilate(mask, element)) > 0] = i + 1
+    boxes = find_runs(labels).find_boxes(int(labels.max(initial=0)) + 1)[1:]
+    for i, (top, left, bottom, right) in enumerate(boxes.tolist(), start=1):
+        box = slice(max(top - margin, 0), bottom + margin), slice(max(left - margin, 0), right + margin)
+        piece = (labels[box] == i).view(np.uint8)
+        grown[box][_fill_holes(cv2.dilate(piece, element)) > 0] = i
     return renumber(grown)
 
 
@@ -126,7 +127,7 @@ def _has_ties(inner: Float32[np.ndarray, "H W"], markers: InstanceMap, pieces: I
 def _pieces(mask: Bool[np.ndarray, "H W"], min_px: int) -> InstanceMap:
     """Connected pieces of at least `min_px` pixels, labelled from 1."""
     _, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
-    is_kept = np.bincount(labels.ravel()) >= min_px
+    is_kept = np.bincount(labels[mask], minlength=1) >= min_px
     is_kept[0] = False  # The background.
     new_labels = np.where(is_kept, np.cumsum(is_kept), 0).astype(np.int32)
     return np.asarray(new_labels[labels])
