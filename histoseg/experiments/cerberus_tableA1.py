@@ -29,6 +29,6 @@ SPEC = replace(
 _GRID = EncoderGrid(experiment="cerberus_tableA1", rows=_ROWS)
 runs = _GRID.runs
 why_missing = _GRID.why_missing
-is_complete = _GRID.is_complete
+why_incomplete = _GRID.why_incomplete
 
-__all__ = ["SCALES", "SOURCES", "SPEC", "STRUCTURES", "is_complete", "runs", "why_missing"]
+__all__ = ["SCALES", "SOURCES", "SPEC", "STRUCTURES", "runs", "why_incomplete", "why_missing"]

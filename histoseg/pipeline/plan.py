@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Plan:
     runs: tuple[Run, ...]
     sources: Mapping[str, SourceIndex]  # The prepared sources it reads
     absent: tuple[str, ...]  # Sources the experiment knows that are not prepared
+    incomplete: Mapping[str, str] = field(default_factory=dict)  # Why rows are left out that a person must complete
 
     @property
     def checksums(self) -> dict[str, str]:
@@ -127,9 +128,9 @@ def structures_of(module: Any) -> tuple[str, ...]:
     return found
 
 
-def completeness(module: object) -> Callable[[Run], bool]:
-    """Which runs are complete: rows that a person must complete by assignments, as with a file, are left out else."""
-    found: Callable[[Run], bool] = getattr(module, "is_complete", lambda _: True)
+def incompleteness(module: object) -> Callable[[Run], str]:
+    """Why a run is left out that a person must complete by assignments, as with a file; empty for complete ones."""
+    found: Callable[[Run], str] = getattr(module, "why_incomplete", lambda _: "")
     return found
 
 
@@ -151,7 +152,14 @@ def make_plan(name: str, store: Store, scale: str, seeds: int, sets: Sequence[st
     if strange := {run.experiment for run in runs} - {name}:
         raise ConfigError(f"{module.__file__}: its runs are of the experiment {strange.pop()!r}; it must be {name!r}")
     assigned = assigned_to_runs(runs, sets)
-    plan = Plan(experiment=name, runs=tuple(filter(completeness(module), assigned)), sources=sources, absent=absent)
+    lacking = list(map(incompleteness(module), assigned))
+    plan = Plan(
+        experiment=name,
+        runs=tuple(run for run, why in zip(assigned, lacking, strict=True) if not why),
+        sources=sources,
+        absent=absent,
+        incomplete={run.row: why for run, why in zip(assigned, lacking, strict=True) if why},
+    )
     for line in _say_unused(plan, module):
         logger.warning("%s", line)
     return plan

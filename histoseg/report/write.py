@@ -61,7 +61,8 @@ def write_report(
 
     def why_missing(row: str, column: str) -> str:
         is_planned = (row, "") in planned or (row, column) in planned
-        return str(module.why_missing(row, column, plan.available)) or ("" if is_planned else TOO_FEW)
+        why = str(module.why_missing(row, column, plan.available))
+        return why or ("" if is_planned else plan.incomplete.get(row, TOO_FEW))
 
     table = lay_out(spec, records, planned, why_missing)
     folder = out / plan.experiment

@@ -28,6 +28,7 @@ class Plan:
     sources: dict = field(default_factory=dict)
     available: dict = field(default_factory=dict)
     absent: tuple = ()
+    incomplete: dict = field(default_factory=dict)
 
 
 def run_of(record):
