@@ -103,6 +103,17 @@ def test_a_report_shows_what_is_finished_and_why_the_rest_is_not(store, experime
     assert "glas was cut short." in page
 
 
+def test_a_row_that_a_person_must_complete_says_so(store, experiment, tmp_path):
+    done = make_record(miou_pooled=0.5)
+    put(store, done)
+    experiment(make_pairs_spec())
+    plan = plan_of(done)
+    plan.incomplete = {"monuseg": "no file was given"}
+    table = write_report(plan, store, tmp_path, command="again").table
+    assert "no file was given" in table
+    assert "no file was given" not in next(line for line in table.splitlines() if line.startswith("| **Glands**"))
+
+
 def test_a_damaged_record_is_named(store, experiment, tmp_path):
     record = make_record()
     key = record_key("table1", record.name)
