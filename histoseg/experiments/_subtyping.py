@@ -1,14 +1,14 @@
 """The runs behind Cerberus' Table 7: ways to tell classes of objects apart, all on one network that stays as it is.
 
 The network is that of Tables 4 and 5, trained on every structure and on tissue, and shared with them by name; so is the
-decoder of Table 2, which is the last row here.
+decoder of Table 2, which is the last row here. On a laptop it is that of Tables 6 and A1.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from histoseg.experiments._available import Sources
-from histoseg.experiments._cerberus import ALL, SCALES, FoldGrid, Row, Sizes, subtype_stage, typed_sources
+from histoseg.experiments._cerberus import ALL, BRIEF_SCALES, FoldGrid, Row, Sizes, subtype_stage, typed_sources
 from histoseg.methods.subtyping import Loss, Mode
 from histoseg.runs.config import Run
 from histoseg.scoring.object_classes import ObjectClasses
@@ -41,7 +41,7 @@ class SubtypingGrid:
 
     experiment: str
     rows: Mapping[str, SubtypingRow]
-    scales: Mapping[str, Sizes] = field(default_factory=lambda: SCALES)
+    scales: Mapping[str, Sizes] = field(default_factory=lambda: BRIEF_SCALES)
 
     def runs(self, scale: str, seeds: int, sources: Sources) -> list[Run]:
         """Every run that the prepared sources allow, for seeds 0 to `seeds` - 1."""

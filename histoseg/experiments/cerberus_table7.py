@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from histoseg.experiments._cerberus import SCALES, SOURCES, STRUCTURES
+from histoseg.experiments._cerberus import BRIEF_SCALES as SCALES
+from histoseg.experiments._cerberus import SOURCES, STRUCTURES
 from histoseg.experiments._cerberus_paper import CITATION, TABLE7
 from histoseg.experiments._cerberus_spec import MAJORITY, ON_WEIGHTS, SPLITS, above_majority, folds_table, groups
 from histoseg.experiments._subtyping import ROWS, SubtypingGrid

@@ -58,7 +58,7 @@ NAMES = {
         "laptop",
         "stl images4 fold1+fold2 to fold3, repeat 1",
         0,
-    ): "ca9042b35d83cf96 b90e1291f7f05b1b cb3c0afdad247d85",
+    ): "3725c12206a06225 121657855d1562ad 3fa5e6b16ebab287",
     (
         "cerberus_figure6",
         "paper",
