@@ -78,6 +78,32 @@ def test_submit_follow_status_cancel(typed, server, name, pace, monkeypatch):
     assert f"{name}: is being deleted already" in typed("--data", "demo", "--cancel")[1]
 
 
+COHORT = ["--experiment", "slides", "--slides", "s3://scans/liver", "--model", "s3://models/cerberus"]
+
+
+def test_a_cohort_of_slides_is_a_job_as_well(typed, server, pace, monkeypatch):
+    monkeypatch.setattr("histoseg.kube.submit.Pace", lambda: pace)
+    server.scripts.append([state("Running", "RUNNING"), submitter(Log(stamped("slides: 2 of 2 done"))), ends()])
+    code, printed, error = typed(*COHORT, "--set", "mask=none")
+    assert (code, error) == (0, "")
+    assert "slides: 2 of 2 done" in printed.splitlines()
+    (request,) = server.requests("POST", "/rayjobs")
+    made = request.data
+    entrypoint = made["spec"]["entrypoint"].split()
+    assert {"--experiment=slides", "--slides=s3://scans/liver", "--model=s3://models/cerberus"} <= {*entrypoint}
+    assert "--set=mask=none" in entrypoint
+    assert made["metadata"]["annotations"]["histoseg.io/command"] == (
+        "make submit EXP=slides SLIDES=s3://scans/liver MODEL=s3://models/cerberus SET=mask=none CLUSTER=lab"
+    )
+
+
+@pytest.mark.parametrize("option", ["--slides", "--model"])
+def test_slides_and_a_model_of_this_machine_are_refused(typed, server, option):
+    code, _, _ = typed(*COHORT, option, "scans")
+    assert "scans" in code
+    assert not server.requests("POST", "/rayjobs")
+
+
 def test_results_are_fetched_page_last(typed, name, tmp_path, monkeypatch):
     store = connect(f"file://{tmp_path}/bucket")
     monkeypatch.setattr("ray_jobs.remote.connect", lambda url: store)
