@@ -103,7 +103,7 @@ def _write_native(root: Path, rng: np.random.Generator, structure: str) -> None:
     rows = ["Filename,Split,Patient,MPP"]
     for i in range(11):
         name = f"{structure}_{i + 1:02}"
-        drawn = draw_mucosa(rng, has_surface=i % 3 == 2, malignant=i % 2 == 1)
+        drawn = draw_mucosa(rng, has_surface=i % 3 > 0, malignant=i % 2 == 1)
         objects = {"gland": drawn.glands, "lumen": drawn.lumina, "nuclei": drawn.nuclei}[structure]
         files.write_image(folder / "Images" / f"{name}.png", drawn.image)
         files.write_objects(folder / "Labels" / f"{name}.mat", objects.instance_map, objects.semantic_map, rng)

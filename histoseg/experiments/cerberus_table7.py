@@ -20,7 +20,7 @@ SPEC = replace(
     folds_table(
         title="Table 7: classes of nuclei, pixel by pixel",
         rows={name: row.title for name, row in ROWS.items()},
-        groups={**groups(("nuclei",), _SCORES), "Glands: surface epithelium or not (Figure A1)": _GLANDS},
+        groups={**groups(("nuclei",), _SCORES), "Glands (Figure A1)": _GLANDS},
         paper=Paper(citation=f"{CITATION}, Table 7", numbers=TABLE7),
         notes=(
             "Mean ± standard deviation over three divisions of the folds (and seeds): trained on one fold, scored on "
