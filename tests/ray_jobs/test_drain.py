@@ -3,6 +3,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 
 import psutil
 import pytest
@@ -118,10 +119,12 @@ print("started:", ray.get(ray.remote(num_cpus=1)(lambda: time.sleep(600)).remote
 @pytest.mark.parametrize("what", ["the head goes", "the driver is stopped"])
 def test_the_workers_of_a_deleted_job_end_at_once(what, tmp_path):
     """As KubeRay deletes a RayJob: it stops the Ray job, and all pods get SIGTERM together. Ray alone took 52 s."""
-    with nodes(tmp_path, {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}) as ray:
+    with ExitStack() as ended, nodes(tmp_path, {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}) as ray:
         ray.start_worker("one")
         environment = {**ray.environment, "RAY_ADDRESS": f"127.0.0.1:{ray.gcs}"}
         driver = ray.run(WORK)
+        ended.callback(driver.wait)
+        ended.callback(driver.kill)
         wait_until(lambda: titles(ray, "one"))
         command = [sys.executable, "-m", "ray_jobs.drain", "--deadline-s", "110", "--node-id", ray.ids()["one"]]
         begin = time.monotonic()
@@ -136,8 +139,6 @@ def test_the_workers_of_a_deleted_job_end_at_once(what, tmp_path):
         assert time.monotonic() - begin < 20
         if what == "the head goes":
             ray.running.pop("head").wait(100)
-        driver.kill()
-        driver.wait()
 
 
 def titles(ray, name):
