@@ -58,7 +58,7 @@ NAMES = {
         "laptop",
         "stl images4 fold1+fold2 to fold3, repeat 1",
         0,
-    ): "3725c12206a06225 121657855d1562ad 3fa5e6b16ebab287",
+    ): "3725c12206a06225 97520bc9f9bf83ff 7bf0669b0189df3e",
     (
         "cerberus_figure6",
         "paper",
