@@ -39,10 +39,10 @@ submit: setup ## run an experiment: EXP=table1 [SCALE=laptop|real-cpu|paper DATA
 	@test -n "$(EXP)$(STATUS)$(JOB)" || { echo "name an experiment, e.g. make submit EXP=table1; make list shows all"; exit 2; }
 	@$(BIN)/python -m ray_jobs.submit $(WHAT) $(WHERE) $(ACTION)
 
-# Tests that start a Ray or wait for long run one after the other; the rest share two processes.
+# Tests that start a Ray run one after the other; the rest share two processes.
 test: setup ## pass every test: [ARGS="tests/metrics -k iou"]
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow" $(ARGS) || [ $$? = $(NO_TESTS) ]
-	@$(BIN)/python -m pytest -m slow $(ARGS) || [ $$? = $(NO_TESTS) ]
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ray never $(ARGS) || [ $$? = $(NO_TESTS) ]
+	@$(BIN)/python -m pytest --ray only $(ARGS) || [ $$? = $(NO_TESTS) ]
 
 check: setup ## what CI runs: format, lint, types, tests
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy

@@ -16,6 +16,25 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # A shell's background jo
 
 PATCH_PX = 32
 NEED_API_SERVER = ("tests/kube/", "tests/doctor/")
+# Their slow tests start a Ray, with nodes of several processes each, some of which are killed.
+START_RAY = ("tests/ray_jobs/", "tests/end_to_end/", "tests/monitoring/", "tests/cluster/", "tests/pods/")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--ray", choices=("only", "never"), help="choose tests by whether they start a Ray")
+
+
+def pytest_collection_modifyitems(config, items):
+    """A Ray has the machine to itself; other tests can share it."""
+    wanted = config.getoption("ray")
+    if not wanted:
+        return
+    chosen = {True: [], False: []}
+    for item in items:
+        starts_ray = item.nodeid.startswith(START_RAY) and item.get_closest_marker("slow") is not None
+        chosen[starts_ray].append(item)
+    config.hook.pytest_deselected(items=chosen[wanted != "only"])
+    items[:] = chosen[wanted == "only"]
 
 
 @pytest.fixture(autouse=True)

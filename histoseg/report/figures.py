@@ -29,14 +29,18 @@ class DotPlot:
 
 
 def draw_scores(table: Table) -> dict[str, bytes]:
-    """PNG files by name: curves where columns stand for numbers; else dots, a figure for each structure if any."""
-    if table.spec.x_axis is not None:
-        return {"scores": _draw_curves(table, table.spec.x_axis)}
-    return {name: _draw_dots(table, columns) for name, columns in score_figures(table).items()}
+    """PNG files by name: curves where columns stand for numbers, else dots."""
+    x_axis = table.spec.x_axis
+    return {
+        name: _draw_dots(table, columns) if x_axis is None else _draw_curves(table, x_axis)
+        for name, columns in score_figures(table).items()
+    }
 
 
 def score_figures(table: Table) -> dict[str, list[str]]:
-    """The columns that each figure of scores shows."""
+    """The columns that each figure of scores shows: all, or where they are no numbers on an axis, a structure's."""
+    if table.spec.x_axis is not None:
+        return {"scores": list(table.spec.columns)}
     found: dict[str, list[str]] = {}
     for column in table.spec.columns:
         structure = table.spec.structure(column)

@@ -10,10 +10,11 @@ from histoseg.experiments import annotation_loop
 from histoseg.experiments._annotation_spec import all_rounds, by_round, gain_section, say_stop
 from histoseg.experiments._available import Available, assumed
 from histoseg.report.layout import lay_out
+from histoseg.report.page import Report, to_sections
 from histoseg.runs import catalog
 from histoseg.runs.names import from_json, stage_name, to_json
 from histoseg.types import FOLDS
-from tests.report.records import make_fold_record
+from tests.report.records import make_fold_record, read_object_panel
 
 ALL = {name: assumed(catalog.load_source(name).TASK) for name in annotation_loop.SOURCES}
 CHECKSUMS = {name: name for name in ALL}
@@ -102,6 +103,15 @@ def test_the_page_says_where_annotation_would_have_stopped():
     table = table_of({"difficult": {"seed 0": (0.45, 0.6, 0.65, 0.65, 0.655)}, "random": RANDOM})
     assert "annotation stops after round 5" in say_stop(table, "difficult")  # (0.655 - 0.65) / 2 = 0.0025
     assert "later than these rounds" in say_stop(table, "random")
+
+
+def test_the_page_shows_curves_over_rounds():
+    table = table_of({"difficult": DIFFICULT, "random": RANDOM})
+    report = Report(stem="annotation_loop", command="", omissions=[], table=table, read=read_object_panel)
+    scores = next(section for section in to_sections(report) if section.name == "scores")
+    (picture,) = scores.pictures
+    assert "Difficult regions, Rounds, Round 3 0.650" in picture.alt
+    assert picture.png.startswith(b"\x89PNG")
 
 
 def test_an_unfinished_table_has_a_page():
