@@ -180,7 +180,13 @@ def _why_unused(name: str, read: Set[str], plan: Plan, module: Any) -> str:
     before = [other.name for other in tasks if other.structure == task.structure and other.reserve < task.reserve]
     if task.structure and before:
         return f"{task.structure} is learnt from {', '.join(before)}, and {name} is for where none of them is prepared"
-    return "; ".join(dict.fromkeys(_reasons(module, plan.available)))
+    reasons = [*dict.fromkeys(_reasons(module, plan.available))]
+    instead = [other.name for other in tasks if task.structure and other.structure == task.structure]
+    return (
+        f"{task.structure} is learnt from {', '.join(instead)}"
+        if reasons == [TOO_FEW] and instead
+        else "; ".join(reasons)
+    )
 
 
 def _others(module: Any, store: Store, layout: str) -> dict[str, SourceIndex]:

@@ -228,3 +228,9 @@ def test_what_only_some_runs_have_can_be_set():
 
 def test_the_data_that_assignments_ask_for_are_known_without_the_sources():
     assert data_of("smoke", "laptop", ["data.patch_px=32", "optim.steps=1"]).patch_px == 32
+
+
+def test_a_source_that_an_experiment_passes_over_is_named_with_the_one_that_it_takes(store, hold, caplog):
+    hold(data_of("annotation_loop", "laptop", []).layout, synthetic_nuclei=FOLDS, monuseg=FOLDS)
+    make_plan("annotation_loop", store, "laptop", 1, [])
+    assert "no run of annotation_loop reads it: nuclei is learnt from synthetic_nuclei" in caplog.text
