@@ -1,4 +1,4 @@
-"""Made-up nuclei as the source `synthetic_nuclei` reads them: many in a small focus, the others far apart in stroma."""
+"""Made-up nuclei as the source `synthetic_nuclei` reads them: in clusters, each of its own kind, in empty stroma."""
 
 from pathlib import Path
 
@@ -9,9 +9,7 @@ from histoseg.sources.synthetic_nuclei import FOLDER, LABEL
 from histoseg.types import Image
 
 NUM_IMAGES, SIDE_PX = 15, 384
-RADIUS_PX = (20.0, 26.0)  # Of the focus: 1 % of an image, with a third of its nuclei
-SPINDLE = drawing.Cell(radius_px=4.0, length=2.4, dark=0.9)
-ROUND = drawing.Cell(radius_px=4.2, length=1.15, dark=0.9, spread=0.12)
+NUM_CLUSTERS, RADIUS_PX = 5, (34.0, 48.0)  # A fifth of an image; between them are fibres and nothing else.
 
 
 def write_demo(root: Path, rng: np.random.Generator) -> None:
@@ -24,15 +22,17 @@ def write_demo(root: Path, rng: np.random.Generator) -> None:
 
 
 def _draw(rng: np.random.Generator) -> tuple[Image, np.ndarray]:
-    """Stroma with few spindle nuclei, and a focus of crowded round ones in cytoplasm that is nearly as blue."""
+    """Stroma without nuclei, and in it clusters of them, each of cells of its own kind in tissue of its own colour."""
     size = (SIDE_PX, SIDE_PX)
     canvas, stain = drawing.draw_stroma(size, rng), drawing.draw_stain(rng)
-    centre = rng.uniform(RADIUS_PX[1], SIDE_PX - RADIUS_PX[1], 2)
-    focus = drawing.fill(size, drawing.outline(centre, float(rng.uniform(*RADIUS_PX)), rng, wobble=0.12))
-    drawing.add_tissue(canvas, focus, haematoxylin=0.42, eosin=0.4, rng=rng)
     instance_map = np.zeros(size, np.uint16)
-    for where, spacing_px, cell in ((~focus, 76.0, SPINDLE), (drawing.shrink(focus, 3), 12.5, ROUND)):
-        for spot in drawing.scatter(where, spacing_px, rng):
+    for centre, radius in drawing.pack(size, RADIUS_PX, NUM_CLUSTERS, rng, gap=1.0):
+        cluster = drawing.fill(size, drawing.outline(centre, radius, rng, wobble=0.12))
+        drawing.add_tissue(canvas, cluster, haematoxylin=rng.uniform(0.1, 0.4), eosin=rng.uniform(0.3, 0.6), rng=rng)
+        cell = drawing.Cell(
+            radius_px=rng.uniform(3.4, 5.0), length=rng.uniform(1.1, 2.2), dark=rng.uniform(0.6, 1.1), spread=0.12
+        )
+        for spot in drawing.scatter(drawing.shrink(cluster, 4), 3.2 * cell.radius_px, rng):
             nucleus = drawing.fill(size, drawing.add_nuclei(canvas, spot[None], cell, rng)[0])
             instance_map[nucleus] = instance_map.max() + 1
     return drawing.render(canvas, stain, rng), instance_map

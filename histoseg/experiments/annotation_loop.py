@@ -17,8 +17,8 @@ from histoseg.scoring.objects import Objects
 from histoseg.types import FOLDS, Split
 
 STRUCTURE = "nuclei"
-# Where all images look alike, any region teaches as much as another: drawn tissue with rare foci where it is prepared,
-# else public sets of many organs.
+# Where nuclei are everywhere, any region teaches as much as another: drawn tissue that is mostly empty where it is
+# prepared, else public sets of many organs.
 GROUPS = (("synthetic_nuclei",), ("monuseg", "consep", "pannuke"))
 SOURCES = tuple(name for group in GROUPS for name in group)
 NUM_ROUNDS = 5
@@ -48,7 +48,7 @@ class Sizes:
     batch: int = 8
     first: Optim = field(default_factory=lambda: Optim(lr=3e-3, steps=240, drop_at=180))
     optim: Optim = field(default_factory=lambda: Optim(lr=1e-3, steps=60, drop_at=40))
-    start: int = 4
+    start: int = 8
     regions: int = 2
     per_image: int = 1
     evaluator: Objects = field(default_factory=lambda: Objects(window_px=384, margin_px=32))

@@ -55,7 +55,7 @@ def test_a_round_goes_on_from_the_one_before():
         assert len(set(names)) == int(column[-1])
 
 
-def test_rare_foci_are_read_where_they_are_prepared_else_public_sets():
+def test_drawn_clusters_are_read_where_they_are_prepared_else_public_sets():
     assert {run.sources for run in runs().values()} == {("synthetic_nuclei",)}
     public = {name: source for name, source in ALL.items() if name != "synthetic_nuclei"}
     assert {run.sources for run in runs(sources=public).values()} == {("monuseg", "consep", "pannuke")}
