@@ -6,7 +6,7 @@ contours, have 26,601,689 parameters (the published count of 27.1 M holds 513,00
 """
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import cast
@@ -176,7 +176,18 @@ def build(parts: CerberusParts, seed: int) -> Cerberus:
     return model
 
 
-def draw_parts(model: nn.Module, several: str, seed: int) -> None:
+def draw_weights(module: nn.Module) -> None:
+    """Weights by He et al. 2015, by fan-out, and biases uniform within 1/√fan-in, torch's own: the published code's."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if module.bias is not None:
+            bound = module.weight[0].numel() ** -0.5
+            nn.init.uniform_(module.bias, -bound, bound)
+
+
+def draw_parts(
+    model: nn.Module, several: str, seed: int, draw: Callable[[nn.Module], None] = draw_weights
+) -> None:
     """Draw the weights of each part from a stream of its own name, so that none depends on which others there are.
 
     The part named `several` is made of parts. Only within `torch.random.fork_rng`.
@@ -184,7 +195,7 @@ def draw_parts(model: nn.Module, several: str, seed: int) -> None:
     for name, part in model.named_children():
         for inner, module in part.named_children() if name == several else [("", part)]:
             torch.manual_seed(zlib.crc32(f"{name}.{inner}".encode(), seed))  # torch keeps 32 bits only
-            module.apply(_draw_weights)
+            module.apply(draw)
 
 
 def with_heads(network: Cerberus, parts: CerberusParts, seed: int) -> Cerberus:
@@ -216,12 +227,3 @@ def with_type_decoder(
     found = with_heads(network, wider, seed)
     found.freeze_all_but(name)
     return found
-
-
-def _draw_weights(module: nn.Module) -> None:
-    """Weights by He et al. 2015, by fan-out, and biases uniform within 1/√fan-in, torch's own: the published code's."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if module.bias is not None:
-            bound = module.weight[0].numel() ** -0.5
-            nn.init.uniform_(module.bias, -bound, bound)

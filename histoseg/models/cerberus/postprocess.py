@@ -77,21 +77,21 @@ def make_objects(evidence: Evidence, rule: Growth | Flood) -> InstanceMap:
 def _grow(mask: Bool[np.ndarray, "H W"], growth: Growth) -> InstanceMap:
     """Pieces that are large enough, each dilated and its holes filled, one in its own box after the other."""
     labels = _pieces(mask, growth.min_px)
-    element = _element(growth.element_px)
+    element = ellipse(growth.element_px)
     grown = np.zeros(labels.shape, np.int32)
     margin = growth.element_px
     for i, box in enumerate(ndimage.find_objects(labels)):
         rows, columns = (slice(max(side.start - margin, 0), side.stop + margin) for side in box)
         mask = (labels[rows, columns] == i + 1).view(np.uint8)
-        grown[rows, columns][_fill_holes(cv2.dilate(mask, element)) > 0] = i + 1
+        grown[rows, columns][fill_holes(cv2.dilate(mask, element)) > 0] = i + 1
     return renumber(grown)
 
 
 def _flood(mask: Bool[np.ndarray, "H W"], inner: Float32[np.ndarray, "H W"], flood: Flood) -> InstanceMap:
     """Watershed of the inner probability, from markers and over the pixels that are inner or contour."""
-    pieces = _pieces(cv2.erode(mask.view(np.uint8), _element(flood.mask_element_px)) > 0, flood.mask_min_px)
+    pieces = _pieces(cv2.erode(mask.view(np.uint8), ellipse(flood.mask_element_px)) > 0, flood.mask_min_px)
     seeds = _pieces(inner > flood.marker_threshold, flood.marker_min_px) > 0
-    _, markers = cv2.connectedComponents(_fill_holes(seeds.view(np.uint8)), connectivity=4, ltype=cv2.CV_32S)
+    _, markers = cv2.connectedComponents(fill_holes(seeds.view(np.uint8)), connectivity=4, ltype=cv2.CV_32S)
     return renumber(_watershed(inner, markers, pieces))
 
 
@@ -118,7 +118,7 @@ def _watershed(inner: Float32[np.ndarray, "H W"], markers: InstanceMap, pieces: 
 def _has_ties(inner: Float32[np.ndarray, "H W"], markers: InstanceMap, pieces: InstanceMap) -> bool:
     """Whether markers have equally probable pixels in one piece, of those next to what is to be flooded."""
     is_free = ((pieces > 0) & (markers == 0)).view(np.uint8)
-    is_active = (cv2.dilate(is_free, _element(3)) > 0) & (pieces > 0) & (markers > 0)
+    is_active = (cv2.dilate(is_free, ellipse(3)) > 0) & (pieces > 0) & (markers > 0)
     codes = pieces[is_active].astype(np.int64) << 32 | inner[is_active].view(np.int32)  # Equal floats, equal bits.
     return len(np.unique(codes)) < len(codes)
 
@@ -132,11 +132,12 @@ def _pieces(mask: Bool[np.ndarray, "H W"], min_px: int) -> InstanceMap:
     return np.asarray(new_labels[labels])
 
 
-def _element(size_px: int) -> UInt8[np.ndarray, "K K"]:
+def ellipse(size_px: int) -> UInt8[np.ndarray, "K K"]:
+    """The ellipse of a size, by which maps are eroded and dilated."""
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size_px, size_px)))
 
 
-def _fill_holes(mask: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
+def fill_holes(mask: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
     """The mask with everything inside its outlines, in place."""
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     return np.asarray(cv2.drawContours(mask, outlines, -1, 1, cv2.FILLED))

@@ -12,7 +12,7 @@ from skimage.segmentation import watershed
 from histoseg.maps import objects
 from histoseg.metrics.panoptic import count_panoptic
 from histoseg.models.cerberus import postprocess
-from histoseg.models.cerberus.postprocess import _fill_holes, separate
+from histoseg.models.cerberus.postprocess import fill_holes, separate
 from histoseg.models.cerberus.targets import instance_target
 
 STRUCTURES = ("gland", "lumen", "nuclei")
@@ -192,7 +192,7 @@ def test_small_maps_equal_those_made_one_by_one(seed, height, width, contour):
 def test_filling_equals_scipy(seed, height, width, density):
     mask = (np.random.default_rng(seed).random((height, width)) < density).astype(np.uint8)
     expected = ndimage.binary_fill_holes(mask)
-    np.testing.assert_array_equal(_fill_holes(mask.copy()) > 0, expected)
+    np.testing.assert_array_equal(fill_holes(mask.copy()) > 0, expected)
 
 
 @pytest.mark.parametrize("contour", [False, True])
