@@ -18,7 +18,11 @@ from torch import Tensor, nn
 from histoseg.models.cerberus.crop import Crop
 from histoseg.models.cerberus.decoders import BranchHead, Decoder, TissueHead
 from histoseg.models.cerberus.encoder import build_encoder
+from histoseg.models.cerberus.loss import by_structure, draw_kept, losses_of
 from histoseg.models.network import Network, innermost_channels
+from histoseg.models.tensors import device_of, to_device
+from histoseg.structures import TISSUE
+from histoseg.types import MixedBatch
 
 STRIDE_PX = 16  # Of the encoder's smallest features
 
@@ -120,6 +124,43 @@ class Cerberus(Network):
         if self.tissue is not None:
             logits["tissue"] = self.classify([self.middle(features)])
         return logits
+
+    def step_loss(self, batch: MixedBatch, weights: Mapping[str, float], *, masked: bool = False) -> Float[Tensor, ""]:
+        """This rank's share of Eq. 1, see `MixedLearner`; `masked` is a field of `MultiTask`.
+
+        The loss of a structure is the mean over the patches that own it, on all ranks: a rank with fewer of them must
+        not weigh them more.
+        """
+        features = self.encode(to_device(batch.images, device_of(self)))
+        total = features[0].new_zeros((), dtype=torch.float32)
+        parts = by_structure(features, batch)
+        for structure, count in batch.counts.items():
+            if masked and structure != TISSUE:
+                logits = self.decode(features, structure)[batch.owned(structure)]
+            else:
+                logits = self._own_logits(parts[structure], batch, structure)
+            total = total + weights.get(structure, 1.0) * losses_of(logits, batch, structure).sum() / count
+        if masked:
+            self._follow(features, batch)
+        return total
+
+    def _own_logits(self, features: list[Tensor], batch: MixedBatch, structure: str) -> Float[Tensor, "B C P Q"]:
+        """Logits of a structure's head for that structure's patches, from their features."""
+        if structure != TISSUE:
+            return self.decode(features, structure)
+        kept = draw_kept(batch.seeds[batch.owned(structure)], features[-1].shape[1])
+        return self.classify(features, to_device(kept, features[-1].device))
+
+    @torch.no_grad()
+    def _follow(self, features: list[Tensor], batch: MixedBatch) -> None:
+        """Run the heads that have no patch in the step, whose running statistics move as in the published code."""
+        for name in self.decoders:
+            if name not in batch.counts:
+                self.decode(features, name)
+        has_square = features[-1].shape[2] >= self.parts.tissue_cells  # Patches may be smaller than those of tissue.
+        if self.tissue is not None and TISSUE not in batch.counts and has_square:
+            kept = draw_kept(batch.seeds, features[-1].shape[1])
+            self.classify([self.middle(features)], to_device(kept, features[-1].device))
 
     def middle(self, features: list[Tensor]) -> Float[Tensor, "B F I I"]:
         """The smallest features of the square in the middle of each patch, which one class of tissue belongs to."""
