@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from histoseg.engines import Execution
 from histoseg.errors import ConfigError, DataError
 from histoseg.maps.evidence import Evidence, RegionEvidence
 from histoseg.maps.windows import MarginWindows, Window, Windows, read_windows
@@ -45,7 +44,9 @@ class OpenedRegions:
     @cached_property
     def wanted(self) -> tuple[str, ...]:
         """The chosen structures that the network has heads for."""
-        return tuple(name for name in structures() if name in self.openings and (not self.chosen or name in self.chosen))
+        return tuple(
+            name for name in structures() if name in self.openings and (not self.chosen or name in self.chosen)
+        )
 
     @cached_property
     def structures(self) -> tuple[str, ...]:
@@ -91,7 +92,11 @@ class OpenedRegions:
         for seen, pixels in read_windows(image, windows, at_once, is_padded=is_padded):
             found = self.inside(to_device(pixels, self.device), self.structures)
             for name, whole in masks.items():
-                put(whole, (require_finite(found[name], name) > self.openings[name].growth.threshold).cpu().numpy(), seen)
+                put(
+                    whole,
+                    (require_finite(found[name], name) > self.openings[name].growth.threshold).cpu().numpy(),
+                    seen,
+                )
         return RegionEvidence(objects={name: Evidence(mask=mask) for name, mask in masks.items()})
 
 
@@ -127,10 +132,3 @@ def require_margin(windows: Windows, network: str) -> MarginWindows:
     if not isinstance(windows, MarginWindows):
         raise ConfigError(f"windows = {windows}: must have a margin for {network}, as MarginWindows(margin_px=152)")
     return windows
-
-
-def require_eager(execution: Execution | None, network: str) -> None:
-    """Nothing, if the network may be run in the one way that it has."""
-    if execution is not None and (execution.engine not in ("auto", "eager") or execution.precision != "fp32"):
-        raise ConfigError(f"a {network} runs eagerly in fp32, not by {execution}; leave --engine and --precision out")
-

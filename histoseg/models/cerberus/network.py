@@ -226,9 +226,7 @@ def draw_weights(module: nn.Module) -> None:
             nn.init.uniform_(module.bias, -bound, bound)
 
 
-def draw_parts(
-    model: nn.Module, several: str, seed: int, draw: Callable[[nn.Module], None] = draw_weights
-) -> None:
+def draw_parts(model: nn.Module, several: str, seed: int, draw: Callable[[nn.Module], None] = draw_weights) -> None:
     """Draw the weights of each part from a stream of its own name, so that none depends on which others there are.
 
     The part named `several` is made of parts. Only within `torch.random.fork_rng`.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float32
 
-from histoseg.engines import Execution
+from histoseg.engines import Execution, require_eager
 from histoseg.maps.windows import Windows
 from histoseg.models.mildnet.targets import object_and_contour
 from histoseg.models.taught import taught_objects
@@ -123,7 +123,6 @@ class MildNetSpec:
             ConfigError: If an engine or a precision is asked for: this network has one way to be run.
         """
         from histoseg.models.mildnet.predict import regions_of
-        from histoseg.models.opened_regions import require_eager
 
         require_eager(execution, "MILD-Net")
         return regions_of(network, heads, mpp, self.samples)

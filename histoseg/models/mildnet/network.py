@@ -18,14 +18,15 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from histoseg.models.cerberus.encoder import conv_block
+from histoseg.models.cerberus.loss import by_structure
 from histoseg.models.cerberus.network import draw_parts
 from histoseg.models.mildnet.loss import draw_kept, losses_per_image
+from histoseg.models.mildnet.targets import STRIDE_PX
 from histoseg.models.mildnet.units import NUM_BRANCHES, AtrousPyramid, MilUnit, ResidualUnit, drop
 from histoseg.models.network import Network, innermost_channels
 from histoseg.models.tensors import device_of, to_device
 from histoseg.types import MixedBatch
 
-STRIDE_PX = 8  # Of the smallest features
 DILATIONS = (2, 2, 4, 4)  # Of the units at that size
 AUXILIARY_AFTER = 2  # So many of them the auxiliary logits come (Sec. 3)
 
@@ -176,20 +177,19 @@ class MildNet(Network):
         seen, middle = self.encode(to_device(batch.images, device), kept[:, :size])
         auxiliary = 0.1 ** (self.get_buffer("steps") // self.parts.aux_steps).to(self._dtype)
         total = seen.new_zeros((), dtype=self._dtype)
+        parts = by_structure([seen, middle], batch)
         for structure, count in batch.counts.items():
             own = batch.owned(structure)
             classes, scale = (to_device(part[own], device) for part in (batch.classes, batch.weights))
-            logits = self.decode(seen[own], structure, kept[own, size:])
-            losses = losses_per_image(logits, classes, scale)
-            losses = losses + auxiliary * losses_per_image(self._assist(structure, middle[own]), classes, scale)
+            own_seen, own_middle = parts[structure]
+            losses = losses_per_image(self.decode(own_seen, structure, kept[own, size:]), classes, scale)
+            losses = losses + auxiliary * losses_per_image(self._assist(structure, own_middle), classes, scale)
             total = total + weights.get(structure, 1.0) * losses.sum() / count
         if self.training:
             self.get_buffer("steps").add_(1)
         return total
 
-    def decode(
-        self, seen: Float[Tensor, "B C H W"], structure: str, kept: Bool[Tensor, "B F"] | None = None
-    ) -> Logits:
+    def decode(self, seen: Float[Tensor, "B C H W"], structure: str, kept: Bool[Tensor, "B F"] | None = None) -> Logits:
         """Logits of a structure's head; `kept` are the channels that dropout leaves in it."""
         with self._precision(seen.device):
             found: Logits = self.heads[structure](seen, kept)

@@ -48,8 +48,8 @@ def uncontoured(
 ) -> Float[Tensor, "B H W"]:
     """How probably each pixel is in an object, 0 on contours; both are means over samples, if there are any."""
 
-    def both(seen: UInt8[Tensor, "B I J 3"]) -> Float[Tensor, "D I J"]:
-        """The probabilities of objects, then of contours, as if they were twice as many images."""
+    def both(seen: UInt8[Tensor, "B I J 3"]) -> Float[Tensor, "N I J"]:
+        """The probabilities of objects in all images, then of contours."""
         return torch.cat(probabilities(network, seen, structure))
 
     mean, _ = mean_and_variance(both, images, samples)

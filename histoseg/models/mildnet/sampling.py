@@ -55,11 +55,14 @@ def draw(number: int) -> Transformation:
 
 
 def mean_and_variance(
-    predict: Callable[[UInt8[Tensor, "B H W 3"]], Float[Tensor, "B H W"]],
+    predict: Callable[[UInt8[Tensor, "B _ _ 3"]], Float[Tensor, "N _ _"]],
     images: UInt8[Tensor, "B H W 3"],
     samples: int,
-) -> tuple[Float[Tensor, "B H W"], Float[Tensor, "B H W"]]:
-    """Mean and variance over transformations of what is predicted (Eq. 5); the images alone if there are 0 samples."""
+) -> tuple[Float[Tensor, "N H W"], Float[Tensor, "N H W"]]:
+    """Mean and variance over transformations of what is predicted (Eq. 5); the images alone if there are 0 samples.
+
+    Of each image there may be several maps.
+    """
     if not samples:
         found = predict(images)
         return found, torch.zeros_like(found)

@@ -35,9 +35,7 @@ class GroupConvolution(nn.Module):
         self.weight = nn.Parameter(torch.empty(after, before, ORIENTATIONS, kernel, kernel))
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
-        turned = torch.stack(
-            [torch.rot90(self.weight.roll(r, 2), r, (3, 4)) for r in range(ORIENTATIONS)], dim=1
-        )
+        turned = torch.stack([torch.rot90(self.weight.roll(r, 2), r, (3, 4)) for r in range(ORIENTATIONS)], dim=1)
         return nn.functional.conv2d(x, turned.flatten(2, 3).flatten(0, 1), padding="same")
 
 

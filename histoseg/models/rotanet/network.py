@@ -21,21 +21,20 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from histoseg.models.cerberus.encoder import conv_block
+from histoseg.models.cerberus.loss import by_structure, losses_of
 from histoseg.models.cerberus.network import draw_parts
-from histoseg.models.losses import weighted_cross_entropy_per_image
 from histoseg.models.network import Network, innermost_channels
 from histoseg.models.rotanet.group import (
-    OrientationNorm,
     GroupConvolution,
     Lifting,
+    OrientationNorm,
     draw_weights,
     pool_orientations,
 )
+from histoseg.models.rotanet.targets import LEVELS, STRIDE_PX
 from histoseg.models.tensors import device_of, to_device
 from histoseg.types import MixedBatch
 
-LEVELS = 5  # Of features, each half as large as the one before
-STRIDE_PX = 2 ** (LEVELS - 1)  # Of the smallest features
 HIDDEN = 6  # Times as many channels before logits: 96 at the default width, as in the code of DSF-CNN
 
 
@@ -155,15 +154,12 @@ class RotaNet(Network):
         return {name: self.decode(seen, name) for name in self.heads}
 
     def step_loss(self, batch: MixedBatch, weights: Mapping[str, float], *, masked: bool = False) -> Float[Tensor, ""]:  # noqa: ARG002  # Cerberus' own way to run heads
-        """This rank's share of a step's loss: of each structure the mean cross-entropy over its patches on all ranks."""
-        device = device_of(self)
-        seen = self.encode(to_device(batch.images, device))
+        """This rank's share of a step's loss: of each structure the mean cross-entropy of its patches on all ranks."""
+        seen = self.encode(to_device(batch.images, device_of(self)))
         total = seen.new_zeros((), dtype=self._dtype)
+        parts = by_structure([seen], batch)
         for structure, count in batch.counts.items():
-            own = batch.owned(structure)
-            classes, scale = (to_device(part[own], device) for part in (batch.classes, batch.weights))
-            logits = self.decode(seen[own], structure)
-            losses = weighted_cross_entropy_per_image(logits, classes.long(), scale.to(logits.dtype))
+            losses = losses_of(self.decode(parts[structure][0], structure), batch, structure)
             total = total + weights.get(structure, 1.0) * losses.sum() / count
         return total
 
