@@ -103,7 +103,7 @@ class Row:
         contour: Whether decoders learn borders too ("Cerberus+").
         subtyping: The structures that decoders for their classes follow for, where a source has classes of them.
         comparator: By scale, the training of a network other than Cerberus, to which the fields above do not apply but
-            for `title` and `trainings`, of one structure each; empty for Cerberus.
+            for `title` and `trainings`; empty for Cerberus.
     """
 
     title: str
@@ -217,7 +217,8 @@ class FoldGrid:
         """The structures of each of a row's networks, as far as they are annotated in the prepared sources."""
         for structures in self.rows[row].trainings:
             found = tuple(s for s in structures if not self.why_missing(row, f"test.{s}.pq", sources))
-            if len(found) >= min(self.least, len(structures)):
+            least = 1 if self.rows[row].comparator else self.least
+            if len(found) >= min(least, len(structures)):
                 yield found
 
     def _run(

@@ -63,9 +63,38 @@ def test_table4_trains_a_network_for_each_single_task():
 
 def test_tables_share_their_trainings():
     """Cerberus is one training per division, whichever table asks for it; so is the U-Net of one structure."""
-    assert trainings("cerberus_table3") <= trainings("cerberus_table4") | trainings("cerberus_table2")
+    own = {stage_name(run, 0, CHECKSUMS) for run in runs("cerberus_table3") if run.row in ("mildnet", "rotanet")}
+    assert len(own) == (2 + 1) * 3
+    assert trainings("cerberus_table3") - own <= trainings("cerberus_table4") | trainings("cerberus_table2")
     assert len(trainings("cerberus_table2") & trainings("cerberus_table4")) == 2 * 3  # U-Net of nuclei, Cerberus
     assert len(trainings("cerberus_table5") & trainings("cerberus_table4")) == 3
+
+
+@pytest.mark.parametrize("scale", _cerberus.SCALES)
+def test_comparators_of_glands_and_lumina_differ_from_the_other_rows_by_their_networks(scale):
+    """Sec. 4.3.1: MILD-Net once for each structure, Rota-Net for both; patches, steps and windows are those of all."""
+    found = {(run.row, run.part, run.division): run for run in runs("cerberus_table3", scale)}
+    for division in {run.division for run in found.values()}:
+        plain, rota = (found[row, "", division] for row in ("cerberus", "rotanet"))
+        mild = [found["mildnet", part, division] for part in ("gland", "lumen")]
+        assert [structures_of(run) for run in (*mild, rota)] == [("gland",), ("lumen",), ("gland", "lumen")]
+        for run in (*mild, rota):
+            assert (run.data, run.evaluator, run.seed) == (plain.data, plain.evaluator, plain.seed)
+            assert (run.score.splits, run.stages[0].select.splits) == (
+                plain.score.splits,
+                plain.stages[0].select.splits,
+            )
+            assert run.stages[0].optim == plain.stages[0].optim
+        assert 4 * rota.network.width == mild[0].network.width == plain.network.width
+        assert mild[0].network.aux_steps == round(8 / 30 * plain.stages[0].optim.steps)
+        assert rota.stages[0].method == plain.stages[0].method
+
+
+def test_rota_net_is_trained_where_only_glands_are_prepared():
+    only = {name: ALL[name] for name in ("glas", "crag", "lizard")}
+    assert {structures_of(run) for run in runs("cerberus_table3", sources=only) if run.row == "rotanet"} == {("gland",)}
+    assert module("cerberus_table3").why_missing("rotanet", "test.lumen.pq", only) == "no shards with lumen"
+    assert module("cerberus_table3").why_missing("mildnet", "test.gland.pq", ALL) == ""
 
 
 def test_without_imagenet_rows_that_name_it_share_a_training():
