@@ -23,13 +23,14 @@ SOBEL_PX = 5  # Of the loss' gradients; the published code's. It adds as many ze
 
 def loss_of(found: dict[str, Tensor], batch: MixedBatch, gradient_weight: float) -> Float[Tensor, ""]:
     """This rank's share of the loss of a step: each rank has all of it, so their shares are equal."""
+    found = {name: value.to(torch.promote_types(value.dtype, torch.float32)) for name, value in found.items()}
     device = found["np"].device
     classes, types = (to_device(each, device).long() for each in (batch.classes, batch.types))
     is_known = to_device(batch.weights, device) > 0
-    sums = [_classified(found["np"].float(), classes, is_known)]
+    sums = [_classified(found["np"], classes, is_known)]
     if "tp" in found:
-        sums.append(_classified(found["tp"].float(), types, types != IGNORE))
-    maps = _regressed(found["hv"].float(), to_device(batch.maps, device).to(found["hv"].dtype), classes, is_known)
+        sums.append(_classified(found["tp"], types, types != IGNORE))
+    maps = _regressed(found["hv"], to_device(batch.maps, device).to(found["hv"].dtype), classes, is_known)
     totals = differentiable_sum(torch.cat([maps, *sums]))
     pixels, squares, nuclear, slopes = totals[:4].unbind()
     loss = squares / (2 * pixels).clamp(min=1) + gradient_weight * slopes / (2 * nuclear).clamp(min=1)

@@ -17,6 +17,7 @@ from histoseg.models.hovernet.sizes import KERNEL, Mode
 from histoseg.models.weights import Model, read_foreign, take_over
 
 LANDMARK = "decoder.np.u3.conva.weight"  # A tensor that every such file has
+STEM = "conv0./.weight"
 TYPES = "decoder.tp.u0.conv.bias"
 UNUSED = ("upsample2x.unpool_mat",)  # Four ones, by which the published code doubles sides
 MPP = 0.25  # All of these data sets are at 40x.
@@ -42,10 +43,11 @@ def import_published(path: Path) -> Model:
         raise CheckpointError(
             f"{path} has {num_types} classes in mode {mode}; the published ones have {known}, or none"
         )
-    network = build(HoVerNetParts(num_types=num_types, mode=mode), 0)
+    spec = HoVerNetSpec(mode=mode, width=_width(theirs, path))
+    network = build(HoVerNetParts(num_types=num_types, mode=mode, width=spec.width), 0)
     take_over(network, theirs, str(path), published_name)
     return Model(
-        spec=HoVerNetSpec(mode=mode),  # type: ignore[arg-type]  # it knows networks of its own kind only
+        spec=spec,  # type: ignore[arg-type]  # it knows networks of its own kind only
         network=network.eval(),
         classes={"nuclei_type": PUBLISHED_CLASSES[mode, num_types]} if num_types else {},
         mpp=MPP,
@@ -61,6 +63,14 @@ def _mode(theirs: Mapping[str, Tensor], path: Path) -> Mode:
             return mode
     found = f"{LANDMARK} is {shape}" if shape else f"it lacks {LANDMARK}"
     raise CheckpointError(f"{path} is of another layout: {found}; expected kernels of 3 (fast) or 5 (original)")
+
+
+def _width(theirs: Mapping[str, Tensor], path: Path) -> int:
+    """Channels of the stem: 64 in the authors' files, others in those of narrower networks of the same layout."""
+    shape = tuple(theirs[STEM].shape) if STEM in theirs else ()
+    if not shape or shape[0] < 8 or shape[0] % 8:
+        raise CheckpointError(f"{path} is of another layout: {STEM} is {shape or 'missing'}; expected (64, 3, 7, 7)")
+    return shape[0]
 
 
 def published_name(name: str) -> str:
