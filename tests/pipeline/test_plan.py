@@ -124,9 +124,9 @@ def test_why_no_network_over_folds_can_be_trained(store):
 
 
 def test_a_row_that_is_only_quoted_is_no_reason(store):
-    """HoVer-Net's numbers are the paper's; its row has no runs whatever is prepared."""
-    with pytest.raises(ConfigError, match=r": no shards with nuclei; cerberus_table2 at laptop"):
-        make_plan("cerberus_table2", store, "laptop", 1, [])
+    """Rota-Net's numbers are the paper's; its row has no runs whatever is prepared."""
+    with pytest.raises(ConfigError, match=r": no shards with gland; no shards with lumen; cerberus_table3 at laptop"):
+        make_plan("cerberus_table3", store, "laptop", 1, [])
 
 
 def test_too_few_structures_are_said_where_every_source_is_there(store, hold):

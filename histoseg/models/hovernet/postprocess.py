@@ -42,7 +42,7 @@ def steepness(maps: Float32[np.ndarray, "2 H W"]) -> Float32[np.ndarray, "H W"]:
     lower = np.minimum(*slopes)
     lower -= np.float32(LOWEST)
     lower /= np.float32(HIGHEST - LOWEST)
-    return np.maximum(lower, 0, out=lower)
+    return np.asarray(np.maximum(lower, 0, out=lower))
 
 
 def is_marker(evidence: Evidence) -> Bool[np.ndarray, "H W"]:
@@ -73,4 +73,4 @@ def _edges(evidence: Evidence) -> Float32[np.ndarray, "H W"]:
     """How much each pixel looks like one between two nuclei, from 0 on."""
     if evidence.inner is None:
         raise ValueError("nuclei are flooded, so evidence needs the steepness of distances")
-    return np.maximum(1 - evidence.inner, np.float32(0))
+    return np.asarray(np.maximum(1 - evidence.inner, np.float32(0)))

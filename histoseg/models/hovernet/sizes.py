@@ -4,14 +4,15 @@ Graham et al. 2019, Sec. 3.1: 270 pixels in, 80 out, with kernels of 5. The publ
 and adds "fast": 256 in, 164 out, with kernels of 3, and a stem that pads.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 from histoseg.errors import ConfigError
 
 Mode = Literal["original", "fast"]
-KERNEL = {"original": 5, "fast": 3}
+KERNEL: Mapping[Mode, int] = {"original": 5, "fast": 3}
 STRIDE_PX = 8  # Of the encoder's smallest features
-STEM_LOSS_PX = {"original": 6, "fast": 0}  # Of a side, by the stem's kernel of 7 if it does not pad
+STEM_LOSS_PX: Mapping[Mode, int] = {"original": 6, "fast": 0}  # Of a side, by the stem's kernel of 7 if it does not pad
 
 
 def _lost_px(mode: Mode) -> int:

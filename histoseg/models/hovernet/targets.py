@@ -46,7 +46,7 @@ def distance_maps(instance_map: InstanceMap) -> Float32[np.ndarray, "2 H W"]:
 
 
 def _end(box: tuple[slice, ...] | None, axis: int, end: str) -> int:
-    return getattr(box[axis], end) if box is not None else 0
+    return int(getattr(box[axis], end)) if box is not None else 0
 
 
 def _scaled(
@@ -60,4 +60,5 @@ def _scaled(
     centres = np.bincount(owners, places, count) / np.bincount(owners, minlength=count).clip(min=1)
     distances = places - centres[owners]
     longest = np.where(distances < 0, (centres - first)[owners], (last - centres)[owners])
-    return np.divide(distances, longest, out=np.zeros(len(places)), where=longest > 0).astype(np.float32)
+    scaled = np.divide(distances, longest, out=np.zeros(len(places)), where=longest > 0)
+    return np.asarray(scaled, np.float32)
