@@ -221,7 +221,7 @@ def test_what_only_some_runs_have_can_be_set():
     """Table 1 has methods of two kinds, and only some rows of Table 2 are subtyped."""
     for name, sets in (
         ("table1", ["optim.steps=3", "method.first_order=true", "method.batch=4"]),
-        ("cerberus_table2", ["method.mixed=false", "subtype.method.batch=3", "network.width=4"]),
+        ("cerberus_table2", ["method.mixed=false", "subtype.method.batch=3", "network.width=8"]),
     ):
         assert data_of(name, "laptop", sets) == data_of(name, "laptop", [])
 
