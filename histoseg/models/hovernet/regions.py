@@ -115,7 +115,7 @@ class HoVerNetRegions:
         found = {
             name: value[:, :, cut : value.shape[2] - cut, cut : value.shape[3] - cut] for name, value in logits.items()
         }
-        kept: dict[str, Tensor] = {"np": found["np"].softmax(dim=1)[:, 1], "hv": found["hv"]}
+        kept: dict[str, Tensor] = {"np": found["np"].softmax(dim=1)[:, 1], "hv": found["hv"].float()}
         if "tp" in found:
             kept["tp"] = found["tp"].argmax(dim=1).to(torch.uint8)
         return {name: value.cpu().numpy() for name, value in kept.items()}
