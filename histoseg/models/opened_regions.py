@@ -13,9 +13,7 @@ from histoseg.errors import ConfigError, DataError
 from histoseg.maps.evidence import Evidence, RegionEvidence
 from histoseg.maps.windows import MarginWindows, Window, Windows, read_windows
 from histoseg.models.opening import Opening, open_objects
-from histoseg.models.prediction import Prediction
 from histoseg.models.tensors import to_device
-from histoseg.slides.settle import Sides, settle
 from histoseg.structures import structures, with_enclosing
 from histoseg.types import Image, InstanceMap
 
@@ -98,19 +96,6 @@ class OpenedRegions:
                     seen,
                 )
         return RegionEvidence(objects={name: Evidence(mask=mask) for name, mask in masks.items()})
-
-
-def predict_opened(regions: OpenedRegions, image: Image, windows: MarginWindows) -> Prediction:
-    """The objects in a whole image that fits into memory; objects outside of what they must lie within are dropped."""
-    size_px = (image.shape[0], image.shape[1])
-    seen = regions.evidence(image, windows.over(image, regions.unit_px), size_px)
-    settled = settle(seen.objects, regions, Sides(), ("image", 0, 0))  # Without neighbours, so nothing is left.
-    found = {one.structure: one for one in settled.found if one.structure in regions.wanted}
-    return Prediction(
-        instance_maps={name: one.instance_map for name, one in found.items()},
-        classes={name: one.classes for name, one in found.items()},
-        class_probabilities={name: one.class_probabilities for name, one in found.items()},
-    )
 
 
 def put(whole: np.ndarray, found: np.ndarray, seen: Sequence[Window]) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from histoseg.maps.evidence import Evidence
-from histoseg.models.cerberus.postprocess import ellipse, fill_holes, make_objects
+from histoseg.maps.flooding import ellipse, fill_holes
+from histoseg.models.cerberus.postprocess import make_objects
 from histoseg.structures import Growth
 from histoseg.types import InstanceMap
 

@@ -9,8 +9,9 @@ from scipy import ndimage
 from histoseg.engines import Execution, require_eager
 from histoseg.errors import ConfigError, DataError
 from histoseg.maps.windows import MarginWindows, OverlapWindows
-from histoseg.models.opened_regions import OpenedRegions, predict_opened, require_margin
+from histoseg.models.opened_regions import OpenedRegions, require_margin
 from histoseg.models.opening import Opening, open_objects
+from histoseg.models.whole_image import predict_objects
 from histoseg.structures import Growth
 from tests.slides.fields import draw_evidence, find_whole, list_pixels
 from tests.slides.test_stitch import find_by_region
@@ -95,9 +96,10 @@ def test_lumina_outside_of_glands_are_dropped_and_only_what_is_asked_for_is_foun
     image = np.zeros((64, 96, 3), np.uint8)
     image[10:40, 10:40, 0] = image[20:30, 20:30, 1] = image[20:30, 70:80, 1] = 255
     windows = MarginWindows(window_px=48, margin_px=8)
-    both = predict_opened(regions_of(), image, windows)
+    both = predict_objects(regions_of(), image, windows, ["gland", "lumen"])
     assert {name: found.max() for name, found in both.instance_maps.items()} == {"gland": 1, "lumen": 1}
-    lumina = predict_opened(regions_of(("lumen",)), image, windows)
+    regions = regions_of(("lumen",))
+    lumina = predict_objects(regions, image, windows, regions.wanted)
     assert list(lumina.instance_maps) == ["lumen"]
     np.testing.assert_array_equal(lumina.instance_maps["lumen"], both.instance_maps["lumen"])
     assert lumina.classes["lumen"].tolist() == [0]
@@ -107,10 +109,9 @@ def test_a_network_of_broken_weights_is_an_error_and_not_an_empty_result():
     def see(images, names):
         return {name: torch.full(images.shape[:3], float("nan")) for name in names}
 
+    windows = MarginWindows(window_px=16, margin_px=0)
     with pytest.raises(DataError, match="gland produced NaN"):
-        predict_opened(
-            regions_of(inside=see), np.zeros((16, 16, 3), np.uint8), MarginWindows(window_px=16, margin_px=0)
-        )
+        predict_objects(regions_of(inside=see), np.zeros((16, 16, 3), np.uint8), windows, ["gland"])
 
 
 def test_other_windows_and_engines_are_refused():

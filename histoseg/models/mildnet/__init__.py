@@ -104,10 +104,11 @@ class MildNetSpec:
             DataError: If a head produces NaN or infinite values.
         """
         from histoseg.models.mildnet.predict import regions_of
-        from histoseg.models.opened_regions import predict_opened, require_margin
+        from histoseg.models.opened_regions import require_margin
+        from histoseg.models.whole_image import predict_objects
 
         regions = regions_of(network, heads, mpp, self.samples)
-        return predict_opened(regions, image, require_margin(windows, "MILD-Net"))
+        return predict_objects(regions, image, require_margin(windows, "MILD-Net"), regions.wanted)
 
     def regions(
         self,

@@ -88,10 +88,12 @@ class RotaNetSpec:
             ConfigError: If windows overlap.
             DataError: If a branch produces NaN or infinite values.
         """
-        from histoseg.models.opened_regions import predict_opened, require_margin
+        from histoseg.models.opened_regions import require_margin
         from histoseg.models.rotanet.predict import regions_of
+        from histoseg.models.whole_image import predict_objects
 
-        return predict_opened(regions_of(network, heads, mpp), image, require_margin(windows, "Rota-Net"))
+        regions = regions_of(network, heads, mpp)
+        return predict_objects(regions, image, require_margin(windows, "Rota-Net"), regions.wanted)
 
     def regions(
         self,

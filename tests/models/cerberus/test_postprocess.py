@@ -9,10 +9,10 @@ from jaxtyping import TypeCheckError
 from scipy import ndimage
 from skimage.segmentation import watershed
 
-from histoseg.maps import objects
+from histoseg.maps import flooding, objects
 from histoseg.metrics.panoptic import count_panoptic
 from histoseg.models.cerberus import postprocess
-from histoseg.models.cerberus.postprocess import fill_holes, separate
+from histoseg.models.cerberus.postprocess import separate
 from histoseg.models.cerberus.targets import instance_target
 
 STRUCTURES = ("gland", "lumen", "nuclei")
@@ -159,14 +159,14 @@ BESIDE = [(1, 2), (2, 1), (2, 3), (3, 2)]  # The pixels next to the middle.
 @pytest.mark.parametrize(("one", "other"), [*combinations(BESIDE, 2)])
 def test_equally_probable_markers_beside_a_free_pixel_are_ties(one, other):
     inner, markers, pieces = ring_of_markers()
-    assert not postprocess._has_ties(inner, markers, pieces)
+    assert not flooding._has_ties(inner, markers, pieces)
     inner[one] = inner[other]
     markers[one], markers[other] = 1, 2
-    assert postprocess._has_ties(inner, markers, pieces)
+    assert flooding._has_ties(inner, markers, pieces)
     pieces[other] = 2  # Pieces are flooded each by itself.
-    assert not postprocess._has_ties(inner, markers, pieces)
+    assert not flooding._has_ties(inner, markers, pieces)
     pieces[one] = pieces[other] = 0
-    assert not postprocess._has_ties(inner, markers, pieces)
+    assert not flooding._has_ties(inner, markers, pieces)
 
 
 def test_what_is_not_flooded_from_is_no_tie():
@@ -175,7 +175,7 @@ def test_what_is_not_flooded_from_is_no_tie():
     inner[2, 2] = inner[2, 1]  # A free pixel has no marker.
     pieces[0, 0] = markers[0, 0] = 0
     inner[0, 1] = inner[1, 0]  # Between them is background, which is not flooded.
-    assert not postprocess._has_ties(inner, markers, pieces)
+    assert not flooding._has_ties(inner, markers, pieces)
 
 
 @settings(deadline=None, max_examples=60)
@@ -192,7 +192,7 @@ def test_small_maps_equal_those_made_one_by_one(seed, height, width, contour):
 def test_filling_equals_scipy(seed, height, width, density):
     mask = (np.random.default_rng(seed).random((height, width)) < density).astype(np.uint8)
     expected = ndimage.binary_fill_holes(mask)
-    np.testing.assert_array_equal(fill_holes(mask.copy()) > 0, expected)
+    np.testing.assert_array_equal(flooding.fill_holes(mask.copy()) > 0, expected)
 
 
 @pytest.mark.parametrize("contour", [False, True])
