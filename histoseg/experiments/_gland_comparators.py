@@ -10,7 +10,7 @@ from histoseg.methods.multitask import MultiTask
 from histoseg.models.mildnet import MildNetSpec
 from histoseg.models.rotanet import RotaNetSpec
 
-AUX_SHARE = 8 / 30  # Of a training, after which auxiliary losses count a tenth: 8 of 30 epochs (MILD-Net, Sec. 4)
+AUX_SHARE = 8 / 30  # Of a training, after which auxiliary losses count a tenth: 8 of 30 epochs (MILD-Net, p. 9)
 ORIENTATIONS = 4  # Of each feature of Rota-Net
 
 

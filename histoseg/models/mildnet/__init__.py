@@ -38,7 +38,7 @@ class MildNetSpec:
     Attributes:
         width: Channels of the first features; 64 is the published network.
         aux_steps: After so many steps, again and again, the auxiliary losses count a tenth of what they did. The paper
-            has 8 epochs, which are 16,000 steps on GlaS, as its 30 epochs are 60,000 (Sec. 4).
+            has 8 epochs, which are 16,000 steps on GlaS, as its 30 epochs are 60,000 (p. 9).
         samples: How many random transformations of an image a prediction is the mean of; 0 means the image alone.
     """
 

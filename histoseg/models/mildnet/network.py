@@ -1,10 +1,10 @@
 """MILD-Net: an encoder that takes the image in again at every scale, and for each structure its objects and contours.
 
-Graham et al. 2019 (Medical Image Analysis 52), Sec. 3. Where the paper leaves sizes open, they are as in two public
-readings of its Fig. 2: 64 to 512 channels, the image scaled down to an eighth, 640 channels after the pyramid. Its
-inner width of 1024 is the one with which the network has twice the parameters of Cerberus, as Graham et al. 2023
-(Cerberus, Sec. 5) say of it. The published network has one structure; its variant MILD-Net+ adds lumina in the same way
-as here, by a head of their own. Images enter as numbers from 0 to 1.
+Graham et al. 2019 (Medical Image Analysis 52; pages are those of arXiv 1806.01963). Where the paper leaves sizes open,
+they are as in two public readings of its Fig. 2: 64 to 512 channels, the image scaled down to an eighth, 640 channels
+after the pyramid. Its inner width of 1024 is the one with which the network has twice the parameters of Cerberus, as
+Graham et al. 2023 (Cerberus, Sec. 5) say of it. The published network has one structure; its variant MILD-Net+ adds
+lumina in the same way as here, by a head of their own. Images enter as numbers from 0 to 1.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ from histoseg.models.tensors import device_of, to_device
 from histoseg.types import MixedBatch
 
 DILATIONS = (2, 2, 4, 4)  # Of the units at that size
-AUXILIARY_AFTER = 2  # So many of them the auxiliary logits come (Sec. 3)
+AUXILIARY_AFTER = 2  # So many of them the auxiliary logits come (p. 5)
 
 
 class Features(NamedTuple):
@@ -236,7 +236,7 @@ def with_heads(network: MildNet, structures: Sequence[str], seed: int) -> MildNe
 
 
 def _draw_weights(module: nn.Module) -> None:
-    """Weights after Glorot & Bengio 2010 ("Xavier", Sec. 4 of the paper), biases 0."""
+    """Weights after Glorot & Bengio 2010 ("Xavier", p. 9 of the paper), biases 0."""
     if isinstance(module, nn.Conv2d):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:

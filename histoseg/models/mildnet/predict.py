@@ -17,7 +17,7 @@ from histoseg.models.tensors import device_of, to_device
 from histoseg.structures import structure_of_objects
 from histoseg.types import Image
 
-CONTOUR_THRESHOLD = 0.5  # The paper has 0.5 for all probabilities (Sec. 4.3).
+CONTOUR_THRESHOLD = 0.5  # The paper has 0.5 for all probabilities (p. 11).
 LARGEST_VARIANCE = 0.25  # Of numbers between 0 and 1
 
 
@@ -36,7 +36,7 @@ def regions_of(network: MildNet, chosen: Collection[str], mpp: float, samples: i
 def opening_of(structure: str, mpp: float) -> Opening:
     """How objects of a structure are made.
 
-    The paper opens by a disk of radius 5 (Sec. 4.3), as large as the element of glands; here each structure has its
+    The paper opens by a disk of radius 5 (p. 11), as large as the element of glands; here each structure has its
     own element. Small pieces are dropped and the others dilated as for networks that learn eroded objects.
     """
     separation = structure_of_objects(structure).separation.at(mpp)

@@ -1,4 +1,4 @@
-"""Random transformation sampling (Graham et al. 2019, Sec. 3 and Eq. 5): one image seen in several ways.
+"""Random transformation sampling (Graham et al. 2019, Eq. 5): one image seen in several ways.
 
 The mean of what the network predicts is a better prediction, its variance says where the network is uncertain. The
 paper draws flips, rotations, Gaussian blur and Gaussian noise, without their amounts. Here rotations are by multiples

@@ -1,4 +1,4 @@
-"""The units of MILD-Net (Graham et al. 2019, Sec. 3 and Fig. 2): residual, minimal information loss, atrous pyramid."""
+"""The units of MILD-Net (Graham et al. 2019, Fig. 2): residual, minimal information loss, atrous pyramid."""
 
 import torch
 from jaxtyping import Bool, Float

@@ -1,4 +1,4 @@
-"""Convolutions over the group p4: shifts and rotations by multiples of 90° (Cohen & Welling 2016, Sec. 4 to 6).
+"""Convolutions over the group p4: shifts and rotations by multiples of 90° (Cohen & Welling 2016).
 
 A feature has four maps, one for each orientation r of its filter; channel 4 c + r of a tensor is orientation r of
 feature c. When the image turns by 90° anticlockwise, all maps turn with it and each takes the place of the next
@@ -48,7 +48,7 @@ class OrientationNorm(SyncedBatchNorm):
 
 
 def pool_orientations(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
-    """The largest of each feature's four orientations (Sec. 6.3, coset pooling)."""
+    """The largest of each feature's four orientations (Cohen & Welling 2016, Sec. 6.3)."""
     return x.unflatten(1, (-1, ORIENTATIONS)).amax(dim=2)
 
 
