@@ -9,8 +9,9 @@ from torch import Tensor
 
 from histoseg.errors import ConfigError
 from histoseg.maps.windows import MarginWindows, read_windows
-from histoseg.models.mildnet.network import STRIDE_PX, MildNet
+from histoseg.models.mildnet.network import MildNet
 from histoseg.models.mildnet.sampling import mean_and_variance
+from histoseg.models.mildnet.targets import STRIDE_PX
 from histoseg.models.opened_regions import PIXELS_AT_ONCE, OpenedRegions, put, require_finite
 from histoseg.models.opening import Opening
 from histoseg.models.tensors import device_of, to_device
