@@ -73,22 +73,22 @@ def rows_of(folder):
 
 
 def test_a_slide_has_the_same_nuclei_however_it_is_divided(tmp_path):
-    """Regions of 128 pixels, and one of all; windows see the same in both.
+    """Regions of 64 pixels, and one of all; windows see the same in both.
 
     In double precision: how many windows a network is given at once changes the last bit of what it says.
     """
     address, model = str(tmp_path / "one.tif"), random_model()
     model.network.double()
-    write_slide(tmp_path / "one.tif", width=384, height=320, mpp=0.5, seed=3)
+    write_slide(tmp_path / "one.tif", width=192, height=160, mpp=0.5, seed=3)
     options = SegmentOptions(windows=MarginWindows(window_px=176, margin_px=56), mask="none")
     found = []
-    for region_px in (128, 4096):
+    for region_px in (64, 4096):
         store = FileStore(tmp_path / str(region_px))
         summary, _ = segment_slide(address, model, store, replace(options, region_px=region_px))
         found.append(rows_of(store.root))
         assert summary.counts["nuclei"].all == len(found[-1])
     assert found[0] == found[1]
-    assert len(found[0]) > 20
+    assert len(found[0]) > 5
 
 
 @pytest.mark.parametrize(("mode", "margin"), [("fast", 56), ("original", 112)])
