@@ -18,13 +18,12 @@ from histoseg.models.cerberus import CerberusSpec
 from histoseg.models.mildnet import MildNetSpec
 from histoseg.models.network import Network
 from histoseg.models.rotanet import RotaNetSpec
-from histoseg.models.spec import NetworkSpec
 from histoseg.runs import catalog
 from histoseg.types import MixedBatch, Task
 
 WIDTH, BATCH, SIDE_PX, IMAGE_PX, NUM_ROUNDS, SAMPLES = 16, 4, 192, 384, 7, 4
 WINDOWS = MarginWindows(window_px=448, margin_px=32)
-SPECS: dict[str, NetworkSpec] = {
+SPECS: dict[str, CerberusSpec | MildNetSpec | RotaNetSpec] = {
     "histoseg": CerberusSpec(width=WIDTH, contour=True),
     "MILD-Net": MildNetSpec(width=WIDTH),
     "MILD-Net of glands": MildNetSpec(width=WIDTH),
@@ -71,9 +70,14 @@ def compare_steps(networks: dict[str, Network], rng: np.random.Generator) -> lis
 
 def compare_predictions(networks: dict[str, Network], rng: np.random.Generator) -> list[Finding]:
     image = rng.integers(0, 256, (IMAGE_PX, IMAGE_PX, 3), dtype=np.uint8)
-    calls = {name: partial(SPECS[name].predict, network.eval(), image, WINDOWS) for name, network in networks.items()}
-    sampled = MildNetSpec(width=WIDTH, samples=SAMPLES)
-    calls[f"MILD-Net, {SAMPLES} samples"] = partial(sampled.predict, networks["MILD-Net"], image, WINDOWS)
+    sampled = f"MILD-Net, {SAMPLES} samples"
+    specs = {**SPECS, sampled: MildNetSpec(width=WIDTH, samples=SAMPLES)}
+    found = {name: network.eval() for name, network in {**networks, sampled: networks["MILD-Net"]}.items()}
+
+    def predict(name: str) -> None:
+        specs[name].predict(found[name], image, WINDOWS)  # type: ignore[arg-type]  # each has its own network
+
+    calls = {name: partial(predict, name) for name in specs}
     part = f"Cerberus+ of glands and lumina, an image of {IMAGE_PX}² predicted, width {WIDTH}"
     times = interleaved(calls, NUM_ROUNDS)
     print(f"\n{part}")

@@ -26,7 +26,7 @@ def regions_of(network: MildNet, chosen: Collection[str], mpp: float, samples: i
     """What a network finds of some structures, at `mpp` microns per pixel; empty `chosen` means all."""
 
     def inside(images: UInt8[Tensor, "B H W 3"], names: Collection[str]) -> Mapping[str, Tensor]:
-        return {name: uncontoured(network, images, name, samples) for name in names}
+        return uncontoured(network, images, names, samples)
 
     openings = {name: opening_of(name, mpp) for name in network.heads}
     return OpenedRegions(
@@ -45,26 +45,22 @@ def opening_of(structure: str, mpp: float) -> Opening:
 
 
 def uncontoured(
-    network: MildNet, images: UInt8[Tensor, "B H W 3"], structure: str, samples: int
-) -> Float[Tensor, "B H W"]:
+    network: MildNet, images: UInt8[Tensor, "B H W 3"], names: Collection[str], samples: int
+) -> dict[str, Float[Tensor, "B H W"]]:
     """How probably each pixel is in an object, 0 on contours; both are means over samples, if there are any."""
-
-    def both(seen: UInt8[Tensor, "B I J 3"]) -> Float[Tensor, "N I J"]:
-        """The probabilities of objects in all images, then of contours."""
-        return torch.cat(probabilities(network, seen, structure))
-
-    mean, _ = mean_and_variance(both, images, samples)
-    objects, contours = mean.chunk(2)
-    return torch.where(contours > CONTOUR_THRESHOLD, 0 * objects, objects)
+    mean, _ = mean_and_variance(lambda seen: probabilities(network, seen, names), images, samples)
+    found = {}
+    for name, both in zip(names, mean.chunk(len(names)), strict=True):
+        objects, contours = both.chunk(2)
+        found[name] = torch.where(contours > CONTOUR_THRESHOLD, 0 * objects, objects)
+    return found
 
 
-def probabilities(
-    network: MildNet, images: UInt8[Tensor, "B H W 3"], structure: str
-) -> tuple[Float[Tensor, "B H W"], Float[Tensor, "B H W"]]:
-    """How probably each pixel is in an object, and on a contour."""
+def probabilities(network: MildNet, images: UInt8[Tensor, "B H W 3"], names: Collection[str]) -> Float[Tensor, "N H W"]:
+    """Of one structure after the other how probably each pixel of all images is in an object, then on a contour."""
     seen, _ = network.encode(images)
-    objects, contours = (logits.softmax(dim=1)[:, 1] for logits in network.decode(seen, structure))
-    return objects, contours
+    found = [logits.softmax(dim=1)[:, 1] for name in names for logits in network.decode(seen, name)]
+    return torch.cat(found)
 
 
 @torch.inference_mode()
@@ -84,6 +80,6 @@ def uncertainty(
     shown = windows.over(image, STRIDE_PX)
     for seen, pixels in read_windows(image, shown, max(1, PIXELS_AT_ONCE // shown[0].num_seen)):
         images = to_device(pixels, device_of(network))
-        _, variance = mean_and_variance(lambda x: probabilities(network, x, structure)[0], images, samples)
+        _, variance = mean_and_variance(lambda x: probabilities(network, x, [structure])[: len(x)], images, samples)
         put(found, (require_finite(variance, structure) / LARGEST_VARIANCE).float().cpu().numpy(), seen)
     return found

@@ -67,17 +67,15 @@ def test_patches_it_cannot_take_are_refused_in_one_line(side):
         SPEC.target(np.zeros((side, side), np.int32), "gland")
 
 
-class Told:
+def tell(network, images, names):
     """Probabilities of a network that predicts its targets: of what it is told to see in the red, bit by bit."""
-
-    def __call__(self, network, images, structure):
-        return tuple((images[..., 0] >> bit & 1).float() for bit in (0, 1))
+    return torch.cat([(images[..., 0] >> bit & 1).float() for _ in names for bit in (0, 1)])
 
 
 @pytest.mark.parametrize("structure", ["gland", "lumen"])
 def test_objects_come_back_from_their_targets(network, monkeypatch, structure):
     """A network that predicts what it learns finds what was drawn, window by window, though objects touch."""
-    monkeypatch.setattr(predicting, "probabilities", Told())
+    monkeypatch.setattr(predicting, "probabilities", tell)
     true = draw_glands()[structure]
     image = np.repeat(object_and_contour(true, structure).classes[:, :, None], 3, axis=2)
     found = MildNetSpec(width=4).predict(network, image, WINDOWS, heads=[structure])
@@ -92,9 +90,9 @@ def test_regions_say_what_a_whole_image_does(network):
     assert isinstance(regions, RegionPredictor)
     places = MarginWindows(window_px=96, margin_px=0).over(image, regions.unit_px)
     found = regions.evidence(image, places, (96, 96)).objects["gland"].mask
-    objects, contours = probabilities(network, torch.from_numpy(image[None]), "gland")
+    objects, contours = probabilities(network, torch.from_numpy(image[None]), ["gland"])
     wanted = (objects > 0.5) & (contours <= 0.5)
-    assert np.mean(found != wanted[0].detach().numpy()) < 1e-3  # A probability may be next to a threshold.
+    assert np.mean(found != wanted.detach().numpy()) < 1e-3  # A probability may be next to a threshold.
     with pytest.raises(ConfigError, match="runs eagerly"):
         spec.regions(network, execution=Execution(precision="bf16"))
 
@@ -140,9 +138,9 @@ def test_uncertainty_is_the_variance_as_a_share_of_the_largest(network, monkeypa
     """A network that is sure of opposites in two of four samples: a variance of 1/4, the largest there is."""
     asked = iter(range(100))
 
-    def flip(network, images, structure):
+    def flip(network, images, names):
         found = torch.full(images.shape[:3], float(next(asked) % 2))
-        return found, 0 * found
+        return torch.cat([found, 0 * found])
 
     monkeypatch.setattr(predicting, "probabilities", flip)
     found = uncertainty(network, draw_image(40), MarginWindows(window_px=48, margin_px=0), "gland", 4)
@@ -159,6 +157,17 @@ def test_uncertainty_is_asked_of_the_settings(network):
         replace(SPEC, samples=1).difficulty(network, draw_image(), WINDOWS, "gland")
     with pytest.raises(ConfigError, match="no head for nuclei; choose from gland, lumen"):
         SPEC.difficulty(network, draw_image(), WINDOWS, "nuclei")
+
+
+@pytest.mark.parametrize("samples", [0, 2])
+def test_structures_together_are_found_as_one_by_one_with_one_look_at_the_image(network, monkeypatch, samples):
+    inside = MildNetSpec(width=4, samples=samples).regions(network).inside
+    images, looks, encode = torch.from_numpy(np.stack([draw_image(), draw_image(seed=1)])), [], network.encode
+    alone = {name: inside(images, [name])[name] for name in ("gland", "lumen")}
+    monkeypatch.setattr(network, "encode", lambda seen: looks.append(1) or encode(seen))
+    together = inside(images, ["gland", "lumen"])
+    assert len(looks) == max(1, samples)
+    assert all(torch.equal(together[name], alone[name]) for name in alone)
 
 
 def test_samples_change_what_is_found_but_not_from_call_to_call(network):
