@@ -31,7 +31,7 @@ HOVERNET: Mapping[str, Comparator] = {
     # Of patches of 96 pixels it would predict 4; narrow, it needs a higher rate to learn in so few steps.
     "laptop": Comparator(
         network=HoVerNetSpec(width=8),
-        phases=_phases((6, 6), Optim(lr=2e-3, steps=60), Optim(lr=2e-3, steps=240, drop_at=180)),
+        phases=_phases((4, 4), Optim(lr=2e-3, steps=40), Optim(lr=3e-3, steps=200, drop_at=160)),
         evaluator=Objects(window_px=384, margin_px=56),
         cut_px=144,
         learns_types=True,

@@ -11,6 +11,8 @@ from skimage.segmentation import watershed
 
 from histoseg.types import InstanceMap
 
+BAND_PX = 64  # Rows of a map whose pieces are flooded together
+
 
 def label_pieces(mask: Bool[np.ndarray, "H W"], min_px: int) -> InstanceMap:
     """Connected pieces of at least `min_px` pixels, labelled from 1."""
@@ -64,17 +66,30 @@ def flood(
     is_contested = is_shared[pieces]
     is_free = is_contested & (markers == 0)
     is_active = (cv2.dilate(is_free.view(np.uint8), ellipse(3)) > 0) & is_contested & is_marked
-    if in_rows:
-        flooded = _watershed(without_ties(heights, is_active), markers * is_active, is_free | is_active)
-    elif _has_ties(heights[is_active], markers[is_active], pieces[is_active]):
-        return _watershed(heights, markers, pieces > 0)
-    else:
-        flooded = _watershed(heights, markers * is_active, is_free | is_active)
+    if not in_rows and _has_ties(heights[is_active], markers[is_active], pieces[is_active]):
+        return np.asarray(watershed(-heights, markers, mask=pieces > 0), np.int32)  # type: ignore[no-untyped-call]  # it has no types
+    ordered = without_ties(heights, is_active) if in_rows else heights
+    flooded = _flood_by_bands(ordered, markers * is_active, pieces, is_free | is_active)
     return np.where(is_free, flooded, np.where(is_contested, markers, marker_of_piece[pieces])).astype(np.int32)
 
 
-def _watershed(heights: np.ndarray, markers: InstanceMap, is_flooded: Bool[np.ndarray, "H W"]) -> InstanceMap:
-    return np.asarray(watershed(-heights, markers, mask=is_flooded), np.int32)  # type: ignore[no-untyped-call]  # it has no types
+def _flood_by_bands(
+    heights: np.ndarray, markers: InstanceMap, pieces: InstanceMap, is_flooded: Bool[np.ndarray, "H W"]
+) -> InstanceMap:
+    """The watershed of each piece, of those together that begin within the same rows: short queues are quick."""
+    found = markers.copy()
+    places = np.flatnonzero(is_flooded)
+    rows, owners = places // found.shape[1], pieces.ravel()[places]
+    top, bottom = (np.zeros(pieces.max(initial=0) + 1, np.int64) for _ in range(2))
+    top[owners[::-1]], bottom[owners] = rows[::-1], rows  # Of several rows the last one written stays.
+    is_there = np.bincount(owners, minlength=len(top)) > 0
+    for band in np.unique(top[is_there] // BAND_PX):
+        chosen = is_there & (top // BAND_PX == band)
+        part = slice(top[chosen].min(), bottom[chosen].max() + 1)
+        mask = is_flooded[part] & chosen[pieces[part]]
+        flooded = watershed(-heights[part], markers[part], mask=mask)  # type: ignore[no-untyped-call]  # it has no types
+        found[part][mask] = flooded[mask]
+    return found
 
 
 def without_ties(heights: Float32[np.ndarray, "H W"], chosen: Bool[np.ndarray, "H W"]) -> Float64[np.ndarray, "H W"]:
