@@ -94,7 +94,7 @@ def compare_maps(rng: np.random.Generator) -> list[Finding]:
     drawn = draw_map(rng, MAP_PX, NUM_ROWS)
     maps = (distance_maps(drawn) + rng.normal(0, 0.1, (2, MAP_PX, MAP_PX))).astype(np.float32)
     blurred = cv2.GaussianBlur((drawn > 0).astype(np.float32), (0, 0), 1.0)
-    probability = blurred + rng.normal(0, 0.05, blurred.shape).astype(np.float32)
+    probability = blurred + np.asarray(rng.normal(0, 0.05, blurred.shape), np.float32)
     found, theirs = our_objects(probability, maps), published_objects(probability, maps)
     np.testing.assert_array_equal(found, np.unique(theirs, return_inverse=True)[1].reshape(theirs.shape))
     reference = "published steps by scipy and scikit-image"

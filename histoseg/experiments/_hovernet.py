@@ -52,9 +52,9 @@ HOVERNET: Mapping[str, Comparator] = {
         evaluator=Objects(),
         learns_types=True,
     ),
-    # What its own code has: patches, the batches of one GPU, rates, and gradients that weigh as the rest.
+    # What its own code has: patches, the batches of one GPU, rates, and terms that all weigh the same (PyTorch).
     "reference-code": Comparator(
-        network=HoVerNetSpec(gradient_weight=1.0),
+        network=HoVerNetSpec(distance_weight=1.0),
         phases=_phases((16, 4), _PUBLISHED, _PUBLISHED),
         evaluator=Objects(window_px=256, margin_px=56),
         cut_px=256,
