@@ -7,6 +7,7 @@ and MILD-Net begin with 16 channels, Rota-Net with 4 features of four orientatio
 long the other network takes. Table 3 trains a MILD-Net for each structure: the second line for it is of glands alone.
 """
 
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -53,7 +54,7 @@ def draw_batch(rng: np.random.Generator, structures: tuple[str, ...]) -> MixedBa
     )
 
 
-def compare_steps(networks: dict[str, Network], rng: np.random.Generator) -> list[Finding]:
+def compare_steps(networks: Mapping[str, Network], rng: np.random.Generator) -> list[Finding]:
     method = MultiTask(batch=BATCH)
     batches = {name: draw_batch(rng, tuple(task.structure for task in tasks_of(name).values())) for name in networks}
 
@@ -68,7 +69,7 @@ def compare_steps(networks: dict[str, Network], rng: np.random.Generator) -> lis
     return compare(times, part, {})
 
 
-def compare_predictions(networks: dict[str, Network], rng: np.random.Generator) -> list[Finding]:
+def compare_predictions(networks: Mapping[str, Network], rng: np.random.Generator) -> list[Finding]:
     image = rng.integers(0, 256, (IMAGE_PX, IMAGE_PX, 3), dtype=np.uint8)
     sampled = f"MILD-Net, {SAMPLES} samples"
     specs = {**SPECS, sampled: MildNetSpec(width=WIDTH, samples=SAMPLES)}
