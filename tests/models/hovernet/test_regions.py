@@ -1,6 +1,8 @@
 """HoVer-Net on images and slides: regions that are settled one by one and stitched give the nuclei of all of it."""
 
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -27,18 +29,23 @@ from tests.slides.fields import find_whole, list_pixels
 from tests.slides.test_stitch import find_by_region
 
 
-def random_model(mode="fast", num_types=3):
-    """A network of random weights, whose norms are those of random pixels, so that it finds something."""
+@cache
+def random_network(mode, num_types):
+    """Of random weights; its norms are those of random pixels, so that it finds something."""
     network = build(HoVerNetParts(mode=mode, width=8, num_types=num_types), 0)
     draw = torch.Generator().manual_seed(0)
     side = {"fast": 160, "original": 262}[mode]
     with torch.no_grad():
-        for _ in range(4):
+        for _ in range(8):
             network.train()(torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8, generator=draw))
+    return network.eval()
+
+
+def random_model(mode="fast", num_types=3):
     names = ("background", *"abcdef"[: num_types - 1]) if num_types else ()
     return Model(
         spec=HoVerNetSpec(mode=mode, width=8),
-        network=network.eval(),
+        network=deepcopy(random_network(mode, num_types)),
         classes={"nuclei_type": names} if names else {},
         mpp=0.5,
         origin="a test",
