@@ -191,11 +191,11 @@ def report(
 
 @app.command("import-weights")
 def import_weights(
-    weights: Annotated[Path, typer.Argument(help="The weights.tar that Cerberus' authors published.")],
+    weights: Annotated[Path, typer.Argument(help="A checkpoint that the authors of Cerberus or HoVer-Net published.")],
     out: Annotated[Path, typer.Option(help="Folder for the model, as `segment` takes it.")],
 ) -> None:
-    """Turn the published Cerberus checkpoint into a model; nothing in the file is executed."""
-    from histoseg.models.cerberus.published import import_published
+    """Turn a published checkpoint into a model; nothing in the file is executed."""
+    from histoseg.models.published import import_published
     from histoseg.models.weights import save_model
 
     model = import_published(weights)

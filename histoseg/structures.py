@@ -9,7 +9,7 @@ structure by an entry point of the same name as the structure:
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import entry_points
@@ -233,6 +233,14 @@ def is_structure(name: str) -> bool:
 def enclosing(name: str) -> tuple[str, ...]:
     """The structures that the objects of one lie within, the innermost first."""
     return _enclosing(name, structures())
+
+
+def with_enclosing(names: Iterable[str], available: Container[str]) -> tuple[str, ...]:
+    """Some structures and those that they lie within, as far as these are available; the outermost first."""
+    wanted = list(names)
+    outer = [around for name in wanted for around in enclosing(name) if around in available]
+    order = list(structures())
+    return tuple(sorted({*wanted, *outer}, key=lambda name: (len(enclosing(name)), order.index(name))))
 
 
 def _enclosing(name: str, rows: Mapping[str, Structure]) -> tuple[str, ...]:

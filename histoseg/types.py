@@ -232,28 +232,46 @@ class BoxBatch:
     global_size: int
 
 
+def _no_maps() -> Float32[np.ndarray, "0 0 0"]:
+    return np.zeros((0, 0, 0), np.float32)
+
+
+def _no_maps_of_patches() -> Float32[np.ndarray, "0 0 0 0"]:
+    return np.zeros((0, 0, 0, 0), np.float32)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What to predict for one structure in one patch."""
+    """What to predict for one structure in one patch, or in the middle of it.
 
-    classes: UInt8[np.ndarray, "H W"]  # 0 background, 1 inside an object; with contours, 2 around an object's border
-    weights: Float32[np.ndarray, "H W"]  # What each pixel's loss is multiplied by, at least 1
+    Attributes:
+        classes: 0 background, 1 inside an object; the network says what others are.
+        weights: What each pixel's loss is multiplied by, at least 1.
+        maps: Numbers that are predicted besides classes, E of them for each pixel; none for most networks.
+    """
+
+    classes: UInt8[np.ndarray, "H W"]
+    weights: Float32[np.ndarray, "H W"]
+    maps: Float32[np.ndarray, "E _ _"] = field(default_factory=_no_maps)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MixedBatch:
-    """This rank's share of a step of Cerberus: patches of one size, those of one structure together.
+    """This rank's share of a step of several structures: patches of one size, those of one structure together.
+
+    What a patch teaches is as large as the patch, or as that part in its middle which the network predicts.
 
     Attributes:
         images: RGB as stored.
-        classes: What the decoder of each patch's structure learns, see `histoseg.models.cerberus.targets`; for tissue,
-            the class of the whole patch as a map of one pixel.
+        classes: What the decoder of each patch's structure learns, see `Target`; for tissue, the class of the whole
+            patch as a map of one pixel.
         weights: What each pixel counts; 0 where nothing is known.
         types: The class of each pixel's object; IGNORE where it is not known.
         structures: The structure that each patch is annotated with.
         keys: Where each patch was cut from.
         seeds: A random stream of each patch's own.
         counts: Patches of each structure in the step, over all ranks.
+        maps: Numbers that are learnt besides classes, of each patch, see `Target`; empty for most networks.
     """
 
     images: UInt8[np.ndarray, "B H W 3"]
@@ -264,6 +282,7 @@ class MixedBatch:
     keys: tuple[str, ...]
     seeds: tuple[int, ...]
     counts: Mapping[str, int]
+    maps: Float32[np.ndarray, "_ E _ _"] = field(default_factory=_no_maps_of_patches)
 
     def owned(self, structure: str) -> slice:
         """The place of a structure's patches."""

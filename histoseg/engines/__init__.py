@@ -8,6 +8,7 @@ tries others once that pays, and with `memory.py` finds how many windows fit int
 from dataclasses import dataclass
 from typing import Literal
 
+from histoseg.errors import ConfigError
 from histoseg.runs.config import Precision
 
 EngineName = Literal["auto", "eager", "compile", "openvino"]
@@ -29,3 +30,13 @@ class Execution:
 
     engine: EngineName = "auto"
     precision: Precision = "fp32"
+
+
+def require_eager(execution: Execution | None, network: str) -> None:
+    """Nothing, if a network that has one way to be run is asked for no other.
+
+    Raises:
+        ConfigError: If an engine or a precision is asked for.
+    """
+    if execution is not None and (execution.engine not in ("auto", "eager") or execution.precision != "fp32"):
+        raise ConfigError(f"a {network} runs eagerly in fp32, not by {execution}; leave --engine and --precision out")

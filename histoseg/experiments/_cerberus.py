@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from histoseg.experiments._available import Sources
+from histoseg.experiments._comparator import Comparator
 from histoseg.methods.multitask import MultiTask
 from histoseg.methods.subtyping import Subtyping
 from histoseg.models.cerberus import CerberusSpec, Encoder
 from histoseg.runs import catalog
-from histoseg.runs.config import Data, Optim, Run, Select, Stage
+from histoseg.runs.config import Data, Optim, Run, Select, Settings, Stage
 from histoseg.scoring.objects import Objects
 from histoseg.structures import TISSUE
 from histoseg.types import EXTERNAL, FOLDS, Split
@@ -101,6 +102,8 @@ class Row:
         imagenet: Whether the encoder starts from ImageNet's weights.
         contour: Whether decoders learn borders too ("Cerberus+").
         subtyping: The structures that decoders for their classes follow for, where a source has classes of them.
+        comparator: By scale, the training of a network other than Cerberus, to which the fields above do not apply but
+            for `title` and `trainings`; empty for Cerberus.
     """
 
     title: str
@@ -110,6 +113,7 @@ class Row:
     imagenet: bool = False
     contour: bool = False
     subtyping: tuple[str, ...] = ()
+    comparator: Mapping[str, Comparator] = field(default_factory=dict)
 
 
 SINGLE: tuple[tuple[str, ...], ...] = tuple((structure,) for structure in SEGMENTATION)
@@ -153,6 +157,16 @@ BRIEF_SCALES: Mapping[str, Sizes] = {
     **SCALES,
     "laptop": replace(SCALES["laptop"], optim=Optim(lr=3e-3, steps=160, drop_at=120)),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Training:
+    """What differs between the runs of Cerberus and those of a comparator."""
+
+    network: Settings
+    data: Data
+    stages: tuple[Stage, ...]
+    evaluator: Objects
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +222,8 @@ class FoldGrid:
         """The structures of each of a row's networks, as far as they are annotated in the prepared sources."""
         for structures in self.rows[row].trainings:
             found = tuple(s for s in structures if not self.why_missing(row, f"test.{s}.pq", sources))
-            if len(found) >= min(self.least, len(structures)):
+            least = 1 if self.rows[row].comparator else self.least
+            if len(found) >= min(least, len(structures)):
                 yield found
 
     def _run(
@@ -223,16 +238,10 @@ class FoldGrid:
         row, sizes = self.rows[name], self.scales[scale]
         chosen = tuple(source for structure in structures for source in self.chosen(structure, sources))
         train, test = division
-        method = MultiTask(
-            batch=sizes.batch,
-            mixed=row.mixed,
-            loss_weights=sizes.loss_weights,
-            masked=sizes.masked,
-            in_turn=sizes.in_turn,
-        )
-        learn = Stage(label="train", method=method, select=Select(sources=chosen, splits=train), optim=sizes.optim)
-        typed = {each: typed_sources(chosen, sources, each) for each in row.subtyping if each in structures}
-        subtype = [subtype_stage(each, sizes, train, found, sources) for each, found in typed.items() if found]
+        if row.comparator:
+            training = _of_comparator(row.comparator[scale], sizes, structures[0], chosen, train, sources)
+        else:
+            training = _of_cerberus(row, sizes, structures, chosen, train, sources)
         return Run(
             experiment=self.experiment,
             scale=scale,
@@ -240,17 +249,62 @@ class FoldGrid:
             part="+".join(structures) if len(row.trainings) > 1 else "",
             division=f"{'+'.join(train)} to {test}",
             seed=seed,
-            data=sizes.data,
-            network=CerberusSpec(
-                encoder=row.encoder,
-                width=sizes.width,
-                weights="imagenet" if row.imagenet and sizes.imagenet else "",
-                contour=row.contour,
-            ),
-            stages=(learn, *subtype),
+            data=training.data,
+            network=training.network,
+            stages=training.stages,
             score=Select(sources=chosen, splits=(test, EXTERNAL)),
-            evaluator=sizes.evaluator,
+            evaluator=training.evaluator,
         )
+
+
+def _of_cerberus(
+    row: Row,
+    sizes: Sizes,
+    structures: tuple[str, ...],
+    chosen: tuple[str, ...],
+    train: tuple[Split, ...],
+    sources: Sources,
+) -> _Training:
+    """Multi-task training, then a decoder for classes where the row asks for one."""
+    method = MultiTask(
+        batch=sizes.batch,
+        mixed=row.mixed,
+        loss_weights=sizes.loss_weights,
+        masked=sizes.masked,
+        in_turn=sizes.in_turn,
+    )
+    learn = Stage(label="train", method=method, select=Select(sources=chosen, splits=train), optim=sizes.optim)
+    typed = {each: typed_sources(chosen, sources, each) for each in row.subtyping if each in structures}
+    subtype = [subtype_stage(each, sizes, train, found, sources) for each, found in typed.items() if found]
+    return _Training(
+        network=CerberusSpec(
+            encoder=row.encoder,
+            width=sizes.width,
+            weights="imagenet" if row.imagenet and sizes.imagenet else "",
+            contour=row.contour,
+        ),
+        data=sizes.data,
+        stages=(learn, *subtype),
+        evaluator=sizes.evaluator,
+    )
+
+
+def _of_comparator(
+    own: Comparator,
+    sizes: Sizes,
+    structure: str,
+    chosen: tuple[str, ...],
+    train: tuple[Split, ...],
+    sources: Sources,
+) -> _Training:
+    """The phases of a comparator, on the same folds and images."""
+    typed = typed_sources(chosen, sources, structure) if own.learns_types else ()
+    return _Training(
+        network=own.network,
+        data=own.data(sizes.data),
+        stages=own.stages(typed or chosen, train),
+        evaluator=own.evaluator,
+    )
 
 
 def subtype_stage(

@@ -42,7 +42,7 @@ class AffineCrop(A.DualTransform):
         shear = np.deg2rad(self.py_random.uniform(-drawn.shear_deg, drawn.shear_deg)) if drawn.shear_deg else 0.0
         canvas = size * factors
         # Where the patch begins on the canvas; a canvas smaller than the patch is centred in it.
-        slack = canvas - drawn.patch_px
+        slack = canvas - drawn.side_px
         begin = np.where(slack > 0, slack * [self.py_random.random(), self.py_random.random()], slack / 2)
         turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
         linear = turn @ [[1, np.tan(shear)], [0, 1]] @ np.diag(factors)
@@ -64,7 +64,7 @@ class AffineCrop(A.DualTransform):
         return moved
 
     def _warp(self, array: np.ndarray, matrix: np.ndarray, flags: int) -> np.ndarray:
-        size = (self.drawn.patch_px, self.drawn.patch_px)
+        size = (self.drawn.side_px, self.drawn.side_px)
         return cv2.warpAffine(array, matrix, size, flags=flags, borderMode=cv2.BORDER_REFLECT_101)
 
 
@@ -75,7 +75,7 @@ class Augment:
     """
 
     def __init__(self, data: Data, *, whole: bool = False) -> None:
-        data = replace(data, patch_px=data.tissue_px, rotate_deg=0.0) if whole else data
+        data = replace(data, cut_px=data.tissue_px, rotate_deg=0.0) if whole else data
         self._transform = A.Compose(_steps(data, quarter_turns=whole))
 
     def __call__(

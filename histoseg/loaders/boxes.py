@@ -27,7 +27,7 @@ class BoxCutter:
     def cut(self, plans: Sequence[PatchPlan], global_size: int) -> BoxBatch:
         """The patches of some plans, in order."""
         drawn = [self._cut(plan) for plan in plans]
-        size = self._data.patch_px
+        size = self._data.side_px
         return BoxBatch(
             images=stacked([image for image, _, _ in drawn], (size, size, 3)),
             boxes=tuple(shown for _, shown, _ in drawn),

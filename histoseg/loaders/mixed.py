@@ -3,25 +3,36 @@
 The published code takes tasks in turn; the paper draws them, and so do we unless `in_turn` is set.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from histoseg.errors import DataError
+from histoseg.errors import ConfigError, DataError
 from histoseg.loaders.by_class import class_pixels_by_name, shares_by_class
 from histoseg.loaders.prefetch import Cutter, PatchPlan, prefetch, stacked
 from histoseg.maps.objects import is_known
-from histoseg.runs.config import Data, Run
+from histoseg.runs.config import Data, Run, public_name
 from histoseg.seeds import stream
 from histoseg.shards.reader import MetaDataset
 from histoseg.structures import TISSUE
 from histoseg.types import InstanceMap, MixedBatch, Place, Target
 
 TISSUE_SHARE = 0.3  # Sec. 3.2.1: super tasks "are selected with probabilities of 0.7 and 0.3"
-TargetOf = Callable[[InstanceMap, str, float], Target]
+
+
+@runtime_checkable
+class Teacher(Protocol):
+    """Settings of a network that learns objects."""
+
+    def target(self, instance_map: InstanceMap, structure: str, mpp: float) -> Target:
+        """What is learnt from a patch of a structure, at `mpp` microns per pixel; of any patch of that size as large.
+
+        It may be as large as the patch, or a part in its middle, which has an even number of pixels less.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +139,7 @@ def _pool(dataset: MetaDataset, names: list[str], data: Data, class_weighting: f
     for name, chosen in zip(names, rows, strict=True):
         samples = dataset.sources[name].samples
         sides = np.stack([np.asarray(samples.height)[chosen], np.asarray(samples.width)[chosen]])
-        side_px = data.tissue_px if dataset.sources[name].task.kind == "patch" else data.patch_px
+        side_px = data.tissue_px if dataset.sources[name].task.kind == "patch" else data.side_px
         shares.append(np.maximum(1.0, sides / side_px).prod(axis=0))
     owner = np.repeat(np.arange(len(names)), [len(chosen) for chosen in rows])
     share = np.concatenate(shares)
@@ -141,21 +152,22 @@ def _pool(dataset: MetaDataset, names: list[str], data: Data, class_weighting: f
 class _MixedCutter(Cutter):
     """Cuts patches and makes their targets."""
 
-    def __init__(self, dataset: MetaDataset, data: Data, teach: TargetOf) -> None:
+    def __init__(self, dataset: MetaDataset, data: Data, teacher: Teacher) -> None:
         super().__init__(dataset, data)
-        self._teach = teach
+        self._teacher = teacher
 
     def cut(self, plan: StepPlan) -> MixedBatch:
         """A rank's share of a step."""
         plans = [(structure, patch) for structure, patches in plan.patches.items() for patch in patches]
         cut = [self._tissue(patch) if name == TISSUE else self._objects(patch, name) for name, patch in plans]
-        is_tissue = TISSUE in plan.counts
-        side = self._data.tissue_px if is_tissue else self._data.patch_px
-        size = (1, 1) if is_tissue else (side, side)
+        side = self._data.tissue_px if TISSUE in plan.counts else self._data.side_px
+        like = cut[0][1] if cut else self._empty(next(iter(plan.counts)))
+        size = like.classes.shape
         return MixedBatch(
             images=stacked([image for image, _, _ in cut], (side, side, 3)),
             classes=stacked([target.classes for _, target, _ in cut], size),
             weights=stacked([target.weights for _, target, _ in cut], size, np.float32),
+            maps=stacked([target.maps for _, target, _ in cut], like.maps.shape, np.float32),
             types=stacked([types for _, _, types in cut], size),
             structures=tuple(name for name, _ in plans),
             keys=self.keys([patch for _, patch in plans]),
@@ -167,7 +179,8 @@ class _MixedCutter(Cutter):
         image, semantic_map = self._dataset.read(plan.source, plan.row)
         instance_map = self._dataset.read_instances(plan.source, plan.row)
         patch, (types, instances) = self.augment(image, [semantic_map, instance_map], plan.seed)
-        target = self._teach(instances.astype(np.int32), structure, self._data.mpp)
+        target = self._teacher.target(instances.astype(np.int32), structure, self._data.mpp)
+        types, instances = (middle_of(each, target.classes.shape) for each in (types, instances))
         target.weights[~is_known(types, instances)] = 0
         return patch, target, types.astype(np.uint8)  # albumentations stacks maps, so they come back as the widest.
 
@@ -175,12 +188,35 @@ class _MixedCutter(Cutter):
         image, _ = self._dataset.read(plan.source, plan.row)
         patch, _ = self.augment(image, [], plan.seed, whole=True)
         owner = np.full((1, 1), self._dataset.patch_class(plan.source, plan.row), np.uint8)
-        return patch, Target(classes=owner, weights=np.ones((1, 1), np.float32)), owner
+        return patch, _whole(owner), owner
+
+    def _empty(self, structure: str) -> Target:
+        """What a patch without objects teaches: the size of a target, for a rank that has none."""
+        if structure == TISSUE:
+            return _whole(np.zeros((1, 1), np.uint8))
+        side = self._data.side_px
+        return self._teacher.target(np.zeros((side, side), np.int32), structure, self._data.mpp)
+
+
+def _whole(owner: np.ndarray) -> Target:
+    """The one class of a patch of tissue."""
+    return Target(classes=owner, weights=np.ones((1, 1), np.float32))
+
+
+def middle_of(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The part of that height and width in the middle of a map; all of it if it is no larger."""
+    top, left = ((whole - part) // 2 for whole, part in zip(array.shape, shape, strict=True))
+    return array[top : top + shape[0], left : left + shape[1]]
 
 
 def mixed_loader(
     dataset: MetaDataset, run: Run, sampler: MixedSampler, *, place: Place, first_step: int = 0
 ) -> Iterator[MixedBatch]:
-    """This rank's share of each step, without end; the run's network says what its decoders learn."""
-    teach: TargetOf = run.network.target  # type: ignore[attr-defined]  # networks that separate objects have it
-    return prefetch(sampler.steps(first_step, place), _MixedCutter(dataset, run.data, teach).cut)
+    """This rank's share of each step, without end; the run's network says what is learnt.
+
+    Raises:
+        ConfigError: If the network learns no objects.
+    """
+    if not isinstance(run.network, Teacher):
+        raise ConfigError(f"network {public_name(run.network)!r} learns no objects; name one that does, as cerberus")
+    return prefetch(sampler.steps(first_step, place), _MixedCutter(dataset, run.data, run.network).cut)

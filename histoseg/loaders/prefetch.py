@@ -64,7 +64,7 @@ class PatchCutter(Cutter):
     def cut(self, plans: Sequence[PatchPlan]) -> Patches:
         """The patches of some plans, in order."""
         drawn = [self._cut(plan) for plan in plans]
-        size = self._data.patch_px
+        size = self._data.side_px
         return Patches(
             images=stacked([image for image, _ in drawn], (size, size, 3)),
             semantic_maps=stacked([label for _, label in drawn], (size, size)),

@@ -1,14 +1,16 @@
-"""Cerberus: one encoder for glands, lumina, nuclei and tissue, trained on data sets that each have one of them.
+"""One network for glands, lumina, nuclei and tissue, trained on data sets that each have one of them.
 
-Graham et al. 2023, Sec. 3.2. A decoder computes and learns from its own structure's patches alone; where none is in
-the step, on any rank, it is not run and nothing of it changes. The published code runs every head on every patch and
-masks the loss, so that batch statistics see other structures' images too, and running ones move in every step: `masked`
-does the same.
+The method is that of Cerberus (Graham et al. 2023, Sec. 3.2); with sources of one structure, that of the networks that
+it is compared with. What a patch teaches and what a step costs, the network says (`MixedLearner`).
+
+A decoder of Cerberus computes and learns from its own structure's patches alone; where none is in the step, on any
+rank, it is not run and nothing of it changes. The published code runs every head on every patch and masks the loss, so
+that batch statistics see other structures' images too, and running ones move in every step: `masked` does the same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from histoseg.errors import ConfigError
 from histoseg.loaders.by_class import require_weighting
@@ -17,10 +19,12 @@ from histoseg.methods._begin import WholeNetwork, num_steps
 from histoseg.runs.config import Run
 from histoseg.shards.reader import MetaDataset
 from histoseg.structures import TISSUE
-from histoseg.types import MixedBatch, Place
+from histoseg.types import MixedBatch, Place, Task
 
 if TYPE_CHECKING:
-    from histoseg.models.cerberus.network import Cerberus
+    from histoseg.models.network import Network
+
+Trained = Literal["all", "decoders"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +39,7 @@ class MultiTask(WholeNetwork):
             running statistics alone.
         in_turn: Whether structures follow each other, as in the published code, instead of being drawn.
         class_weighting: The share of a structure's patches whose stored sample is drawn by class.
+        trains: Which weights change: all, or all but the encoder's, whose norms go on following the patches.
     """
 
     batch: int = 27  # Sec. 4.4: 9 samples per GPU, 3 GPUs
@@ -43,6 +48,7 @@ class MultiTask(WholeNetwork):
     masked: bool = False
     in_turn: bool = False
     class_weighting: float = 0.0
+    trains: Trained = "all"
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -50,6 +56,14 @@ class MultiTask(WholeNetwork):
         if bad := [pair for pair in self.loss_weights if not pair[1] > 0]:
             raise ConfigError(f"method.loss_weights = {bad}: must be above 0")
         require_weighting(self.class_weighting)
+
+    def network(self, run: Run, tasks: Mapping[str, Task], before: "Network | None", seed: int) -> "Network":
+        from histoseg.models.spec import learner_of
+
+        found = super().network(run, tasks, before, seed)
+        if self.trains == "decoders":
+            learner_of(found).encoder.requires_grad_(False)
+        return found
 
     def steps_per_epoch(self, dataset: MetaDataset) -> int:
         return num_steps(dataset, self.batch)
@@ -63,15 +77,15 @@ class MultiTask(WholeNetwork):
         sampler = MixedSampler(pools=pools, batch=self.batch, mixed=self.mixed, seed=seed, in_turn=self.in_turn)
         return mixed_loader(dataset, run, sampler, place=place, first_step=first_step)
 
-    def backward(self, model: "Cerberus", batch: MixedBatch) -> float:
-        """Add this rank's share of the gradient of Eq. 1; return its share of that loss.
+    def backward(self, model: "Network", batch: MixedBatch) -> float:
+        """Add this rank's share of the gradient of the network's loss (Eq. 1); return its share of that loss."""
+        import torch
 
-        The loss of a structure is the mean over the patches that own it, on all ranks: a rank with fewer of them must
-        not weigh them more.
-        """
-        from histoseg.methods._multi_task_loss import backward
+        from histoseg.models.spec import learner_of
 
-        return backward(model, batch, dict(self.loss_weights), self.masked)
+        loss = learner_of(model).step_loss(batch, dict(self.loss_weights), masked=self.masked)
+        torch.autograd.backward(loss)
+        return float(loss.detach())
 
 
 METHOD = MultiTask

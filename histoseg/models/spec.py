@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from histoseg.engines import Execution
 from histoseg.errors import ConfigError
@@ -17,7 +17,7 @@ from histoseg.models.prediction import ClassifiedObjects, Detections, Prediction
 from histoseg.runs.config import Run, Settings, public_name
 from histoseg.store.objects import Store
 from histoseg.structures import TISSUE
-from histoseg.types import Image, InstanceMap, Task
+from histoseg.types import Image, InstanceMap, MixedBatch, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +121,35 @@ def network_of(run: Run) -> NetworkSpec:
     if not isinstance(run.network, NetworkSpec):
         raise TypeError(f"{type(run.network).__name__} does not describe a network: it lacks build, extend or predict")
     return run.network
+
+
+@runtime_checkable
+class MixedLearner(Protocol):
+    """A network that learns structures from steps of patches, as `MultiTask` draws them.
+
+    Its settings say what it learns of each patch: their method `target`, see `histoseg.loaders.mixed`.
+
+    Attributes:
+        encoder: What all its decoders share; `MultiTask(trains="decoders")` leaves its weights as they are.
+    """
+
+    encoder: nn.Module
+
+    def step_loss(self, batch: MixedBatch, weights: Mapping[str, float], *, masked: bool = False) -> Tensor:
+        """This rank's share of the loss of a step; summed over ranks, it is that of the whole step.
+
+        Args:
+            batch: This rank's patches, perhaps none.
+            weights: What the mean loss of a structure counts; 1 where it is not named.
+            masked: Whether heads without a patch in the step are run too, for their running statistics alone.
+        """
+
+
+def learner_of(network: Network) -> MixedLearner:
+    """The network, which learns structures from steps of patches."""
+    if not isinstance(network, MixedLearner):
+        raise ConfigError(f"method multitask trains no {type(network).__name__}: name a network that learns structures")
+    return network
 
 
 @runtime_checkable

@@ -35,7 +35,7 @@ class Data:
     """How images are stored, and patches cut from them and augmented; the defaults are MetaHistoSeg's, Sec. 3.1.
 
     Attributes:
-        patch_px: Side of the square patches a model trains on.
+        patch_px: Side of the square patches a model trains on, which images are stored for; see also `cut_px`.
         tissue_px: Side of the patches that have one class as a whole.
         mpp: Microns per pixel to which every image is resampled before it is stored; 0 keeps each as published.
         folds: Whether sources are divided into the folds of all together, or each into train, val and test.
@@ -47,6 +47,8 @@ class Data:
         brightness: Largest relative change; so are `contrast`, `saturation` and (of the hue circle) `hue`.
         additive: Whether brightness is instead a share of 255 that is added at every level, and contrast changes about
             the mean of each channel, as in the code published with Cerberus.
+        cut_px: Side of the patches that are cut of the stored images where it is not `patch_px`, as some networks take
+            patches of few sizes only; 0 means `patch_px`.
     """
 
     patch_px: int = 768
@@ -64,6 +66,7 @@ class Data:
     saturation: float = 0.1
     hue: float = 0.1
     additive: bool = False
+    cut_px: int = 0
 
     def __post_init__(self) -> None:
         require(self.patch_px >= 16 and self.patch_px % 16 == 0, "data.patch_px", self.patch_px, "a multiple of 16")
@@ -77,6 +80,13 @@ class Data:
         for name in ("brightness", "contrast", "saturation", "hue"):
             require(0 <= getattr(self, name) < 1, f"data.{name}", getattr(self, name), "at least 0 and below 1")
         require(self.hue <= 0.5, "data.hue", self.hue, "at most 0.5")
+        is_side = self.cut_px == 0 or (self.cut_px >= 16 and self.cut_px % 2 == 0)
+        require(is_side, "data.cut_px", self.cut_px, "0 (patch_px), or an even number from 16 on")
+
+    @property
+    def side_px(self) -> int:
+        """Side of the patches that are cut of the stored images."""
+        return self.cut_px or self.patch_px
 
     @property
     def layout(self) -> str:

@@ -4,7 +4,7 @@ Cerberus (Graham et al. 2023), Sec. 4.2. Scores are named "split.structure.score
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -87,7 +87,7 @@ class Objects(MarginWindows):
 
         from histoseg.distributed import sum_over_ranks
 
-        images, typed = list(images_with_objects(dataset, select)), typed_classes(run, dataset)
+        images, typed = list(images_with_objects(dataset, select)), _typed(network, run, dataset)
         num_types = max([1, *map(len, typed.values())])
         numbers = np.zeros((len(images), 4 * (3 + num_types - 1)))
         for i in own_share(len(images), f"score {run.address}", process):
@@ -190,10 +190,20 @@ class Objects(MarginWindows):
             )
 
 
-def typed_classes(run: Run, dataset: MetaDataset) -> dict[str, tuple[str, ...]]:
-    """The classes of objects that stages after the first teach, by structure; those of other sources do not count."""
-    tasks = [dataset.sources[name].task for stage in run.stages[1:] for name in stage.select.sources]
-    return {task.structure: task.classes for task in tasks}
+def _typed(network: "Network", run: Run, dataset: MetaDataset) -> dict[str, tuple[str, ...]]:
+    from histoseg.models.spec import network_of
+
+    return typed_classes(run, dataset, network_of(run).heads(network).num_classes)
+
+
+def typed_classes(run: Run, dataset: MetaDataset, heads: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """The classes of objects that a run teaches, by structure, as far as the network has heads for them.
+
+    They are those of its stages after the first, or of its only stage; those of other sources do not count.
+    """
+    stages = run.stages[1:] or run.stages
+    tasks = [dataset.sources[name].task for stage in stages for name in stage.select.sources]
+    return {task.structure: task.classes for task in tasks if f"{task.structure}_type" in heads}
 
 
 def _tissue_classes(dataset: MetaDataset, select: Select) -> tuple[str, ...]:

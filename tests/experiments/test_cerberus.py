@@ -6,6 +6,8 @@ import pytest
 
 from histoseg.experiments import _cerberus, _cerberus_paper
 from histoseg.experiments._available import Available, assumed
+from histoseg.models.hovernet.regions import least_margin_px
+from histoseg.models.hovernet.sizes import predicted_px
 from histoseg.runs import catalog
 from histoseg.runs.names import from_json, run_name, stage_name, to_json
 from histoseg.types import FOLDS
@@ -23,6 +25,11 @@ def module(name):
 
 def runs(name, scale="paper", sources=ALL):
     return module(name).runs(scale, 1, sources)
+
+
+def subtyped(scale="paper"):
+    """The runs of Table 2 that learn classes after the rest: all but HoVer-Net's."""
+    return [run for run in runs("cerberus_table2", scale) if run.row != "hovernet"]
 
 
 def trainings(name, scale="paper", sources=ALL):
@@ -63,9 +70,38 @@ def test_table4_trains_a_network_for_each_single_task():
 
 def test_tables_share_their_trainings():
     """Cerberus is one training per division, whichever table asks for it; so is the U-Net of one structure."""
-    assert trainings("cerberus_table3") <= trainings("cerberus_table4") | trainings("cerberus_table2")
+    own = {stage_name(run, 0, CHECKSUMS) for run in runs("cerberus_table3") if run.row in ("mildnet", "rotanet")}
+    assert len(own) == (2 + 1) * 3
+    assert trainings("cerberus_table3") - own <= trainings("cerberus_table4") | trainings("cerberus_table2")
     assert len(trainings("cerberus_table2") & trainings("cerberus_table4")) == 2 * 3  # U-Net of nuclei, Cerberus
     assert len(trainings("cerberus_table5") & trainings("cerberus_table4")) == 3
+
+
+@pytest.mark.parametrize("scale", _cerberus.SCALES)
+def test_comparators_of_glands_and_lumina_differ_from_the_other_rows_by_their_networks(scale):
+    """Sec. 4.3.1: MILD-Net once for each structure, Rota-Net for both; patches, steps and windows are those of all."""
+    found = {(run.row, run.part, run.division): run for run in runs("cerberus_table3", scale)}
+    for division in {run.division for run in found.values()}:
+        plain, rota = (found[row, "", division] for row in ("cerberus", "rotanet"))
+        mild = [found["mildnet", part, division] for part in ("gland", "lumen")]
+        assert [structures_of(run) for run in (*mild, rota)] == [("gland",), ("lumen",), ("gland", "lumen")]
+        for run in (*mild, rota):
+            assert (run.data, run.evaluator, run.seed) == (plain.data, plain.evaluator, plain.seed)
+            assert (run.score.splits, run.stages[0].select.splits) == (
+                plain.score.splits,
+                plain.stages[0].select.splits,
+            )
+            assert run.stages[0].optim == plain.stages[0].optim
+        assert 4 * rota.network.width == mild[0].network.width == plain.network.width
+        assert mild[0].network.aux_steps == round(8 / 30 * plain.stages[0].optim.steps)
+        assert rota.stages[0].method == plain.stages[0].method
+
+
+def test_rota_net_is_trained_where_only_glands_are_prepared():
+    only = {name: ALL[name] for name in ("glas", "crag", "lizard")}
+    assert {structures_of(run) for run in runs("cerberus_table3", sources=only) if run.row == "rotanet"} == {("gland",)}
+    assert module("cerberus_table3").why_missing("rotanet", "test.lumen.pq", only) == "no shards with lumen"
+    assert module("cerberus_table3").why_missing("mildnet", "test.gland.pq", ALL) == ""
 
 
 def test_without_imagenet_rows_that_name_it_share_a_training():
@@ -73,7 +109,7 @@ def test_without_imagenet_rows_that_name_it_share_a_training():
 
 
 def test_classes_of_nuclei_are_learnt_after_the_rest_where_a_table_shows_them():
-    for run in runs("cerberus_table2"):
+    for run in subtyped():
         learn, subtype = run.stages
         assert (learn.label, subtype.label) == ("train", "subtype")
         assert subtype.select.sources == ("lizard", "cerberus_nuclei")
@@ -88,11 +124,13 @@ def test_only_sources_with_the_classes_of_the_first_are_subtyped():
     for name in ("lizard", "cerberus_nuclei"):
         del sources[name]
     chosen = {run.stages[1].select.sources for run in runs("cerberus_table2", sources=sources)}
-    assert chosen == {("consep",)}
+    assert chosen == {("consep",)}  # HoVer-Net learns nuclei and classes together, so from these alone
     assert _cerberus.typed_sources(("monuseg",), ALL) == ()
     assert _cerberus.typed_sources(("consep", "lizard"), ALL) == ("consep",)
     without = {"monuseg": ALL["monuseg"]}
-    assert {len(run.stages) for run in runs("cerberus_table2", sources=without)} == {1}
+    found = runs("cerberus_table2", sources=without)
+    assert {run.row: len(run.stages) for run in found} == {"unet": 1, "hovernet": 2}
+    assert {run.stages[1].select.sources for run in found if run.row == "hovernet"} == {("monuseg",)}
 
 
 def test_the_network_to_keep_learns_the_classes_of_every_structure_that_has_some():
@@ -148,7 +186,7 @@ def test_the_papers_schedule():
 
 def test_subtyping_drops_its_rate_as_the_published_code():
     """Every 16,000 steps; the paper gives no schedule."""
-    for run in runs("cerberus_table2"):
+    for run in subtyped():
         optim = run.stages[1].optim
         assert [optim.lr_at(step) for step in (1, 16_000, 16_001, 32_000)] == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4])
         assert (optim.steps, run.stages[1].method.batch) == (32_000, 27)
@@ -166,7 +204,7 @@ def test_the_published_code_weighs_and_masks_the_losses():
 
 def test_the_published_code_weighs_the_classes_of_nuclei():
     """Of neutrophils, epithelial cells, lymphocytes, plasma cells, eosinophils and connective tissue, in this order."""
-    for run in runs("cerberus_table2", "reference-code"):
+    for run in subtyped("reference-code"):
         subtype = run.stages[1]
         assert subtype.method.class_weights == (12, 1, 2, 6, 12, 2)
         assert [subtype.optim.lr_at(step) for step in (16_000, 16_001)] == pytest.approx([1e-3, 1e-4])
@@ -175,7 +213,7 @@ def test_the_published_code_weighs_the_classes_of_nuclei():
         "subtype_gland": (1, 1),
         "subtype": (12, 1, 2, 6, 12, 2),
     }
-    assert {run.stages[1].method.class_weights for run in runs("cerberus_table2")} == {()}  # The paper's Eq. 3
+    assert {run.stages[1].method.class_weights for run in subtyped()} == {()}  # The paper's Eq. 3
 
 
 def test_table7_stands_on_the_networks_of_tables_4_and_5_and_ends_with_the_decoder_of_table_2():
@@ -231,7 +269,8 @@ def test_nuclei_are_learnt_from_lizard_or_what_stands_in_for_it():
 @pytest.mark.parametrize(
     ("row", "column", "sources", "reason"),
     [
-        ("hovernet", "test.nuclei.pq", ALL, "the paper's number only"),
+        ("hovernet", "test.nuclei.pq", ALL, ""),
+        ("hovernet", "test.nuclei.pq", {}, "no shards with nuclei"),
         ("unet", "test.nuclei.pq", {}, "no shards with nuclei"),
         ("unet", "test.nuclei.pq", held("lizard", FOLDS[:2]), "too few patients for fold3"),
         ("unet", "test.nuclei.pq", held("lizard", FOLDS[:1]), "too few patients for fold2 and fold3"),
@@ -259,6 +298,31 @@ def test_a_number_that_cannot_be_had_says_why(row, column, sources, reason):
 )
 def test_a_number_of_table7_that_cannot_be_had_says_why(row, column, sources, reason):
     assert module("cerberus_table7").why_missing(row, column, sources) == reason
+
+
+@pytest.mark.parametrize("scale", _cerberus.SCALES)
+def test_hovernet_is_trained_on_the_same_images_in_two_phases(scale):
+    found = runs("cerberus_table2", scale)
+    own, others = ([run for run in found if (run.row == "hovernet") is is_own] for is_own in (True, False))
+    assert [run.division for run in own] == [run.division for run in others if run.row == "unet"]
+    for run in own:
+        first, second = run.stages
+        assert [stage.method.trains for stage in run.stages] == ["decoders", "all"]
+        assert first.select == second.select
+        assert run.score == next(each.score for each in others if (each.row, each.division) == ("unet", run.division))
+        assert predicted_px(run.network.mode, run.data.side_px) >= 48
+        assert run.evaluator.margin_px >= least_margin_px(run.network.mode)
+    assert {run.data.layout for run in found} == {found[0].data.layout}
+
+
+def test_hovernets_schedule_is_that_of_all_models():
+    """Cerberus, Sec. 4.4: 90,000 steps of 27 patches, 1e-3 until step 70,000; patches of 448 pixels (Sec. 4.3.1)."""
+    run = next(run for run in runs("cerberus_table2") if run.row == "hovernet")
+    first, second = run.stages
+    assert first.optim.steps + second.optim.steps == 90_000
+    assert [first.optim.lr_at(45_000), second.optim.lr_at(25_000), second.optim.lr_at(25_001)] == [1e-3, 1e-3, 1e-4]
+    assert (first.method.batch, second.method.batch, run.data.side_px, run.network.width) == (27, 27, 448, 64)
+    assert run.network.distance_weight == 2
 
 
 def test_the_papers_numbers():

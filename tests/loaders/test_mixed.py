@@ -1,7 +1,7 @@
 """Task sampling of Cerberus: what the paper draws, drawn with the stated probabilities, alike on every rank."""
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import cv2
@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from histoseg.errors import DataError
+from histoseg.errors import ConfigError, DataError
 from histoseg.loaders.mixed import MixedSampler, Pool, mixed_loader, pools_of
+from histoseg.models.unet import UNetSpec
+from histoseg.runs.config import Data
 from histoseg.shards.reader import MetaDataset
-from histoseg.types import IGNORE, Place
+from histoseg.types import IGNORE, Place, Target
 
 
 def pool(name, shares):
@@ -268,3 +270,55 @@ def test_ranks_together_have_the_patches_of_one_rank(fold_dataset, tiny_fold_run
         assert set(together) == set(whole.seeds)
         for i, seed in enumerate(whole.seeds):
             np.testing.assert_array_equal(together[seed], whole.images[i])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ids:
+    """Settings of a network that learns the middle of each patch: the ids of its objects, as a map of numbers."""
+
+    def target(self, instance_map, structure, mpp):
+        assert (structure, mpp) == ("nuclei", 0.5)
+        middle = instance_map[8:-8, 8:-8]
+        classes = (middle > 0).astype(np.uint8)
+        return Target(classes=classes, weights=np.ones(middle.shape, np.float32), maps=middle[None].astype(np.float32))
+
+
+def of_nuclei(dataset, run, **changes):
+    run = replace(run, network=Ids(), data=replace(run.data, **changes))
+    pools = {"nuclei": pools_of(dataset, run.data)["nuclei"]}
+    return run, MixedSampler(pools=pools, batch=2, mixed=False, seed=0)
+
+
+def test_a_network_may_learn_numbers_of_the_middle_of_a_patch(fold_dataset, tiny_fold_run):
+    """Ids are above 0 where the class is 1, and types are of the same pixels: no object of Lizard is of class 0."""
+    run, drawn = of_nuclei(fold_dataset, tiny_fold_run)
+    step = next(mixed_loader(fold_dataset, run, drawn, place=Place()))
+    assert step.images.shape == (2, 64, 64, 3)
+    assert step.classes.shape == step.weights.shape == step.types.shape == (2, 48, 48)
+    assert step.maps.shape == (2, 1, 48, 48)
+    np.testing.assert_array_equal(step.maps[:, 0] > 0, step.classes == 1)
+    known = step.types != IGNORE
+    np.testing.assert_array_equal((step.types > 0)[known], (step.classes == 1)[known])
+    empty = next(mixed_loader(fold_dataset, run, drawn, place=Place(rank=2, world_size=3)))
+    assert (empty.classes.shape, empty.maps.shape) == ((0, 48, 48), (0, 1, 48, 48))
+
+
+@pytest.mark.parametrize("side", [40, 90])
+def test_patches_may_have_another_side_than_images_are_stored_for(fold_dataset, tiny_fold_run, side):
+    run, drawn = of_nuclei(fold_dataset, tiny_fold_run, cut_px=side)
+    assert run.data.layout == tiny_fold_run.data.layout
+    step = next(mixed_loader(fold_dataset, run, drawn, place=Place()))
+    assert step.images.shape == (2, side, side, 3)
+    assert step.classes.shape == (2, side - 16, side - 16)
+
+
+@pytest.mark.parametrize("side", [8, 33])
+def test_a_side_that_cannot_be_cut_is_refused(side):
+    with pytest.raises(ConfigError, match=rf"data\.cut_px = {side}"):
+        Data(cut_px=side)
+
+
+def test_a_network_that_learns_no_objects_is_refused(fold_dataset, tiny_fold_run):
+    run = replace(tiny_fold_run, network=UNetSpec(width=4))
+    with pytest.raises(ConfigError, match="'unet' learns no objects"):
+        mixed_loader(fold_dataset, run, sampler(), place=Place())

@@ -8,9 +8,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from histoseg.errors import ConfigError
-from histoseg.methods._multi_task_loss import draw_kept
 from histoseg.methods.multitask import MultiTask
+from histoseg.models.cerberus.loss import draw_kept
 from histoseg.models.cerberus.network import CerberusParts, build
+from histoseg.models.unet.network import build as build_unet
 from histoseg.types import MixedBatch, Place
 
 
@@ -185,6 +186,27 @@ def test_dropout_is_drawn_by_patch():
     np.testing.assert_array_equal(draw_kept((2,), 2000)[0], kept[1])
     assert 0.66 < kept.mean() < 0.74  # 0.7 of 6,000 coin tosses, within 6 standard errors
     assert draw_kept((), 5).shape == (0, 5)
+
+
+def test_decoders_alone_are_trained_if_so_chosen(fold_dataset, tiny_fold_run):
+    """The encoder's weights have no gradient, its running statistics move; the next stage trains it again."""
+    tasks = {source: index.task for source, index in fold_dataset.sources.items()}
+    first = MultiTask(trains="decoders").network(tiny_fold_run, tasks, None, 0)
+    encoder = {f"encoder.{name}" for name, _ in first.encoder.named_parameters()}
+    before = statistics(first)
+    drawn = batch(["gland", "lumen", "nuclei"])
+    _, found = gradients(first.train(), MultiTask(batch=3, trains="decoders"), drawn)
+    assert set(found) == {name for name, _ in first.named_parameters()} - encoder - {
+        name for name, _ in first.named_parameters() if name.startswith("tissue.")
+    }
+    assert not torch.equal(statistics(first)["encoder.bn1.running_mean"], before["encoder.bn1.running_mean"])
+    _, all_of_it = gradients(MultiTask().network(tiny_fold_run, tasks, first, 1), MultiTask(batch=3), drawn)
+    assert set(all_of_it) == set(found) | encoder
+
+
+def test_a_network_that_learns_no_structures_is_refused():
+    with pytest.raises(ConfigError, match="trains no UNet"):
+        MultiTask().backward(build_unet(4, "group", {"glas": 2}, 0), batch(["gland"]))
 
 
 @pytest.mark.parametrize("wrong", [{"batch": 0}, {"loss_weights": (("gland", 0.0),)}])

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from histoseg.models.prediction import Prediction
+from histoseg.models.spec import Heads
 from histoseg.records.schema import Counts
 from histoseg.runs.config import Data
 from histoseg.types import IGNORE
@@ -79,7 +80,10 @@ class Known:
     asked: list = field(default_factory=list, compare=False)
     sizes: list = field(default_factory=list, compare=False)
 
-    build = extend = heads = rebuild = regions = starting_weights = _unused
+    build = extend = rebuild = regions = starting_weights = _unused
+
+    def heads(self, network):
+        return Heads(num_classes={"gland": 2, "nuclei": 2, "nuclei_type": 3, "tissue": 2})
 
     def predict(self, network, image, windows, *, heads, mpp):
         (structure,) = heads
@@ -101,7 +105,10 @@ class Known:
 class OnlyObjects:
     """Settings of a network without classes of patches."""
 
-    build = extend = heads = rebuild = regions = starting_weights = predict = _unused
+    build = extend = rebuild = regions = starting_weights = predict = _unused
+
+    def heads(self, network):
+        return Heads(num_classes={})
 
 
 NETWORK = object()  # Which only its settings know how to ask

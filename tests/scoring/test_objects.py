@@ -11,6 +11,7 @@ import pytest
 from histoseg.errors import ConfigError, DataError
 from histoseg.methods.multitask import MultiTask
 from histoseg.methods.subtyping import Subtyping
+from histoseg.models.spec import Heads
 from histoseg.runs.config import Optim, Run, Select, Stage
 from histoseg.scoring import _images, objects
 from histoseg.scoring._images import own_share
@@ -223,11 +224,13 @@ def test_scores_of_nuclei_have_those_of_their_classes(score):
     assert not [name for name in found.scores if "gland.mpq" in name]
 
 
-def test_classes_that_no_later_stage_teaches_are_not_scored(score, run, dataset):
-    assert typed_classes(run, dataset) == {"nuclei": ("background", "a", "b")}
-    untyped = replace(run, stages=run.stages[:1])
-    assert typed_classes(untyped, dataset) == {}
-    found = score(untyped)
+def test_classes_that_no_head_predicts_are_not_scored(score, run, dataset, monkeypatch):
+    assert typed_classes(run, dataset, ("gland", "nuclei", "nuclei_type")) == {"nuclei": ("background", "a", "b")}
+    assert typed_classes(run, dataset, ("gland", "nuclei")) == {}
+    alone = replace(run, stages=run.stages[1:])
+    assert typed_classes(alone, dataset, ("nuclei", "nuclei_type")) == {"nuclei": ("background", "a", "b")}
+    monkeypatch.setattr(Known, "heads", lambda *_: Heads(num_classes={"gland": 2, "nuclei": 2}))
+    found = score()
     assert not [image for image in found.images if image.by_class]
     assert not [name for name in found.scores if "mpq" in name]
     assert found.scores["test.nuclei.pq"] == pytest.approx(1 / 2)

@@ -1,5 +1,6 @@
 """Cerberus on several ranks computes what one process computes: batch statistics, masked losses, dropout and all."""
 
+import importlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,6 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 
-from histoseg.models.cerberus import network
 from histoseg.models.norm import SyncedBatchNorm
 from histoseg.pipeline.complete import open_dataset
 from histoseg.runs.names import from_json, to_json
@@ -22,12 +22,13 @@ from tests.training.test_ranks import free_port
 
 
 def train_as_rank(rank, world_size, port, job):
-    """Train and subtype as a run does; leave weights and curves in a file."""
+    """Train all stages as a run does; leave weights and curves in a file."""
     torch.set_num_threads(1)
     if world_size > 1:
         dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size)
     # In double precision: in single, a rounding that moves an activation across a ReLU's zero changes gradients in the
     # third digit, which would hide what is sought here.
+    network = importlib.import_module(job["network"])
     monkey, build = pytest.MonkeyPatch(), network.build
     monkey.setattr(network, "build", lambda parts, seed: build(parts, seed).double())
     monkey.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
@@ -66,11 +67,16 @@ def test_ranks_have_the_gradients_and_statistics_of_one_process(folds_url, tiny_
     elif not method.mixed:
         subtyping = replace(subtyping, mode="PixelA", loss="ce+dice")
     run = with_stage(run, 1, method=subtyping)
-    job = {"run": to_json(run), "store": folds_url, "folder": str(tmp_path)}
+    check_ranks(run, "histoseg.models.cerberus.network", folds_url, tmp_path)
+
+
+def check_ranks(run, network, folds_url, tmp_path):
+    """Train a run by one process and by two, and compare losses, weights and moments; `network` has `build`."""
+    job = {"run": to_json(run), "store": folds_url, "folder": str(tmp_path), "network": network}
     train_as_rank(0, 1, 0, job)
     torch.multiprocessing.spawn(train_as_rank, (2, free_port(), job), nprocs=2)
     alone, *ranks = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("1-0", "2-0", "2-1"))
-    assert len(alone["losses"]) == 6 + 2
+    assert len(alone["losses"]) == sum(stage.optim.steps for stage in run.stages)
     assert ranks[0]["losses"] == pytest.approx(alone["losses"], rel=1e-6)
     for name, value in alone["weights"].items():
         assert torch.equal(ranks[0]["weights"][name], ranks[1]["weights"][name]), name

@@ -6,7 +6,7 @@ contours, have 26,601,689 parameters (the published count of 27.1 M holds 513,00
 """
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import cast
@@ -18,7 +18,11 @@ from torch import Tensor, nn
 from histoseg.models.cerberus.crop import Crop
 from histoseg.models.cerberus.decoders import BranchHead, Decoder, TissueHead
 from histoseg.models.cerberus.encoder import build_encoder
+from histoseg.models.cerberus.loss import by_structure, draw_kept, losses_of
 from histoseg.models.network import Network, innermost_channels
+from histoseg.models.tensors import device_of, to_device
+from histoseg.structures import TISSUE
+from histoseg.types import MixedBatch
 
 STRIDE_PX = 16  # Of the encoder's smallest features
 
@@ -121,6 +125,43 @@ class Cerberus(Network):
             logits["tissue"] = self.classify([self.middle(features)])
         return logits
 
+    def step_loss(self, batch: MixedBatch, weights: Mapping[str, float], *, masked: bool = False) -> Float[Tensor, ""]:
+        """This rank's share of Eq. 1, see `MixedLearner`; `masked` is a field of `MultiTask`.
+
+        The loss of a structure is the mean over the patches that own it, on all ranks: a rank with fewer of them must
+        not weigh them more.
+        """
+        features = self.encode(to_device(batch.images, device_of(self)))
+        total = features[0].new_zeros((), dtype=torch.float32)
+        parts = by_structure(features, batch)
+        for structure, count in batch.counts.items():
+            if masked and structure != TISSUE:
+                logits = self.decode(features, structure)[batch.owned(structure)]
+            else:
+                logits = self._own_logits(parts[structure], batch, structure)
+            total = total + weights.get(structure, 1.0) * losses_of(logits, batch, structure).sum() / count
+        if masked:
+            self._follow(features, batch)
+        return total
+
+    def _own_logits(self, features: list[Tensor], batch: MixedBatch, structure: str) -> Float[Tensor, "B C P Q"]:
+        """Logits of a structure's head for that structure's patches, from their features."""
+        if structure != TISSUE:
+            return self.decode(features, structure)
+        kept = draw_kept(batch.seeds[batch.owned(structure)], features[-1].shape[1])
+        return self.classify(features, to_device(kept, features[-1].device))
+
+    @torch.no_grad()
+    def _follow(self, features: list[Tensor], batch: MixedBatch) -> None:
+        """Run the heads that have no patch in the step, whose running statistics move as in the published code."""
+        for name in self.decoders:
+            if name not in batch.counts:
+                self.decode(features, name)
+        has_square = features[-1].shape[2] >= self.parts.tissue_cells  # Patches may be smaller than those of tissue.
+        if self.tissue is not None and TISSUE not in batch.counts and has_square:
+            kept = draw_kept(batch.seeds, features[-1].shape[1])
+            self.classify([self.middle(features)], to_device(kept, features[-1].device))
+
     def middle(self, features: list[Tensor]) -> Float[Tensor, "B F I I"]:
         """The smallest features of the square in the middle of each patch, which one class of tissue belongs to."""
         cells = self.parts.tissue_cells
@@ -176,7 +217,16 @@ def build(parts: CerberusParts, seed: int) -> Cerberus:
     return model
 
 
-def draw_parts(model: nn.Module, several: str, seed: int) -> None:
+def draw_weights(module: nn.Module) -> None:
+    """Weights by He et al. 2015, by fan-out, and biases uniform within 1/√fan-in, torch's own: the published code's."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if module.bias is not None:
+            bound = module.weight[0].numel() ** -0.5
+            nn.init.uniform_(module.bias, -bound, bound)
+
+
+def draw_parts(model: nn.Module, several: str, seed: int, draw: Callable[[nn.Module], None] = draw_weights) -> None:
     """Draw the weights of each part from a stream of its own name, so that none depends on which others there are.
 
     The part named `several` is made of parts. Only within `torch.random.fork_rng`.
@@ -184,7 +234,7 @@ def draw_parts(model: nn.Module, several: str, seed: int) -> None:
     for name, part in model.named_children():
         for inner, module in part.named_children() if name == several else [("", part)]:
             torch.manual_seed(zlib.crc32(f"{name}.{inner}".encode(), seed))  # torch keeps 32 bits only
-            module.apply(_draw_weights)
+            module.apply(draw)
 
 
 def with_heads(network: Cerberus, parts: CerberusParts, seed: int) -> Cerberus:
@@ -216,12 +266,3 @@ def with_type_decoder(
     found = with_heads(network, wider, seed)
     found.freeze_all_but(name)
     return found
-
-
-def _draw_weights(module: nn.Module) -> None:
-    """Weights by He et al. 2015, by fan-out, and biases uniform within 1/√fan-in, torch's own: the published code's."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if module.bias is not None:
-            bound = module.weight[0].numel() ** -0.5
-            nn.init.uniform_(module.bias, -bound, bound)

@@ -15,7 +15,7 @@ from histoseg.models.cerberus.network import STRIDE_PX, Cerberus
 from histoseg.models.cerberus.regions import CerberusRegions
 from histoseg.models.prediction import ClassifiedObjects, Prediction
 from histoseg.models.tensors import device_of
-from histoseg.slides.settle import Sides, settle
+from histoseg.models.whole_image import predict_objects
 from histoseg.structures import MPP, structure_of_objects
 from histoseg.types import Image, InstanceMap
 
@@ -29,18 +29,7 @@ def predict(
     as in the published code. Arguments are those of `NetworkSpec.predict`.
     """
     regions = CerberusRegions(network, mpp, tuple(chosen))
-    size_px = (image.shape[0], image.shape[1])
-    seen = regions.evidence(image, windows.over(image, regions.unit_px), size_px)
-    settled = settle(seen.objects, regions, Sides(), ("image", 0, 0))  # Without neighbours, so nothing is left.
-    found = {one.structure: one for one in settled.found}
-    wanted = [row.name for row in regions.wanted]
-    return Prediction(
-        instance_maps={name: found[name].instance_map for name in wanted},
-        classes={name: found[name].classes for name in wanted},
-        class_probabilities={name: found[name].class_probabilities for name in wanted},
-        tissue=seen.tissue,
-        tissue_px=network.parts.tissue_cells * STRIDE_PX,
-    )
+    return predict_objects(regions, image, windows, [row.name for row in regions.wanted])
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from histoseg.structures import MPP, TISSUE, TISSUE_CLASSES
 
 logger = logging.getLogger(__name__)
 
+LANDMARK = "conv_map.weight"  # A tensor that every such file has
 DECODERS = ("gland", "lumen", "nuclei", "nuclei_type", "gland_type")  # Those that a checkpoint may have
 # What the classes are called; the file does not say, its authors' code does.
 PUBLISHED_CLASSES: Mapping[str, tuple[str, ...]] = {

@@ -28,7 +28,7 @@ from histoseg.models.cerberus.network import STRIDE_PX, Cerberus
 from histoseg.models.cerberus.postprocess import INNER, make_objects, mask_of, rule_of
 from histoseg.models.cerberus.running import runner_of
 from histoseg.models.tensors import device_of, start_fetch, to_device
-from histoseg.structures import Flood, Growth, Structure, enclosing, structures
+from histoseg.structures import Flood, Growth, Structure, structures, with_enclosing
 from histoseg.types import Image, InstanceMap
 
 PIXELS_AT_ONCE = 2**20  # A network of the published width takes some gigabytes for as many.
@@ -56,10 +56,7 @@ class CerberusRegions:
     @cached_property
     def structures(self) -> tuple[str, ...]:
         """The wanted structures and those that they lie within, the outermost first."""
-        outer = [name for row in self.wanted for name in enclosing(row.name) if name in self.network.decoders]
-        names = dict.fromkeys([*(row.name for row in self.wanted), *outer])
-        order = list(structures())
-        return tuple(sorted(names, key=lambda name: (len(enclosing(name)), order.index(name))))
+        return with_enclosing([row.name for row in self.wanted], list(self.network.decoders))
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -7,8 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from histoseg.engines import Execution
-from histoseg.errors import ConfigError
+from histoseg.engines import Execution, require_eager
 from histoseg.maps.windows import Windows
 from histoseg.models.prediction import Prediction
 from histoseg.runs.config import require
@@ -95,8 +94,7 @@ class UNetSpec:
         """
         from histoseg.models.unet.regions import UNetRegions
 
-        if execution is not None and (execution.engine not in ("auto", "eager") or execution.precision != "fp32"):
-            raise ConfigError(f"a U-Net runs eagerly in fp32, not by {execution}; leave --engine and --precision out")
+        require_eager(execution, "U-Net")
         return UNetRegions(network, tuple(task for task in network.heads if not heads or task in heads))
 
 

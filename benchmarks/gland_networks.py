@@ -1,0 +1,100 @@
+"""MILD-Net and Rota-Net beside Cerberus: a training step, and the prediction of an image.
+
+    python benchmarks/gland_networks.py
+
+All learn glands and lumina, with contours where they can, at a sixteenth or a quarter of the published width: Cerberus
+and MILD-Net begin with 16 channels, Rota-Net with 4 features of four orientations. The ratio says how many times as
+long the other network takes. Table 3 trains a MILD-Net for each structure: the second line for it is of glands alone.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+from _timing import Finding, compare, interleaved, one_thread, print_times, table
+
+from histoseg.maps.windows import MarginWindows
+from histoseg.methods.multitask import MultiTask
+from histoseg.models.cerberus import CerberusSpec
+from histoseg.models.mildnet import MildNetSpec
+from histoseg.models.network import Network
+from histoseg.models.rotanet import RotaNetSpec
+from histoseg.runs import catalog
+from histoseg.types import MixedBatch, Task
+
+WIDTH, BATCH, SIDE_PX, IMAGE_PX, NUM_ROUNDS, SAMPLES = 16, 4, 192, 384, 7, 4
+WINDOWS = MarginWindows(window_px=448, margin_px=32)
+SPECS: dict[str, CerberusSpec | MildNetSpec | RotaNetSpec] = {
+    "histoseg": CerberusSpec(width=WIDTH, contour=True),
+    "MILD-Net": MildNetSpec(width=WIDTH),
+    "MILD-Net of glands": MildNetSpec(width=WIDTH),
+    "Rota-Net": RotaNetSpec(width=WIDTH // 4),
+}
+
+
+def tasks_of(name: str) -> dict[str, Task]:
+    """What a network learns."""
+    sources = ("cerberus_gland",) if name.endswith("of glands") else ("cerberus_gland", "cerberus_lumen")
+    return {source: catalog.load("histoseg.sources", source).TASK for source in sources}
+
+
+def draw_batch(rng: np.random.Generator, structures: tuple[str, ...]) -> MixedBatch:
+    """Random patches; what they show changes no time."""
+    size = (BATCH, SIDE_PX, SIDE_PX)
+    owners = tuple(sorted(structures[i % len(structures)] for i in range(BATCH)))
+    return MixedBatch(
+        images=rng.integers(0, 256, (*size, 3), dtype=np.uint8),
+        classes=rng.integers(0, 2, size, dtype=np.uint8),
+        weights=np.ones(size, np.float32),
+        types=np.zeros(size, np.uint8),
+        structures=owners,
+        keys=("",) * BATCH,
+        seeds=tuple(range(BATCH)),
+        counts={name: owners.count(name) for name in dict.fromkeys(owners)},
+    )
+
+
+def compare_steps(networks: Mapping[str, Network], rng: np.random.Generator) -> list[Finding]:
+    method = MultiTask(batch=BATCH)
+    batches = {name: draw_batch(rng, tuple(task.structure for task in tasks_of(name).values())) for name in networks}
+
+    def step(name: str) -> None:
+        networks[name].zero_grad(set_to_none=True)
+        method.backward(networks[name], batches[name])
+
+    part = f"Cerberus+ of glands and lumina, a step of {BATCH} patches of {SIDE_PX}², width {WIDTH}"
+    times = interleaved({name: partial(step, name) for name in networks}, NUM_ROUNDS)
+    print(f"\n{part}")
+    print_times(times)
+    return compare(times, part, {})
+
+
+def compare_predictions(networks: Mapping[str, Network], rng: np.random.Generator) -> list[Finding]:
+    image = rng.integers(0, 256, (IMAGE_PX, IMAGE_PX, 3), dtype=np.uint8)
+    sampled = f"MILD-Net, {SAMPLES} samples"
+    specs = {**SPECS, sampled: MildNetSpec(width=WIDTH, samples=SAMPLES)}
+    found = {name: network.eval() for name, network in {**networks, sampled: networks["MILD-Net"]}.items()}
+
+    def predict(name: str) -> None:
+        specs[name].predict(found[name], image, WINDOWS)  # type: ignore[arg-type]  # each has its own network
+
+    calls = {name: partial(predict, name) for name in specs}
+    part = f"Cerberus+ of glands and lumina, an image of {IMAGE_PX}² predicted, width {WIDTH}"
+    times = interleaved(calls, NUM_ROUNDS)
+    print(f"\n{part}")
+    print_times(times)
+    return compare(times, part, {})
+
+
+def run() -> list[Finding]:
+    """Steps, then predictions."""
+    rng = np.random.default_rng(0)
+    networks = {name: spec.build(tasks_of(name), 0, 144).train() for name, spec in SPECS.items()}
+    for name, network in networks.items():
+        print(f"{name}: {sum(parameter.numel() for parameter in network.parameters()):,} parameters")
+    return [*compare_steps(networks, rng), *compare_predictions(networks, rng)]
+
+
+if __name__ == "__main__":
+    one_thread()
+    print(table(run()))

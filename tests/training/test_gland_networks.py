@@ -1,0 +1,50 @@
+"""MILD-Net and Rota-Net resumed, on several ranks, and scored are those of one process without a break."""
+
+from dataclasses import replace
+
+import pytest
+
+from histoseg.methods.multitask import MultiTask
+from histoseg.models.mildnet import MildNetSpec
+from histoseg.models.rotanet import RotaNetSpec
+from histoseg.runs.config import Optim, Select, Stage
+from histoseg.training import listeners, loop
+from tests.training.test_cerberus_ranks import check_ranks
+from tests.training.test_hovernet import record_of
+from tests.training.test_resume import Interrupted, numbers_of, stop_at
+
+# Auxiliary losses count a tenth after every second step, so that a resumed training must know its steps.
+NETWORKS = {"mildnet": MildNetSpec(width=4, aux_steps=2), "rotanet": RotaNetSpec(width=2)}
+SOURCES = ("cerberus_gland", "cerberus_lumen")
+
+
+def run_of(name, tiny_fold_run, batch=3, **optim):
+    """A few steps on glands and lumina, whose patches have 64 pixels."""
+    select = Select(sources=SOURCES, splits=("fold1",))
+    stage = Stage(
+        label="train", method=MultiTask(batch=batch), select=select, optim=Optim(**{"lr": 1e-3, "steps": 4} | optim)
+    )
+    score = Select(sources=SOURCES, splits=("fold3",))
+    return replace(tiny_fold_run, row=name, network=NETWORKS[name], stages=(stage,), score=score)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_run_that_was_broken_has_the_same_record(name, tiny_fold_run, folds_url, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(listeners, "LOG_EVERY_S", 0.0)
+    run = run_of(name, tiny_fold_run)
+    whole = record_of(run, folds_url, tmp_path, "whole")
+    with pytest.raises(Interrupted):
+        record_of(run, folds_url, tmp_path, "broken", stop_at(3, "train"))
+    assert numbers_of(record_of(run, folds_url, tmp_path, "broken")) == numbers_of(whole)
+    assert {"test.gland.pq", "test.lumen.pq", "test.gland.otsu_pq"} <= set(whole.scores)
+    assert len(whole.stages[0].curve) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("batch", [5, 1])
+def test_ranks_have_the_gradients_and_statistics_of_one_process(name, batch, tiny_fold_run, folds_url, tmp_path):
+    """Of five patches two ranks have three and two, of one patch one has none; steps are tiny, as for Cerberus."""
+    run = run_of(name, tiny_fold_run, batch=batch, lr=1e-7, steps=3)
+    check_ranks(run, f"histoseg.models.{name}.network", folds_url, tmp_path)
