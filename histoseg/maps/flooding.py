@@ -34,16 +34,6 @@ def ellipse(size_px: int) -> UInt8[np.ndarray, "K K"]:
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size_px, size_px)))
 
 
-def without_gaps(instance_map: InstanceMap) -> InstanceMap:
-    """The same objects in the same order with ids from 1 on; of ids that are few and nearly complete."""
-    is_there = np.zeros(int(instance_map.max(initial=0)) + 1, bool)
-    is_there[instance_map.ravel()] = True
-    is_there[0] = True
-    if is_there.all():
-        return instance_map
-    return np.asarray((np.cumsum(is_there, dtype=np.int32) - 1)[instance_map])
-
-
 def flood(
     heights: Float32[np.ndarray, "H W"], markers: InstanceMap, pieces: InstanceMap, *, in_rows: bool = False
 ) -> InstanceMap:

@@ -26,12 +26,17 @@ logger = logging.getLogger(__name__)
 
 @runtime_checkable
 class PlannedExperiment(Protocol):
-    """The runs of an experiment by name, and its sources: prepared ones, what experiments ask of them, absent ones."""
+    """The runs of an experiment by name, why rows are left out, and its sources.
+
+    Sources are the prepared ones, what experiments ask of them, and absent ones.
+    """
 
     @property
     def experiment(self) -> str: ...
     @property
     def cells(self) -> Mapping[str, Run]: ...
+    @property
+    def incomplete(self) -> Mapping[str, str]: ...
     @property
     def sources(self) -> Mapping[str, SourceIndex]: ...
     @property

@@ -7,7 +7,7 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from histoseg.maps import flooding
-from histoseg.maps.flooding import flood, label_pieces, without_gaps
+from histoseg.maps.flooding import flood, label_pieces
 
 
 def draw(seed, height, width, levels, density):
@@ -66,14 +66,6 @@ def test_only_equal_heights_of_different_markers_in_one_piece_are_ties():
     assert not flooding._has_ties(heights, ones, ones)
     assert not flooding._has_ties(heights, other, other)
     assert not flooding._has_ties(np.array([0.5, 0.7, 0.6], np.float32), other, ones)
-
-
-def test_gaps_are_closed_in_order():
-    ids = np.array([[0, 2, 2], [5, 0, 3]], np.int32)
-    np.testing.assert_array_equal(without_gaps(ids), [[0, 1, 1], [3, 0, 2]])
-    whole = np.array([[0, 1], [2, 1]], np.int32)
-    assert without_gaps(whole) is whole
-    np.testing.assert_array_equal(without_gaps(np.array([[3, 3]], np.int32)), [[1, 1]])
 
 
 @settings(deadline=None, max_examples=200)
