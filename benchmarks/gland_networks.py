@@ -22,7 +22,7 @@ from histoseg.models.rotanet import RotaNetSpec
 from histoseg.runs import catalog
 from histoseg.types import MixedBatch, Task
 
-WIDTH, BATCH, SIDE_PX, IMAGE_PX, NUM_ROUNDS, SAMPLES = 16, 4, 192, 384, 7, 4
+WIDTH, BATCH, SIDE_PX, IMAGE_PX, NUM_ROUNDS, TRANSFORMATIONS = 16, 4, 192, 384, 7, 4
 WINDOWS = MarginWindows(window_px=448, margin_px=32)
 SPECS: dict[str, CerberusSpec | MildNetSpec | RotaNetSpec] = {
     "histoseg": CerberusSpec(width=WIDTH, contour=True),
@@ -71,8 +71,8 @@ def compare_steps(networks: Mapping[str, Network], rng: np.random.Generator) -> 
 
 def compare_predictions(networks: Mapping[str, Network], rng: np.random.Generator) -> list[Finding]:
     image = rng.integers(0, 256, (IMAGE_PX, IMAGE_PX, 3), dtype=np.uint8)
-    sampled = f"MILD-Net, {SAMPLES} samples"
-    specs = {**SPECS, sampled: MildNetSpec(width=WIDTH, samples=SAMPLES)}
+    sampled = f"MILD-Net, {TRANSFORMATIONS} transformations"
+    specs = {**SPECS, sampled: MildNetSpec(width=WIDTH, transformations=TRANSFORMATIONS)}
     found = {name: network.eval() for name, network in {**networks, sampled: networks["MILD-Net"]}.items()}
 
     def predict(name: str) -> None:

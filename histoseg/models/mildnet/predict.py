@@ -22,11 +22,11 @@ CONTOUR_THRESHOLD = 0.5  # The paper has 0.5 for all probabilities (p. 11).
 LARGEST_VARIANCE = 0.25  # Of numbers between 0 and 1
 
 
-def regions_of(network: MildNet, chosen: Collection[str], mpp: float, samples: int) -> OpenedRegions:
+def regions_of(network: MildNet, chosen: Collection[str], mpp: float, transformations: int) -> OpenedRegions:
     """What a network finds of some structures, at `mpp` microns per pixel; empty `chosen` means all."""
 
     def inside(images: UInt8[Tensor, "B H W 3"], names: Collection[str]) -> Mapping[str, Tensor]:
-        return uncontoured(network, images, names, samples)
+        return uncontoured(network, images, names, transformations)
 
     openings = {name: opening_of(name, mpp) for name in network.heads}
     return OpenedRegions(
@@ -45,10 +45,10 @@ def opening_of(structure: str, mpp: float) -> Opening:
 
 
 def uncontoured(
-    network: MildNet, images: UInt8[Tensor, "B H W 3"], names: Collection[str], samples: int
+    network: MildNet, images: UInt8[Tensor, "B H W 3"], names: Collection[str], transformations: int
 ) -> dict[str, Float[Tensor, "B H W"]]:
-    """How probably each pixel is in an object, 0 on contours; both are means over samples, if there are any."""
-    mean, _ = mean_and_variance(lambda seen: probabilities(network, seen, names), images, samples)
+    """How probably each pixel is in an object, 0 on contours; both are means over transformations, if there are any."""
+    mean, _ = mean_and_variance(lambda seen: probabilities(network, seen, names), images, transformations)
     found = {}
     for name, both in zip(names, mean.chunk(len(names)), strict=True):
         objects, contours = both.chunk(2)
@@ -65,21 +65,23 @@ def probabilities(network: MildNet, images: UInt8[Tensor, "B H W 3"], names: Col
 
 @torch.inference_mode()
 def uncertainty(
-    network: MildNet, image: Image, windows: MarginWindows, structure: str, samples: int
+    network: MildNet, image: Image, windows: MarginWindows, structure: str, transformations: int
 ) -> Float32[np.ndarray, "H W"]:
     """The variance of the probability of objects over transformations, as a share of the largest that there can be.
 
     Raises:
-        ConfigError: If there are fewer than two samples, or the network has no head for the structure.
+        ConfigError: If there are fewer than two transformations, or the network has no head for the structure.
     """
-    if samples < 2:
-        raise ConfigError(f"network.samples = {samples}: a variance needs 2 or more")
+    if transformations < 2:
+        raise ConfigError(f"network.transformations = {transformations}: a variance needs 2 or more")
     if structure not in network.heads:
         raise ConfigError(f"the network has no head for {structure}; choose from {', '.join(network.heads)}")
     found = np.zeros(image.shape[:2], np.float32)
     shown = windows.over(image, STRIDE_PX)
     for seen, pixels in read_windows(image, shown, max(1, PIXELS_AT_ONCE // shown[0].num_seen)):
         images = to_device(pixels, device_of(network))
-        _, variance = mean_and_variance(lambda x: probabilities(network, x, [structure])[: len(x)], images, samples)
+        _, variance = mean_and_variance(
+            lambda x: probabilities(network, x, [structure])[: len(x)], images, transformations
+        )
         put(found, (require_finite(variance, structure) / LARGEST_VARIANCE).float().cpu().numpy(), seen)
     return found
