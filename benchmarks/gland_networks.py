@@ -1,9 +1,9 @@
-"""MILD-Net and Rota-Net beside Cerberus: a training step, and the prediction of an image.
+"""MILD-Net, Rota-Net and nnU-Net beside Cerberus: a training step, and the prediction of an image.
 
     python benchmarks/gland_networks.py
 
-All learn glands and lumina, with contours where they can, at a sixteenth or a quarter of the published width: Cerberus
-and MILD-Net begin with 16 channels, Rota-Net with 4 features of four orientations. The ratio says how many times as
+All learn glands and lumina, with contours where they can, at a quarter of the published width: Cerberus and MILD-Net
+begin with 16 channels, Rota-Net with 4 features of four orientations, nnU-Net with 8 channels. The ratio says how many times as
 long the other network takes. Table 3 trains a MILD-Net for each structure: the second line for it is of glands alone.
 """
 
@@ -17,6 +17,7 @@ from histoseg.methods.multitask import MultiTask
 from histoseg.models.cerberus import CerberusSpec
 from histoseg.models.mildnet import MildNetSpec
 from histoseg.models.network import Network
+from histoseg.models.nnunet import NNUNetSpec
 from histoseg.models.rotanet import RotaNetSpec
 from histoseg.models.spec import NetworkSpec
 from histoseg.runs import catalog
@@ -29,6 +30,7 @@ SPECS: dict[str, NetworkSpec] = {
     "MILD-Net": MildNetSpec(width=WIDTH),
     "MILD-Net of glands": MildNetSpec(width=WIDTH),
     "Rota-Net": RotaNetSpec(width=WIDTH // 4),
+    "nnU-Net": NNUNetSpec(width=WIDTH // 2, patch_px=SIDE_PX, mirror=False),
 }
 
 
@@ -74,6 +76,8 @@ def compare_predictions(networks: dict[str, Network], rng: np.random.Generator) 
     calls = {name: partial(SPECS[name].predict, network.eval(), image, WINDOWS) for name, network in networks.items()}
     sampled = MildNetSpec(width=WIDTH, samples=SAMPLES)
     calls[f"MILD-Net, {SAMPLES} samples"] = partial(sampled.predict, networks["MILD-Net"], image, WINDOWS)
+    mirrored = NNUNetSpec(width=WIDTH // 2, patch_px=SIDE_PX)
+    calls["nnU-Net, mirrored"] = partial(mirrored.predict, networks["nnU-Net"], image, WINDOWS)
     part = f"Cerberus+ of glands and lumina, an image of {IMAGE_PX}² predicted, width {WIDTH}"
     times = interleaved(calls, NUM_ROUNDS)
     print(f"\n{part}")
