@@ -3,8 +3,9 @@
     python benchmarks/gland_networks.py
 
 All learn glands and lumina, with contours where they can, at a quarter of the published width: Cerberus and MILD-Net
-begin with 16 channels, Rota-Net with 4 features of four orientations, nnU-Net with 8 channels. The ratio says how many times as
-long the other network takes. Table 3 trains a MILD-Net for each structure: the second line for it is of glands alone.
+begin with 16 channels, Rota-Net with 4 features of four orientations, nnU-Net with 8 channels. The ratio says how many
+times as long the other network takes. Table 3 trains a MILD-Net for each structure: the second line for it is of glands
+alone. The same holds for nnU-Net.
 """
 
 from functools import partial
