@@ -47,9 +47,9 @@ def losses_of_step(
     # One sum for all: ranks that waited for each other in different orders would wait forever.
     total = differentiable_sum(torch.stack(sums))
     cross_entropy, pixels = total[..., 0], total[..., 1]
-    shared, predicted, true = (part[..., LEARNT] for part in total[..., 2:].split(NUM_CLASSES, dim=-1))
+    shared, predicted, true = (part[..., LEARNT] for part in total[..., 2:].chunk(3, dim=-1))
     dice = (2 * shared + DICE_EPSILON) / (predicted + true + DICE_EPSILON)
-    return cross_entropy / pixels.clamp(min=1) + 1 - dice.mean(dim=-1)
+    return torch.as_tensor(cross_entropy / pixels.clamp(min=1) + 1 - dice.mean(dim=-1))
 
 
 def _reduced(classes: Tensor, known: Tensor, step: int) -> tuple[Tensor, Tensor]:
