@@ -8,6 +8,7 @@ times as long the other network takes. Table 3 trains a MILD-Net for each struct
 alone. The same holds for nnU-Net.
 """
 
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -20,13 +21,12 @@ from histoseg.models.mildnet import MildNetSpec
 from histoseg.models.network import Network
 from histoseg.models.nnunet import NNUNetSpec
 from histoseg.models.rotanet import RotaNetSpec
-from histoseg.models.spec import NetworkSpec
 from histoseg.runs import catalog
 from histoseg.types import MixedBatch, Task
 
-WIDTH, BATCH, SIDE_PX, IMAGE_PX, NUM_ROUNDS, SAMPLES = 16, 4, 192, 384, 7, 4
+WIDTH, BATCH, SIDE_PX, IMAGE_PX, NUM_ROUNDS, TRANSFORMATIONS = 16, 4, 192, 384, 7, 4
 WINDOWS = MarginWindows(window_px=448, margin_px=32)
-SPECS: dict[str, NetworkSpec] = {
+SPECS: dict[str, CerberusSpec | MildNetSpec | RotaNetSpec | NNUNetSpec] = {
     "histoseg": CerberusSpec(width=WIDTH, contour=True),
     "MILD-Net": MildNetSpec(width=WIDTH),
     "MILD-Net of glands": MildNetSpec(width=WIDTH),
@@ -57,7 +57,7 @@ def draw_batch(rng: np.random.Generator, structures: tuple[str, ...]) -> MixedBa
     )
 
 
-def compare_steps(networks: dict[str, Network], rng: np.random.Generator) -> list[Finding]:
+def compare_steps(networks: Mapping[str, Network], rng: np.random.Generator) -> list[Finding]:
     method = MultiTask(batch=BATCH)
     batches = {name: draw_batch(rng, tuple(task.structure for task in tasks_of(name).values())) for name in networks}
 
@@ -72,13 +72,21 @@ def compare_steps(networks: dict[str, Network], rng: np.random.Generator) -> lis
     return compare(times, part, {})
 
 
-def compare_predictions(networks: dict[str, Network], rng: np.random.Generator) -> list[Finding]:
+def compare_predictions(networks: Mapping[str, Network], rng: np.random.Generator) -> list[Finding]:
     image = rng.integers(0, 256, (IMAGE_PX, IMAGE_PX, 3), dtype=np.uint8)
-    calls = {name: partial(SPECS[name].predict, network.eval(), image, WINDOWS) for name, network in networks.items()}
-    sampled = MildNetSpec(width=WIDTH, samples=SAMPLES)
-    calls[f"MILD-Net, {SAMPLES} samples"] = partial(sampled.predict, networks["MILD-Net"], image, WINDOWS)
-    mirrored = NNUNetSpec(width=WIDTH // 2, patch_px=SIDE_PX)
-    calls["nnU-Net, mirrored"] = partial(mirrored.predict, networks["nnU-Net"], image, WINDOWS)
+    sampled = f"MILD-Net, {TRANSFORMATIONS} transformations"
+    specs = {
+        **SPECS,
+        sampled: MildNetSpec(width=WIDTH, transformations=TRANSFORMATIONS),
+        "nnU-Net, mirrored": NNUNetSpec(width=WIDTH // 2, patch_px=SIDE_PX),
+    }
+    others = {sampled: networks["MILD-Net"], "nnU-Net, mirrored": networks["nnU-Net"]}
+    found = {name: network.eval() for name, network in {**networks, **others}.items()}
+
+    def predict(name: str) -> None:
+        specs[name].predict(found[name], image, WINDOWS)  # type: ignore[arg-type]  # each has its own network
+
+    calls = {name: partial(predict, name) for name in specs}
     part = f"Cerberus+ of glands and lumina, an image of {IMAGE_PX}² predicted, width {WIDTH}"
     times = interleaved(calls, NUM_ROUNDS)
     print(f"\n{part}")

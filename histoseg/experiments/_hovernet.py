@@ -31,7 +31,7 @@ HOVERNET: Mapping[str, Comparator] = {
     # Of patches of 96 pixels it would predict 4; narrow, it needs a higher rate to learn in so few steps.
     "laptop": Comparator(
         network=HoVerNetSpec(width=8),
-        phases=_phases((6, 6), Optim(lr=2e-3, steps=60), Optim(lr=2e-3, steps=240, drop_at=180)),
+        phases=_phases((4, 4), Optim(lr=2e-3, steps=40), Optim(lr=3e-3, steps=200, drop_at=160)),
         evaluator=Objects(window_px=384, margin_px=56),
         cut_px=144,
         learns_types=True,
@@ -52,9 +52,9 @@ HOVERNET: Mapping[str, Comparator] = {
         evaluator=Objects(),
         learns_types=True,
     ),
-    # What its own code has: patches, the batches of one GPU, rates, and gradients that weigh as the rest.
+    # What its own code has: patches, the batches of one GPU, rates, and terms that all weigh the same (PyTorch).
     "reference-code": Comparator(
-        network=HoVerNetSpec(gradient_weight=1.0),
+        network=HoVerNetSpec(distance_weight=1.0),
         phases=_phases((16, 4), _PUBLISHED, _PUBLISHED),
         evaluator=Objects(window_px=256, margin_px=56),
         cut_px=256,

@@ -6,10 +6,12 @@ order as scipy; its watershed is another algorithm with other results, so that i
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Float64, Int32, UInt8
 from skimage.segmentation import watershed
 
 from histoseg.types import InstanceMap
+
+BAND_PX = 64  # Rows of a map whose pieces are flooded together
 
 
 def label_pieces(mask: Bool[np.ndarray, "H W"], min_px: int) -> InstanceMap:
@@ -32,12 +34,28 @@ def ellipse(size_px: int) -> UInt8[np.ndarray, "K K"]:
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size_px, size_px)))
 
 
-def flood(heights: Float32[np.ndarray, "H W"], markers: InstanceMap, pieces: InstanceMap) -> InstanceMap:
+def without_gaps(instance_map: InstanceMap) -> InstanceMap:
+    """The same objects in the same order with ids from 1 on; of ids that are few and nearly complete."""
+    is_there = np.zeros(int(instance_map.max(initial=0)) + 1, bool)
+    is_there[instance_map.ravel()] = True
+    is_there[0] = True
+    if is_there.all():
+        return instance_map
+    return np.asarray((np.cumsum(is_there, dtype=np.int32) - 1)[instance_map])
+
+
+def flood(
+    heights: Float32[np.ndarray, "H W"], markers: InstanceMap, pieces: InstanceMap, *, in_rows: bool = False
+) -> InstanceMap:
     """What scikit-image's watershed of `-heights` gives within the pieces, which are connected.
 
-    A piece with one marker is flooded from it whatever its heights are; the watershed runs over the others only, and
-    pixels of one piece do not depend on those of another. But it takes markers' equal heights in an order that depends
-    on all of them, so where that could change anything, it runs over everything.
+    A piece with one marker is flooded from it whatever its heights are. In others the watershed runs over the pixels
+    without a marker and those of markers beside them, from which alone it spreads; pixels of one piece do not depend on
+    those of another.
+
+    But it takes equal heights of several markers in an order that depends on all pixels, so where that could change
+    anything, it runs over everything. With `in_rows` the first in reading order is taken first instead: then objects do
+    not depend on what else the map shows.
     """
     is_marked = (markers > 0) & (pieces > 0)
     piece_of_pixel, marker_of_pixel = pieces[is_marked], markers[is_marked]
@@ -46,15 +64,49 @@ def flood(heights: Float32[np.ndarray, "H W"], markers: InstanceMap, pieces: Ins
     is_shared = np.zeros(len(marker_of_piece), bool)
     is_shared[piece_of_pixel[marker_of_piece[piece_of_pixel] != marker_of_pixel]] = True
     is_contested = is_shared[pieces]
-    if _has_ties(heights, markers, np.where(is_contested, pieces, 0)):
-        is_contested = pieces > 0
-    flooded = watershed(-heights, markers, mask=is_contested)  # type: ignore[no-untyped-call]  # it has no types
-    return np.asarray(np.where(is_contested, flooded, marker_of_piece[pieces]), np.int32)
+    is_free = is_contested & (markers == 0)
+    is_active = (cv2.dilate(is_free.view(np.uint8), ellipse(3)) > 0) & is_contested & is_marked
+    if not in_rows and _has_ties(heights[is_active], markers[is_active], pieces[is_active]):
+        return np.asarray(watershed(-heights, markers, mask=pieces > 0), np.int32)  # type: ignore[no-untyped-call]  # it has no types
+    ordered = without_ties(heights, is_active) if in_rows else heights
+    flooded = _flood_by_bands(ordered, markers * is_active, pieces, is_free | is_active)
+    return np.where(is_free, flooded, np.where(is_contested, markers, marker_of_piece[pieces])).astype(np.int32)
 
 
-def _has_ties(heights: Float32[np.ndarray, "H W"], markers: InstanceMap, pieces: InstanceMap) -> bool:
-    """Whether markers have equally high pixels in one piece, of those next to what is to be flooded."""
-    is_free = ((pieces > 0) & (markers == 0)).view(np.uint8)
-    is_active = (cv2.dilate(is_free, ellipse(3)) > 0) & (pieces > 0) & (markers > 0)
-    codes = pieces[is_active].astype(np.int64) << 32 | heights[is_active].view(np.int32)  # Equal floats, equal bits.
-    return len(np.unique(codes)) < len(codes)
+def _flood_by_bands(
+    heights: np.ndarray, markers: InstanceMap, pieces: InstanceMap, is_flooded: Bool[np.ndarray, "H W"]
+) -> InstanceMap:
+    """The watershed of each piece, of those together that begin within the same rows: short queues are quick."""
+    found = markers.copy()
+    places = np.flatnonzero(is_flooded)
+    rows, owners = places // found.shape[1], pieces.ravel()[places]
+    top, bottom = (np.zeros(pieces.max(initial=0) + 1, np.int64) for _ in range(2))
+    top[owners[::-1]], bottom[owners] = rows[::-1], rows  # Of several rows the last one written stays.
+    is_there = np.bincount(owners, minlength=len(top)) > 0
+    for band in np.unique(top[is_there] // BAND_PX):
+        chosen = is_there & (top // BAND_PX == band)
+        part = slice(top[chosen].min(), bottom[chosen].max() + 1)
+        mask = is_flooded[part] & chosen[pieces[part]]
+        flooded = watershed(-heights[part], markers[part], mask=mask)  # type: ignore[no-untyped-call]  # it has no types
+        found[part][mask] = flooded[mask]
+    return found
+
+
+def without_ties(heights: Float32[np.ndarray, "H W"], chosen: Bool[np.ndarray, "H W"]) -> Float64[np.ndarray, "H W"]:
+    """The heights, of which equal ones among the chosen pixels fall in reading order, and no other order changes."""
+    exact = heights.astype(np.float64)
+    places = np.flatnonzero(chosen)
+    exact.flat[places] -= np.spacing(heights.flat[places]).astype(np.float64) / 4 * (places / heights.size)
+    return exact
+
+
+def _has_ties(
+    heights: Float32[np.ndarray, " N"], markers: Int32[np.ndarray, " N"], pieces: Int32[np.ndarray, " N"]
+) -> bool:
+    """Whether different markers have equal heights in one piece.
+
+    Those of one marker are no ties: what is reached from either belongs to it, and no other marker comes between.
+    """
+    codes = pieces.astype(np.int64) << 32 | heights.view(np.int32)  # Equal floats, equal bits.
+    order = np.argsort(codes)
+    return bool(((np.diff(codes[order]) == 0) & (np.diff(markers[order]) != 0)).any())

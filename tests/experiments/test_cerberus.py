@@ -347,7 +347,7 @@ def test_hovernets_schedule_is_that_of_all_models():
     assert first.optim.steps + second.optim.steps == 90_000
     assert [first.optim.lr_at(45_000), second.optim.lr_at(25_000), second.optim.lr_at(25_001)] == [1e-3, 1e-3, 1e-4]
     assert (first.method.batch, second.method.batch, run.data.side_px, run.network.width) == (27, 27, 448, 64)
-    assert run.network.gradient_weight == 2
+    assert run.network.distance_weight == 2
 
 
 def test_the_papers_numbers():

@@ -17,15 +17,6 @@ def draw_glands(side=272):
     return {"gland": glands, "lumen": lumina}
 
 
-def draw_image(maps):
-    """Glands are dark, lumina in them bright, all else is between; with a little noise."""
-    grey = np.full(maps["gland"].shape, 180.0)
-    grey[maps["gland"] > 0] = 100
-    grey[maps["lumen"] > 0] = 235
-    noise = np.random.default_rng(0).normal(0, 5, (*grey.shape, 3))
-    return (grey[:, :, None] + noise).clip(0, 255).astype(np.uint8)
-
-
 def quality(true, found):
     """Panoptic quality."""
     return count_panoptic(true, found).pq

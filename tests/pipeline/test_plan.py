@@ -123,12 +123,6 @@ def test_why_no_network_over_folds_can_be_trained(store):
         make_plan("cerberus_table3", store, "laptop", 1, [])
 
 
-def test_a_row_that_is_only_quoted_is_no_reason(store):
-    """Rota-Net's numbers are the paper's; its row has no runs whatever is prepared."""
-    with pytest.raises(ConfigError, match=r": no shards with gland; no shards with lumen; cerberus_table3 at laptop"):
-        make_plan("cerberus_table3", store, "laptop", 1, [])
-
-
 def test_too_few_structures_are_said_where_every_source_is_there(store, hold):
     """A row that compares one network of several structures with others needs two of them at least."""
     hold("96px-0.5mpp-folds", lizard=(*FOLDS, "external"))

@@ -45,6 +45,8 @@ NAMES = {
         "cerberus_plus fold2 to fold1",
         1,
     ): "3606d7044bcdb6ae 8f87ab5554375489 4f49bd19ad5e892a",
+    ("cerberus_table3", "paper", "mildnet gland fold1 to fold3", 0): "0a010e6be8e61176 cffe172e5a353f6b",
+    ("cerberus_table3", "laptop", "rotanet fold2 to fold1", 0): "ff18f13d5e73fa79 78a71cc5a36f47cf",
     ("cerberus_table6", "paper", "in_mtl_pc fold1 to fold3", 0): "97a2f0a8ad5bc0af b5079bbe97743049 a863969dd2b2ca37",
     ("cerberus_table5", "reference-code", "in_stl fold3 to fold2", 0): "0ff268f9b238e96d 1c31016567555b9f",
     ("cerberus_table7", "paper", "pixel_b nuclei fold1 to fold3", 0): (  # The stages of cerberus_table2's "cerberus"

@@ -34,6 +34,7 @@ def run_of(name, tiny_fold_run, batch=3, **optim):
     return replace(tiny_fold_run, row=name, network=NETWORKS[name], stages=(stage,), score=score)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_run_that_was_broken_has_the_same_record(name, tiny_fold_run, folds_url, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)

@@ -56,7 +56,7 @@ class CerberusRegions:
     @cached_property
     def structures(self) -> tuple[str, ...]:
         """The wanted structures and those that they lie within, the outermost first."""
-        return with_enclosing([row.name for row in self.wanted], self.network.decoders)
+        return with_enclosing([row.name for row in self.wanted], list(self.network.decoders))
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -39,17 +39,18 @@ class HoVerNetSpec:
         width: Channels of the first features; 64 is the published network.
         weights: What training starts from: an object `weights/<name>.safetensors` in the store; empty means random
             numbers.
-        gradient_weight: What the error of gradients counts in the loss (Sec. 3.1.2); the published code has 1.
+        distance_weight: What the squared error of distances counts in the loss, all other terms being 1: 2 in the code
+            released with the paper (TensorFlow), 1 in the later one (PyTorch).
     """
 
     mode: Mode = "fast"
     width: int = 64
     weights: str = ""
-    gradient_weight: float = 2.0
+    distance_weight: float = 2.0
 
     def __post_init__(self) -> None:
         require(self.width >= 8 and self.width % 8 == 0, "network.width", self.width, "a multiple of 8")
-        require(self.gradient_weight >= 0, "network.gradient_weight", self.gradient_weight, "0 or more")
+        require(self.distance_weight >= 0, "network.distance_weight", self.distance_weight, "0 or more")
         named = re.fullmatch(r"|[0-9a-f]{16}", self.weights) is not None
         require(named, "network.weights", self.weights, "empty, or the 16 digits of weights in the store")
 
@@ -89,7 +90,7 @@ class HoVerNetSpec:
             num_types=num_types,
             mode=self.mode,
             width=self.width,
-            gradient_weight=self.gradient_weight,
+            distance_weight=self.distance_weight,
         )
 
     def starting_weights(self, store: Store) -> "Mapping[str, Tensor]":

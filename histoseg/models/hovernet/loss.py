@@ -3,7 +3,7 @@
 | branch | terms |
 |---|---|
 | np | cross-entropy, and Dice summed over nucleus and background |
-| hv | mean squared error, and that of gradients within nuclei, which counts `gradient_weight` |
+| hv | mean squared error, which counts `distance_weight`, and that of slopes within nuclei |
 | tp | cross-entropy, and Dice summed over classes, background among them |
 
 Pixels that are not labelled count nowhere, those of objects without a class not in "tp"; the paper has none.
@@ -21,7 +21,7 @@ from histoseg.types import IGNORE, MixedBatch
 SOBEL_PX = 5  # Of the loss' gradients; the published code's. It adds as many zeros at the border as a kernel needs.
 
 
-def loss_of(found: dict[str, Tensor], batch: MixedBatch, gradient_weight: float) -> Float[Tensor, ""]:
+def loss_of(found: dict[str, Tensor], batch: MixedBatch, distance_weight: float) -> Float[Tensor, ""]:
     """This rank's share of the loss of a step: each rank has all of it, so their shares are equal."""
     found = {name: value.to(torch.promote_types(value.dtype, torch.float32)) for name, value in found.items()}
     device = found["np"].device
@@ -33,7 +33,7 @@ def loss_of(found: dict[str, Tensor], batch: MixedBatch, gradient_weight: float)
     maps = _regressed(found["hv"], to_device(batch.maps, device).to(found["hv"].dtype), classes, is_known)
     totals = differentiable_sum(torch.cat([maps, *sums]))
     pixels, squares, nuclear, slopes = totals[:4].unbind()
-    loss = squares / (2 * pixels).clamp(min=1) + gradient_weight * slopes / (2 * nuclear).clamp(min=1)
+    loss = distance_weight * squares / (2 * pixels).clamp(min=1) + slopes / (2 * nuclear).clamp(min=1)
     first = 4
     for part in sums:
         loss = loss + _entropy_and_dice(totals[first : first + len(part)])
@@ -76,7 +76,8 @@ def _regressed(
 def slopes_of(maps: Float[Tensor, "B 2 P Q"]) -> Float[Tensor, "B 2 P Q"]:
     """The horizontal slope of the horizontal map, and the vertical one of the vertical map.
 
-    The published code means the same, but its kernels are the other way round: torch's `meshgrid` counts rows first.
+    The published code means the same, but takes the other direction of each map: in TensorFlow by the order of its
+    channels, in PyTorch as `meshgrid` counts rows first there.
     """
     half = SOBEL_PX // 2
     steps = torch.arange(-half, half + 1, dtype=maps.dtype, device=maps.device)

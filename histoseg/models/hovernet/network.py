@@ -34,14 +34,14 @@ class HoVerNetParts:
         structure: What its objects are.
         num_types: Classes of objects with background; 0 means that it has no branch for them.
         width: Channels of the stem; 64 is the published network.
-        gradient_weight: What the error of gradients counts in the loss, see `loss.py`.
+        distance_weight: What the squared error of distances counts in the loss, see `loss.py`.
     """
 
     structure: str = "nuclei"
     num_types: int = 0
     mode: Mode = "fast"
     width: int = 64
-    gradient_weight: float = 2.0
+    distance_weight: float = 2.0
 
     @property
     def branches(self) -> Mapping[str, int]:
@@ -133,7 +133,7 @@ class HoVerNet(Network):
     def step_loss(self, batch: MixedBatch, weights: Mapping[str, float], *, masked: bool = False) -> Float[Tensor, ""]:  # noqa: ARG002  # it has no head without patches
         """This rank's share of the loss, see `MixedLearner` and `loss.py`."""
         found = self(to_device(batch.images, device_of(self)))
-        loss = loss_of(found, batch, self.parts.gradient_weight)
+        loss = loss_of(found, batch, self.parts.distance_weight)
         return weights.get(self.parts.structure, 1.0) * loss
 
     def compile_parts(self) -> None:

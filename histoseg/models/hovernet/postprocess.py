@@ -14,8 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from histoseg.maps.evidence import Evidence
-from histoseg.maps.flooding import ellipse, fill_holes, flood, label_pieces
-from histoseg.maps.objects import renumber
+from histoseg.maps.flooding import ellipse, fill_holes, flood, label_pieces, without_gaps
 from histoseg.types import InstanceMap
 
 MASK_THRESHOLD = 0.5
@@ -66,7 +65,7 @@ def make_objects(evidence: Evidence) -> InstanceMap:
     opened = cv2.morphologyEx(seeds, cv2.MORPH_OPEN, ellipse(OPENING_PX))
     markers = label_pieces(opened > 0, MARKER_MIN_PX)
     heights = cv2.GaussianBlur((1 - edges) * is_nuclear, (3, 3), 0)
-    return renumber(flood(heights, markers, pieces))
+    return without_gaps(flood(heights, markers, pieces, in_rows=True))
 
 
 def _edges(evidence: Evidence) -> Float32[np.ndarray, "H W"]:

@@ -39,17 +39,18 @@ class MildNetSpec:
         width: Channels of the first features; 64 is the published network.
         aux_steps: After so many steps, again and again, the auxiliary losses count a tenth of what they did. The paper
             has 8 epochs, which are 16,000 steps on GlaS, as its 30 epochs are 60,000 (p. 9).
-        samples: How many random transformations of an image a prediction is the mean of; 0 means the image alone.
+        transformations: How many random transformations of an image a prediction is the mean of; 0 means the image as
+            it is.
     """
 
     width: int = 64
     aux_steps: int = 16_000
-    samples: int = 0
+    transformations: int = 0
 
     def __post_init__(self) -> None:
         require(self.width >= 4, "network.width", self.width, "4 or more")
         require(self.aux_steps >= 1, "network.aux_steps", self.aux_steps, "1 or more")
-        require(self.samples >= 0, "network.samples", self.samples, "0 or more")
+        require(self.transformations >= 0, "network.transformations", self.transformations, "0 or more")
 
     def build(self, tasks: Mapping[str, Task], seed: int, tissue_px: int) -> "MildNet":  # noqa: ARG002  # every network's
         """A new network with a head for each structure that the tasks teach.
@@ -107,7 +108,7 @@ class MildNetSpec:
         from histoseg.models.opened_regions import require_margin
         from histoseg.models.whole_image import predict_objects
 
-        regions = regions_of(network, heads, mpp, self.samples)
+        regions = regions_of(network, heads, mpp, self.transformations)
         return predict_objects(regions, image, require_margin(windows, "MILD-Net"), regions.wanted)
 
     def regions(
@@ -126,20 +127,20 @@ class MildNetSpec:
         from histoseg.models.mildnet.predict import regions_of
 
         require_eager(execution, "MILD-Net")
-        return regions_of(network, heads, mpp, self.samples)
+        return regions_of(network, heads, mpp, self.transformations)
 
     def difficulty(
         self, network: "MildNet", image: Image, windows: Windows, structure: str
     ) -> Float32[np.ndarray, "H W"]:
-        """How uncertain the head of a structure is of each pixel over `samples` transformations (Eq. 5).
+        """How uncertain the head of a structure is of each pixel over so many transformations (Eq. 5).
 
         Raises:
-            ConfigError: If there are fewer than two samples, windows overlap, or there is no such head.
+            ConfigError: If there are fewer than two transformations, windows overlap, or there is no such head.
         """
         from histoseg.models.mildnet.predict import uncertainty
         from histoseg.models.opened_regions import require_margin
 
-        return uncertainty(network, image, require_margin(windows, "MILD-Net"), structure, self.samples)
+        return uncertainty(network, image, require_margin(windows, "MILD-Net"), structure, self.transformations)
 
 
 SPEC = MildNetSpec

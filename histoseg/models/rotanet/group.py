@@ -43,13 +43,15 @@ class OrientationNorm(SyncedBatchNorm):
     """Batch normalisation with one mean and one variance for the four orientations of a feature."""
 
     def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:  # noqa: A002  # torch's name
-        maps = input.unflatten(1, (self.num_features, ORIENTATIONS))
-        return super().forward(maps.flatten(2, 3)).reshape(input.shape)
+        batch, _, height, width = input.shape
+        tall = input.reshape(batch, self.num_features, ORIENTATIONS * height, width)
+        return super().forward(tall).reshape(input.shape)
 
 
 def pool_orientations(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
     """The largest of each feature's four orientations (Cohen & Welling 2016, Sec. 6.3)."""
-    return x.unflatten(1, (-1, ORIENTATIONS)).amax(dim=2)
+    batch, channels, height, width = x.shape
+    return x.reshape(batch, channels // ORIENTATIONS, ORIENTATIONS, height, width).amax(dim=2)
 
 
 def draw_weights(module: nn.Module) -> None:

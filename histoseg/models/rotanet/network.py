@@ -79,7 +79,8 @@ class Encoder(nn.Module):
         self.units = nn.ModuleList(ResidualUnit(before, after) for before, after in pairwise([first, *widths]))
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
-        x, features = self.stem(images), []
+        x = self.stem(images)
+        features: list[Tensor] = []
         for unit in self.units:
             x = unit(nn.functional.max_pool2d(x, 2) if features else x)
             features.append(x)

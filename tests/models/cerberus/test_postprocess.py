@@ -1,5 +1,3 @@
-from itertools import combinations
-
 import cv2
 import numpy as np
 import pytest
@@ -9,7 +7,7 @@ from jaxtyping import TypeCheckError
 from scipy import ndimage
 from skimage.segmentation import watershed
 
-from histoseg.maps import flooding, objects
+from histoseg.maps import objects
 from histoseg.metrics.panoptic import count_panoptic
 from histoseg.models.cerberus import postprocess
 from histoseg.models.cerberus.postprocess import separate
@@ -146,38 +144,6 @@ def test_nuclei_with_several_markers_equal_a_watershed_of_everything(seed, level
     np.testing.assert_array_equal(postprocess.separate(probabilities, "nuclei", contour=True), close_gaps(expected))
 
 
-def ring_of_markers():
-    """One piece of 5 x 5 pixels: the middle is free, all others belong to a marker; no two are equally probable."""
-    markers = np.full((5, 5), 3, np.int32)
-    markers[2, 2] = 0
-    return np.arange(25, dtype=np.float32).reshape(5, 5) / 100, markers, np.ones((5, 5), np.int32)
-
-
-BESIDE = [(1, 2), (2, 1), (2, 3), (3, 2)]  # The pixels next to the middle.
-
-
-@pytest.mark.parametrize(("one", "other"), [*combinations(BESIDE, 2)])
-def test_equally_probable_markers_beside_a_free_pixel_are_ties(one, other):
-    inner, markers, pieces = ring_of_markers()
-    assert not flooding._has_ties(inner, markers, pieces)
-    inner[one] = inner[other]
-    markers[one], markers[other] = 1, 2
-    assert flooding._has_ties(inner, markers, pieces)
-    pieces[other] = 2  # Pieces are flooded each by itself.
-    assert not flooding._has_ties(inner, markers, pieces)
-    pieces[one] = pieces[other] = 0
-    assert not flooding._has_ties(inner, markers, pieces)
-
-
-def test_what_is_not_flooded_from_is_no_tie():
-    inner, markers, pieces = ring_of_markers()
-    inner[1, 1] = inner[3, 3]  # They touch the free pixel by a corner only.
-    inner[2, 2] = inner[2, 1]  # A free pixel has no marker.
-    pieces[0, 0] = markers[0, 0] = 0
-    inner[0, 1] = inner[1, 0]  # Between them is background, which is not flooded.
-    assert not flooding._has_ties(inner, markers, pieces)
-
-
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 40), width=st.integers(1, 40), contour=st.booleans())
 def test_small_maps_equal_those_made_one_by_one(seed, height, width, contour):
@@ -185,14 +151,6 @@ def test_small_maps_equal_those_made_one_by_one(seed, height, width, contour):
     probabilities = draw_probabilities(rng, contour, 40, int(rng.integers(1, 8)))[:, :height, :width].copy()
     expected = separate_by_definition(probabilities, "nuclei", contour)  # Only nuclei are small enough.
     np.testing.assert_array_equal(separate(probabilities, "nuclei", contour), close_gaps(expected))
-
-
-@settings(deadline=None, max_examples=200)
-@given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 30), width=st.integers(1, 30), density=st.floats(0.1, 0.9))
-def test_filling_equals_scipy(seed, height, width, density):
-    mask = (np.random.default_rng(seed).random((height, width)) < density).astype(np.uint8)
-    expected = ndimage.binary_fill_holes(mask)
-    np.testing.assert_array_equal(flooding.fill_holes(mask.copy()) > 0, expected)
 
 
 @pytest.mark.parametrize("contour", [False, True])

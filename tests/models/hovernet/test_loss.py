@@ -76,7 +76,7 @@ def test_the_loss_is_the_sum_of_its_six_terms(has_unknown):
     nuclear = (drawn.classes == 1) & known
     squared = (error**2).sum(axis=1)[known].sum() / (2 * known.sum())
     steep = (slopes(error) ** 2).sum(axis=1)[nuclear].sum() / (2 * nuclear.sum())
-    wanted = classified(found["np"], drawn.classes, known) + squared + 2 * steep
+    wanted = classified(found["np"], drawn.classes, known) + 2 * squared + steep
     wanted += classified(found["tp"], drawn.types, drawn.types != IGNORE)
     assert float(loss_of(found, drawn, 2.0)) == pytest.approx(wanted, rel=1e-5)
     without_types = {name: found[name] for name in ("np", "hv")}

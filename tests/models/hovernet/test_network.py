@@ -136,7 +136,7 @@ def test_sources_that_do_not_fit_each_other_are_refused(tasks):
         HoVerNetSpec(width=8).build({task.name: task for task in tasks}, 0, 0)
 
 
-@pytest.mark.parametrize("wrong", [{"width": 12}, {"gradient_weight": -1.0}, {"weights": "imagenet"}])
+@pytest.mark.parametrize("wrong", [{"width": 12}, {"distance_weight": -1.0}, {"weights": "imagenet"}])
 def test_nonsense_is_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         HoVerNetSpec(**wrong)

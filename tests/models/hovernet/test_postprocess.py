@@ -7,6 +7,7 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from histoseg.maps.evidence import Evidence
+from histoseg.maps.flooding import without_ties
 from histoseg.metrics.panoptic import count_panoptic
 from histoseg.models.hovernet.postprocess import HIGHEST, LOWEST, make_objects, steepness
 from histoseg.models.hovernet.targets import distance_maps
@@ -42,12 +43,12 @@ def by_the_published_steps(mask, maps):
         edges.append(1 - np.maximum((slope - np.float32(LOWEST)) / np.float32(HIGHEST - LOWEST), 0))
     overall = np.maximum(*edges) - ~blob
     overall[overall < 0] = 0
-    dist = -cv2.GaussianBlur((1.0 - overall) * blob, (3, 3), 0)
+    heights = cv2.GaussianBlur((1.0 - overall) * blob, (3, 3), 0)
     marker = blob & ~(overall >= np.float32(0.4))
     marker = ndimage.binary_fill_holes(marker).astype(np.uint8)
     marker = cv2.morphologyEx(marker, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
     marker = without_small(ndimage.label(marker)[0], 10)
-    return watershed(dist, marker, mask=blob)
+    return watershed(-without_ties(heights, marker > 0), marker, mask=blob)
 
 
 def without_small(labels, least):

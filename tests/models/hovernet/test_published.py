@@ -1,7 +1,9 @@
 """Published checkpoints of HoVer-Net. Those made here are networks of ours under the published names and shapes."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional
 
 from histoseg.errors import CheckpointError
@@ -10,9 +12,10 @@ from histoseg.models.hovernet.network import HoVerNetParts, build
 from histoseg.models.hovernet.published import PUBLISHED_CLASSES, import_published, published_name
 from histoseg.models.published import import_published as import_any
 from histoseg.models.weights import load_model, save_model
+from histoseg.slides.objects import ObjectFile
 from histoseg.sources import consep, pannuke
 from histoseg.store.objects import FileStore
-from tests.command import run
+from tests.command import succeed
 
 # Some names of the published state dict, from a listing of it in issue 92 of github.com/vqdang/hover_net, and shapes.
 KNOWN = {
@@ -152,16 +155,26 @@ def test_classes_are_those_of_the_data_set_that_mode_and_number_tell():
     assert PUBLISHED_CLASSES["original", 5] == consep.TASK.classes
 
 
-def test_a_published_model_segments_an_image(pannuke_like, tmp_path, capsys):
-    code, out, err = run(
-        capsys, "import-weights", saved(tmp_path / "weights.tar", pannuke_like), "--out", tmp_path / "model"
-    )
-    assert code == 0, err
-    assert out.splitlines()[:2] == ["37,639,626 parameters", "2 heads with so many classes: nuclei 2, nuclei_type 6"]
+def test_a_published_checkpoint_becomes_a_model(pannuke_like, tmp_path, capsys):
+    path = saved(tmp_path / "weights.tar", pannuke_like)
+    printed = succeed(capsys, "import-weights", path, "--out", tmp_path / "model").splitlines()
+    assert printed[:2] == ["37,639,626 parameters", "2 heads with so many classes: nuclei 2, nuclei_type 6"]
     model = load_model(tmp_path / "model")
     assert model.mpp == 0.25
     assert model.classes == {"nuclei_type": PUBLISHED_CLASSES["fast", 6]}
-    assert model.spec.mode == "fast"
+    assert (model.spec.mode, model.spec.width) == ("fast", 64)
+
+
+def test_an_imported_model_segments_an_image(narrow, tmp_path, capsys):
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "one.png")
+    path = saved(tmp_path / "weights.tar", narrow)
+    succeed(capsys, "import-weights", path, "--out", tmp_path / "model")
+    words = ("--mpp", "0.25", "--model", tmp_path / "model", "--out", tmp_path / "found")
+    succeed(capsys, "segment", tmp_path / "one.png", *words)
+    table = ObjectFile.open(FileStore(tmp_path / "found"), "one/objects.parquet").read()
+    assert set(table["structure"].to_pylist()) <= {"nuclei"}
+    assert set(table["class"].to_pylist()) <= {*PUBLISHED_CLASSES["fast", 6], None}
 
 
 def test_a_checkpoint_without_classes_and_of_a_wrapped_network(tmp_path):

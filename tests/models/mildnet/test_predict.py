@@ -22,7 +22,7 @@ from histoseg.store.objects import FileStore
 from tests.models.drawn_glands import draw_glands, quality
 
 WINDOWS = MarginWindows(window_px=128, margin_px=16)
-SPEC = MildNetSpec(width=4, samples=3)
+SPEC = MildNetSpec(width=4, transformations=3)
 
 
 @pytest.fixture(scope="module")
@@ -67,17 +67,15 @@ def test_patches_it_cannot_take_are_refused_in_one_line(side):
         SPEC.target(np.zeros((side, side), np.int32), "gland")
 
 
-class Told:
+def tell(network, images, names):
     """Probabilities of a network that predicts its targets: of what it is told to see in the red, bit by bit."""
-
-    def __call__(self, network, images, structure):
-        return tuple((images[..., 0] >> bit & 1).float() for bit in (0, 1))
+    return torch.cat([(images[..., 0] >> bit & 1).float() for _ in names for bit in (0, 1)])
 
 
 @pytest.mark.parametrize("structure", ["gland", "lumen"])
 def test_objects_come_back_from_their_targets(network, monkeypatch, structure):
     """A network that predicts what it learns finds what was drawn, window by window, though objects touch."""
-    monkeypatch.setattr(predicting, "probabilities", Told())
+    monkeypatch.setattr(predicting, "probabilities", tell)
     true = draw_glands()[structure]
     image = np.repeat(object_and_contour(true, structure).classes[:, :, None], 3, axis=2)
     found = MildNetSpec(width=4).predict(network, image, WINDOWS, heads=[structure])
@@ -92,9 +90,9 @@ def test_regions_say_what_a_whole_image_does(network):
     assert isinstance(regions, RegionPredictor)
     places = MarginWindows(window_px=96, margin_px=0).over(image, regions.unit_px)
     found = regions.evidence(image, places, (96, 96)).objects["gland"].mask
-    objects, contours = probabilities(network, torch.from_numpy(image[None]), "gland")
+    objects, contours = probabilities(network, torch.from_numpy(image[None]), ["gland"])
     wanted = (objects > 0.5) & (contours <= 0.5)
-    assert np.mean(found != wanted[0].detach().numpy()) < 1e-3  # A probability may be next to a threshold.
+    assert np.mean(found != wanted.detach().numpy()) < 1e-3  # A probability may be next to a threshold.
     with pytest.raises(ConfigError, match="runs eagerly"):
         spec.regions(network, execution=Execution(precision="bf16"))
 
@@ -124,7 +122,7 @@ def test_blur_and_noise_change_an_image_a_little():
     assert replace(plain, blurred=True).see(images).float().std() < 0.6 * images.float().std()
 
 
-def test_samples_have_the_mean_and_variance_of_equation_5():
+def test_transformations_have_the_mean_and_variance_of_equation_5():
     """Four predictions 0.1, 0.2, 0.4, 0.5 of every pixel have the mean 0.3 and the variance 0.025."""
     values = iter([0.1, 0.2, 0.4, 0.5])
     images = torch.zeros(2, 16, 16, 3, dtype=torch.uint8)
@@ -137,12 +135,12 @@ def test_samples_have_the_mean_and_variance_of_equation_5():
 
 
 def test_uncertainty_is_the_variance_as_a_share_of_the_largest(network, monkeypatch):
-    """A network that is sure of opposites in two of four samples: a variance of 1/4, the largest there is."""
+    """A network that is sure of opposites in two of four transformations: a variance of 1/4, the largest there is."""
     asked = iter(range(100))
 
-    def flip(network, images, structure):
+    def flip(network, images, names):
         found = torch.full(images.shape[:3], float(next(asked) % 2))
-        return found, 0 * found
+        return torch.cat([found, 0 * found])
 
     monkeypatch.setattr(predicting, "probabilities", flip)
     found = uncertainty(network, draw_image(40), MarginWindows(window_px=48, margin_px=0), "gland", 4)
@@ -155,13 +153,24 @@ def test_uncertainty_is_asked_of_the_settings(network):
     assert found.shape == (48, 48)
     assert 0 < found.max() < 1
     np.testing.assert_array_equal(found, SPEC.difficulty(network, draw_image(48), WINDOWS, "gland"))
-    with pytest.raises(ConfigError, match=r"network\.samples = 1"):
-        replace(SPEC, samples=1).difficulty(network, draw_image(), WINDOWS, "gland")
+    with pytest.raises(ConfigError, match=r"network\.transformations = 1"):
+        replace(SPEC, transformations=1).difficulty(network, draw_image(), WINDOWS, "gland")
     with pytest.raises(ConfigError, match="no head for nuclei; choose from gland, lumen"):
         SPEC.difficulty(network, draw_image(), WINDOWS, "nuclei")
 
 
-def test_samples_change_what_is_found_but_not_from_call_to_call(network):
+@pytest.mark.parametrize("transformations", [0, 2])
+def test_structures_together_are_found_as_one_by_one_with_one_look_at_the_image(network, monkeypatch, transformations):
+    inside = MildNetSpec(width=4, transformations=transformations).regions(network).inside
+    images, looks, encode = torch.from_numpy(np.stack([draw_image(), draw_image(seed=1)])), [], network.encode
+    alone = {name: inside(images, [name])[name] for name in ("gland", "lumen")}
+    monkeypatch.setattr(network, "encode", lambda seen: looks.append(1) or encode(seen))
+    together = inside(images, ["gland", "lumen"])
+    assert len(looks) == max(1, transformations)
+    assert all(torch.equal(together[name], alone[name]) for name in alone)
+
+
+def test_transformations_change_what_is_found_but_not_from_call_to_call(network):
     image = draw_image(64)
     one, again = (SPEC.regions(network).inside(torch.from_numpy(image[None]), ["gland"])["gland"] for _ in range(2))
     plain = MildNetSpec(width=4).regions(network).inside(torch.from_numpy(image[None]), ["gland"])["gland"]
@@ -191,7 +200,7 @@ def test_it_is_built_for_what_tasks_teach(tmp_path):
         SPEC.build({"kather5k": catalog.load("histoseg.sources", "kather5k").TASK}, 0, 144)
 
 
-@pytest.mark.parametrize("wrong", [{"width": 2}, {"aux_steps": 0}, {"samples": -1}])
+@pytest.mark.parametrize("wrong", [{"width": 2}, {"aux_steps": 0}, {"transformations": -1}])
 def test_nonsense_is_refused(wrong):
     with pytest.raises(ConfigError, match=f"network.{next(iter(wrong))}"):
         MildNetSpec(**wrong)
