@@ -115,6 +115,11 @@ class Row:
     subtyping: tuple[str, ...] = ()
     comparator: Mapping[str, Comparator] = field(default_factory=dict)
 
+    @property
+    def may_learn_types(self) -> bool:
+        """Whether it learns the classes of objects where sources have any, as far as this is up to the network."""
+        return not self.comparator or any(own.learns_types for own in self.comparator.values())
+
 
 SINGLE: tuple[tuple[str, ...], ...] = tuple((structure,) for structure in SEGMENTATION)
 SCALES: Mapping[str, Sizes] = {
@@ -204,8 +209,10 @@ class FoldGrid:
         chosen = self.chosen(structure, sources)
         if not chosen:
             return f"no shards with {structure}"
-        if score.startswith("mpq") and not (chosen := typed_sources(chosen, sources, structure)):
-            return f"no classes of {structure}"
+        if score.startswith("mpq"):
+            chosen = typed_sources(chosen, sources, structure) if self.rows[row].may_learn_types else ()
+            if not chosen:
+                return f"no classes of {structure}"
         if lacking := [fold for fold in FOLDS if not any(fold in sources[name].splits for name in chosen)]:
             return f"too few patients for {' and '.join(lacking)}"
         if split == "external" and not any(EXTERNAL in sources[name].splits for name in chosen):

@@ -4,12 +4,14 @@ from histoseg.experiments._cerberus import ALL, SCALES, SOURCES, STRUCTURES, Fol
 from histoseg.experiments._cerberus_paper import CITATION, TABLE3
 from histoseg.experiments._cerberus_spec import NOTES, folds_table, groups
 from histoseg.experiments._gland_comparators import MILD_NET, ROTA_NET
+from histoseg.experiments._nnunet import NOTE, nn_unet
 from histoseg.report.table import Paper
 
 ROWS = {
     "unet": Row(title="U-Net", trainings=(("gland",), ("lumen",)), mixed=False, encoder="unet"),
     "mildnet": MILD_NET,
     "rotanet": ROTA_NET,
+    "nnunet": nn_unet("gland", "lumen"),
     "cerberus": Row(title="Cerberus", trainings=(ALL,), imagenet=True),
     "cerberus_plus": Row(title="Cerberus+", trainings=(ALL,), imagenet=True, contour=True),
 }
@@ -22,6 +24,7 @@ SPEC = folds_table(
         *NOTES,
         "MILD-Net and Rota-Net are trained on the same patches and as long as the other rows, MILD-Net once for glands "
         "and once for lumina; docs/comparators.md says what is done where their papers leave something open.",
+        NOTE,
     ),
 )
 _GRID = FoldGrid(experiment="cerberus_table3", rows=ROWS)

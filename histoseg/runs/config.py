@@ -10,6 +10,9 @@ from histoseg.errors import ConfigError
 from histoseg.types import EXTERNAL, FOLDS, SPLITS, Split, is_credible_mpp, say_credible_mpp
 
 Precision = Literal["fp32", "bf16"]
+Optimizer = Literal["adam", "sgd"]
+Schedule = Literal["drop", "poly"]
+POLY_POWER = 0.9  # Isensee et al. 2021 (nnU-Net), whose schedule it is
 Keep = Literal["last", "best val"]
 Choose = Literal["random", "difficult"]
 
@@ -131,7 +134,12 @@ class Select:
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
-    """Adam; the defaults are the outer optimiser of pretraining (MetaHistoSeg, Sec. 3.1)."""
+    """How weights follow gradients; the defaults are the outer optimiser of pretraining (MetaHistoSeg, Sec. 3.1).
+
+    Attributes:
+        optimizer: Adam, or nnU-Net's stochastic gradient descent with Nesterov's momentum and weight decay.
+        schedule: Whether the learning rate drops once, after `drop_at`, or falls to 0 as nnU-Net's does.
+    """
 
     lr: float = 1e-4
     steps: int = 300_000  # Steps in all; 0 with `epochs`
@@ -140,6 +148,8 @@ class Optim:
     drop_at: int = 0  # The step after which the learning rate is a tenth; 0 means never
     precision: Precision = "fp32"
     compile: bool = False
+    optimizer: Optimizer = "adam"
+    schedule: Schedule = "drop"
 
     def __post_init__(self) -> None:
         require(0 < self.lr < 1, "optim.lr", self.lr, "above 0 and below 1")
@@ -148,9 +158,14 @@ class Optim:
         require(not (self.steps and self.epochs), "optim.steps", self.steps, "0 where optim.epochs is given")
         require(self.patience >= 0, "optim.patience", self.patience, "0 (never stop early) or more")
         require(self.drop_at >= 0, "optim.drop_at", self.drop_at, "0 (never) or a step")
+        is_drop = self.schedule == "drop"
+        require(is_drop or self.steps > 0, "optim.steps", self.steps, "above 0 where optim.schedule is 'poly'")
+        require(is_drop or not self.drop_at, "optim.drop_at", self.drop_at, "0 where optim.schedule is 'poly'")
 
     def lr_at(self, step: int) -> float:
         """The learning rate of a step, counted from 1."""
+        if self.schedule == "poly":
+            return float(self.lr * (1 - (step - 1) / self.steps) ** POLY_POWER)
         return self.lr / 10 if self.drop_at and step > self.drop_at else self.lr
 
 

@@ -141,7 +141,10 @@ def newest_on_all_ranks(checkpoints: Checkpoints, device: torch.device) -> Check
 
 
 def tensors_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """All tensors of a model and its Adam optimiser, by dotted name, detached copies on the CPU."""
+    """All tensors of a model and its optimiser, by dotted name, detached copies on the CPU.
+
+    Those of any optimiser begin with "adam.", as in checkpoints that were written when there was no other one.
+    """
     found = {f"model.{name}": value for name, value in model.state_dict().items()}
     for name, parameter in model.named_parameters():
         for part, value in optimizer.state.get(parameter, {}).items():
@@ -156,13 +159,12 @@ def restore(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Chec
         parts = [key for key in checkpoint.tensors if key.startswith("adam.") and key.split(".", 2)[2] == name]
         if parts:
             optimizer.state[parameter] = {
-                (part := key.split(".", 2)[1]): _as_adam_had_it(part, checkpoint.tensors[key], parameter)
-                for key in parts
+                (part := key.split(".", 2)[1]): _as_it_was(part, checkpoint.tensors[key], parameter) for key in parts
             }
 
 
-def _as_adam_had_it(part: str, saved: Tensor, parameter: nn.Parameter) -> Tensor:
-    """The step count where Adam made it, on the CPU; the moments beside their parameter, in its order of memory."""
+def _as_it_was(part: str, saved: Tensor, parameter: nn.Parameter) -> Tensor:
+    """Adam's step count where it made it, on the CPU; the moments beside their parameter, in its order of memory."""
     return saved.clone() if part == "step" else torch.empty_like(parameter).copy_(saved)
 
 

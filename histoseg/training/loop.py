@@ -30,6 +30,7 @@ CHECKPOINT_EVERY_S = 60.0
 RECLAIMED_CHECKPOINT_EVERY_S = 10.0  # Once a machine is about to be taken away: clouds give 15 to 120 s of notice.
 ASK_EVERY_STEPS = 10  # Whether it is. All ranks wait for the answer, for some milliseconds.
 CURVE_POINTS = 200
+SGD_MOMENTUM, SGD_DECAY = 0.99, 3e-5  # Isensee et al. 2021 and published code of nnU-Net
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,7 +239,10 @@ def _finish(model: Network, training: Training, account: _Account, steps: int) -
 
 def new_optimizer(model: Network, optim: Optim) -> torch.optim.Optimizer:
     """The optimiser of the parameters that a stage trains."""
-    return torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=optim.lr)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if optim.optimizer == "sgd":
+        return torch.optim.SGD(trained, lr=optim.lr, momentum=SGD_MOMENTUM, weight_decay=SGD_DECAY, nesterov=True)
+    return torch.optim.Adam(trained, lr=optim.lr)
 
 
 def step_batches(training: Training, process: Process, first_step: int) -> Iterator[StepBatch]:

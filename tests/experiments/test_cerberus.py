@@ -12,6 +12,7 @@ from histoseg.runs import catalog
 from histoseg.runs.names import from_json, run_name, stage_name, to_json
 from histoseg.types import FOLDS
 
+COMPARATORS = ("mildnet", "rotanet", "nnunet")  # Of Table 3
 SHARED_SOURCES = ("cerberus", "cerberus_table2", "cerberus_table3", "cerberus_table4", "cerberus_table5")
 NAMES = (*SHARED_SOURCES, "cerberus_table7")
 TASKS = {name: catalog.load("histoseg.sources", name).TASK for name in _cerberus.SOURCES}
@@ -29,7 +30,7 @@ def runs(name, scale="paper", sources=ALL):
 
 def subtyped(scale="paper"):
     """The runs of Table 2 that learn classes after the rest: all but HoVer-Net's."""
-    return [run for run in runs("cerberus_table2", scale) if run.row != "hovernet"]
+    return [run for run in runs("cerberus_table2", scale) if run.row not in ("hovernet", "nnunet")]
 
 
 def trainings(name, scale="paper", sources=ALL):
@@ -70,8 +71,8 @@ def test_table4_trains_a_network_for_each_single_task():
 
 def test_tables_share_their_trainings():
     """Cerberus is one training per division, whichever table asks for it; so is the U-Net of one structure."""
-    own = {stage_name(run, 0, CHECKSUMS) for run in runs("cerberus_table3") if run.row in ("mildnet", "rotanet")}
-    assert len(own) == (2 + 1) * 3
+    own = {stage_name(run, 0, CHECKSUMS) for run in runs("cerberus_table3") if run.row in COMPARATORS}
+    assert len(own) == (2 + 1 + 2) * 3
     assert trainings("cerberus_table3") - own <= trainings("cerberus_table4") | trainings("cerberus_table2")
     assert len(trainings("cerberus_table2") & trainings("cerberus_table4")) == 2 * 3  # U-Net of nuclei, Cerberus
     assert len(trainings("cerberus_table5") & trainings("cerberus_table4")) == 3
@@ -104,6 +105,29 @@ def test_rota_net_is_trained_where_only_glands_are_prepared():
     assert module("cerberus_table3").why_missing("mildnet", "test.gland.pq", ALL) == ""
 
 
+@pytest.mark.parametrize("scale", _cerberus.SCALES)
+def test_nnunet_has_the_data_of_the_other_rows_and_its_own_recipe(scale):
+    """Steps, patches and folds are those of the U-Net; the rate falls from 0.01, as Isensee et al. 2021 have it."""
+    for table, structures in (("cerberus_table2", ("nuclei",)), ("cerberus_table3", ("gland", "lumen"))):
+        found = {(run.row, structures_of(run), run.division): run for run in runs(table, scale)}
+        own = {key[1:]: run for key, run in found.items() if key[0] == "nnunet"}
+        assert {key[0] for key in own} == {(structure,) for structure in structures}
+        for key, run in own.items():
+            plain, optim = found["unet", *key], run.stages[0].optim
+            assert (run.data, run.score, run.stages[0].select) == (plain.data, plain.score, plain.stages[0].select)
+            assert (optim.steps, run.stages[0].method.batch) == (
+                plain.stages[0].optim.steps,
+                plain.stages[0].method.batch,
+            )
+            assert (optim.optimizer, optim.lr_at(1)) == ("sgd", 0.01)
+            assert 0 < optim.lr_at(optim.steps) < 1e-4  # 1 / 400 to the power of 0.9 is 0.0045.
+            assert run.stages[0].method.class_weighting == 0.33
+            assert run.network.patch_px == run.data.side_px == run.evaluator.window_px
+            assert 2 * run.network.width == plain.network.width
+    assert module("cerberus_table2").why_missing("nnunet", "test.nuclei.pq", ALL) == ""
+    assert module("cerberus_table2").why_missing("nnunet", "test.nuclei.mpq", ALL) == "no classes of nuclei"
+
+
 def test_without_imagenet_rows_that_name_it_share_a_training():
     assert len(trainings("cerberus_table4", "laptop")) == 33
 
@@ -123,13 +147,14 @@ def test_only_sources_with_the_classes_of_the_first_are_subtyped():
     sources = {**ALL}
     for name in ("lizard", "cerberus_nuclei"):
         del sources[name]
-    chosen = {run.stages[1].select.sources for run in runs("cerberus_table2", sources=sources)}
+    found = runs("cerberus_table2", sources=sources)
+    chosen = {run.stages[1].select.sources for run in found if run.row != "nnunet"}
     assert chosen == {("consep",)}  # HoVer-Net learns nuclei and classes together, so from these alone
     assert _cerberus.typed_sources(("monuseg",), ALL) == ()
     assert _cerberus.typed_sources(("consep", "lizard"), ALL) == ("consep",)
     without = {"monuseg": ALL["monuseg"]}
     found = runs("cerberus_table2", sources=without)
-    assert {run.row: len(run.stages) for run in found} == {"unet": 1, "hovernet": 2}
+    assert {run.row: len(run.stages) for run in found} == {"unet": 1, "hovernet": 2, "nnunet": 1}
     assert {run.stages[1].select.sources for run in found if run.row == "hovernet"} == {("monuseg",)}
 
 

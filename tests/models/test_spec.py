@@ -14,6 +14,7 @@ from histoseg.models.cerberus.encoder import SHAPES
 from histoseg.models.cerberus.network import with_type_decoder
 from histoseg.models.mildnet import MildNetSpec
 from histoseg.models.network import Network
+from histoseg.models.nnunet import NNUNetSpec
 from histoseg.models.rotanet import RotaNetSpec
 from histoseg.models.spec import Heads, NetworkSpec
 from histoseg.models.unet import UNetSpec
@@ -21,7 +22,11 @@ from histoseg.runs import catalog
 from histoseg.types import Task
 
 SPECS = {"cerberus": CerberusSpec(encoder="resnet18", width=4), "unet": UNetSpec(width=4)}
-OF_OBJECTS = {"mildnet": MildNetSpec(width=4), "rotanet": RotaNetSpec(width=2)}  # They learn no tissue.
+OF_OBJECTS = {  # They learn no tissue.
+    "mildnet": MildNetSpec(width=4),
+    "nnunet": NNUNetSpec(width=2, patch_px=64),
+    "rotanet": RotaNetSpec(width=2),
+}
 WINDOWS = MarginWindows(window_px=96, margin_px=16)
 
 

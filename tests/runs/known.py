@@ -45,6 +45,8 @@ NAMES = {
         "cerberus_plus fold2 to fold1",
         1,
     ): "3606d7044bcdb6ae 8f87ab5554375489 4f49bd19ad5e892a",
+    ("cerberus_table2", "paper", "nnunet fold1 to fold3", 0): "1e119df200c953f6 dedeecd56178aadb",
+    ("cerberus_table3", "laptop", "nnunet lumen fold2 to fold1", 0): "013d673402a9150e 765e10b26409f625",
     ("cerberus_table3", "paper", "mildnet gland fold1 to fold3", 0): "0a010e6be8e61176 cffe172e5a353f6b",
     ("cerberus_table3", "laptop", "rotanet fold2 to fold1", 0): "ff18f13d5e73fa79 78a71cc5a36f47cf",
     ("cerberus_table6", "paper", "in_mtl_pc fold1 to fold3", 0): "97a2f0a8ad5bc0af b5079bbe97743049 a863969dd2b2ca37",

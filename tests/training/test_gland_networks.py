@@ -1,4 +1,4 @@
-"""MILD-Net and Rota-Net resumed, on several ranks, and scored are those of one process without a break."""
+"""MILD-Net, Rota-Net and nnU-Net resumed, on several ranks, and scored are those of one process without a break."""
 
 from dataclasses import replace
 
@@ -6,6 +6,7 @@ import pytest
 
 from histoseg.methods.multitask import MultiTask
 from histoseg.models.mildnet import MildNetSpec
+from histoseg.models.nnunet import NNUNetSpec
 from histoseg.models.rotanet import RotaNetSpec
 from histoseg.runs.config import Optim, Select, Stage
 from histoseg.training import listeners, loop
@@ -14,16 +15,21 @@ from tests.training.test_hovernet import record_of
 from tests.training.test_resume import Interrupted, numbers_of, stop_at
 
 # Auxiliary losses count a tenth after every second step, so that a resumed training must know its steps.
-NETWORKS = {"mildnet": MildNetSpec(width=4, aux_steps=2), "rotanet": RotaNetSpec(width=2)}
+NETWORKS = {
+    "mildnet": MildNetSpec(width=4, aux_steps=2),
+    "rotanet": RotaNetSpec(width=2),
+    "nnunet": NNUNetSpec(width=2, patch_px=64, mirror=False),
+}
+# Its momentum must come back, too, and its rate depend on the step alone.
+RECIPES = {"nnunet": {"optimizer": "sgd", "schedule": "poly"}}
 SOURCES = ("cerberus_gland", "cerberus_lumen")
 
 
 def run_of(name, tiny_fold_run, batch=3, **optim):
     """A few steps on glands and lumina, whose patches have 64 pixels."""
+    optim = {"lr": 1e-3, "steps": 4} | RECIPES.get(name, {}) | optim
     select = Select(sources=SOURCES, splits=("fold1",))
-    stage = Stage(
-        label="train", method=MultiTask(batch=batch), select=select, optim=Optim(**{"lr": 1e-3, "steps": 4} | optim)
-    )
+    stage = Stage(label="train", method=MultiTask(batch=batch), select=select, optim=Optim(**optim))
     score = Select(sources=SOURCES, splits=("fold3",))
     return replace(tiny_fold_run, row=name, network=NETWORKS[name], stages=(stage,), score=score)
 
