@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup submit test check fix bench bench-gpu mutants list images test-pods test-kills test-slides test-cluster test-played clean
+.PHONY: help setup submit test check fix bench bench-gpu mutants list images test-pods test-kills test-benchmarks test-slides test-cluster test-played clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -72,6 +72,9 @@ test-pods: setup ## run the chart's pods from fresh images (root, Linux, podman,
 
 test-kills: setup ## kill runs and predictions at each of their writes and repeat them, on files and S3 (ten minutes)
 	@HISTOSEG_KILLS=1 $(BIN)/python -m pytest tests/pipeline/test_kills.py $(ARGS)
+
+test-benchmarks: setup ## run each measurement of make bench-gpu once, small, on this machine (five minutes)
+	@HISTOSEG_BENCHMARKS=1 $(BIN)/python -m pytest tests/benchmarks/test_measure.py $(ARGS)
 
 test-slides: setup ## segment made-up slides of 1.6 and 8 gigapixels, killed on the way, and count every object (an hour)
 	@HISTOSEG_SLIDES=1 $(BIN)/python -m pytest -s tests/slides/test_large.py $(ARGS)

@@ -55,7 +55,7 @@ SCALES: Mapping[str, Sizes] = {
     "laptop": Sizes(
         before=_cerberus.BRIEF_SCALES["laptop"],
         batch=4,
-        optim=Optim(lr=1e-3, steps=200, drop_at=150),
+        optim=Optim(lr=1e-3, steps=450, drop_at=340),
         evaluator=DetectedBoxes(window_px=384, margin_px=32),
     ),
     "real-cpu": Sizes(

@@ -1,5 +1,6 @@
 """Every row is measured on a CPU in toy size, by the functions that a GPU is measured with."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -50,6 +51,10 @@ def test_a_row_of_each_kind(setting, doing, precision):
     check(row, outcome.figures)
 
 
+LONG = pytest.mark.skipif("HISTOSEG_BENCHMARKS" not in os.environ, reason="takes minutes: make test-benchmarks runs it")
+
+
+@LONG
 @pytest.mark.slow
 def test_every_row_that_is_not_compiled_in_the_processes_that_measure_it(setting):
     rows = [row for row in all_rows() if not row.compiled]
@@ -83,6 +88,7 @@ for row in all_rows():
 """
 
 
+@LONG
 @pytest.mark.slow
 def test_every_compiled_row_is_traced(setting):
     """All of `torch.compile` but the compiler, which takes minutes; in a process without the checks of shapes."""

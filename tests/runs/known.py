@@ -62,7 +62,7 @@ NAMES = {
         "laptop",
         "stl images4 fold1+fold2 to fold3, repeat 1",
         0,
-    ): "3725c12206a06225 97520bc9f9bf83ff 7bf0669b0189df3e",
+    ): "3725c12206a06225 c1bc176bac9cb096 483441de20c36a31",
     (
         "cerberus_figure6",
         "paper",
