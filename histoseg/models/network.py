@@ -1,6 +1,7 @@
 """What every network has in common, as the training loop and the scorers know it."""
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import torch
@@ -19,6 +20,27 @@ class Network(nn.Module, ABC):
     @abstractmethod
     def interpret_parts(self) -> None:
         """Back to plain calls: whole images come in many sizes, and each would be compiled again."""
+
+    def _precision(self, device: torch.device) -> AbstractContextManager[object]:
+        """Within, torch computes in bfloat16 where that is safe, if the network does."""
+        return torch.autocast(device.type, torch.bfloat16) if self.bf16 else nullcontext()
+
+
+COMPILED = "encode"
+
+
+class EncodingNetwork(Network):
+    """A network whose `encode` is what takes the time of a step."""
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
+    def compile_parts(self) -> None:
+        vars(self)[COMPILED] = torch.compile(getattr(self, COMPILED))
+
+    def interpret_parts(self) -> None:
+        vars(self).pop(COMPILED, None)
 
 
 def innermost_channels(network: Network) -> None:

@@ -7,7 +7,6 @@ contours, have 26,601,689 parameters (the published count of 27.1 M holds 513,00
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -203,9 +202,6 @@ class Cerberus(Network):
     def _branch(self, name: str) -> Decoder:
         """A decoder that has stages of its own."""
         return cast(Decoder, self.decoders[name])
-
-    def _precision(self, device: torch.device) -> AbstractContextManager[object]:
-        return torch.autocast(device.type, torch.bfloat16) if self.bf16 else nullcontext()
 
 
 def build(parts: CerberusParts, seed: int) -> Cerberus:

@@ -7,7 +7,6 @@ which the literature states 37.6 M (Shui et al. 2024, PromptNucSeg).
 """
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -144,9 +143,6 @@ class HoVerNet(Network):
     def interpret_parts(self) -> None:
         for part in (self.encoder, *self.decoders.values()):
             vars(part).pop("forward", None)
-
-    def _precision(self, device: torch.device) -> AbstractContextManager[object]:
-        return torch.autocast(device.type, torch.bfloat16) if self.bf16 else nullcontext()
 
 
 def build(parts: HoVerNetParts, seed: int) -> HoVerNet:

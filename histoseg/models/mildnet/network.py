@@ -8,7 +8,6 @@ lumina in the same way as here, by a head of their own. Images enter as numbers 
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -23,7 +22,7 @@ from histoseg.models.cerberus.network import draw_parts
 from histoseg.models.mildnet.loss import draw_kept, losses_per_image
 from histoseg.models.mildnet.targets import STRIDE_PX
 from histoseg.models.mildnet.units import NUM_BRANCHES, AtrousPyramid, MilUnit, ResidualUnit, drop
-from histoseg.models.network import Network, innermost_channels
+from histoseg.models.network import EncodingNetwork, innermost_channels
 from histoseg.models.tensors import device_of, to_device
 from histoseg.types import MixedBatch
 
@@ -134,7 +133,7 @@ class Head(nn.Module):
         )
 
 
-class MildNet(Network):
+class MildNet(EncodingNetwork):
     """The network: `encode` once, then each structure's head."""
 
     def __init__(self, parts: MildNetParts) -> None:
@@ -202,19 +201,6 @@ class MildNet(Network):
         with self._precision(middle.device):
             found = head.assist(middle)
         return Logits(*(logits.to(self._dtype) for logits in found))
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return next(self.parameters()).dtype
-
-    def compile_parts(self) -> None:
-        vars(self).update(encode=torch.compile(self.encode))
-
-    def interpret_parts(self) -> None:
-        vars(self).pop("encode", None)
-
-    def _precision(self, device: torch.device) -> AbstractContextManager[object]:
-        return torch.autocast(device.type, torch.bfloat16) if self.bf16 else nullcontext()
 
 
 def build(parts: MildNetParts, seed: int) -> MildNet:

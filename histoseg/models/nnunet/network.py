@@ -10,7 +10,6 @@ of tables train one structure each, as published.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from histoseg.distributed import world_size
 from histoseg.models.cerberus.loss import by_structure
 from histoseg.models.cerberus.network import draw_parts
-from histoseg.models.network import Network, innermost_channels
+from histoseg.models.network import EncodingNetwork, innermost_channels
 from histoseg.models.nnunet.loss import level_weights, losses_of_step
 from histoseg.models.nnunet.sizes import stride_of, widths_of
 from histoseg.models.nnunet.targets import NUM_CLASSES
@@ -85,7 +84,7 @@ class Decoder(nn.Module):
         return found
 
 
-class NNUNet(Network):
+class NNUNet(EncodingNetwork):
     """The network: `encode` once, then `decode` for each structure."""
 
     def __init__(self, parts: NNUNetParts) -> None:
@@ -139,19 +138,6 @@ class NNUNet(Network):
         losses = losses_of_step(logits, classes, known)
         counted = losses.new_tensor([weights.get(name, 1.0) for name in names])[:, None]
         return (losses * counted * losses.new_tensor(self.level_weights)).sum() / world_size()
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return next(self.parameters()).dtype
-
-    def compile_parts(self) -> None:
-        vars(self).update(encode=torch.compile(self.encode))
-
-    def interpret_parts(self) -> None:
-        vars(self).pop("encode", None)
-
-    def _precision(self, device: torch.device) -> AbstractContextManager[object]:
-        return torch.autocast(device.type, torch.bfloat16) if self.bf16 else nullcontext()
 
 
 def two_convolutions(before: int, after: int, stride: int = 1) -> nn.Sequential:

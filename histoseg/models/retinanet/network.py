@@ -8,7 +8,6 @@ out. Heads have group norms, as in torchvision's second version: without, those 
 small that they hardly learn.
 """
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -108,9 +107,6 @@ class RetinaNet(Network):
 
     def interpret_parts(self) -> None:
         vars(self).pop("features", None)
-
-    def _precision(self, device: torch.device) -> AbstractContextManager[object]:
-        return torch.autocast(device.type, torch.bfloat16) if self.bf16 else nullcontext()
 
 
 def build(parts: RetinaNetParts, seed: int) -> RetinaNet:

@@ -12,7 +12,6 @@ in that of glands so that neighbours come apart. The paper's table of layers is 
 """
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 from histoseg.models.cerberus.encoder import conv_block
 from histoseg.models.cerberus.loss import by_structure, losses_of
 from histoseg.models.cerberus.network import draw_parts
-from histoseg.models.network import Network, innermost_channels
+from histoseg.models.network import EncodingNetwork, innermost_channels
 from histoseg.models.rotanet.group import (
     GroupConvolution,
     Lifting,
@@ -119,7 +118,7 @@ class Branch(nn.Module):
         return logits
 
 
-class RotaNet(Network):
+class RotaNet(EncodingNetwork):
     """The network: `encode` once, then each structure's branch."""
 
     def __init__(self, parts: RotaNetParts) -> None:
@@ -163,19 +162,6 @@ class RotaNet(Network):
             losses = losses_of(self.decode(parts[structure][0], structure), batch, structure)
             total = total + weights.get(structure, 1.0) * losses.sum() / count
         return total
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return next(self.parameters()).dtype
-
-    def compile_parts(self) -> None:
-        vars(self).update(encode=torch.compile(self.encode))
-
-    def interpret_parts(self) -> None:
-        vars(self).pop("encode", None)
-
-    def _precision(self, device: torch.device) -> AbstractContextManager[object]:
-        return torch.autocast(device.type, torch.bfloat16) if self.bf16 else nullcontext()
 
 
 def build(parts: RotaNetParts, seed: int) -> RotaNet:
