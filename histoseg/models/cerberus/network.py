@@ -5,8 +5,7 @@ concatenated; the encoder's stem has stride 1; images enter as numbers from 0 to
 contours, have 26,601,689 parameters (the published count of 27.1 M holds 513,000 of a classifier that nothing uses).
 """
 
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -18,7 +17,8 @@ from histoseg.models.cerberus.crop import Crop
 from histoseg.models.cerberus.decoders import BranchHead, Decoder, TissueHead
 from histoseg.models.cerberus.encoder import build_encoder
 from histoseg.models.cerberus.loss import by_structure, draw_kept, losses_of
-from histoseg.models.network import Network, innermost_channels
+from histoseg.models.initial import drawn
+from histoseg.models.network import Network
 from histoseg.models.tensors import device_of, to_device
 from histoseg.structures import TISSUE
 from histoseg.types import MixedBatch
@@ -206,31 +206,7 @@ class Cerberus(Network):
 
 def build(parts: CerberusParts, seed: int) -> Cerberus:
     """A new network, the same for the same seed; the global random state is left alone."""
-    with torch.random.fork_rng(devices=[]):
-        model = Cerberus(parts)
-        draw_parts(model, "decoders", seed)
-    innermost_channels(model)
-    return model
-
-
-def draw_weights(module: nn.Module) -> None:
-    """Weights by He et al. 2015, by fan-out, and biases uniform within 1/√fan-in, torch's own: the published code's."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if module.bias is not None:
-            bound = module.weight[0].numel() ** -0.5
-            nn.init.uniform_(module.bias, -bound, bound)
-
-
-def draw_parts(model: nn.Module, several: str, seed: int, draw: Callable[[nn.Module], None] = draw_weights) -> None:
-    """Draw the weights of each part from a stream of its own name, so that none depends on which others there are.
-
-    The part named `several` is made of parts. Only within `torch.random.fork_rng`.
-    """
-    for name, part in model.named_children():
-        for inner, module in part.named_children() if name == several else [("", part)]:
-            torch.manual_seed(zlib.crc32(f"{name}.{inner}".encode(), seed))  # torch keeps 32 bits only
-            module.apply(draw)
+    return drawn(lambda: Cerberus(parts), "decoders", seed)
 
 
 def with_heads(network: Cerberus, parts: CerberusParts, seed: int) -> Cerberus:

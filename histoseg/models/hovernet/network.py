@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from histoseg.models.cerberus.network import draw_parts
 from histoseg.models.hovernet.blocks import DenseBlock, ResidualBlock, doubled, middle_of, pad_as_tensorflow
 from histoseg.models.hovernet.loss import loss_of
 from histoseg.models.hovernet.sizes import KERNEL, Mode, context_px
-from histoseg.models.network import Network, innermost_channels
+from histoseg.models.initial import drawn
+from histoseg.models.network import Network
 from histoseg.models.norm import SyncedBatchNorm
 from histoseg.models.tensors import device_of, to_device
 from histoseg.types import MixedBatch
@@ -147,11 +147,7 @@ class HoVerNet(Network):
 
 def build(parts: HoVerNetParts, seed: int) -> HoVerNet:
     """A new network, the same for the same seed; the global random state is left alone."""
-    with torch.random.fork_rng(devices=[]):
-        model = HoVerNet(parts)
-        draw_parts(model, "decoders", seed)
-    innermost_channels(model)
-    return model
+    return drawn(lambda: HoVerNet(parts), "decoders", seed)
 
 
 def with_parts(network: HoVerNet, parts: HoVerNetParts, seed: int) -> HoVerNet:

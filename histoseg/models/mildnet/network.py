@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from histoseg.models.cerberus.encoder import conv_block
 from histoseg.models.cerberus.loss import by_structure
-from histoseg.models.cerberus.network import draw_parts
+from histoseg.models.initial import drawn
 from histoseg.models.mildnet.loss import draw_kept, losses_per_image
 from histoseg.models.mildnet.targets import STRIDE_PX
 from histoseg.models.mildnet.units import NUM_BRANCHES, AtrousPyramid, MilUnit, ResidualUnit, drop
-from histoseg.models.network import EncodingNetwork, innermost_channels
+from histoseg.models.network import EncodingNetwork
 from histoseg.models.tensors import device_of, to_device
 from histoseg.types import MixedBatch
 
@@ -205,11 +205,7 @@ class MildNet(EncodingNetwork):
 
 def build(parts: MildNetParts, seed: int) -> MildNet:
     """A new network, the same for the same seed; the global random state is left alone."""
-    with torch.random.fork_rng(devices=[]):
-        network = MildNet(parts)
-        draw_parts(network, "heads", seed, _draw_weights)
-    innermost_channels(network)
-    return network
+    return drawn(lambda: MildNet(parts), "heads", seed, _draw_weights)
 
 
 def with_heads(network: MildNet, structures: Sequence[str], seed: int) -> MildNet:

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from histoseg.distributed import world_size
 from histoseg.models.cerberus.loss import by_structure
-from histoseg.models.cerberus.network import draw_parts
-from histoseg.models.network import EncodingNetwork, innermost_channels
+from histoseg.models.initial import drawn
+from histoseg.models.network import EncodingNetwork
 from histoseg.models.nnunet.loss import level_weights, losses_of_step
 from histoseg.models.nnunet.sizes import stride_of, widths_of
 from histoseg.models.nnunet.targets import NUM_CLASSES
@@ -152,11 +152,7 @@ def two_convolutions(before: int, after: int, stride: int = 1) -> nn.Sequential:
 
 def build(parts: NNUNetParts, seed: int) -> NNUNet:
     """A new network, the same for the same seed; the global random state is left alone."""
-    with torch.random.fork_rng(devices=[]):
-        network = NNUNet(parts)
-        draw_parts(network, "heads", seed, _draw_weights)
-    innermost_channels(network)
-    return network
+    return drawn(lambda: NNUNet(parts), "heads", seed, _draw_weights)
 
 
 def with_heads(network: NNUNet, structures: Sequence[str], seed: int) -> NNUNet:

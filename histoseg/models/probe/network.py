@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from histoseg.errors import ConfigError
 from histoseg.models.cerberus.encoder import build_encoder
-from histoseg.models.cerberus.network import draw_parts
-from histoseg.models.network import Network, innermost_channels
+from histoseg.models.initial import drawn
+from histoseg.models.network import Network
 from histoseg.models.norm import SyncedBatchNorm
 from histoseg.models.probe.names import PROJECTION, TIMM
 from histoseg.models.probe.timm_encoder import TimmEncoder
@@ -106,8 +106,4 @@ def two_layers(before: int, hidden: int, after: int, *, is_normed: bool) -> nn.S
 
 def build(parts: ProbeParts, seed: int) -> Probe:
     """A new network, the same for the same seed; its encoder's first weights are those of a Cerberus of that seed."""
-    with torch.random.fork_rng(devices=[]):
-        model = Probe(parts)
-        draw_parts(model, "heads", seed)
-    innermost_channels(model)
-    return model
+    return drawn(lambda: Probe(parts), "heads", seed)

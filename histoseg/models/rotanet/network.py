@@ -15,14 +15,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from histoseg.models.cerberus.encoder import conv_block
 from histoseg.models.cerberus.loss import by_structure, losses_of
-from histoseg.models.cerberus.network import draw_parts
-from histoseg.models.network import EncodingNetwork, innermost_channels
+from histoseg.models.initial import drawn
+from histoseg.models.network import EncodingNetwork
 from histoseg.models.rotanet.group import (
     GroupConvolution,
     Lifting,
@@ -166,11 +165,7 @@ class RotaNet(EncodingNetwork):
 
 def build(parts: RotaNetParts, seed: int) -> RotaNet:
     """A new network, the same for the same seed; the global random state is left alone."""
-    with torch.random.fork_rng(devices=[]):
-        network = RotaNet(parts)
-        draw_parts(network, "heads", seed, draw_weights)
-    innermost_channels(network)
-    return network
+    return drawn(lambda: RotaNet(parts), "heads", seed, draw_weights)
 
 
 def with_heads(network: RotaNet, num_classes: Mapping[str, int], seed: int) -> RotaNet:
