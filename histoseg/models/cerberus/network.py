@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from histoseg.models.cerberus.crop import Crop
 from histoseg.models.cerberus.decoders import BranchHead, Decoder, TissueHead
 from histoseg.models.cerberus.encoder import build_encoder
-from histoseg.models.cerberus.loss import by_structure, draw_kept, losses_of
+from histoseg.models.cerberus.loss import draw_kept
 from histoseg.models.initial import drawn
 from histoseg.models.network import Network
+from histoseg.models.step import by_structure, losses_of
 from histoseg.models.tensors import device_of, to_device
 from histoseg.structures import TISSUE
 from histoseg.types import MixedBatch

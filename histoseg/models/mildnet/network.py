@@ -17,12 +17,12 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from histoseg.models.cerberus.encoder import conv_block
-from histoseg.models.cerberus.loss import by_structure
 from histoseg.models.initial import drawn
 from histoseg.models.mildnet.loss import draw_kept, losses_per_image
 from histoseg.models.mildnet.targets import STRIDE_PX
 from histoseg.models.mildnet.units import NUM_BRANCHES, AtrousPyramid, MilUnit, ResidualUnit, drop
 from histoseg.models.network import EncodingNetwork
+from histoseg.models.step import by_structure
 from histoseg.models.tensors import device_of, to_device
 from histoseg.types import MixedBatch
 

@@ -18,12 +18,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from histoseg.distributed import world_size
-from histoseg.models.cerberus.loss import by_structure
 from histoseg.models.initial import drawn
 from histoseg.models.network import EncodingNetwork
 from histoseg.models.nnunet.loss import level_weights, losses_of_step
 from histoseg.models.nnunet.sizes import stride_of, widths_of
 from histoseg.models.nnunet.targets import NUM_CLASSES
+from histoseg.models.step import by_structure
 from histoseg.models.tensors import device_of, to_device
 from histoseg.types import MixedBatch
 

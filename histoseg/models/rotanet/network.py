@@ -19,7 +19,6 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from histoseg.models.cerberus.encoder import conv_block
-from histoseg.models.cerberus.loss import by_structure, losses_of
 from histoseg.models.initial import drawn
 from histoseg.models.network import EncodingNetwork
 from histoseg.models.rotanet.group import (
@@ -30,6 +29,7 @@ from histoseg.models.rotanet.group import (
     pool_orientations,
 )
 from histoseg.models.rotanet.targets import LEVELS, STRIDE_PX
+from histoseg.models.step import by_structure, losses_of
 from histoseg.models.tensors import device_of, to_device
 from histoseg.types import MixedBatch
 
