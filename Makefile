@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup submit test check fix bench bench-gpu mutants list images test-pods test-kills test-benchmarks test-slides test-cluster test-played clean
+.PHONY: help setup submit test check fix bench bench-gpu mutants list images test-pods test-kills test-benchmarks test-extras test-slides test-cluster test-played clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -75,6 +75,9 @@ test-kills: setup ## kill runs and predictions at each of their writes and repea
 
 test-benchmarks: setup ## run each measurement of make bench-gpu once, small, on this machine (five minutes)
 	@HISTOSEG_BENCHMARKS=1 $(BIN)/python -m pytest tests/benchmarks/test_measure.py $(ARGS)
+
+test-extras: setup ## pass the tests of optional packages, each in an environment of its own (fifteen minutes): [EXTRA="cellpose openvino spatialdata tiatoolbox"]
+	@$(BIN)/python -m tests.extras $(EXTRA)
 
 test-slides: setup ## segment made-up slides of 1.6 and 8 gigapixels, killed on the way, and count every object (an hour)
 	@HISTOSEG_SLIDES=1 $(BIN)/python -m pytest -s tests/slides/test_large.py $(ARGS)

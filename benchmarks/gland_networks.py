@@ -1,38 +1,43 @@
-"""MILD-Net, Rota-Net and nnU-Net beside Cerberus: a training step, and the prediction of an image.
+"""MILD-Net, Rota-Net, nnU-Net and Cellpose beside Cerberus: a training step, and the prediction of an image.
 
     python benchmarks/gland_networks.py
 
 All learn glands and lumina, with contours where they can, at a quarter of the published width: Cerberus and MILD-Net
 begin with 16 channels, Rota-Net with 4 features of four orientations, nnU-Net with 8 channels. The ratio says how many
 times as long the other network takes. Table 3 trains a MILD-Net for each structure: the second line for it is of glands
-alone. The same holds for nnU-Net.
+alone. The same holds for nnU-Net. Cellpose, which begins with 8 channels, learns glands alone, if its package is there.
 """
 
 from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
-from _timing import Finding, compare, interleaved, one_thread, print_times, table
+from _timing import Finding, compare, interleaved, missing, one_thread, print_times, table
 
 from histoseg.maps.windows import MarginWindows
 from histoseg.methods.multitask import MultiTask
+from histoseg.models.cellpose import CellposeSpec
 from histoseg.models.cerberus import CerberusSpec
 from histoseg.models.mildnet import MildNetSpec
 from histoseg.models.network import Network
 from histoseg.models.nnunet import NNUNetSpec
 from histoseg.models.rotanet import RotaNetSpec
 from histoseg.runs import catalog
+from histoseg.runs.extras import is_installed
 from histoseg.types import MixedBatch, Task
 
 WIDTH, BATCH, SIDE_PX, IMAGE_PX, NUM_ROUNDS, TRANSFORMATIONS = 16, 4, 192, 384, 7, 4
 WINDOWS = MarginWindows(window_px=448, margin_px=32)
-SPECS: dict[str, CerberusSpec | MildNetSpec | RotaNetSpec | NNUNetSpec] = {
+SPECS: dict[str, CerberusSpec | MildNetSpec | RotaNetSpec | NNUNetSpec | CellposeSpec] = {
     "histoseg": CerberusSpec(width=WIDTH, contour=True),
     "MILD-Net": MildNetSpec(width=WIDTH),
     "MILD-Net of glands": MildNetSpec(width=WIDTH),
     "Rota-Net": RotaNetSpec(width=WIDTH // 4),
     "nnU-Net": NNUNetSpec(width=WIDTH // 2, patch_px=SIDE_PX, mirror=False),
 }
+OPTIONAL = {"Cellpose of glands": CellposeSpec(width=WIDTH // 2, enlarge=1)}
+if is_installed("cellpose"):
+    SPECS |= OPTIONAL
 
 
 def tasks_of(name: str) -> dict[str, Task]:
@@ -49,6 +54,7 @@ def draw_batch(rng: np.random.Generator, structures: tuple[str, ...]) -> MixedBa
         images=rng.integers(0, 256, (*size, 3), dtype=np.uint8),
         classes=rng.integers(0, 2, size, dtype=np.uint8),
         weights=np.ones(size, np.float32),
+        maps=np.zeros((BATCH, 2, SIDE_PX, SIDE_PX), np.float32),  # Flows, which only Cellpose learns
         types=np.zeros(size, np.uint8),
         structures=owners,
         keys=("",) * BATCH,
@@ -100,7 +106,10 @@ def run() -> list[Finding]:
     networks = {name: spec.build(tasks_of(name), 0, 144).train() for name, spec in SPECS.items()}
     for name, network in networks.items():
         print(f"{name}: {sum(parameter.numel() for parameter in network.parameters()):,} parameters")
-    return [*compare_steps(networks, rng), *compare_predictions(networks, rng)]
+    lacking = [
+        missing("Cerberus+ of glands and lumina", name, "not installed") for name in OPTIONAL if name not in SPECS
+    ]
+    return [*compare_steps(networks, rng), *compare_predictions(networks, rng), *lacking]
 
 
 if __name__ == "__main__":

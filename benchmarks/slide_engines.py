@@ -20,11 +20,12 @@ from _timing import Finding, in_own_process, interleaved, missing, one_thread, p
 from histoseg.engines.compiled import can_compile, compile_heads
 from histoseg.engines.eager import Forward, run_eagerly
 from histoseg.engines.heap import keep_freed_memory
-from histoseg.engines.openvino_cpu import convert_heads, has_openvino
+from histoseg.engines.openvino_cpu import convert_heads
 from histoseg.engines.trial import TOLERANCES, differ
 from histoseg.maps.windows import Window
 from histoseg.models.cerberus.fold import fold_norms
 from histoseg.models.cerberus.heads import AllHeads
+from histoseg.runs.extras import is_installed
 
 MARGIN_PX = 152
 GOAL = 1.4
@@ -75,7 +76,7 @@ def make_engines(width: int, core: int, images: torch.Tensor) -> tuple[dict[str,
     }
     if can_compile(images.device):
         makers["compiled"] = lambda: compile_heads(heads, "fp32")
-    if has_openvino():
+    if is_installed("openvino"):
         makers["OpenVINO"] = lambda: convert_heads(heads, images)
     engines: dict[str, Forward] = {}
     notes: dict[str, str] = {}

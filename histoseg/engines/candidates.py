@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from histoseg.engines import Execution
 from histoseg.engines.compiled import can_compile, compile_heads
 from histoseg.engines.eager import Forward
-from histoseg.engines.openvino_cpu import convert_heads, has_openvino
+from histoseg.engines.openvino_cpu import convert_heads
 from histoseg.errors import ConfigError
+from histoseg.runs.extras import why_lacking
 
 # Seconds to make an engine, over the share of the time that it saves. Measured on two cores with the published network:
 # OpenVINO takes 15 s and saves a sixth, compiling for a CPU 60 to 90 s and saves a twelfth.
@@ -72,4 +73,4 @@ def _why_missing(name: str, execution: Execution, device: torch.device) -> str:
         return "it is for CPUs; use auto or compile on a GPU"
     if execution.precision != "fp32":
         return "it computes in fp32 here; leave --precision out"
-    return "" if has_openvino() else "it is not installed; pip install 'histoseg[openvino]'"
+    return why_lacking("openvino")

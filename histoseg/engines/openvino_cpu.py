@@ -1,7 +1,5 @@
 """The network converted to OpenVINO, which is faster on CPUs; the optional extra `openvino`."""
 
-import importlib
-import importlib.util
 import sys
 import warnings
 from types import ModuleType
@@ -11,11 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from histoseg.engines.eager import Forward
-
-
-def has_openvino() -> bool:
-    """Whether the extra is installed."""
-    return importlib.util.find_spec("openvino") is not None
+from histoseg.runs.extras import import_extra
 
 
 def convert_heads(heads: nn.Module, example: Tensor) -> Forward:
@@ -39,7 +33,7 @@ def convert_heads(heads: nn.Module, example: Tensor) -> Forward:
 def _import_openvino() -> ModuleType:
     """OpenVINO, without the module by which it reports its use to its makers: it goes without if that is absent."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None means that there is none.
-    return importlib.import_module("openvino")
+    return import_extra("openvino")
 
 
 def _settings() -> dict[str, object]:

@@ -10,6 +10,7 @@ from histoseg.methods.subtyping import Subtyping
 from histoseg.models.cerberus import CerberusSpec, Encoder
 from histoseg.runs import catalog
 from histoseg.runs.config import Data, Optim, Run, Select, Settings, Stage
+from histoseg.runs.extras import why_lacking
 from histoseg.scoring.objects import Objects
 from histoseg.structures import TISSUE
 from histoseg.types import EXTERNAL, FOLDS, Split
@@ -104,6 +105,7 @@ class Row:
         subtyping: The structures that decoders for their classes follow for, where a source has classes of them.
         comparator: By scale, the training of a network other than Cerberus, to which the fields above do not apply but
             for `title` and `trainings`; empty for Cerberus.
+        extra: The optional package that the comparator needs.
     """
 
     title: str
@@ -114,6 +116,7 @@ class Row:
     contour: bool = False
     subtyping: tuple[str, ...] = ()
     comparator: Mapping[str, Comparator] = field(default_factory=dict)
+    extra: str = ""
 
     @property
     def may_learn_types(self) -> bool:
@@ -204,8 +207,8 @@ class FoldGrid:
     def why_missing(self, row: str, column: str, sources: Sources) -> str:
         """Why a number cannot be had from these sources; empty if it can. Columns are split.structure.score."""
         split, structure, score = column.split(".")
-        if row not in self.rows:
-            return "the paper's number only"
+        if why := self._why_not_trained(row):
+            return why
         chosen = self.chosen(structure, sources)
         if not chosen:
             return f"no shards with {structure}"
@@ -218,6 +221,12 @@ class FoldGrid:
         if split == "external" and not any(EXTERNAL in sources[name].splits for name in chosen):
             return "no external test set"
         return ""
+
+    def _why_not_trained(self, row: str) -> str:
+        if row not in self.rows:
+            return "the paper's number only"
+        extra = self.rows[row].extra
+        return why_lacking(extra) if extra else ""
 
     def chosen(self, structure: str, sources: Sources) -> tuple[str, ...]:
         """What a structure is learnt from, of the sources that are prepared."""

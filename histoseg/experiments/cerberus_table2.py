@@ -1,5 +1,7 @@
-"""Cerberus, Table 2: nuclei and their classes, by Cerberus, HoVer-Net and nnU-Net."""
+"""Cerberus, Table 2: nuclei and their classes, by Cerberus, HoVer-Net, nnU-Net and Cellpose."""
 
+from histoseg.experiments._cellpose import CELLPOSE
+from histoseg.experiments._cellpose import NOTE as CELLPOSE_NOTE
 from histoseg.experiments._cerberus import ALL, SCALES, SOURCES, STRUCTURES, FoldGrid, Row
 from histoseg.experiments._cerberus_paper import CITATION, TABLE2
 from histoseg.experiments._cerberus_spec import NOTES, folds_table, groups
@@ -11,6 +13,7 @@ ROWS = {
     "unet": Row(title="U-Net", trainings=(("nuclei",),), mixed=False, encoder="unet", subtyping=("nuclei",)),
     "hovernet": Row(title="HoVer-Net", trainings=(("nuclei",),), comparator=HOVERNET),
     "nnunet": nn_unet("nuclei"),
+    "cellpose": CELLPOSE,
     "cerberus": Row(title="Cerberus", trainings=(ALL,), imagenet=True, subtyping=("nuclei",)),
     "cerberus_plus": Row(title="Cerberus+", trainings=(ALL,), imagenet=True, contour=True, subtyping=("nuclei",)),
 }
@@ -25,6 +28,7 @@ SPEC = folds_table(
         "counts of all images first. HoVer-Net learns nuclei and their classes together, in two phases; its published "
         "training begins with ImageNet's weights of its encoder, ours with random numbers.",
         NOTE,
+        CELLPOSE_NOTE,
     ),
 )
 _GRID = FoldGrid(experiment="cerberus_table2", rows=ROWS)

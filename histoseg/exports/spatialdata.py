@@ -7,6 +7,7 @@ import numpy as np
 
 from histoseg.errors import ConfigError
 from histoseg.exports._slide import SlideObjects
+from histoseg.runs.extras import why_lacking
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -22,11 +23,10 @@ def write(path: Path, slide: SlideObjects) -> int:
     Raises:
         ConfigError: If the package spatialdata is not installed.
     """
-    try:
-        import spatialdata
-    except ImportError as error:
-        text = "spatialdata is not installed; install histoseg[spatialdata], in an environment of its own if need be"
-        raise ConfigError(text) from error
+    if why := why_lacking("spatialdata"):
+        raise ConfigError(why)
+    import spatialdata
+
     frames = {name: _frame(slide, name) for name in slide.structures}
     shapes = {name: spatialdata.models.ShapesModel.parse(frame[["geometry"]]) for name, frame in frames.items()}
     tables = {TABLE: _table(frames, slide)} if frames else {}

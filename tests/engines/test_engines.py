@@ -17,13 +17,14 @@ from histoseg.engines import candidates as candidates_module
 from histoseg.engines.candidates import Candidate, list_candidates
 from histoseg.engines.compiled import compile_heads
 from histoseg.engines.eager import run_eagerly
-from histoseg.engines.openvino_cpu import convert_heads, has_openvino
+from histoseg.engines.openvino_cpu import convert_heads
 from histoseg.engines.runner import WORTH_IT, Runner
 from histoseg.engines.trial import TOLERANCES, Tolerance, Trial, compare, differ
 from histoseg.errors import ConfigError
+from histoseg.runs.extras import is_installed
 
 CPU = torch.device("cpu")
-NEEDS_OPENVINO = pytest.mark.skipif(not has_openvino(), reason="needs OpenVINO; pip install 'histoseg[openvino]'")
+NEEDS_OPENVINO = pytest.mark.skipif(not is_installed("openvino"), reason="install histoseg[openvino]")
 NEEDS_COMPILER = pytest.mark.skipif(
     shutil.which("g++") is None, reason="torch.compile needs a C++ compiler; install g++"
 )
@@ -176,7 +177,7 @@ def test_the_choice_of_engines(heads, monkeypatch):
     def names(engine, precision="fp32", device=CPU):
         return [one.name for one in list_candidates(heads, Execution(engine=engine, precision=precision), device)]
 
-    monkeypatch.setattr(candidates_module, "has_openvino", lambda: True)
+    monkeypatch.setattr(candidates_module, "why_lacking", lambda _: "")
     monkeypatch.setattr(candidates_module, "can_compile", lambda _: True)
     assert names("auto") == ["openvino"]
     assert names("eager") == []
@@ -187,7 +188,9 @@ def test_the_choice_of_engines(heads, monkeypatch):
         names("openvino", device=torch.device("cuda"))
     with pytest.raises(ConfigError, match="fp32"):
         names("openvino", "bf16")
-    monkeypatch.setattr(candidates_module, "has_openvino", lambda: False)
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setattr(candidates_module, "can_compile", lambda _: True)
     assert names("auto") == ["compile"]
     with pytest.raises(ConfigError, match=r"histoseg\[openvino\]"):
         names("openvino")

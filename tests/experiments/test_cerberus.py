@@ -1,5 +1,6 @@
 """The runs behind Cerberus' tables, and the paper's numbers beside them."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from histoseg.runs.names import from_json, run_name, stage_name, to_json
 from histoseg.types import FOLDS
 
 COMPARATORS = ("mildnet", "rotanet", "nnunet")  # Of Table 3
+OWN = ("hovernet", "nnunet", "cellpose")  # Of Table 2
 SHARED_SOURCES = ("cerberus", "cerberus_table2", "cerberus_table3", "cerberus_table4", "cerberus_table5")
 NAMES = (*SHARED_SOURCES, "cerberus_table7")
 TASKS = {name: catalog.load("histoseg.sources", name).TASK for name in _cerberus.SOURCES}
@@ -30,7 +32,7 @@ def runs(name, scale="paper", sources=ALL):
 
 def subtyped(scale="paper"):
     """The runs of Table 2 that learn classes after the rest: all but HoVer-Net's."""
-    return [run for run in runs("cerberus_table2", scale) if run.row not in ("hovernet", "nnunet")]
+    return [run for run in runs("cerberus_table2", scale) if run.row not in OWN]
 
 
 def trainings(name, scale="paper", sources=ALL):
@@ -128,6 +130,27 @@ def test_nnunet_has_the_data_of_the_other_rows_and_its_own_recipe(scale):
     assert module("cerberus_table2").why_missing("nnunet", "test.nuclei.mpq", ALL) == "no classes of nuclei"
 
 
+@pytest.mark.parametrize("scale", _cerberus.SCALES)
+def test_cellpose_has_the_data_of_the_other_rows_where_its_package_is_installed(scale, monkeypatch):
+    monkeypatch.setattr(_cerberus, "why_lacking", lambda _: "")
+    found = {(run.row, run.division): run for run in runs("cerberus_table2", scale)}
+    own = {division: run for (row, division), run in found.items() if row == "cellpose"}
+    assert len(own) == 3
+    for division, run in own.items():
+        plain = found["unet", division]
+        assert (run.data, run.score, run.stages[0].select) == (plain.data, plain.score, plain.stages[0].select)
+        assert run.stages[0].optim == replace(plain.stages[0].optim, lr=5e-3)
+        assert run.stages[0].method.batch == plain.stages[0].method.batch
+    assert module("cerberus_table2").why_missing("cellpose", "test.nuclei.mpq", ALL) == "no classes of nuclei"
+
+
+def test_without_its_package_cellpose_has_no_runs_and_says_why(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cellpose", None)
+    assert "cellpose" not in {run.row for run in runs("cerberus_table2")}
+    why = module("cerberus_table2").why_missing("cellpose", "test.nuclei.pq", ALL)
+    assert why.startswith("cellpose is not installed; install histoseg[cellpose]")
+
+
 def test_without_imagenet_rows_that_name_it_share_a_training():
     assert len(trainings("cerberus_table4", "laptop")) == 33
 
@@ -148,13 +171,14 @@ def test_only_sources_with_the_classes_of_the_first_are_subtyped():
     for name in ("lizard", "cerberus_nuclei"):
         del sources[name]
     found = runs("cerberus_table2", sources=sources)
-    chosen = {run.stages[1].select.sources for run in found if run.row != "nnunet"}
+    chosen = {run.stages[1].select.sources for run in found if run.row not in ("nnunet", "cellpose")}
     assert chosen == {("consep",)}  # HoVer-Net learns nuclei and classes together, so from these alone
     assert _cerberus.typed_sources(("monuseg",), ALL) == ()
     assert _cerberus.typed_sources(("consep", "lizard"), ALL) == ("consep",)
     without = {"monuseg": ALL["monuseg"]}
     found = runs("cerberus_table2", sources=without)
-    assert {run.row: len(run.stages) for run in found} == {"unet": 1, "hovernet": 2, "nnunet": 1}
+    stages = {run.row: len(run.stages) for run in found if run.row != "cellpose"}
+    assert stages == {"unet": 1, "hovernet": 2, "nnunet": 1}
     assert {run.stages[1].select.sources for run in found if run.row == "hovernet"} == {("monuseg",)}
 
 

@@ -48,8 +48,8 @@ def draw_image(height=40, width=50):
 
 def test_a_network_is_a_folder():
     assert catalog.names("histoseg.models") == sorted(
-        [*SPECS, *OF_OBJECTS, "hovernet", "probe", "retinanet"]
-    )  # Of the last three, the first learns one structure, the second finds nothing, the third boxes.
+        [*SPECS, *OF_OBJECTS, "cellpose", "hovernet", "probe", "retinanet"]
+    )  # Of the last four, the first two learn one structure, the third finds nothing, the fourth boxes.
 
 
 @pytest.mark.parametrize("name", [*SPECS, *OF_OBJECTS])

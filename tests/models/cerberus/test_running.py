@@ -10,7 +10,7 @@ import torch
 
 from histoseg.engines import Execution
 from histoseg.engines.eager import run_eagerly
-from histoseg.engines.openvino_cpu import convert_heads, has_openvino
+from histoseg.engines.openvino_cpu import convert_heads
 from histoseg.engines.trial import TOLERANCES, differ
 from histoseg.errors import ConfigError
 from histoseg.inference.segment import _made_of
@@ -22,6 +22,7 @@ from histoseg.models.cerberus.network import CerberusParts, build
 from histoseg.models.cerberus.regions import CerberusRegions
 from histoseg.models.cerberus.running import runner_of
 from histoseg.models.unet import UNetSpec
+from histoseg.runs.extras import is_installed
 from histoseg.slides.options import SegmentOptions
 from tests.slides.blobs import draw_model
 
@@ -131,7 +132,7 @@ def test_regions_in_bfloat16_are_coarser_but_similar(network):
     assert np.abs(coarse.objects["nuclei"].inner - plain.objects["nuclei"].inner).max() > 1e-4
 
 
-@pytest.mark.skipif(not has_openvino(), reason="needs OpenVINO; pip install 'histoseg[openvino]'")
+@pytest.mark.skipif(not is_installed("openvino"), reason="install histoseg[openvino]")
 @pytest.mark.parametrize("branches", [{}, ON_BRANCH])
 def test_openvino_says_the_same(branches):
     network = draw_network("unet", branches)

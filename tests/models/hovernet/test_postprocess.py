@@ -11,7 +11,7 @@ from histoseg.maps.flooding import without_ties
 from histoseg.metrics.panoptic import count_panoptic
 from histoseg.models.hovernet.postprocess import HIGHEST, LOWEST, make_objects, steepness
 from histoseg.models.hovernet.targets import distance_maps
-from tests.models.hovernet.drawn import draw_nuclei
+from tests.models.drawn_nuclei import draw_nuclei
 
 
 def evidence_of(instance_map, noise=0.0, seed=0):

@@ -24,7 +24,7 @@ from histoseg.models.weights import Model
 from histoseg.slides.objects import ObjectFile
 from histoseg.slides.options import SegmentOptions
 from histoseg.store.objects import FileStore
-from tests.models.hovernet.drawn import draw_nuclei
+from tests.models.drawn_nuclei import draw_nuclei
 from tests.slides.fields import find_whole, list_pixels
 from tests.slides.test_stitch import find_by_region
 

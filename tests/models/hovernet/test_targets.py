@@ -7,7 +7,7 @@ from jaxtyping import TypeCheckError
 from histoseg.errors import ConfigError
 from histoseg.models.hovernet import HoVerNetSpec
 from histoseg.models.hovernet.targets import distance_maps, distance_target
-from tests.models.hovernet.drawn import draw_nuclei
+from tests.models.drawn_nuclei import draw_nuclei
 
 
 def test_distances_of_a_bar_worked_by_hand():

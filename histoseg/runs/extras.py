@@ -1,0 +1,30 @@
+"""Optional packages: an ordinary install does not bring them, an extra of this project does."""
+
+import importlib
+import importlib.util
+from types import ModuleType
+
+from histoseg.errors import ConfigError
+
+
+def is_installed(extra: str) -> bool:
+    """Whether the package of an extra, which has the same name, can be imported."""
+    return importlib.util.find_spec(extra) is not None
+
+
+def why_lacking(extra: str) -> str:
+    """What to do about an extra that is not installed; empty if it is."""
+    if is_installed(extra):
+        return ""
+    return f"{extra} is not installed; install histoseg[{extra}], in an environment of its own if need be"
+
+
+def import_extra(extra: str, module: str = "") -> ModuleType:
+    """A module of the package of an extra; the package itself if none is named.
+
+    Raises:
+        ConfigError: If it is not installed.
+    """
+    if why := why_lacking(extra):
+        raise ConfigError(why)
+    return importlib.import_module(f"{extra}.{module}" if module else extra)
