@@ -13,6 +13,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ from histoseg.loaders.batches import BatchSampler
 from histoseg.loaders.episodes import EpisodeSampler, TaskPool, pool_of
 from histoseg.pipeline.plan import Plan, available
 from histoseg.runs import catalog
+from histoseg.runs.config import Run
 from histoseg.shards.index import SourceIndex, encode_index, open_index
 from histoseg.shards.reader import MetaDataset, ShardCache
 from histoseg.shards.stored import Shard, ShardColumns, ShardPart
@@ -39,6 +41,7 @@ PATCHES_A_RANK, EPISODES_A_RANK, IMAGES_A_SIDE = 64, 4, 8  # One rank's share is
 PATCH_PX = 768
 LAYOUT = f"{PATCH_PX}px"
 FIRST_STEP = 1000
+TASKS = {source: catalog.load_source(source).TASK for source in table1.SOURCES}
 
 Made = TypeVar("Made")
 
@@ -54,8 +57,11 @@ def run(num_samples: int = NUM_SAMPLES) -> list[Finding]:
 
     with tempfile.TemporaryDirectory(prefix="histoseg-benchmark-") as name:
         store = connect(f"file://{name}")
-        parts = make_parts(num_samples // len(table1.SOURCES), NUM_SHARDS // len(table1.SOURCES))
-        bodies = measure("encode five indexes", 20.0, lambda: encode_all(parts))
+        parts = {
+            source: make_parts(task.num_classes, num_samples // len(TASKS), NUM_SHARDS // len(TASKS))
+            for source, task in TASKS.items()
+        }
+        bodies = measure("encode five indexes", 20.0, partial(encode_all, parts))
         print(f"  {sum(map(len, bodies.values())) / 1e6:.0f} MB of JSON")
         for source, body in bodies.items():
             store.put(index_key(source, LAYOUT), body)
@@ -86,13 +92,16 @@ def measured(part: str, budget_s: float, call: Callable[[], Made]) -> tuple[Made
     return made, Finding(part=part, reference=reference, ratios=(budget_s / seconds,), goal=1.0, note=note)
 
 
-def make_parts(num_samples: int, num_shards: int) -> list[ShardPart]:
+def make_parts(num_classes: int, num_samples: int, num_shards: int) -> list[ShardPart]:
     """What `write_shard` returns for each shard of one source."""
     in_shard = num_samples // num_shards
-    return [make_part(number, in_shard, SPLITS[number * len(SPLITS) // num_shards]) for number in range(num_shards)]
+    return [
+        make_part(num_classes, number, in_shard, SPLITS[number * len(SPLITS) // num_shards])
+        for number in range(num_shards)
+    ]
 
 
-def make_part(number: int, in_shard: int, split: Split) -> ShardPart:
+def make_part(num_classes: int, number: int, in_shard: int, split: Split) -> ShardPart:
     rows = range(number * in_shard, (number + 1) * in_shard)
     images = [f"TCGA-{row // TILES_AN_IMAGE:08}-01Z" for row in rows]
     size = 3_500_000
@@ -109,7 +118,7 @@ def make_part(number: int, in_shard: int, split: Split) -> ShardPart:
         instance_offset=[-1] * in_shard,
         mpp=[0.5] * in_shard,
         num_objects=[0] * in_shard,
-        class_pixels=[[700_000 + row, 500_000 - row % 1000] for row in rows],
+        class_pixels=[[700_000 + row, *[500_000 - row % 1000] * (num_classes - 1)] for row in rows],
     )
     shard = Shard(
         name=f"made-up-{split}-{number:05}-01234567.tar",
@@ -121,12 +130,10 @@ def make_part(number: int, in_shard: int, split: Split) -> ShardPart:
     return ShardPart(shard=shard, samples=samples)
 
 
-def encode_all(parts: list[ShardPart]) -> dict[str, bytes]:
+def encode_all(parts: dict[str, list[ShardPart]]) -> dict[str, bytes]:
     return {
-        source: encode_index(
-            catalog.load_source(source).TASK, parts, origin="demo", layout=LAYOUT, tile_px=PATCH_PX, options={}
-        )
-        for source in table1.SOURCES
+        source: encode_index(TASKS[source], own, origin="demo", layout=LAYOUT, tile_px=PATCH_PX, options={})
+        for source, own in parts.items()
     }
 
 

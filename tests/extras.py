@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".histoseg" / "extras"
 LOCKED = ("torch", "torchvision", "ray", "pytest")  # What environments have in the versions of requirements.lock
-OURS = ".[train,local,cluster,dev{}]"
+OURS = ".[train,local,cluster,dev,{}]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +28,16 @@ class Extra:
 
 EXTRAS = {
     "cellpose": Extra(
-        packages=(OURS.format(",cellpose"),),
+        packages=("--editable", OURS.format("cellpose")),
         tests=("-k", "cellpose", "tests/models", "tests/experiments", "tests/training/test_gland_networks.py"),
     ),
     "openvino": Extra(
-        packages=(OURS.format(",openvino"),), tests=("tests/engines", "tests/models/cerberus/test_running.py")
+        packages=("--editable", OURS.format("openvino")),
+        tests=("tests/engines", "tests/models/cerberus/test_running.py"),
     ),
-    "spatialdata": Extra(packages=(OURS.format(",spatialdata"),), tests=("tests/exports/test_spatialdata.py",)),
+    "spatialdata": Extra(
+        packages=("--editable", OURS.format("spatialdata")), tests=("tests/exports/test_spatialdata.py",)
+    ),
     "tiatoolbox": Extra(packages=("tiatoolbox>=2.1,<2.2",), tests=("tests/exports",), is_foreign=True),
 }
 

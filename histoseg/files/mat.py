@@ -97,14 +97,14 @@ def read_objects(
     return to_objects(numbered, instances, path), _to_classes(numbered, numbers, classes, path)
 
 
-def _column(values: np.ndarray, name: str, path: Path) -> Int64[np.ndarray, "N"]:
+def _column(values: np.ndarray, name: str, path: Path) -> Int64[np.ndarray, " N"]:
     if not are_whole(values):
         raise DataError(f"{path}: {name} has {span(values)}; expected whole numbers; {REMEDY}")
     return values.ravel().astype(np.int64)
 
 
 def _to_classes(
-    instance_map: InstanceMap, numbers: Int64[np.ndarray, "N"], classes: Int64[np.ndarray, "N"], path: Path
+    instance_map: InstanceMap, numbers: Int64[np.ndarray, " N"], classes: Int64[np.ndarray, " N"], path: Path
 ) -> SemanticMap:
     """The class of each pixel. `id` may name objects without any pixel, but no object twice."""
     present, compact = compact_ids(instance_map)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from histoseg.errors import ConfigError
 from histoseg.runs.config import require
 from histoseg.types import Image
 
@@ -119,6 +120,23 @@ class OverlapWindows:
 
 
 Windows = MarginWindows | OverlapWindows
+
+
+def require_margin(windows: Windows, network: str, margin_px: int = 152) -> MarginWindows:
+    """Windows of a kind that a network can take.
+
+    Args:
+        windows: How an image is divided.
+        network: What the network is called in the message.
+        margin_px: A margin that is large enough for it; the published one of Cerberus.
+
+    Raises:
+        ConfigError: If windows overlap instead of having a margin.
+    """
+    if not isinstance(windows, MarginWindows):
+        usual = f"MarginWindows(margin_px={margin_px})"
+        raise ConfigError(f"windows = {windows}: must have a margin for {network}, as {usual}")
+    return windows
 
 
 def read_windows(

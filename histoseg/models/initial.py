@@ -32,6 +32,16 @@ def draw_parts(model: nn.Module, several: str, seed: int, draw: Callable[[nn.Mod
             module.apply(draw)
 
 
+def with_weights_of(fresh: Drawn, before: Network) -> Drawn:
+    """A new network, which has from another one each tensor that fits."""
+    own = fresh.state_dict()
+    fits = {
+        name: value for name, value in before.state_dict().items() if name in own and value.shape == own[name].shape
+    }
+    fresh.load_state_dict(fits, strict=False)
+    return fresh
+
+
 def drawn(
     make: Callable[[], Drawn], several: str, seed: int, draw: Callable[[nn.Module], None] = draw_weights
 ) -> Drawn:

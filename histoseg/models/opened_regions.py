@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from histoseg.errors import ConfigError, DataError
+from histoseg.errors import DataError
 from histoseg.maps.evidence import Evidence, RegionEvidence
-from histoseg.maps.windows import MarginWindows, Window, Windows, read_windows
+from histoseg.maps.windows import Window, read_windows
 from histoseg.models.opening import Opening, open_objects
 from histoseg.models.tensors import to_device
 from histoseg.structures import structures, with_enclosing
@@ -110,10 +110,3 @@ def require_finite(found: Tensor, structure: str) -> Tensor:
     if not bool(found.isfinite().all()):
         raise DataError(f"head {structure} produced NaN or infinite values; the model weights may be corrupt")
     return found
-
-
-def require_margin(windows: Windows, network: str) -> MarginWindows:
-    """Windows with a margin, without overlap."""
-    if not isinstance(windows, MarginWindows):
-        raise ConfigError(f"windows = {windows}: must have a margin for {network}, as MarginWindows(margin_px=152)")
-    return windows

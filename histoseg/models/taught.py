@@ -17,7 +17,7 @@ def taught_objects(tasks: Mapping[str, Task], network: str) -> tuple[str, ...]:
     for name, task in tasks.items():
         if task.structure in ("", TISSUE):
             what = "classes of tissue" if task.structure else f"no structure (kind {task.kind!r})"
-            raise DataError(f"{name} teaches {what}; a {network} learns objects, as glands and lumina")
+            raise DataError(f"{name} teaches {what}; {network} learns objects, as glands and lumina")
     return tuple(dict.fromkeys(task.structure for task in tasks.values()))
 
 

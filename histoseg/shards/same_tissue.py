@@ -94,7 +94,7 @@ def _find_copies(prints: Mapping[str, Fingerprint]) -> Iterator[SameTissue]:
                     yield SameTissue(first=first, second=second, how="copy", score=score)
 
 
-def _gist(print_: Fingerprint) -> Float32[np.ndarray, "D"]:
+def _gist(print_: Fingerprint) -> Float32[np.ndarray, " D"]:
     """The whole image at a small size."""
     return detail_of(resize(print_.grey, GIST_PX, GIST_PX)).ravel()
 
@@ -128,9 +128,9 @@ class _Anchors:
     """
 
     rows: Rows
-    image: Int[np.ndarray, "N"]
-    top: Int[np.ndarray, "N"]
-    left: Int[np.ndarray, "N"]
+    image: Int[np.ndarray, " N"]
+    top: Int[np.ndarray, " N"]
+    left: Int[np.ndarray, " N"]
 
 
 def _find_parts(prints: Mapping[str, Fingerprint]) -> Iterator[SameTissue]:

@@ -9,7 +9,8 @@ from scipy import ndimage
 from histoseg.engines import Execution, require_eager
 from histoseg.errors import ConfigError, DataError
 from histoseg.maps.windows import MarginWindows, OverlapWindows
-from histoseg.models.opened_regions import OpenedRegions, require_margin
+from histoseg.models.mildnet import MildNetSpec
+from histoseg.models.opened_regions import OpenedRegions
 from histoseg.models.opening import Opening, open_objects
 from histoseg.models.whole_image import predict_objects
 from histoseg.structures import Growth
@@ -116,7 +117,7 @@ def test_a_network_of_broken_weights_is_an_error_and_not_an_empty_result():
 
 def test_other_windows_and_engines_are_refused():
     with pytest.raises(ConfigError, match="must have a margin for MILD-Net"):
-        require_margin(OverlapWindows(), "MILD-Net")
+        MildNetSpec().with_margin(OverlapWindows())
     with pytest.raises(ConfigError, match="Rota-Net runs eagerly in fp32"):
         require_eager(Execution(engine="openvino"), "Rota-Net")
     require_eager(Execution(), "Rota-Net")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.maps.windows import Windows
+from histoseg.maps.windows import Windows, require_margin
 from histoseg.models.cellpose.targets import flow_target
 from histoseg.models.taught import require_sides, taught_objects
 from histoseg.runs.config import require
@@ -116,7 +116,6 @@ class CellposeSpec:
             DataError: If the network produces NaN or infinite values.
         """
         from histoseg.models.cellpose.predict import predict_objects
-        from histoseg.models.opened_regions import require_margin
 
         return predict_objects(network, image, require_margin(windows, "Cellpose"), heads)
 

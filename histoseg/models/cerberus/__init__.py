@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from histoseg.engines import Execution
-from histoseg.errors import ConfigError, DataError
-from histoseg.maps.windows import MarginWindows, Windows
+from histoseg.errors import DataError
+from histoseg.maps.windows import Windows, require_margin
 from histoseg.models.cerberus.targets import instance_target
 from histoseg.runs.config import require
 from histoseg.store.objects import Store
@@ -125,7 +125,7 @@ class CerberusSpec:
         """
         from histoseg.models.cerberus.predict import predict
 
-        return predict(network, image, _with_margin(windows), heads, mpp)
+        return predict(network, image, require_margin(windows, "Cerberus"), heads, mpp)
 
     def regions(
         self,
@@ -150,7 +150,7 @@ class CerberusSpec:
         """The classes of given objects, see `histoseg.models.cerberus.predict`."""
         from histoseg.models.cerberus.predict import classify_objects
 
-        return classify_objects(network, image, instance_map, structure, _with_margin(windows))
+        return classify_objects(network, image, instance_map, structure, require_margin(windows, "Cerberus"))
 
     def difficulty(
         self, network: "Cerberus", image: Image, windows: Windows, structure: str
@@ -163,13 +163,7 @@ class CerberusSpec:
         """
         from histoseg.models.cerberus.difficulty import difficulty
 
-        return difficulty(network, image, _with_margin(windows), structure)
-
-
-def _with_margin(windows: Windows) -> MarginWindows:
-    if not isinstance(windows, MarginWindows):
-        raise ConfigError(f"windows = {windows}: must have a margin for Cerberus, as MarginWindows(margin_px=152)")
-    return windows
+        return difficulty(network, image, require_margin(windows, "Cerberus"), structure)
 
 
 def _heads_of(tasks: Mapping[str, Task], num_classes: int) -> dict[str, int]:

@@ -17,7 +17,7 @@ from histoseg.models.cerberus.crop import Crop
 from histoseg.models.cerberus.decoders import BranchHead, Decoder, TissueHead
 from histoseg.models.cerberus.encoder import build_encoder
 from histoseg.models.cerberus.loss import draw_kept
-from histoseg.models.initial import drawn
+from histoseg.models.initial import drawn, with_weights_of
 from histoseg.models.network import Network
 from histoseg.models.step import by_structure, losses_of
 from histoseg.models.tensors import device_of, to_device
@@ -212,13 +212,7 @@ def build(parts: CerberusParts, seed: int) -> Cerberus:
 
 def with_heads(network: Cerberus, parts: CerberusParts, seed: int) -> Cerberus:
     """A new network of these parts, which has from another one each part that fits."""
-    fresh = build(parts, seed)
-    own = fresh.state_dict()
-    fits = {
-        name: value for name, value in network.state_dict().items() if name in own and value.shape == own[name].shape
-    }
-    fresh.load_state_dict(fits, strict=False)
-    return fresh
+    return with_weights_of(build(parts, seed), network)
 
 
 def with_type_decoder(

@@ -8,29 +8,28 @@ what it learns, `postprocess.py` makes nuclei of what it predicts, `regions.py` 
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from histoseg.engines import Execution, require_eager
-from histoseg.errors import ConfigError, DataError
-from histoseg.maps.windows import MarginWindows, Windows
+from histoseg.errors import DataError
 from histoseg.models.hovernet.sizes import Mode, context_px, predicted_px
 from histoseg.models.hovernet.targets import distance_target
+from histoseg.models.objects_spec import ObjectsSpec
 from histoseg.runs.config import require
 from histoseg.store.objects import Store
 from histoseg.structures import MPP
-from histoseg.types import Image, InstanceMap, Target, Task
+from histoseg.types import InstanceMap, Target, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from histoseg.models.hovernet.network import HoVerNet, HoVerNetParts
+    from histoseg.models.hovernet.regions import HoVerNetRegions
     from histoseg.models.network import Network
-    from histoseg.models.prediction import Prediction
-    from histoseg.models.spec import Heads, RegionPredictor
+    from histoseg.models.spec import Heads
 
 
 @dataclass(frozen=True, kw_only=True)
-class HoVerNetSpec:
+class HoVerNetSpec(ObjectsSpec):
     """A network for the objects of one structure and, where sources annotate them, their classes.
 
     Attributes:
@@ -43,6 +42,7 @@ class HoVerNetSpec:
             released with the paper (TensorFlow), 1 in the later one (PyTorch).
     """
 
+    title: ClassVar[str] = "HoVer-Net"
     mode: Mode = "fast"
     width: int = 64
     weights: str = ""
@@ -107,49 +107,19 @@ class HoVerNetSpec:
         predicted_px(self.mode, instance_map.shape[0])
         return distance_target(instance_map, context_px(self.mode))
 
-    def predict(
-        self,
-        network: "HoVerNet",
-        image: Image,
-        windows: Windows,
-        *,
-        heads: Collection[str] = (),
-        mpp: float = 0.0,  # noqa: ARG002  # every network's
-    ) -> "Prediction":
-        """The objects in a whole image and their classes.
+    @property
+    def usual_margin_px(self) -> int:
+        """The smallest margin that the mode can do with."""
+        from histoseg.models.hovernet.regions import least_margin_px
 
-        Raises:
-            ConfigError: If windows overlap, or have too small a margin.
-            DataError: If a branch produces NaN or infinite values.
-        """
-        from histoseg.models.hovernet.regions import HoVerNetRegions, least_margin_px
-        from histoseg.models.whole_image import predict_objects
+        return least_margin_px(self.mode)
 
-        if not isinstance(windows, MarginWindows):
-            least = least_margin_px(self.mode)
-            raise ConfigError(
-                f"windows = {windows}: must have a margin for HoVer-Net, as MarginWindows(margin_px={least})"
-            )
-        regions = HoVerNetRegions(network, tuple(heads))
-        return predict_objects(regions, image, windows, regions.structures)
-
-    def regions(
-        self,
-        network: "HoVerNet",
-        *,
-        heads: Collection[str] = (),
-        mpp: float = 0.0,  # noqa: ARG002  # every network's
-        execution: Execution | None = None,
-    ) -> "RegionPredictor":
-        """The same for regions of a slide.
-
-        Raises:
-            ConfigError: If an engine or a precision is asked for: this network has one way to be run.
-        """
+    def _regions(self, network: "Network", heads: Collection[str], mpp: float) -> "HoVerNetRegions":  # noqa: ARG002  # every network's
+        from histoseg.models.hovernet.network import HoVerNet
         from histoseg.models.hovernet.regions import HoVerNetRegions
+        from histoseg.models.network import require_kind
 
-        require_eager(execution, "HoVer-Net")
-        return HoVerNetRegions(network, tuple(heads))
+        return HoVerNetRegions(require_kind(network, HoVerNet), tuple(heads))
 
 
 def _taught(tasks: Mapping[str, Task]) -> tuple[str, int]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from histoseg.models.hovernet.blocks import DenseBlock, ResidualBlock, doubled, middle_of, pad_as_tensorflow
 from histoseg.models.hovernet.loss import loss_of
 from histoseg.models.hovernet.sizes import KERNEL, Mode, context_px
-from histoseg.models.initial import drawn
+from histoseg.models.initial import drawn, with_weights_of
 from histoseg.models.network import Network
 from histoseg.models.norm import SyncedBatchNorm
 from histoseg.models.tensors import device_of, to_device
@@ -152,10 +152,4 @@ def build(parts: HoVerNetParts, seed: int) -> HoVerNet:
 
 def with_parts(network: HoVerNet, parts: HoVerNetParts, seed: int) -> HoVerNet:
     """A new network of these parts, which has from another one all that fits."""
-    fresh = build(parts, seed)
-    own = fresh.state_dict()
-    fits = {
-        name: value for name, value in network.state_dict().items() if name in own and value.shape == own[name].shape
-    }
-    fresh.load_state_dict(fits, strict=False)
-    return fresh
+    return with_weights_of(build(parts, seed), network)

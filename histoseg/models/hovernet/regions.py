@@ -61,6 +61,11 @@ class HoVerNetRegions:
         name = self.network.parts.structure
         return (name,) if not self.chosen or name in self.chosen else ()
 
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The same: nuclei lie within nothing that it finds."""
+        return self.structures
+
     def num_types(self, structure: str) -> int:
         """How many classes objects have, background included; 0 without a branch for them."""
         return self.network.parts.num_types if structure in self.structures else 0

@@ -8,31 +8,28 @@ the experiment, without a penalty on weights.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from jaxtyping import Float32
 
-from histoseg.engines import Execution, require_eager
 from histoseg.maps.windows import Windows
 from histoseg.models.mildnet.targets import object_and_contour
+from histoseg.models.objects_spec import ObjectsSpec
 from histoseg.models.taught import taught_objects
 from histoseg.runs.config import require
-from histoseg.store.objects import Store
 from histoseg.structures import MPP
 from histoseg.types import Image, InstanceMap, Target, Task
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from histoseg.models.mildnet.network import MildNet, MildNetParts
     from histoseg.models.network import Network
-    from histoseg.models.prediction import Prediction
-    from histoseg.models.spec import Heads, RegionPredictor
+    from histoseg.models.opened_regions import OpenedRegions
+    from histoseg.models.spec import Heads
 
 
 @dataclass(frozen=True, kw_only=True)
-class MildNetSpec:
+class MildNetSpec(ObjectsSpec):
     """Settings of MILD-Net.
 
     Attributes:
@@ -43,6 +40,7 @@ class MildNetSpec:
             it is.
     """
 
+    title: ClassVar[str] = "MILD-Net"
     width: int = 64
     aux_steps: int = 16_000
     transformations: int = 0
@@ -60,14 +58,14 @@ class MildNetSpec:
         """
         from histoseg.models.mildnet.network import build
 
-        return build(self._parts(taught_objects(tasks, "MILD-Net")), seed)
+        return build(self._parts(taught_objects(tasks, self.title)), seed)
 
     def extend(self, network: "Network", tasks: Mapping[str, Task], seed: int) -> "MildNet":
         """A copy of the network that also has heads for what these tasks teach."""
         from histoseg.models.mildnet.network import MildNet, with_heads
         from histoseg.models.network import require_kind
 
-        return with_heads(require_kind(network, MildNet), taught_objects(tasks, "MILD-Net"), seed)
+        return with_heads(require_kind(network, MildNet), taught_objects(tasks, self.title), seed)
 
     def heads(self, network: "Network") -> "Heads":
         """Background and object, of each structure."""
@@ -87,47 +85,16 @@ class MildNetSpec:
 
         return MildNetParts(structures=structures, width=self.width, aux_steps=self.aux_steps)
 
-    def starting_weights(self, store: Store) -> "Mapping[str, Tensor]":  # noqa: ARG002  # every network's
-        """None: it starts from random numbers, as published."""
-        return {}
-
     def target(self, instance_map: InstanceMap, structure: str, mpp: float = MPP) -> Target:
         """What the head of a structure learns from a patch at `mpp` microns per pixel."""
         return object_and_contour(instance_map, structure, mpp)
 
-    def predict(
-        self, network: "MildNet", image: Image, windows: Windows, *, heads: Collection[str] = (), mpp: float = MPP
-    ) -> "Prediction":
-        """The objects in a whole image, see `histoseg.models.mildnet.predict`.
-
-        Raises:
-            ConfigError: If windows overlap.
-            DataError: If a head produces NaN or infinite values.
-        """
+    def _regions(self, network: "Network", heads: Collection[str], mpp: float) -> "OpenedRegions":
+        from histoseg.models.mildnet.network import MildNet
         from histoseg.models.mildnet.predict import regions_of
-        from histoseg.models.opened_regions import require_margin
-        from histoseg.models.whole_image import predict_objects
+        from histoseg.models.network import require_kind
 
-        regions = regions_of(network, heads, mpp, self.transformations)
-        return predict_objects(regions, image, require_margin(windows, "MILD-Net"), regions.wanted)
-
-    def regions(
-        self,
-        network: "MildNet",
-        *,
-        heads: Collection[str] = (),
-        mpp: float = MPP,
-        execution: Execution | None = None,
-    ) -> "RegionPredictor":
-        """The objects in regions of a slide.
-
-        Raises:
-            ConfigError: If an engine or a precision is asked for: this network has one way to be run.
-        """
-        from histoseg.models.mildnet.predict import regions_of
-
-        require_eager(execution, "MILD-Net")
-        return regions_of(network, heads, mpp, self.transformations)
+        return regions_of(require_kind(network, MildNet), heads, mpp, self.transformations)
 
     def difficulty(
         self, network: "MildNet", image: Image, windows: Windows, structure: str
@@ -138,9 +105,8 @@ class MildNetSpec:
             ConfigError: If there are fewer than two transformations, windows overlap, or there is no such head.
         """
         from histoseg.models.mildnet.predict import uncertainty
-        from histoseg.models.opened_regions import require_margin
 
-        return uncertainty(network, image, require_margin(windows, "MILD-Net"), structure, self.transformations)
+        return uncertainty(network, image, self.with_margin(windows), structure, self.transformations)
 
 
 SPEC = MildNetSpec

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from histoseg.models.cerberus.encoder import conv_block
-from histoseg.models.initial import drawn
+from histoseg.models.initial import drawn, with_weights_of
 from histoseg.models.mildnet.loss import draw_kept, losses_per_image
 from histoseg.models.mildnet.targets import STRIDE_PX
 from histoseg.models.mildnet.units import NUM_BRANCHES, AtrousPyramid, MilUnit, ResidualUnit, drop
@@ -212,9 +212,7 @@ def with_heads(network: MildNet, structures: Sequence[str], seed: int) -> MildNe
     """A copy that also has heads for these structures."""
     names = tuple(dict.fromkeys((*network.parts.structures, *structures)))
     parts = MildNetParts(structures=names, width=network.parts.width, aux_steps=network.parts.aux_steps)
-    fresh = build(parts, seed)
-    fresh.load_state_dict(network.state_dict(), strict=False)
-    return fresh
+    return with_weights_of(build(parts, seed), network)
 
 
 def _draw_weights(module: nn.Module) -> None:

@@ -9,29 +9,25 @@ later.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from histoseg.engines import Execution, require_eager
-from histoseg.maps.windows import Windows
 from histoseg.models.nnunet.sizes import num_stages_of, require_patch
 from histoseg.models.nnunet.targets import NUM_CLASSES, border_and_core
+from histoseg.models.objects_spec import ObjectsSpec
 from histoseg.models.taught import taught_objects
 from histoseg.runs.config import require
-from histoseg.store.objects import Store
 from histoseg.structures import MPP
-from histoseg.types import Image, InstanceMap, Target, Task
+from histoseg.types import InstanceMap, Target, Task
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from histoseg.models.network import Network
     from histoseg.models.nnunet.network import NNUNet, NNUNetParts
-    from histoseg.models.prediction import Prediction
-    from histoseg.models.spec import Heads, RegionPredictor
+    from histoseg.models.nnunet.predict import NNUNetRegions
+    from histoseg.models.spec import Heads
 
 
 @dataclass(frozen=True, kw_only=True)
-class NNUNetSpec:
+class NNUNetSpec(ObjectsSpec):
     """Settings of nnU-Net.
 
     Attributes:
@@ -40,6 +36,7 @@ class NNUNetSpec:
         mirror: Whether a prediction is the mean over the image and its three mirrored versions, as published.
     """
 
+    title: ClassVar[str] = "nnU-Net"
     width: int = 32
     patch_px: int = 448
     mirror: bool = True
@@ -56,14 +53,14 @@ class NNUNetSpec:
         """
         from histoseg.models.nnunet.network import build
 
-        return build(self._parts(taught_objects(tasks, "2D nnU-Net")), seed)
+        return build(self._parts(taught_objects(tasks, self.title)), seed)
 
     def extend(self, network: "Network", tasks: Mapping[str, Task], seed: int) -> "NNUNet":
         """A copy of the network that also has heads for what these tasks teach."""
         from histoseg.models.network import require_kind
         from histoseg.models.nnunet.network import NNUNet, with_heads
 
-        return with_heads(require_kind(network, NNUNet), taught_objects(tasks, "2D nnU-Net"), seed)
+        return with_heads(require_kind(network, NNUNet), taught_objects(tasks, self.title), seed)
 
     def heads(self, network: "Network") -> "Heads":
         """Background, core and border, of each structure."""
@@ -83,47 +80,16 @@ class NNUNetSpec:
 
         return NNUNetParts(structures=structures, width=self.width, num_stages=num_stages_of(self.patch_px))
 
-    def starting_weights(self, store: Store) -> "Mapping[str, Tensor]":  # noqa: ARG002  # every network's
-        """None: it starts from random numbers, as published."""
-        return {}
-
     def target(self, instance_map: InstanceMap, structure: str, mpp: float = MPP) -> Target:
         """What the head of a structure learns from a patch at `mpp` microns per pixel."""
         return border_and_core(instance_map, structure, self.patch_px, mpp)
 
-    def predict(
-        self, network: "NNUNet", image: Image, windows: Windows, *, heads: Collection[str] = (), mpp: float = MPP
-    ) -> "Prediction":
-        """The objects in a whole image, see `histoseg.models.nnunet.predict`.
-
-        Raises:
-            ConfigError: If windows overlap.
-            DataError: If a head produces NaN or infinite values.
-        """
-        from histoseg.models.nnunet.predict import NNUNetRegions
-        from histoseg.models.opened_regions import require_margin
-        from histoseg.models.whole_image import predict_objects
-
-        regions = NNUNetRegions(network, mpp, self.mirror, heads)
-        return predict_objects(regions, image, require_margin(windows, "nnU-Net"), regions.wanted)
-
-    def regions(
-        self,
-        network: "NNUNet",
-        *,
-        heads: Collection[str] = (),
-        mpp: float = MPP,
-        execution: Execution | None = None,
-    ) -> "RegionPredictor":
-        """The objects in regions of a slide.
-
-        Raises:
-            ConfigError: If an engine or a precision is asked for: this network has one way to be run.
-        """
+    def _regions(self, network: "Network", heads: Collection[str], mpp: float) -> "NNUNetRegions":
+        from histoseg.models.network import require_kind
+        from histoseg.models.nnunet.network import NNUNet
         from histoseg.models.nnunet.predict import NNUNetRegions
 
-        require_eager(execution, "nnU-Net")
-        return NNUNetRegions(network, mpp, self.mirror, heads)
+        return NNUNetRegions(require_kind(network, NNUNet), mpp, self.mirror, heads)
 
 
 SPEC = NNUNetSpec

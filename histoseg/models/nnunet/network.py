@@ -18,7 +18,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from histoseg.distributed import world_size
-from histoseg.models.initial import drawn
+from histoseg.models.initial import drawn, with_weights_of
 from histoseg.models.network import EncodingNetwork
 from histoseg.models.nnunet.loss import level_weights, losses_of_step
 from histoseg.models.nnunet.sizes import stride_of, widths_of
@@ -158,9 +158,7 @@ def build(parts: NNUNetParts, seed: int) -> NNUNet:
 def with_heads(network: NNUNet, structures: Sequence[str], seed: int) -> NNUNet:
     """A copy that also has heads for these structures."""
     names = tuple(dict.fromkeys((*network.parts.structures, *structures)))
-    fresh = build(replace(network.parts, structures=names), seed)
-    fresh.load_state_dict(network.state_dict(), strict=False)
-    return fresh
+    return with_weights_of(build(replace(network.parts, structures=names), seed), network)
 
 
 def _draw_weights(module: nn.Module) -> None:

@@ -7,34 +7,31 @@ done here instead.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from histoseg.engines import Execution, require_eager
-from histoseg.maps.windows import Windows
+from histoseg.models.objects_spec import ObjectsSpec
 from histoseg.models.rotanet.targets import classes_of, eroded_target
 from histoseg.models.taught import taught_objects
 from histoseg.runs.config import require
-from histoseg.store.objects import Store
 from histoseg.structures import MPP
-from histoseg.types import Image, InstanceMap, Target, Task
+from histoseg.types import InstanceMap, Target, Task
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from histoseg.models.network import Network
-    from histoseg.models.prediction import Prediction
+    from histoseg.models.opened_regions import OpenedRegions
     from histoseg.models.rotanet.network import RotaNet
-    from histoseg.models.spec import Heads, RegionPredictor
+    from histoseg.models.spec import Heads
 
 
 @dataclass(frozen=True, kw_only=True)
-class RotaNetSpec:
+class RotaNetSpec(ObjectsSpec):
     """Settings of Rota-Net.
 
     Attributes:
         width: Features at full size, of four orientations each.
     """
 
+    title: ClassVar[str] = "Rota-Net"
     width: int = 16
 
     def __post_init__(self) -> None:
@@ -46,14 +43,14 @@ class RotaNetSpec:
         Raises:
             DataError: If a task teaches no objects.
         """
-        return self._build(classes_of(taught_objects(tasks, "Rota-Net")), seed)
+        return self._build(classes_of(taught_objects(tasks, self.title)), seed)
 
     def extend(self, network: "Network", tasks: Mapping[str, Task], seed: int) -> "RotaNet":
         """A copy of the network that also has branches for what these tasks teach."""
         from histoseg.models.network import require_kind
         from histoseg.models.rotanet.network import RotaNet, with_heads
 
-        return with_heads(require_kind(network, RotaNet), classes_of(taught_objects(tasks, "Rota-Net")), seed)
+        return with_heads(require_kind(network, RotaNet), classes_of(taught_objects(tasks, self.title)), seed)
 
     def heads(self, network: "Network") -> "Heads":
         """How many classes the branch of each structure has."""
@@ -71,47 +68,16 @@ class RotaNetSpec:
 
         return build(RotaNetParts(num_classes=num_classes, width=self.width), seed)
 
-    def starting_weights(self, store: Store) -> "Mapping[str, Tensor]":  # noqa: ARG002  # every network's
-        """None: it starts from random numbers."""
-        return {}
-
     def target(self, instance_map: InstanceMap, structure: str, mpp: float = MPP) -> Target:
         """What the branch of a structure learns from a patch at `mpp` microns per pixel."""
         return eroded_target(instance_map, structure, mpp)
 
-    def predict(
-        self, network: "RotaNet", image: Image, windows: Windows, *, heads: Collection[str] = (), mpp: float = MPP
-    ) -> "Prediction":
-        """The objects in a whole image, see `histoseg.models.rotanet.predict`.
-
-        Raises:
-            ConfigError: If windows overlap.
-            DataError: If a branch produces NaN or infinite values.
-        """
-        from histoseg.models.opened_regions import require_margin
-        from histoseg.models.rotanet.predict import regions_of
-        from histoseg.models.whole_image import predict_objects
-
-        regions = regions_of(network, heads, mpp)
-        return predict_objects(regions, image, require_margin(windows, "Rota-Net"), regions.wanted)
-
-    def regions(
-        self,
-        network: "RotaNet",
-        *,
-        heads: Collection[str] = (),
-        mpp: float = MPP,
-        execution: Execution | None = None,
-    ) -> "RegionPredictor":
-        """The objects in regions of a slide.
-
-        Raises:
-            ConfigError: If an engine or a precision is asked for: this network has one way to be run.
-        """
+    def _regions(self, network: "Network", heads: Collection[str], mpp: float) -> "OpenedRegions":
+        from histoseg.models.network import require_kind
+        from histoseg.models.rotanet.network import RotaNet
         from histoseg.models.rotanet.predict import regions_of
 
-        require_eager(execution, "Rota-Net")
-        return regions_of(network, heads, mpp)
+        return regions_of(require_kind(network, RotaNet), heads, mpp)
 
 
 SPEC = RotaNetSpec

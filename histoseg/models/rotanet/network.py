@@ -19,7 +19,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from histoseg.models.cerberus.encoder import conv_block
-from histoseg.models.initial import drawn
+from histoseg.models.initial import drawn, with_weights_of
 from histoseg.models.network import EncodingNetwork
 from histoseg.models.rotanet.group import (
     GroupConvolution,
@@ -170,6 +170,5 @@ def build(parts: RotaNetParts, seed: int) -> RotaNet:
 
 def with_heads(network: RotaNet, num_classes: Mapping[str, int], seed: int) -> RotaNet:
     """A copy that also has branches for these structures."""
-    fresh = build(replace(network.parts, num_classes={**network.parts.num_classes, **num_classes}), seed)
-    fresh.load_state_dict(network.state_dict(), strict=False)
-    return fresh
+    parts = replace(network.parts, num_classes={**network.parts.num_classes, **num_classes})
+    return with_weights_of(build(parts, seed), network)

@@ -196,7 +196,7 @@ def test_it_is_built_for_what_tasks_teach(tmp_path):
     assert dict(SPEC.heads(SPEC.extend(built, tasks, 0)).num_classes) == {"gland": 2, "lumen": 2}
     assert dict(SPEC.heads(SPEC.rebuild(SPEC.heads(built))).num_classes) == {"gland": 2}
     assert SPEC.starting_weights(FileStore(tmp_path)) == {}
-    with pytest.raises(DataError, match="kather5k teaches classes of tissue; a MILD-Net learns objects"):
+    with pytest.raises(DataError, match="kather5k teaches classes of tissue; MILD-Net learns objects"):
         SPEC.build({"kather5k": catalog.load("histoseg.sources", "kather5k").TASK}, 0, 144)
 
 

@@ -159,7 +159,7 @@ def test_it_is_built_for_what_tasks_teach(tmp_path):
     assert dict(SPEC.heads(SPEC.extend(built, tasks, 0)).num_classes) == {"gland": 3, "nuclei": 3}
     assert dict(SPEC.heads(SPEC.rebuild(SPEC.heads(built))).num_classes) == {"gland": 3}
     assert SPEC.starting_weights(FileStore(tmp_path)) == {}
-    with pytest.raises(DataError, match="kather5k teaches classes of tissue; a 2D nnU-Net learns objects"):
+    with pytest.raises(DataError, match="kather5k teaches classes of tissue; nnU-Net learns objects"):
         SPEC.build({"kather5k": catalog.load("histoseg.sources", "kather5k").TASK}, 0, 144)
 
 
