@@ -86,7 +86,7 @@ def put_weights_given(request: Request, store: Store) -> list[str]:
     """Put the weights that were given into the store; returns the assignments that make runs start from them."""
     if request.imagenet is None and request.start is None:
         return []
-    from histoseg.models.cerberus.starting import import_imagenet, put_weights
+    from histoseg.models.starting import import_imagenet, put_weights
 
     if request.imagenet is not None:
         logger.info("%s: ImageNet weights of %s", request.imagenet, import_imagenet(request.imagenet, store))

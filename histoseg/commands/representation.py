@@ -97,8 +97,8 @@ def put_weights(
     encoder: Annotated[str, typer.Option(help="With a file of timm: its name, as timm/vit_small_patch16_224.")] = "",
 ) -> None:
     """Put weights into a store, for trainings to start from; prints the name that stands for them."""
-    from histoseg.models.cerberus.starting import put_weights, store_weights
     from histoseg.models.probe.timm_encoder import as_timm_encoder
+    from histoseg.models.starting import put_weights, store_weights
     from histoseg.models.weights import read_foreign
 
     target = connect(store)

@@ -10,8 +10,8 @@ import torch
 from histoseg.errors import ConfigError, DataError
 from histoseg.maps.windows import MarginWindows, OverlapWindows
 from histoseg.models.cerberus import CerberusSpec, Encoder
-from histoseg.models.cerberus.encoder import SHAPES
 from histoseg.models.cerberus.network import with_type_decoder
+from histoseg.models.encoder import SHAPES
 from histoseg.models.mildnet import MildNetSpec
 from histoseg.models.network import Network
 from histoseg.models.nnunet import NNUNetSpec

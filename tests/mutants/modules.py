@@ -17,6 +17,10 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "histoseg/loaders/augment.py": ("tests/loaders/test_augment.py", "tests/loaders/test_perturb.py"),
     "histoseg/models/cerberus/targets.py": ("tests/models/cerberus/test_targets.py",),
     "histoseg/models/cerberus/postprocess.py": ("tests/models/cerberus/test_postprocess.py",),
+    "histoseg/maps/eroded.py": (
+        "tests/models/cerberus/test_targets.py",
+        "tests/models/cerberus/test_postprocess.py",
+    ),
     "histoseg/maps/objects.py": ("tests/maps/test_objects.py",),
     "histoseg/maps/consensus.py": ("tests/maps/test_consensus.py",),
     "histoseg/models/losses.py": ("tests/models/test_losses.py",),

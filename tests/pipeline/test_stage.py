@@ -10,7 +10,7 @@ from safetensors.torch import load, save
 
 from histoseg.errors import CheckpointError, DataError
 from histoseg.machine import git_commit, versions
-from histoseg.models.cerberus.starting import put_weights
+from histoseg.models.starting import put_weights
 from histoseg.models.weights import load_model
 from histoseg.pipeline import stage as staging
 from histoseg.pipeline.complete import open_dataset

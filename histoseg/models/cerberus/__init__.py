@@ -106,7 +106,7 @@ class CerberusSpec:
         )
 
     def starting_weights(self, store: Store) -> "Mapping[str, Tensor]":
-        from histoseg.models.cerberus.starting import find_weights
+        from histoseg.models.starting import find_weights
 
         return find_weights(self.weights, self.encoder, store) if self.weights else {}
 

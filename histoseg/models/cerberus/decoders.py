@@ -4,7 +4,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from histoseg.models.cerberus.crop import Crop
-from histoseg.models.cerberus.encoder import conv_block
+from histoseg.models.encoder import conv_block
 from histoseg.models.norm import SyncedBatchNorm
 
 DROPOUT = 0.3  # Sec. 3.1, between the fully connected layers of patch classification

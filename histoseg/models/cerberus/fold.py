@@ -10,8 +10,8 @@ from itertools import pairwise
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from histoseg.models.cerberus.encoder import Residual, ResNet
 from histoseg.models.cerberus.network import Cerberus
+from histoseg.models.encoder import Residual, ResNet
 from histoseg.models.network import innermost_channels
 
 

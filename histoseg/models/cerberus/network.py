@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from histoseg.models.cerberus.crop import Crop
 from histoseg.models.cerberus.decoders import BranchHead, Decoder, TissueHead
-from histoseg.models.cerberus.encoder import build_encoder
 from histoseg.models.cerberus.loss import draw_kept
+from histoseg.models.encoder import build_encoder
 from histoseg.models.initial import drawn, with_weights_of
 from histoseg.models.network import Network
 from histoseg.models.step import by_structure, losses_of
@@ -32,7 +32,7 @@ class CerberusParts:
     """All that a Cerberus is built from.
 
     Attributes:
-        encoder: One of the encoders of `histoseg.models.cerberus.encoder`.
+        encoder: One of the encoders of `histoseg.models.encoder`.
         width: Channels of the first features.
         decoders: How many classes the decoder of that name predicts. A decoder with the name of a structure separates
             its objects, one with the name of its `type_decoder` predicts their classes.

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
+from histoseg.maps.eroded import CONTOUR, INNER
 from histoseg.maps.evidence import Evidence
 from histoseg.maps.flooding import ellipse, fill_holes, flood, label_pieces
 from histoseg.maps.objects import renumber
@@ -18,7 +19,6 @@ from histoseg.maps.runs import find_runs
 from histoseg.structures import MPP, Flood, Growth, structure_of_objects
 from histoseg.types import InstanceMap
 
-BACKGROUND, INNER, CONTOUR = 0, 1, 2  # The channels.
 CONTOUR_THRESHOLD = 0.5  # Published code
 
 

@@ -21,11 +21,12 @@ from histoseg.engines.eager import Forward, run_eagerly
 from histoseg.engines.runner import Runner
 from histoseg.engines.trial import TOLERANCES
 from histoseg.errors import DataError
+from histoseg.maps.eroded import INNER
 from histoseg.maps.evidence import Evidence, RegionEvidence
 from histoseg.maps.windows import Window, read_windows
 from histoseg.models.cerberus.heads import AllHeads
 from histoseg.models.cerberus.network import STRIDE_PX, Cerberus
-from histoseg.models.cerberus.postprocess import INNER, make_objects, mask_of, rule_of
+from histoseg.models.cerberus.postprocess import make_objects, mask_of, rule_of
 from histoseg.models.cerberus.running import runner_of
 from histoseg.models.tensors import device_of, start_fetch, to_device
 from histoseg.structures import Flood, Growth, Structure, structures, with_enclosing

@@ -13,13 +13,13 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from scipy import ndimage
 
+from histoseg.maps.eroded import contour_map, inner_map
 from histoseg.structures import MPP, structure_of_objects
 from histoseg.types import InstanceMap, Target
 
 W0 = 10.0  # Ronneberger et al. 2015, Sec. 3; sigma is the element's size where they have 5.
 REACH_PX = 10  # Published code: an object's distance is known in its box and this far around it.
 FAR_PX = 1000.0  # Published code: the distance where it is not known.
-CONTOUR = 2  # The class of the pixels about an object's border.
 
 
 def instance_target(instance_map: InstanceMap, structure: str, contour: bool, mpp: float = MPP) -> Target:
@@ -32,46 +32,6 @@ def instance_target(instance_map: InstanceMap, structure: str, contour: bool, mp
     inner = inner_map(instance_map, element_px)
     classes = contour_map(instance_map, element_px) if contour else inner
     return Target(classes=classes, weights=weight_map(inner, element_px))
-
-
-def inner_map(instance_map: InstanceMap, element_px: int) -> UInt8[np.ndarray, "H W"]:
-    """1 where a pixel is left after each object is eroded by itself, else 0 (the published code's `IP-ERODED`).
-
-    What lies outside the map erodes nothing.
-    """
-    return _inner(*_neighbourhood(instance_map, element_px))
-
-
-def contour_map(instance_map: InstanceMap, element_px: int) -> UInt8[np.ndarray, "H W"]:
-    """The same, and 2 where an object is dilated but not eroded (the published code's `IP-ERODED-CONTOUR`).
-
-    Contours of neighbours merge. None covers another object's inner pixels, as the element is symmetric.
-    """
-    lowest, highest = _neighbourhood(instance_map, element_px)
-    inner = _inner(lowest, highest)
-    is_dilated = (highest > 0).view(np.uint8)
-    return np.asarray(CONTOUR * is_dilated - inner)  # 2 - 1 is inner; what is eroded has been dilated, too.
-
-
-def _inner(lowest: np.ndarray, highest: np.ndarray) -> UInt8[np.ndarray, "H W"]:
-    """Where all neighbours belong to one object, which is what erosion of that object leaves."""
-    return np.asarray((lowest == highest) & (highest > 0), np.uint8)
-
-
-def _neighbourhood(instance_map: InstanceMap, element_px: int) -> tuple[np.ndarray, np.ndarray]:
-    """The lowest and the highest id that each pixel has under the element, of those within the map."""
-    element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (element_px, element_px))
-    ids = _in_16_bits(instance_map)
-    return cv2.erode(ids, element), cv2.dilate(ids, element)
-
-
-def _in_16_bits(instance_map: InstanceMap) -> np.ndarray:
-    """The map for OpenCV, which filters no int32: ids as they are, or renumbered and in float32 if there are many."""
-    if instance_map.max(initial=0) <= np.iinfo(np.uint16).max:
-        return instance_map.astype(np.uint16)
-    ids, flat = np.unique(instance_map, return_inverse=True)
-    offset = 0 if ids[0] == 0 else 1  # Without background, the lowest id must not become 0.
-    return (flat.reshape(instance_map.shape) + offset).astype(np.float32)
 
 
 def weight_map(inner: UInt8[np.ndarray, "H W"], element_px: int) -> Float32[np.ndarray, "H W"]:

@@ -94,7 +94,7 @@ class HoVerNetSpec(ObjectsSpec):
         )
 
     def starting_weights(self, store: Store) -> "Mapping[str, Tensor]":
-        from histoseg.models.cerberus.starting import find_weights
+        from histoseg.models.starting import find_weights
 
         return find_weights(self.weights, "", store) if self.weights else {}
 

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
-from histoseg.models.cerberus.encoder import conv_block
+from histoseg.models.encoder import conv_block
 from histoseg.models.initial import drawn, with_weights_of
 from histoseg.models.mildnet.loss import draw_kept, losses_per_image
 from histoseg.models.mildnet.targets import STRIDE_PX

@@ -7,7 +7,7 @@ objects without their contours are the eroded ones, and dilation by the same ele
 
 import numpy as np
 
-from histoseg.models.cerberus.targets import CONTOUR, contour_map
+from histoseg.maps.eroded import CONTOUR, contour_map
 from histoseg.models.taught import require_sides
 from histoseg.structures import MPP, structure_of_objects
 from histoseg.types import InstanceMap, Target

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from histoseg.models.cerberus.encoder import conv_block
+from histoseg.models.encoder import conv_block
 from histoseg.models.norm import SyncedBatchNorm
 
 RATES = (6, 12, 18)  # Dilations of the pyramid

@@ -7,7 +7,7 @@ element of the structure takes from an object, as for Cerberus (`histoseg.struct
 
 import numpy as np
 
-from histoseg.models.cerberus.targets import inner_map
+from histoseg.maps.eroded import inner_map
 from histoseg.runs.config import require
 from histoseg.structures import MPP, structure_of_objects
 from histoseg.types import InstanceMap, Target

@@ -104,7 +104,7 @@ class ProbeSpec:
             from histoseg.models.probe.timm_encoder import find_timm_weights
 
             return find_timm_weights(self.weights, self.encoder.removeprefix(TIMM), store)
-        from histoseg.models.cerberus.starting import find_weights
+        from histoseg.models.starting import find_weights
 
         return find_weights(self.weights, self.encoder, store)
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from histoseg.errors import ConfigError
-from histoseg.models.cerberus.encoder import build_encoder
+from histoseg.models.encoder import build_encoder
 from histoseg.models.initial import drawn
 from histoseg.models.network import Network
 from histoseg.models.norm import SyncedBatchNorm

@@ -18,7 +18,7 @@ from itertools import pairwise
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from histoseg.models.cerberus.encoder import conv_block
+from histoseg.models.encoder import conv_block
 from histoseg.models.initial import drawn, with_weights_of
 from histoseg.models.network import EncodingNetwork
 from histoseg.models.rotanet.group import (

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from histoseg.models.cerberus.postprocess import CONTOUR, CONTOUR_THRESHOLD, INNER
+from histoseg.maps.eroded import CONTOUR, INNER
+from histoseg.models.cerberus.postprocess import CONTOUR_THRESHOLD
 from histoseg.models.opened_regions import OpenedRegions
 from histoseg.models.opening import Opening
 from histoseg.models.rotanet.network import RotaNet

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from histoseg.models.cerberus.targets import contour_map, inner_map
+from histoseg.maps.eroded import contour_map, inner_map
 from histoseg.models.taught import require_sides
 from histoseg.structures import MPP, structure_of_objects
 from histoseg.types import InstanceMap, Target

@@ -59,7 +59,7 @@ def test_an_unknown_encoder_is_refused_with_similar_ones():
 
 @pytest.mark.parametrize("ending", ["pth", "safetensors"])
 def test_a_file_of_timm_becomes_the_weights_that_training_starts_from(tmp_path, ending):
-    from histoseg.models.cerberus.starting import store_weights
+    from histoseg.models.starting import store_weights
 
     given = {name: torch.rand_like(value) for name, value in create("test_resnet").state_dict().items() if value.dim()}
     path = tmp_path / f"file.{ending}"

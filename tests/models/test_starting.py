@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from histoseg.errors import CheckpointError, StorageError
-from histoseg.models.cerberus import CerberusSpec, starting
+from histoseg.models import starting
+from histoseg.models.cerberus import CerberusSpec
 from histoseg.models.spec import Heads
 from histoseg.models.weights import Model, save_model, start_from
 from histoseg.store.objects import FileStore
