@@ -7,7 +7,7 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from histoseg.maps import flooding
-from histoseg.maps.flooding import flood, label_pieces
+from histoseg.maps.flooding import flood, label_pieces, without_ties
 
 
 def draw(seed, height, width, levels, density):
@@ -74,3 +74,14 @@ def test_filling_equals_scipy(seed, height, width, density):
     mask = (np.random.default_rng(seed).random((height, width)) < density).astype(np.uint8)
     expected = ndimage.binary_fill_holes(mask)
     np.testing.assert_array_equal(flooding.fill_holes(mask.copy()) > 0, expected)
+
+
+def test_breaking_ties_keeps_the_order_of_different_heights():
+    """The last pixel, of which most is taken off, is one float above the first, of which nothing is."""
+    heights = np.full((20, 20), 0.5, np.float32)
+    heights[0, 0] = 0.7
+    heights[-1, -1] = np.nextafter(heights[0, 0], np.float32(1))
+    exact = without_ties(heights, np.ones(heights.shape, bool))
+    assert exact[-1, -1] > exact[0, 0] > exact[0, 1]
+    level = without_ties(np.full((20, 20), np.float32(0.7)), np.ones((20, 20), bool)).ravel()
+    assert (np.diff(level) < 0).all()
