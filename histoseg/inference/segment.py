@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histoseg.errors import ConfigError, DataError
+from histoseg.errors import ConfigError, DataError, StoreRefusedError, StoreSetupError
 from histoseg.inference.finish import finish, remove_parts
 from histoseg.inference.regions import SlideWork, segment_regions
 from histoseg.models.weights import Model
@@ -142,6 +142,10 @@ def _open(address: str, mpp: float | None, readers: Executor | None) -> Slide:
         return open_slide(address, mpp, readers=readers)
     except BrokenProcessPool as error:
         raise DataError(f"{address}: reading it {DIED}; fetch the file again") from error
+    except StoreSetupError:
+        raise  # It concerns every slide.
+    except StoreRefusedError as error:
+        raise DataError(f"{address}: cannot be read: {error}") from error
 
 
 def require_structures(model: Model, wanted: Sequence[str]) -> None:
