@@ -285,6 +285,13 @@ def test_what_cannot_be_is_one_clear_line(capsys, model, image, tmp_path, words,
     assert not (tmp_path / "out").exists()
 
 
+def test_a_structure_without_a_head_is_one_line_however_many_slides(capsys, model, image, tmp_path):
+    images = [image, shutil.copy(image, tmp_path / "second.png")]
+    code, out, err = segment(capsys, model, tmp_path / "out", images, "--mpp", 0.5, "--structures", "vessel")
+    assert (code, out) == (1, "")
+    assert err == "histoseg: the model does not find vessel; choose from gland, lumen, nuclei\n"
+
+
 def test_two_images_of_one_name_are_refused_before_anything_is_done(capsys, model, image, tmp_path):
     twin = tmp_path / "other" / "slide.tif"
     twin.parent.mkdir()
