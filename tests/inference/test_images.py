@@ -151,7 +151,7 @@ def test_what_is_there_is_kept_until_something_changes(capsys, model, image, tmp
     assert "already there" not in line("--mpp", 0.25)
     assert (tmp_path / "out" / "slide" / "nuclei.png").exists()
     (tmp_path / "out" / "slide" / "summary.json").write_text("[]")
-    assert "summary.json: it: Input should be an object; delete it" in line("--mpp", 0.25)
+    assert "summary.json: the file: Input should be an object; delete it" in line("--mpp", 0.25)
     assert "already there" not in line("--mpp", 0.25, "--overwrite")
     assert line("--mpp", 0.25) == "slide: already there"
 
