@@ -119,7 +119,8 @@ def open_work(
     with _open(address, options.mpp, readers) as slide:
         mask = mask or find_mask(slide, options.mask)
         if not mask.mask.any():
-            raise DataError(f"{address}: no tissue was found; give --mask none to segment all of it, or a mask")
+            advice = "give --mask none (SET=mask=none) to segment all of it, or a mask"
+            raise DataError(f"{address}: no tissue was found; {advice}")
         grid = Grid(
             size_px=slide.size_at(model.mpp),
             windows=options.windows,

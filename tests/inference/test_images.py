@@ -275,7 +275,7 @@ def test_one_image_that_fails_anyhow_is_one_line(capsys, model, image, tmp_path,
         (["--mpp", "0.5", "--window-px", "100"], "windows.window_px = 100"),
         (["--mpp", "0.5", "--margin-px", "200"], "windows.window_px = 96"),
         (["--mpp", "0.5", "--model", "/nonexistent"], "holds no model.json"),
-        ([], "does not say how large a pixel is; give --mpp"),
+        ([], "does not say how large a pixel is; give --mpp (SET=mpp=…)"),
     ],
 )
 def test_what_cannot_be_is_one_clear_line(capsys, model, image, tmp_path, words, message):

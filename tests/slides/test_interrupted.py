@@ -95,7 +95,7 @@ def test_an_empty_slide_is_an_error_and_leaves_nothing(tmp_path, model):
     path = tmp_path / "glass.tif"
     rng = np.random.default_rng(0)
     PillowImage.fromarray(rng.normal(240, 1, (4200, 4200, 3)).astype(np.uint8)).save(path, dpi=(50800, 50800))
-    with pytest.raises(DataError, match=r"glass\.tif: no tissue was found; give --mask none"):
+    with pytest.raises(DataError, match=r"glass\.tif: no tissue was found; give --mask none \(SET=mask=none\)"):
         segment_slide(str(path), model, FileStore(tmp_path / "out"), SegmentOptions(windows=OPTIONS.windows))
     assert not (tmp_path / "out").exists()
 
