@@ -255,7 +255,7 @@ def exporter(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; what goes wrong is one line and exit code 1, or 2 if the command itself cannot be."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("histoseg").setLevel(os.environ.get("HISTOSEG_LOG", "INFO"))
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # What it would log of a damaged file is in our errors.
     try:

@@ -42,7 +42,7 @@ def segment(
     overwrite: Annotated[bool, typer.Option(help="Replace results of another model or of other options.")] = False,
 ) -> None:
     """Find glands, lumina, nuclei and classes of tissue in slides and images; what is there already is kept."""
-    from histoseg.inference.segment import segment_slide
+    from histoseg.inference.segment import require_structures, segment_slide
 
     options = SegmentOptions(
         mpp=mpp,
@@ -56,6 +56,7 @@ def segment(
     require_distinct(addresses)
     store = open_results(out)
     loaded = open_model(model)
+    require_structures(loaded, options.structures)
     print(f"{say_slides(len(addresses))} with {loaded.origin}; results go to {out}", flush=True)
     failed = []
     with ReaderPool(1) as readers:

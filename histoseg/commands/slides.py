@@ -31,6 +31,7 @@ def summarise(
     for name, result in summarise_slides(source, names, target):
         if isinstance(result, DataError):
             failed[name] = str(result)
+            typer.echo(f"histoseg: {result}", err=True)
             continue
         done.append(result)
         print(f"{name}: {result.describe()}", flush=True)
@@ -38,8 +39,7 @@ def summarise(
     if unfinished:
         print(f"not finished, so left out: {', '.join(unfinished)}")
     if failed:
-        lines = "; ".join(failed.values())
-        raise DataError(f"{len(failed)} of {len(names)} slides failed: {lines}")
+        raise DataError(f"{len(failed)} of {len(names)} slides failed: {', '.join(failed)}")
     print(page)
 
 

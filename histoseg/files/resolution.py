@@ -37,7 +37,8 @@ def settle_mpp(path: Path | str, given: float | None, stored: float | None) -> f
         DataError: If there is neither, or the two contradict each other.
     """
     if given is None and stored is None:
-        raise DataError(f"{path}: the file does not say how large a pixel is; give --mpp, its microns per pixel")
+        advice = "give --mpp (SET=mpp=…), its microns per pixel"
+        raise DataError(f"{path}: the file does not say how large a pixel is; {advice}")
     if given is not None and stored is not None and disagree(given, stored):
         raise DataError(
             f"{path}: --mpp {given:g}, but the file says {stored:.4g} microns per pixel; leave out --mpp to believe "

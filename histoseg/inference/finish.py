@@ -1,17 +1,19 @@
 """The results of a slide from what its regions gave: objects stitched across borders, maps, pictures, the summary."""
 
+import errno
 import io
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image as PillowImage
 
-from histoseg.errors import DataError
+from histoseg.errors import DataError, StorageError
 from histoseg.files.resolution import resolution_caveat
 from histoseg.inference.pictures import is_small, write_pictures
 from histoseg.inference.regions import NOT_SEGMENTED, SlideWork
@@ -53,26 +55,41 @@ def finish(work: SlideWork, begun: float) -> Summary:
     """
     name, store = work.slide.name, work.store
     rests = {region: decode_rest(store.get(key := work.rest_key(region)), key) for region in work.regions()}
-    with (
-        tempfile.TemporaryDirectory(prefix="histoseg-") as folder,
-        tempfile.TemporaryDirectory(prefix="histoseg-") as parts,
-    ):
-        counts = _write_objects(work, rests, Path(folder) / summary.OBJECTS)
-        tissue = _write_tissue(work, rests, Path(folder) / summary.TISSUE_MAP)
-        maps = gather_maps(work, Path(parts))
+    with _temporary_folder() as folder, _temporary_folder() as parts:
+        counts = _write_objects(work, rests, folder / summary.OBJECTS)
+        tissue = _write_tissue(work, rests, folder / summary.TISSUE_MAP)
+        maps = gather_maps(work, parts)
         for one in maps:
-            one.write(Path(folder) / f"{one.task}.tif", work.slide.scale_at(work.model.mpp), work.slide.mpp)
-        _write_overviews(work, Path(folder))
+            one.write(folder / f"{one.task}.tif", work.slide.scale_at(work.model.mpp), work.slide.mpp)
+        _write_overviews(work, folder)
         pixels = {one.task: one.describe() for one in maps}
         about = _summarise(work, counts, tissue).model_copy(update={"pixels": pixels})
         if is_small(work.slide):
             own = {one.task: one.to_size(work.slide.size_px) for one in maps}
-            about = write_pictures(Path(folder), work.slide, about, tissue, own)
-        files = sorted(path.name for path in Path(folder).iterdir())
+            about = write_pictures(folder, work.slide, about, tissue, own)
+        files = sorted(path.name for path in folder.iterdir())
         about = about.model_copy(update={"files": files, "seconds": round(time.monotonic() - begun, 1)})
-        _publish(store, about, Path(folder))
+        _publish(store, about, folder)
     remove_parts(store, name)
     return about
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """A folder that is removed at the end.
+
+    Raises:
+        StorageError: If there is no space left in it.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="histoseg-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = tempfile.gettempdir()
+        text = f"{where}: no space left for temporary files; free some, or set TMPDIR to another folder"
+        raise StorageError(text) from error
 
 
 def _publish(store: Store, about: Summary, folder: Path) -> None:
@@ -160,7 +177,7 @@ def _summarise(work: SlideWork, counts: Counter[Kind], tissue: SemanticMap | Non
     classes = {name: work.class_names(name) for name in work.predictor.structures}
     return Summary(
         name=slide.name,
-        address=slide.address,
+        address=slide.address if "://" in slide.address else str(Path(slide.address).absolute()),
         size_px=(width, height),
         mpp=slide.mpp,
         model=ModelAbout(sha256=model.sha256, origin=model.origin, mpp=model.mpp),

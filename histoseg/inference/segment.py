@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histoseg.errors import ConfigError, DataError
+from histoseg.errors import ConfigError, DataError, StoreRefusedError, StoreSetupError
 from histoseg.inference.finish import finish, remove_parts
 from histoseg.inference.regions import SlideWork, segment_regions
 from histoseg.models.weights import Model
@@ -119,7 +119,8 @@ def open_work(
     with _open(address, options.mpp, readers) as slide:
         mask = mask or find_mask(slide, options.mask)
         if not mask.mask.any():
-            raise DataError(f"{address}: no tissue was found; give --mask none to segment all of it, or a mask")
+            advice = "give --mask none (SET=mask=none) to segment all of it, or a mask"
+            raise DataError(f"{address}: no tissue was found; {advice}")
         grid = Grid(
             size_px=slide.size_at(model.mpp),
             windows=options.windows,
@@ -142,6 +143,10 @@ def _open(address: str, mpp: float | None, readers: Executor | None) -> Slide:
         return open_slide(address, mpp, readers=readers)
     except BrokenProcessPool as error:
         raise DataError(f"{address}: reading it {DIED}; fetch the file again") from error
+    except StoreSetupError:
+        raise  # It concerns every slide.
+    except StoreRefusedError as error:
+        raise DataError(f"{address}: cannot be read: {error}") from error
 
 
 def require_structures(model: Model, wanted: Sequence[str]) -> None:

@@ -73,9 +73,9 @@ class MarginWindows:
     def __post_init__(self) -> None:
         inner = self.window_px - 2 * self.margin_px
         require(self.margin_px >= 0 and self.margin_px % 8 == 0, "windows.margin_px", self.margin_px, "0, 8, 16, ...")
-        require(
-            inner > 0 and inner % 16 == 0, "windows.window_px", self.window_px, "twice the margin and a multiple of 16"
-        )
+        nearest = 2 * self.margin_px + max(16, inner // 16 * 16)
+        rule = f"twice the margin plus a multiple of 16, such as {nearest}"
+        require(inner > 0 and inner % 16 == 0, "windows.window_px", self.window_px, rule)
 
     def over(self, image: Image, unit_px: int = 16) -> list[Window]:
         """The windows of an image, row by row; each predicts a multiple of `unit_px` in both directions."""

@@ -18,7 +18,7 @@ def find_slides(words: Sequence[str]) -> list[str]:
     """The addresses of all slides that are meant, in order, each once.
 
     A word is a slide, a folder of slides, an s3:// address of an object or of a prefix, or a text file that ends in
-    .txt, here or at such an address, with one of these on each line.
+    .txt, here or at such an address, with one of these on each line; relative paths begin at the current folder.
 
     Raises:
         ConfigError: If there is no slide at one of them.
@@ -77,7 +77,10 @@ def _listed(where: str) -> Iterator[str]:
     for word in _require(words, where):
         if word.endswith(LIST):
             raise ConfigError(f"{where}: names another list, {word}; name slides, folders or s3:// addresses")
-        yield from _meant(word)
+        try:
+            yield from _meant(word)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from error
 
 
 def _require(found: list[str], where: str) -> list[str]:

@@ -94,8 +94,8 @@ def open_slide(
     Raises:
         BrokenProcessPool: If the process of a reader ends.
         ConfigError: If `mpp` is not a slide's resolution, or the address is not one.
-        DataError: If the file is damaged, has no resolution and none was given, or contradicts the one given.
-        StorageError: If the object is not there, or a copy that is needed finds no room.
+        DataError: If it is not there or damaged, has no resolution and none was given, or contradicts the one given.
+        StorageError: If a copy that is needed finds no room.
     """
     where = str(address)
     if mpp is not None and not is_credible_mpp(mpp):

@@ -57,7 +57,7 @@ class StoredObject:
     def __init__(self, store: Store, key: str) -> None:
         size = store.size(key)
         if size is None:
-            raise StorageError(f"{store.url} has no object {key!r}; correct the address")
+            raise DataError(f"{store.url} has no object {key!r}; correct the address")
         self.size = size
         self._store, self._key = store, key
         self._kept: Cache[memoryview] = Cache(KEPT_BYTES)

@@ -117,7 +117,7 @@ def read_summary(store: Store, name: str) -> Summary | None:
         return Summary.model_validate_json(store.get(key))
     except ValidationError as error:
         where, what = error.errors()[0]["loc"], error.errors()[0]["msg"]
-        place = ".".join(map(str, where)) or "it"
+        place = ".".join(map(str, where)) or "the file"
         text = f"{store.url}/{key}: {place}: {what}; delete it, and segment the slide again"
         raise DataError(text) from error
 

@@ -45,6 +45,8 @@ def open_picture(summary: Summary, folder: Path | None) -> Picture:
     address = str(folder / Path(summary.address).name) if folder else summary.address
     if not address:
         raise DataError("summary.json names no slide; its picture cannot be shown")
+    if "://" not in address and not Path(address).exists():
+        raise DataError(f"{address}: the slide is not there; name the folder where it lies now with --slides")
     slide = open_slide(address, summary.mpp, cache_bytes=CACHE_BYTES)
     height, width = slide.size_px
     if (width, height) != tuple(summary.size_px):

@@ -2,7 +2,7 @@
 
 import io
 import json
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -59,9 +59,10 @@ def cohort(tmp_path_factory):
     write_results(store, drawn, name="damaged")
     store.put("damaged/objects.parquet", b"PAR1 but not really")
     printed = io.StringIO()
-    with redirect_stdout(printed), pytest.raises(DataError) as failed:
+    said = io.StringIO()
+    with redirect_stdout(printed), redirect_stderr(said), pytest.raises(DataError) as failed:
         summarise(str(store.root))
-    return Cohort(store=store, printed=printed.getvalue(), error=str(failed.value))
+    return Cohort(store=store, printed=printed.getvalue(), said=said.getvalue(), error=str(failed.value))
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,7 @@ def s3_url(tmp_path_factory):
 class Cohort:
     store: FileStore
     printed: str
+    said: str  # On standard error
     error: str
 
     @property
@@ -143,8 +145,9 @@ def test_slides_of_different_models_stand_in_one_table(cohort):
 
 
 def test_what_failed_is_said_last_and_what_is_not_finished_left_out(cohort):
-    assert "1 of 5 slides failed" in cohort.error
-    assert "damaged/objects.parquet" in cohort.error
+    assert cohort.error == "1 of 5 slides failed: damaged"
+    assert "damaged/objects.parquet" in cohort.said
+    assert cohort.said.count("\n") == 1
     assert "other: 900 nuclei in the tissue" in cohort.printed
     assert "left out: unfinished" in cohort.printed
 

@@ -151,7 +151,7 @@ def test_what_is_there_is_kept_until_something_changes(capsys, model, image, tmp
     assert "already there" not in line("--mpp", 0.25)
     assert (tmp_path / "out" / "slide" / "nuclei.png").exists()
     (tmp_path / "out" / "slide" / "summary.json").write_text("[]")
-    assert "summary.json: it: Input should be an object; delete it" in line("--mpp", 0.25)
+    assert "summary.json: the file: Input should be an object; delete it" in line("--mpp", 0.25)
     assert "already there" not in line("--mpp", 0.25, "--overwrite")
     assert line("--mpp", 0.25) == "slide: already there"
 
@@ -275,7 +275,7 @@ def test_one_image_that_fails_anyhow_is_one_line(capsys, model, image, tmp_path,
         (["--mpp", "0.5", "--window-px", "100"], "windows.window_px = 100"),
         (["--mpp", "0.5", "--margin-px", "200"], "windows.window_px = 96"),
         (["--mpp", "0.5", "--model", "/nonexistent"], "holds no model.json"),
-        ([], "does not say how large a pixel is; give --mpp"),
+        ([], "does not say how large a pixel is; give --mpp (SET=mpp=…)"),
     ],
 )
 def test_what_cannot_be_is_one_clear_line(capsys, model, image, tmp_path, words, message):
@@ -283,6 +283,13 @@ def test_what_cannot_be_is_one_clear_line(capsys, model, image, tmp_path, words,
     assert code == 1
     assert message in err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_structure_without_a_head_is_one_line_however_many_slides(capsys, model, image, tmp_path):
+    images = [image, shutil.copy(image, tmp_path / "second.png")]
+    code, out, err = segment(capsys, model, tmp_path / "out", images, "--mpp", 0.5, "--structures", "vessel")
+    assert (code, out) == (1, "")
+    assert err == "histoseg: the model does not find vessel; choose from gland, lumen, nuclei\n"
 
 
 def test_two_images_of_one_name_are_refused_before_anything_is_done(capsys, model, image, tmp_path):

@@ -89,8 +89,9 @@ def test_windows_with_a_margin_by_hand():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: MarginWindows(window_px=100), r"windows.window_px = 100"),
-        (lambda: MarginWindows(window_px=304, margin_px=152), r"windows.window_px = 304"),
+        (lambda: MarginWindows(window_px=100), r"windows.window_px = 100: .*such as 320"),
+        (lambda: MarginWindows(window_px=304, margin_px=152), r"windows.window_px = 304: .*such as 320"),
+        (lambda: MarginWindows(window_px=1000), r"windows.window_px = 1000: .*such as 992"),
         (lambda: MarginWindows(margin_px=4), r"windows.margin_px = 4"),
         (lambda: MarginWindows(margin_px=-8), r"windows.margin_px = -8"),
         (lambda: OverlapWindows(window_px=100), r"windows.window_px = 100"),

@@ -28,6 +28,17 @@ def test_a_list_may_name_anything_but_a_list(scans, scheme):
         find_slides([f"{scheme}{scans}/lists.txt"])
 
 
+def test_a_list_that_names_what_is_not_there_is_named(tmp_path, monkeypatch):
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "one.svs").write_bytes(b"")
+    (tmp_path / "lists" / "list.txt").write_text("one.svs\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"lists/list\.txt: one\.svs: there is no such file"):
+        find_slides(["lists/list.txt"])
+    monkeypatch.chdir(tmp_path / "lists")
+    assert find_slides([str(tmp_path / "lists" / "list.txt")]) == ["one.svs"]
+
+
 def test_addresses_are_objects_or_prefixes(scans):
     assert find_slides([f"file://{scans}"]) == [f"file://{scans}/{name}" for name in ("a.tif", "b.svs", "c d.SVS")]
     assert find_slides(["s3://lab/one.svs"]) == ["s3://lab/one.svs"]

@@ -1,6 +1,8 @@
 """A slide whose segmentation is killed, at any write, and repeated has the results of one that was not."""
 
+import errno
 import json
+import tempfile
 from contextlib import suppress
 
 import numpy as np
@@ -9,6 +11,7 @@ from PIL import Image as PillowImage
 
 from histoseg.demo.slides import write_slide
 from histoseg.errors import ConfigError, DataError, StorageError
+from histoseg.inference import finish as finishing
 from histoseg.inference import pictures
 from histoseg.inference import segment as segmenting
 from histoseg.inference.segment import open_work, segment_slide
@@ -92,7 +95,7 @@ def test_an_empty_slide_is_an_error_and_leaves_nothing(tmp_path, model):
     path = tmp_path / "glass.tif"
     rng = np.random.default_rng(0)
     PillowImage.fromarray(rng.normal(240, 1, (4200, 4200, 3)).astype(np.uint8)).save(path, dpi=(50800, 50800))
-    with pytest.raises(DataError, match=r"glass\.tif: no tissue was found; give --mask none"):
+    with pytest.raises(DataError, match=r"glass\.tif: no tissue was found; give --mask none \(SET=mask=none\)"):
         segment_slide(str(path), model, FileStore(tmp_path / "out"), SegmentOptions(windows=OPTIONS.windows))
     assert not (tmp_path / "out").exists()
 
@@ -118,3 +121,24 @@ def test_a_store_without_space_is_an_error_that_a_repetition_goes_on_from(monkey
     monkeypatch.setattr(FileStore, "put", usual)
     monkeypatch.setattr(segmenting, "segment_regions", lambda _, regions: iter([None] * len(regions)))
     assert segment_slide(address, model, store, OPTIONS)[0].counts["nuclei"].all > 100
+
+
+def test_a_temporary_folder_without_space_is_named(monkeypatch, tmp_path, address, model):
+    (tmp_path / "small").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "small"))
+
+    def write(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(finishing, "_write_overviews", write)
+    with pytest.raises(StorageError, match=f"^{tmp_path}/small: .*TMPDIR"):
+        segment_slide(address, model, FileStore(tmp_path / "out"), OPTIONS)
+    assert [*(tmp_path / "small").iterdir()] == []
+    assert "one/summary.json" not in FileStore(tmp_path / "out").list()
+
+
+def test_a_slide_is_named_by_its_whole_path(monkeypatch, tmp_path, address, model):
+    folder, _, name = address.rpartition("/")
+    monkeypatch.chdir(folder)
+    summary, _ = segment_slide(name, model, FileStore(tmp_path), OPTIONS)
+    assert summary.address == address

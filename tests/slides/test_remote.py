@@ -1,5 +1,7 @@
 """Slides in a bucket of a real S3 server: tiled TIFF in place, other formats from a copy that is removed."""
 
+import subprocess
+import sys
 import tempfile
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +13,15 @@ from PIL import Image
 
 from histoseg.demo.slides import write_slide
 from histoseg.errors import ConfigError, DataError, StorageError
+from histoseg.inference.segment import segment_slide
 from histoseg.slides import spans
+from histoseg.slides.options import SegmentOptions
 from histoseg.slides.reader import open_slide
-from histoseg.store.objects import connect
+from histoseg.store.objects import FileStore, connect
+from tests.slides import tiny
+from tests.slides.blobs import draw_model
 from tests.slides.drawn import piece_of_tissue, save_philips
-from tests.store.servers import weed
+from tests.store.servers import canned, weed
 
 BUCKET = "s3://histoseg/cases"
 
@@ -117,8 +123,32 @@ def test_a_truncated_object(store, folder, copies):
 
 
 def test_an_object_that_is_not_there(store):
-    with pytest.raises(StorageError, match=r"absent\.svs"):
+    with pytest.raises(DataError, match=r"s3://histoseg/cases .*absent\.svs"):
         open_slide(f"{BUCKET}/absent.svs")
+
+
+def test_what_cannot_be_read_in_a_bucket_does_not_keep_others_from_being_segmented(store, server, folder, tmp_path):
+    tiny.write_model(tmp_path / "model", folder / "one.svs")
+    where = ["--model", tmp_path / "model", "--out", tmp_path / "out"]
+    slides = [f"{BUCKET}/absent.svs", "s3://no-such-bucket/two.svs", f"{BUCKET}/three.png"]
+    done = subprocess.run(
+        [sys.executable, "-m", "histoseg.cli", "segment", *slides, *where], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert (tmp_path / "out" / "three" / "summary.json").exists()
+    lines = done.stderr.splitlines()
+    assert len(lines) == 3, done.stderr  # No other library's, such as boto3's on where it has found credentials
+    assert "absent.svs" in lines[0]
+    assert "no-such-bucket" in lines[1]
+    assert lines[2].startswith("histoseg: 2 of 3 slides failed:")
+
+
+def test_an_object_that_may_not_be_read_is_an_error_of_its_slide(monkeypatch, tmp_path):
+    with canned(403) as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(DataError, match=r"s3://lab/secret\.svs"):
+            segment_slide("s3://lab/secret.svs", draw_model(), FileStore(tmp_path), SegmentOptions())
 
 
 def test_an_address_without_a_file():

@@ -186,7 +186,7 @@ def test_a_click_finds_the_object(page, address, made):
     area = gland.area * MPP**2
     assert float(numbers["area"].replace(",", "").split()[0]) == pytest.approx(area, rel=5e-3)  # Three digits
     assert float(numbers["equivalent diameter"].split()[0]) == pytest.approx(2 * np.sqrt(area / np.pi), rel=5e-3)
-    assert numbers["position"] == f"{place.x:,.0f}, {place.y:,.0f} px"
+    assert numbers["position"] == f"x {place.x:,.0f}, y {place.y:,.0f} px"
     page.keyboard.press("Escape")
     assert not page.is_visible("#card")
 

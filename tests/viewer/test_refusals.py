@@ -193,7 +193,9 @@ def test_a_slide_that_has_moved_is_found_in_a_folder(results, cohort, tmp_path):
     path = results / SLIDE / "summary.json"
     path.write_text(path.read_text().replace(str(cohort[0]), "/nowhere"))
     with viewing(FileStore(results)) as client:
-        assert "first slide.tif" in client.of(SLIDE, "picture").error
+        error = client.of(SLIDE, "picture").error
+        assert "/nowhere/slides/first slide.tif" in error
+        assert "--slides" in error
         assert client.of(SLIDE, "census").status == 200
         assert client.of(SLIDE, "objects/gland/2/0/0").status == 200
     with viewing(FileStore(results), slides=cohort[0] / "slides") as client:

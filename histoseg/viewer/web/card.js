@@ -12,7 +12,7 @@ export function showCard(about, found, onClose) {
     share === null ? null : ["class probability", share.toFixed(2)],
     ["area", `${round(found.area_um2)} µm²`],
     ["equivalent diameter", `${round(found.diameter_um)} µm`],
-    ["position", `${say(Math.round(found.x))}, ${say(Math.round(found.y))} px`],
+    ["position", `x ${say(Math.round(found.x))}, y ${say(Math.round(found.y))} px`],
     ["number", say(found.id)],
   ].filter(Boolean);
   const swatch = element("span", { className: "swatch round" });
