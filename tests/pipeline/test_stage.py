@@ -315,6 +315,19 @@ def test_named_weights_are_where_the_first_stage_begins(folds, stages_of, name_o
     assert all(torch.equal(second.model.state_dict()[key], value) for key, value in given.items())
 
 
+def test_named_weights_are_where_a_decoder_begins_that_a_later_stage_adds(folds, stages_of, name_of):
+    """As where a model is trained on: without a step, the last stage leaves what was given."""
+    run = folds_run()
+    *_, last = stages_of(run, folds)
+    name = put_weights(folds.path(f"runs/{name_of(run, folds, 1)}/model"), folds)
+    first, second = (replace(stage, optim=Optim(steps=steps)) for stage, steps in zip(run.stages, (1, 0), strict=True))
+    started = replace(run, network=replace(run.network, weights=name), stages=(first, second))
+    before, after = (one.model.state_dict() for one in stages_of(started, folds))
+    given = last.model.state_dict()
+    assert all(torch.equal(after[key], before.get(key, value)) for key, value in given.items())
+    assert not all(torch.equal(before[key], given[key]) for key in before)  # One step was taken.
+
+
 def test_what_is_neither_evaluator_nor_method_is_refused_by_its_class():
     run = leave_one_out_run()
     assert evaluator_of(run) == Pixels(window_px=48, bootstrap=20)
