@@ -29,11 +29,17 @@ def say_status(rounds: Sequence[Path], newest: str, store: Store | None, score: 
         return
     models = [*(plan.model.sha256 for plan in plans), *([newest] if newest else [])]
     records = _records_by_model(store)
-    scores = [_mean_score(records.get(sha256, []), score) for sha256 in models]
+    scored = [records.get(sha256, []) for sha256 in models]
+    scores = [_mean_score(own, score) for own in scored]
     names = [f"before {folder.name}" for folder in rounds] + (["now"] if newest else [])
     for name, value, gain in zip(names, scores, gains(scores), strict=True):
         added = "" if math.isnan(gain) else f", gain {gain:+.3f}"
         yield f"{name}: {score} {value:.3f}{added}" if not math.isnan(value) else f"{name}: not recorded at {store.url}"
+    if len({images for own in scored if (images := _images_of(own, score))}) > 1:
+        yield (
+            f"these models were not scored on the same images, so their {score} cannot be compared; choose a score of"
+            " images that the rounds do not add to, as external.nuclei.pq"
+        )
     yield _say_rule(scores, rule)
 
 
@@ -68,6 +74,17 @@ def _mean_score(records: Sequence[Record], score: str) -> float:
     if records and not values:
         raise DataError(f"{records[0].model}: its record has no {score}; choose from {', '.join(records[0].scores)}")
     return sum(values) / len(values) if values else math.nan
+
+
+def _images_of(records: Sequence[Record], score: str) -> frozenset[tuple[str, str]]:
+    """Source and key of the images that a score is of, as "external.nuclei.pq" is of external ones with nuclei."""
+    split, *others = score.split(".")
+    return frozenset(
+        (image.source, image.key)
+        for record in records
+        for image in record.images
+        if (image.split == "external") == (split == "external") and image.structure in ("", *others)
+    )
 
 
 def _say_rule(scores: Sequence[float], rule: Rule) -> str:
