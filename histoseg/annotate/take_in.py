@@ -63,7 +63,7 @@ def take_in(folder: Path, delivery: Delivery) -> Imported:
     strange = [
         one for one in annotated if not one.origin.by_model and found[one.name].summary.counts[plan.structure].all
     ]
-    note("regions where no object is as the model drew it; are their files of these regions?", len(strange))
+    note("regions where no object is as the model drew it (check that their files belong to them)", len(strange))
     target = Target(
         raw=delivery.raw,
         name=delivery.source,
