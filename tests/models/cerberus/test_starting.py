@@ -118,7 +118,9 @@ def test_weights_of_another_width_are_refused(store):
 
 
 def test_weights_that_are_not_in_the_store_are_refused(store):
-    with pytest.raises(StorageError, match="has no weights 0123456789abcdef; give them once more as START=folder"):
+    with pytest.raises(
+        StorageError, match="has no weights 0123456789abcdef; give them once more, as START=folder or by"
+    ):
         CerberusSpec(weights="0123456789abcdef").starting_weights(store)
 
 
