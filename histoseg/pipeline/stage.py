@@ -64,7 +64,8 @@ def train_stage(
         use_device(network, stage, process)
         return _load(network, name, store)
     learnt = frozenset(before.state_dict()) if before is not None else frozenset()  # By the stages before
-    start_from(network, network_of(own).starting_weights(store), run.address, learnt)
+    spec = network_of(own)
+    start_from(network, spec.starting_weights(store), getattr(spec, "weights", run.address), learnt)
     if process.leads:
         about = {"run": to_json(run), "checksums": dataset.checksums, "git_commit": git_commit()}
         store.put(f"{stage_folder(name)}/run.json", json.dumps({**about, "versions": versions()}).encode())
