@@ -63,16 +63,25 @@ def read_corrected(path: Path, expected: Expected, *, may_be_empty: bool = False
         raise DataError(f"{path}: {fault}")
     beyond = _beyond(regions, expected.size)
     drawn = paint(regions, expected.size)
-    faults = [*_shapes(regions), *_classes(regions, expected)]
-    width, height = expected.size[1], expected.size[0]
-    faults += [f"{_say(regions, i)} reaches beyond the region of {width}x{height} px; redraw it inside" for i in beyond]
     tiny = [i - 1 for i in drawn.outside if i - 1 not in beyond]
-    faults += [f"{_say(regions, i)} has no pixel in the region; delete it" for i in tiny]
-    faults += [f"{_say(regions, i - 1)} lies wholly under later ones; delete one of them" for i in drawn.covered]
+    width, height = expected.size[1], expected.size[0]
+    faults = [
+        *_some([text for i, text in _shapes(regions) if i not in tiny]),
+        *_classes(regions, expected),
+        *_some([f"{_say(regions, i)} reaches beyond the region of {width}x{height} px; redraw it" for i in beyond]),
+        *_some([f"{_say(regions, i)} has no pixel in the region; delete it" for i in tiny]),
+        *_some([f"{_say(regions, i - 1)} lies wholly under later ones; delete it or those" for i in drawn.covered]),
+    ]
     if faults:
         raise DataError("\n".join(f"{path}: {fault}" for fault in faults))
     named = tuple(replace(region, class_name=_class_of(region, expected.classes)) for region in regions)
     return Corrected(name=expected.name, path=path, regions=named, drawn=drawn)
+
+
+def _some(faults: Sequence[str]) -> list[str]:
+    """The first faults of a kind, and how many more there are: one wrong object can cover all others."""
+    more = len(faults) - MAX_NAMED
+    return [*faults[:MAX_NAMED], *([f"the same of {more} more objects"] if more > 0 else [])]
 
 
 def _say(regions: Sequence[Region], i: int) -> str:
@@ -114,15 +123,15 @@ def _extent(region: Region) -> float:
     return max(math.hypot(*(points.max(axis=0) - points.min(axis=0)).tolist()), 1e-9)
 
 
-def _shapes(regions: Sequence[Region]) -> Iterator[str]:
-    """A fault for each outline that crosses itself."""
+def _shapes(regions: Sequence[Region]) -> Iterator[tuple[int, str]]:
+    """Each object whose outline crosses itself, with the fault."""
     import shapely
 
     for i, region in enumerate(regions):
         for polygon in region.polygons:
             shape = shapely.Polygon(polygon.outline, [hole for hole in polygon.holes if len(hole) >= 3])
             if not shapely.is_valid(shape):
-                yield f"{_say(regions, i)} is no simple outline ({shapely.is_valid_reason(shape)}); redraw it"
+                yield i, f"{_say(regions, i)} has an invalid outline ({shapely.is_valid_reason(shape)}); redraw it"
                 break
 
 
@@ -142,8 +151,8 @@ def _classes(regions: Sequence[Region], expected: Expected) -> Iterator[str]:
             unknown[region.class_name] = unknown.get(region.class_name, 0) + 1
     choices = ", ".join(expected.classes[1:])
     for name, count in unknown.items():
-        what = f"are of an unknown class {name!r}" if name else "have no class"
-        yield f"{count} objects {what}; choose from {choices}"
+        what = f"objects of an unknown class {name!r}" if name else "objects without a class"
+        yield f"{what}: {count}; choose from {choices}"
 
 
 def _class_of(region: Region, classes: Sequence[str]) -> str:

@@ -96,8 +96,8 @@ def _readme(plan: Plan) -> str:
     return (
         f"Each PNG here is a region of a slide at {plan.mpp:g} microns per pixel; open it in QuPath as H&E of"
         f" that pixel size and drag the GeoJSON of the same name onto it to see the {row.plural} the model found.\n"
-        f"Correct them until every {row.singular} in the region is outlined once: delete what is none, redraw wrong"
-        f" outlines, add what is missing, and give each a class of these: {names}.\n"
+        f"Correct them until every {row.singular} in the region is outlined once: delete wrong objects, redraw wrong"
+        f" outlines, outline missing {row.plural}, and give each one of these classes: {names}.\n"
         "Then export all objects as GeoJSON (File > Export objects as GeoJSON) under the same name, leave the image as"
         " it is, and send the GeoJSON files back.\n"
     )

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from histoseg.annotate.origin import DrawnBy
 from histoseg.errors import ConfigError, DataError, StorageError
 from histoseg.files.regions import Region
+from histoseg.runs import catalog
 from histoseg.sources._declaration import FILE, Declaration, read_declaration
 from histoseg.sources._draft_file import quoted
 from histoseg.store.objects import FileStore
@@ -197,6 +198,8 @@ def _geometry(region: Region) -> Mapping[str, object]:
 
 
 def _require_name(target: Target) -> None:
+    if target.name in catalog.names(catalog.SOURCES):
+        raise ConfigError(f"--source {target.name}: is the name of a source of the program; choose another one")
     fields = {"title": "a", "licence": "a", "kind": "patch", "classes": ["a", "b"], "mpp": 1.0, "images": "{name}.png"}
     try:
         Declaration.model_validate({**fields, "name": target.name})

@@ -1,5 +1,6 @@
 """Where the annotation of a data set stands: a line for each round, and whether to stop."""
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from histoseg.annotate.plan import Plan, read_plan
 from histoseg.annotate.take_in import imports_of, say_origins
 from histoseg.errors import DataError
 from histoseg.records.read import read_record
+from histoseg.records.schema import Record
 from histoseg.store.keys import is_record_key
 from histoseg.store.objects import Store
 
@@ -17,7 +19,7 @@ from histoseg.store.objects import Store
 def say_status(rounds: Sequence[Path], newest: str, store: Store | None, score: str, rule: Rule) -> Iterator[str]:
     """Lines about some rounds, the first first.
 
-    `newest` is the address of the model that was trained after the last round, empty if there is none. Without a store
+    `newest` is the SHA-256 of the model that was trained after the last round, empty if there is none. Without a store
     of the models' records there is no score.
     """
     plans = [read_plan(folder) for folder in rounds]
@@ -25,12 +27,19 @@ def say_status(rounds: Sequence[Path], newest: str, store: Store | None, score: 
         yield _say_round(folder, plan)
     if store is None:
         return
-    models = [*(plan.model.address for plan in plans), *([newest] if newest else [])]
-    scores = [_score_of(address, store, score) for address in models]
+    models = [*(plan.model.sha256 for plan in plans), *([newest] if newest else [])]
+    records = _records_by_model(store)
+    scored = [records.get(sha256, []) for sha256 in models]
+    scores = [_mean_score(own, score) for own in scored]
     names = [f"before {folder.name}" for folder in rounds] + (["now"] if newest else [])
     for name, value, gain in zip(names, scores, gains(scores), strict=True):
         added = "" if math.isnan(gain) else f", gain {gain:+.3f}"
         yield f"{name}: {score} {value:.3f}{added}" if not math.isnan(value) else f"{name}: not recorded at {store.url}"
+    if len({images for own in scored if (images := _images_of(own, score))}) > 1:
+        yield (
+            f"these models were not scored on the same images, so their {score} cannot be compared; choose a score of"
+            " images that the rounds do not add to, as external.nuclei.pq"
+        )
     yield _say_rule(scores, rule)
 
 
@@ -46,19 +55,36 @@ def _say_round(folder: Path, plan: Plan) -> str:
     return f"{folder.name}: {'; '.join(words)}"
 
 
-def _score_of(address: str, store: Store, score: str) -> float:
-    """The mean score of the records whose model lies at an address; nan without any."""
-    keys = [key for key in store.list("records/") if is_record_key(key)]
-    records = [one for key in keys if (one := read_record(store.get(key), key)).model == _folder(address)]
+def _records_by_model(store: Store) -> dict[str, list[Record]]:
+    """The records of each model by the SHA-256 of its weights, as rounds use copies of what a run left in the store."""
+    found: dict[str, list[Record]] = {}
+    for key in store.list("records/"):
+        if not is_record_key(key):
+            continue
+        record = read_record(store.get(key), key)
+        about = f"{record.model}/model.json"
+        if record.model and store.size(about) is not None:
+            found.setdefault(json.loads(store.get(about))["sha256"], []).append(record)
+    return found
+
+
+def _mean_score(records: Sequence[Record], score: str) -> float:
+    """The mean score of a model's records; nan without any."""
     values = [record.scores[score] for record in records if score in record.scores]
     if records and not values:
-        raise DataError(f"{address}: its record has no {score}; choose from {', '.join(records[0].scores)}")
+        raise DataError(f"{records[0].model}: its record has no {score}; choose from {', '.join(records[0].scores)}")
     return sum(values) / len(values) if values else math.nan
 
 
-def _folder(address: str) -> str:
-    """The key of a model's folder in its store, as records have it."""
-    return "/".join(address.rstrip("/").split("/")[-3:])
+def _images_of(records: Sequence[Record], score: str) -> frozenset[tuple[str, str]]:
+    """Source and key of the images that a score is of, as "external.nuclei.pq" is of external ones with nuclei."""
+    split, *others = score.split(".")
+    return frozenset(
+        (image.source, image.key)
+        for record in records
+        for image in record.images
+        if (image.split == "external") == (split == "external") and image.structure in ("", *others)
+    )
 
 
 def _say_rule(scores: Sequence[float], rule: Rule) -> str:

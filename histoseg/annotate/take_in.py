@@ -15,6 +15,7 @@ from histoseg.annotate.plan import Plan, read_plan
 from histoseg.errors import ConfigError, DataError
 from histoseg.exports._slide import SlideObjects
 from histoseg.files.folders import nfc
+from histoseg.files.notes import note
 from histoseg.files.regions import Region
 from histoseg.slides.outlined import region_of
 from histoseg.slides.qupath import feature_id
@@ -59,6 +60,10 @@ def take_in(folder: Path, delivery: Delivery) -> Imported:
     found = {name: objects_of(folder, name) for name in plan.by_name}
     corrected = _read_all(plan, files, found, accept_empty=delivery.accept_empty)
     annotated = [_annotated(folder, plan, one, found[one.name]) for one in corrected]
+    strange = [
+        one for one in annotated if not one.origin.by_model and found[one.name].summary.counts[plan.structure].all
+    ]
+    note("regions where no object is as the model drew it (check that their files belong to them)", len(strange))
     target = Target(
         raw=delivery.raw,
         name=delivery.source,
@@ -133,7 +138,7 @@ def _read_all(
         except DataError as error:
             faults += str(error).splitlines()
     if faults:
-        raise DataError("\n".join([*faults, f"{len(faults)} faults, so nothing was merged"]))
+        raise DataError("\n".join([*faults, "nothing was merged; correct these files and import all once more"]))
     return corrected
 
 

@@ -126,5 +126,6 @@ def status(
     if bool(store) != bool(score):
         raise ConfigError("--store and --score go together: give both, or none")
     rule = Rule(last_rounds=last_rounds, least_gain=least_gain)
-    for line in say_status(rounds, model, connect(store) if store else None, score, rule):
+    newest = open_model(model).sha256 if model else ""
+    for line in say_status(rounds, newest, connect(store) if store else None, score, rule):
         print(line)

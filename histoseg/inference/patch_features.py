@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.inference.places import Places
+from histoseg.inference.places import Places, identify_objects
+from histoseg.inference.segment import identify
 from histoseg.models.weights import Model
 from histoseg.representation.patches import cut_patches
 from histoseg.representation.pool import DEPTHS, pooled, require_encoder
@@ -55,6 +56,7 @@ class PatchOptions:
 def describe(slide: Slide, model: Model, options: PatchOptions) -> str:
     """What a file of features is of, as it says itself."""
     about = {"image": slide.name, "mpp": slide.mpp, "size_px": slide.size_px, "model_sha256": model.sha256}
+    about |= {"identity": identify(slide.address), "objects_identity": identify_objects(slide, options.objects)}
     return json.dumps({**about, "model_mpp": model.mpp, "origin": model.origin, **asdict(options)})
 
 
@@ -76,8 +78,8 @@ def is_there(store: Store, key: str, about: str) -> bool:
     if found.get(b"histoseg") == about.encode():
         return True
     raise ConfigError(
-        f"{store.url}/{key} has features of another model, of other options, or is damaged; give another --out, or "
-        "--overwrite to replace it"
+        f"{store.url}/{key} has features of another image, other objects, another model or other options, or is "
+        "damaged; give another --out, or --overwrite to replace it"
     )
 
 

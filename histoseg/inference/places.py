@@ -9,7 +9,7 @@ from jaxtyping import Float64, Int64, Shaped
 
 from histoseg.errors import ConfigError, DataError
 from histoseg.files.labels import read_instance_map
-from histoseg.inference.segment import segment_slide
+from histoseg.inference.segment import identify, segment_slide
 from histoseg.maps.objects import find_objects
 from histoseg.models.weights import Model
 from histoseg.representation.patches import grid_centres
@@ -64,6 +64,19 @@ def find_places(slide: Slide, model: Model, objects: str, structure: str, patch_
     if results.size(f"{slide.name}/{OBJECTS}") is not None:
         return _stored(results, f"{slide.name}/{OBJECTS}", slide, structure)
     return _labelled(_label_file(objects, slide), slide, structure)
+
+
+def identify_objects(slide: Slide, objects: str) -> str:
+    """What the file of a slide's objects holds, as a digest; empty where they are no file's.
+
+    Raises:
+        ConfigError: If there is no such file.
+    """
+    if objects in ("", BY_MODEL):
+        return ""
+    stored = f"{objects.rstrip('/')}/{slide.name}/{OBJECTS}"
+    has_results = "://" in objects or Path(stored).is_file()
+    return identify(stored if has_results else str(_label_file(objects, slide)))
 
 
 def _side_by_side(slide: Slide, model: Model, patch_px: int) -> Places:

@@ -28,7 +28,9 @@ def find_weights(name: str, encoder: str, store: Store) -> dict[str, Tensor]:
     if name == "imagenet":
         return _imagenet(encoder, store)
     if store.size(weights_key(name)) is None:
-        raise StorageError(f"{store.url} has no weights {name}; give them once more as START=folder")
+        raise StorageError(
+            f"{store.url} has no weights {name}; give them once more, as START=folder or by `histoseg put-weights`"
+        )
     return load(store.get(weights_key(name)))
 
 

@@ -9,7 +9,7 @@ import io
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -152,16 +152,24 @@ def _from_format_1(about: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def start_from(network: Network, given: Mapping[str, Tensor], name: str) -> None:
-    """Begin with given weights, as far as they are of parts that the network has; none leave it as it is."""
-    if not given:
+def start_from(network: Network, given: Mapping[str, Tensor], name: str, kept: Collection[str] = ()) -> None:
+    """Begin with given weights, as far as they are of parts that the network has; none leave it as it is.
+
+    Tensors that are named in `kept` stay as they are.
+    """
+    if not (given := {key: value for key, value in given.items() if key not in kept}):
         return
     own = network.state_dict()
     differing = {_part(key) for key, value in given.items() if key in own and value.shape != own[key].shape}
     if others := {part for part in differing if part.split(".")[0] in HEAD_PARTS}:
         logger.info("weights %s: %s of other classes start from random numbers", name, ", ".join(sorted(others)))
+    there = {_part(key) for key in given}
+    absent = {_part(key) for key in own if key not in kept and key.split(".")[0] in HEAD_PARTS} - there
+    if absent and any(part.split(".")[0] in HEAD_PARTS for part in there):  # Not of weights that are an encoder's only
+        logger.info("weights %s lack %s, which start from random numbers", name, ", ".join(sorted(absent)))
     chosen = {key: value for key, value in given.items() if key in own and _part(key) not in others}
-    if lacking := sorted(key for key in own if key.startswith("encoder.") and key not in chosen):
+    needed = (key for key in own if key.startswith("encoder.") and key not in kept)
+    if lacking := sorted(key for key in needed if key not in chosen):
         raise CheckpointError(f"weights {name!r} lack {', '.join(lacking[:3])}; they belong to a different encoder")
     take_over(network, {**own, **chosen}, f"weights {name!r}")
 

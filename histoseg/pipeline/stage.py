@@ -63,8 +63,9 @@ def train_stage(
             checkpoints.clear()  # A process that was killed may have left some.
         use_device(network, stage, process)
         return _load(network, name, store)
-    if before is None:
-        start_from(network, network_of(own).starting_weights(store), run.address)
+    learnt = frozenset(before.state_dict()) if before is not None else frozenset()  # By the stages before
+    spec = network_of(own)
+    start_from(network, spec.starting_weights(store), getattr(spec, "weights", run.address), learnt)
     if process.leads:
         about = {"run": to_json(run), "checksums": dataset.checksums, "git_commit": git_commit()}
         store.put(f"{stage_folder(name)}/run.json", json.dumps({**about, "versions": versions()}).encode())

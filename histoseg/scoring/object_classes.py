@@ -21,11 +21,10 @@ from histoseg.scoring._images import annotated, images_with_objects, own_share
 from histoseg.scoring._pictures import PANELS, Pictures, legend_of_outlines, outlined_by_class
 from histoseg.shards.reader import MetaDataset
 from histoseg.structures import structures
-from histoseg.types import InstanceMap, Sample, Split
+from histoseg.types import Sample, Split
 
 if TYPE_CHECKING:
     from histoseg.models.network import Network
-    from histoseg.models.prediction import ClassifiedObjects
     from histoseg.scoring._protocol import Scores
     from histoseg.training.process import Process
 
@@ -87,7 +86,7 @@ class ObjectClasses(MarginWindows):
             headline=_headline(scores, f"test.{self.structure}"),
             per_class=per_class,
             sizes=sizes,
-            panels=tuple(self._panels(network, run, dataset, found, pictures)) if process.leads else (),
+            panels=tuple(self._panels(run, dataset, found, pictures)) if process.leads else (),
         )
 
     def _classify(
@@ -115,14 +114,12 @@ class ObjectClasses(MarginWindows):
 
     def _rows(self, network: "Network", run: Run, sample: Sample, num_classes: int) -> Float64[np.ndarray, "N L"]:
         """The true class, the predicted one and the probabilities of each object of an image."""
-        instance_map, true = typed_objects(annotated(sample), sample.semantic_map, num_classes + 1)
-        found = self._found(network, run, sample, instance_map)
-        return np.column_stack([true, found.classes, found.probabilities]).astype(np.float64)
-
-    def _found(self, network: "Network", run: Run, sample: Sample, instance_map: InstanceMap) -> "ClassifiedObjects":
         from histoseg.models.spec import object_classifier_of
 
-        return object_classifier_of(run).classify_objects(network, sample.image, instance_map, self.structure, self)
+        instance_map, true = typed_objects(annotated(sample), sample.semantic_map, num_classes + 1)
+        classifier = object_classifier_of(run)
+        found = classifier.classify_objects(network, sample.image, instance_map, self.structure, self)
+        return np.column_stack([true, found.classes, found.probabilities]).astype(np.float64)
 
     def _images(self, run: Run, dataset: MetaDataset, select: Select) -> list[tuple[Split, str, Sequence[int]]]:
         """The images whose objects have the classes that the run teaches."""
@@ -143,17 +140,16 @@ class ObjectClasses(MarginWindows):
             raise DataError(f"no stage of {run.address} learns {self.structure}, whose classes are to be scored")
         return own[-1]
 
-    def _panels(
-        self, network: "Network", run: Run, dataset: MetaDataset, found: Classified, pictures: Pictures
-    ) -> Iterator[Panel]:
+    def _panels(self, run: Run, dataset: MetaDataset, found: Classified, pictures: Pictures) -> Iterator[Panel]:
         """The images with most classes, their objects outlined in the colours of true and of predicted classes."""
         images, classes = self._images(run, dataset, run.score), self._classes(run, dataset)
         first = [i for i, image in enumerate(images) if image[0] == run.score.splits[0]]
         first.sort(key=lambda i: -len(np.unique(found.of([i]).true)))
-        for _, source, rows in (images[i] for i in first[:PANELS]):
+        for i in first[:PANELS]:
+            _, source, rows = images[i]
             sample = dataset.whole_image(source, rows)
             instance_map, true = typed_objects(annotated(sample), sample.semantic_map, len(classes))
-            predicted = self._found(network, run, sample, instance_map).classes
+            predicted = found.of([i]).predicted.astype(np.uint8)  # In the order of the map's ids, too
             drawn = {
                 "truth": outlined_by_class(sample.image, instance_map, true),
                 "prediction": outlined_by_class(sample.image, instance_map, predicted),

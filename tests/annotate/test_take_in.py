@@ -17,6 +17,7 @@ from histoseg.annotate.merge import provenance_of
 from histoseg.annotate.plan import read_plan
 from histoseg.annotate.take_in import Delivery, take_in
 from histoseg.errors import ConfigError, DataError
+from histoseg.files.notes import collect
 from histoseg.files.resolution import stored_mpp
 from histoseg.runs.config import Data
 from histoseg.shards.prepare import prepare_sources
@@ -131,12 +132,13 @@ FAULTS = {
                 "geometry": {"type": "Polygon", "coordinates": [[[0, 0], [9, 9], [9, 0], [0, 9], [0, 0]]]},
             }
         ],
-        "no simple outline.*Self-intersection",
+        "invalid outline.*Self-intersection",
     ),
     "outside": ([box(150, 20, 9, "plasma")], "reaches beyond the region of 100x100"),
     "partly outside": ([box(95, 20, 9, "plasma")], "reaches beyond"),
-    "unknown class": ([box(5, 5, 9, "macrophage")], "'macrophage'; choose from neutrophil, epithelial"),
-    "no class": ([box(5, 5, 9)], "have no class"),
+    "unknown class": ([box(5, 5, 9, "macrophage")], "'macrophage': 1; choose from neutrophil, epithelial"),
+    "no class": ([box(5, 5, 9)], "without a class: 1"),
+    "without extent": ([box(5, 5, 0, "plasma")], "has no pixel"),
     "covered": ([box(5, 5, 9, "plasma"), box(4, 4, 12, "plasma")], "wholly under later ones"),
     "too small": ([box(5.1, 5.1, 0.1, "plasma")], "has no pixel"),
     "empty": ([], "no object.*--accept-empty"),
@@ -162,7 +164,31 @@ def test_the_faults_of_all_files_are_said_at_once(deliver, regions):
         deliver(both)
     lines = str(raised.value).splitlines()
     assert [text in line for line, text in zip(lines, ("beyond", "macrophage", "no object", "elsewhere"), strict=False)]
-    assert lines[-1].startswith("4 faults")
+    assert lines[-1].startswith("nothing was merged")
+    assert len(lines) == 5
+
+
+def test_one_object_over_all_others_is_a_few_lines(deliver, regions):
+    """As a pathologist leaves it who also outlines the whole region."""
+    name, found = next(iter(regions.items()))
+    with pytest.raises(DataError) as raised:
+        deliver({name: [*found, box(0, 0, 100, "plasma")]})
+    *named, more, last = str(raised.value).splitlines()
+    assert all("wholly under later ones" in line for line in named)
+    assert more.endswith(f"the same of {len(found) - len(named)} more objects")
+    assert last.startswith("nothing was merged")
+
+
+def test_a_region_where_nothing_is_as_the_model_drew_it_is_noted(deliver, regions):
+    """A file of another region whose objects lost their identities cannot be told for certain."""
+    name, found = next(iter(regions.items()))
+    moved = copy.deepcopy(found)
+    for i, feature in enumerate(moved):
+        feature["id"] = f"{i}"
+        feature["geometry"] = box(1 + 5 * (i % 19), 1 + 5 * (i // 19), 4)["geometry"]
+    with collect() as notes:
+        deliver({name: moved})
+    assert [count for text, count in notes.items() if text.startswith("regions where no object is")] == [1]
 
 
 def test_the_annotation_of_another_region_is_refused(deliver, regions):
@@ -194,6 +220,8 @@ def test_files_and_names_that_cannot_be_meant_are_refused(deliver, regions, fold
         deliver({one: regions[one]}, by=" ")
     with pytest.raises(ConfigError, match="--source 'Our nuclei'"):
         deliver({one: regions[one]}, source="Our nuclei")
+    with pytest.raises(ConfigError, match="--source monuseg: is the name of a source of the program"):
+        deliver({one: regions[one]}, source="monuseg")
     with pytest.raises(ConfigError, match="no such file"):
         take_in(folder, Delivery(files=[tmp_path / "no.geojson"], raw=tmp_path, source="a", by="b"))
     with pytest.raises(ConfigError, match="no GeoJSON file"):

@@ -104,6 +104,22 @@ def test_what_is_there_stays_unless_it_is_to_be_replaced(capsys, image, model, t
     assert pq.read_table(out / "slide.parquet").num_columns == 7 + 16 + 32
 
 
+def test_features_of_an_image_or_of_objects_that_changed_are_not_taken_for_theirs(
+    capsys, image, model, labels, tmp_path
+):
+    out, words = tmp_path / "out", ("--objects", labels)
+    assert features(capsys, image, model, out, *words)[0] == 0
+    assert "already there" in features(capsys, image, model, out, *words)[1]
+    found = np.array(PillowImage.open(labels / "slide.png"))
+    PillowImage.fromarray(np.roll(found, 3)).save(labels / "slide.png")
+    code, _, errors = features(capsys, image, model, out, *words)
+    assert (code, "other objects" in errors) == (1, True)
+    assert features(capsys, image, model, out, *words, "--overwrite")[0] == 0
+    PillowImage.fromarray(PIXELS[::-1]).save(image)
+    code, _, errors = features(capsys, image, model, out, *words)
+    assert (code, "another image" in errors) == (1, True)
+
+
 def test_what_cannot_be_is_refused_in_one_line(capsys, image, model, labels, tmp_path):
     empty = tmp_path / "empty.png"
     PillowImage.fromarray(np.zeros((60, 80), np.uint8)).save(empty)

@@ -78,7 +78,7 @@ def test_the_hub_out_of_reach_is_one_line(monkeypatch, store):
     assert "\n" not in str(error.value)
 
 
-def test_training_begins_with_a_model_of_ours_as_far_as_parts_are_shared(store):
+def test_training_begins_with_a_model_of_ours_as_far_as_parts_are_shared(store, caplog):
     given = build(SMALL, gland=2, lumen=2)
     with torch.no_grad():
         for parameter in given.parameters():
@@ -86,7 +86,9 @@ def test_training_begins_with_a_model_of_ours_as_far_as_parts_are_shared(store):
     name = starting.put_weights(save_small(store, given), store)
     spec = CerberusSpec(encoder="unet", width=8, weights=name)
     network, drawn = build(spec, gland=2, nuclei=3), build(spec, gland=2, nuclei=3)
-    begin(spec, network, store)
+    with caplog.at_level("INFO"):
+        begin(spec, network, store)
+    assert "lack decoders.nuclei, which start from random numbers" in caplog.text
     for key, value in network.state_dict().items():
         source = drawn if key.startswith("decoders.nuclei") else given
         assert torch.equal(value, source.state_dict()[key])
@@ -117,7 +119,9 @@ def test_weights_of_another_width_are_refused(store):
 
 
 def test_weights_that_are_not_in_the_store_are_refused(store):
-    with pytest.raises(StorageError, match="has no weights 0123456789abcdef; give them once more as START=folder"):
+    with pytest.raises(
+        StorageError, match="has no weights 0123456789abcdef; give them once more, as START=folder or by"
+    ):
         CerberusSpec(weights="0123456789abcdef").starting_weights(store)
 
 

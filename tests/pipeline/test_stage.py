@@ -10,7 +10,7 @@ from safetensors.torch import load, save
 
 from histoseg.errors import CheckpointError, DataError
 from histoseg.machine import git_commit, versions
-from histoseg.models.starting import put_weights
+from histoseg.models.starting import put_weights, store_weights
 from histoseg.models.weights import load_model
 from histoseg.pipeline import stage as staging
 from histoseg.pipeline.complete import open_dataset
@@ -313,6 +313,26 @@ def test_named_weights_are_where_the_first_stage_begins(folds, stages_of, name_o
     assert all(torch.equal(first.model.state_dict()[key], value) for key, value in given.items())
     assert (first.best_step, first.curve) == (0, ())
     assert all(torch.equal(second.model.state_dict()[key], value) for key, value in given.items())
+
+
+def test_named_weights_are_where_a_decoder_begins_that_a_later_stage_adds(folds, stages_of, name_of):
+    """As where a model is trained on: without a step, the last stage leaves what was given."""
+    run = folds_run()
+    *_, last = stages_of(run, folds)
+    name = put_weights(folds.path(f"runs/{name_of(run, folds, 1)}/model"), folds)
+    first, second = (replace(stage, optim=Optim(steps=steps)) for stage, steps in zip(run.stages, (1, 0), strict=True))
+    started = replace(run, network=replace(run.network, weights=name), stages=(first, second))
+    before, after = (one.model.state_dict() for one in stages_of(started, folds))
+    given = last.model.state_dict()
+    assert all(torch.equal(after[key], before.get(key, value)) for key, value in given.items())
+    assert not all(torch.equal(before[key], given[key]) for key in before)  # One step was taken.
+
+
+def test_weights_that_do_not_fit_are_named(folds, stages_of):
+    run = folds_run()
+    name = store_weights({"encoder.stem.weight": torch.zeros(1)}, folds)
+    with pytest.raises(CheckpointError, match=f"weights '{name}' lack encoder"):
+        stages_of(replace(run, network=replace(run.network, weights=name)), folds)
 
 
 def test_what_is_neither_evaluator_nor_method_is_refused_by_its_class():

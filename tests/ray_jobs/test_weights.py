@@ -48,7 +48,7 @@ def test_a_model_to_start_from_becomes_part_of_every_run(store, model, tiny_fold
 
 def test_weights_that_are_not_there_end_the_job_before_it_begins(store, tiny_fold_run):
     run = override(tiny_fold_run, "network.weights='0123456789abcdef'")
-    with pytest.raises(StorageError, match="has no weights 0123456789abcdef; give them once more as START=folder"):
+    with pytest.raises(StorageError, match="has no weights 0123456789abcdef; give them once more, as START=folder"):
         require_weights(plan_of(run), store)
 
 

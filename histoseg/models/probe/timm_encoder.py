@@ -83,8 +83,8 @@ def create(name: str) -> nn.Module:
     import timm
 
     if not timm.is_model(name):
-        near = get_close_matches(name, timm.list_models(), 5)
-        raise ConfigError(f"network.encoder = 'timm/{name}': timm has no such model; near it are {', '.join(near)}")
+        near = ", ".join(get_close_matches(name, timm.list_models(), 5)) or "none"
+        raise ConfigError(f"network.encoder = 'timm/{name}': timm has no such model; near it are {near}")
     model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
     if not hasattr(model, "forward_intermediates"):
         raise ConfigError(
