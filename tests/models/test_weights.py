@@ -136,7 +136,7 @@ def test_a_damaged_model_is_refused(store, damage, message):
 def test_a_network_that_is_not_installed_is_named(store):
     folder, _, _ = put(store)
     edit(folder, network={"name": "segnet"})
-    with pytest.raises(ConfigError, match=r"no 'segnet' in models; choose from cerberus, .*unet"):
+    with pytest.raises(ConfigError, match=r"no 'segnet' in models; choose from cellpose, cerberus, .*unet"):
         load_model(folder)
 
 
