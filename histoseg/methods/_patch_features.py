@@ -2,21 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
-from histoseg.distributed import sum_over_ranks
 from histoseg.errors import DataError
 from histoseg.maps.objects import find_objects, typed_objects
 from histoseg.models.probe.network import Probe
 from histoseg.models.tensors import device_of
-from histoseg.representation.cache import FeatureSet, cached, digest_of_patches, encoder_digest
-from histoseg.representation.patches import cut_patches
-from histoseg.representation.pool import pooled
+from histoseg.representation.objects import ObjectPatches, features_about
 from histoseg.shards.reader import MetaDataset
 from histoseg.types import Place
 
@@ -47,37 +43,20 @@ class PatchFeatures:
     def of(self, model: Probe) -> Float32[Tensor, "N F"]:
         """The features of all objects, by the model's encoder, on its device."""
         if self._found is None:
-            digest = encoder_digest(model.encoder)
-            parts = [self._of_source(model, source, digest) for source in self._dataset.sources]
+            parts = [self._of_source(model, source) for source in self._dataset.sources]
             self._found = torch.from_numpy(np.concatenate(parts)).to(device_of(model))
         return self._found
 
-    def _of_source(self, model: Probe, source: str, digest: str) -> Float32[np.ndarray, "N F"]:
-        """The features of a source's objects, which its store keeps."""
-        wanted = FeatureSet(
+    def _of_source(self, model: Probe, source: str) -> Float32[np.ndarray, "N F"]:
+        images, place = self._images[source], self._place
+        patches = ObjectPatches(
             source=source,
             index=self._dataset.checksums[source],
-            patches=digest_of_patches({key: image.centres for key, image in self._images[source].items()}),
-            encoder=digest,
-            patch_px=self._patch_px,
-            depths=model.parts.depths,
+            centres={key: image.centres for key, image in images.items()},
+            read=lambda key: self._dataset.whole_image(source, images[key].rows).image,
+            share=lambda count: range(place.rank, count, place.world_size),
         )
-        compute = partial(self._compute, model, source)
-        return cached(self._dataset.cache.store, wanted, compute, place=self._place, device=device_of(model))
-
-    def _compute(self, model: Probe, source: str) -> Float32[np.ndarray, "N F"]:
-        """The same, computed: each rank does its share of the images, and all get all."""
-        images = list(self._images[source].values())
-        ends = np.cumsum([len(image.classes) for image in images])
-        found = np.zeros(
-            (int(ends[-1]) if len(ends) else 0, sum(model.encoder.widths[-model.parts.depths :])), np.float32
-        )
-        for i in range(self._place.rank, len(images), self._place.world_size):
-            image = images[i]
-            pixels = self._dataset.whole_image(source, image.rows).image
-            patches = cut_patches(pixels, image.centres, self._patch_px)
-            found[ends[i] - len(image.classes) : ends[i]] = pooled(model, patches, model.parts.depths)
-        return sum_over_ranks(torch.from_numpy(found).to(device_of(model))).cpu().numpy()
+        return features_about(model, patches, self._patch_px, self._dataset.cache.store, place)
 
 
 def _objects_of(dataset: MetaDataset, source: str) -> Mapping[str, _ImageObjects]:

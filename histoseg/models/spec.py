@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
@@ -17,7 +17,10 @@ from histoseg.models.prediction import ClassifiedObjects, Detections, Prediction
 from histoseg.runs.config import Run, Settings, public_name
 from histoseg.store.objects import Store
 from histoseg.structures import TISSUE
-from histoseg.types import Image, InstanceMap, MixedBatch, Task
+from histoseg.types import Image, InstanceMap, MixedBatch, Place, Task
+
+if TYPE_CHECKING:
+    from histoseg.representation.objects import ObjectPatches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +185,25 @@ class ObjectClassifierSpec(Protocol):
             instance_map: The objects.
             structure: What they are.
             windows: How the image is divided, for networks that see it window by window.
+
+        Raises:
+            ConfigError: If the network was not trained for classes of that structure.
+        """
+
+
+@runtime_checkable
+class FeatureClassifierSpec(ObjectClassifierSpec, Protocol):
+    """Settings of a network that classifies objects by features that training leaves as they are."""
+
+    def features_about(
+        self, network: Network, patches: "ObjectPatches", store: Store, place: Place
+    ) -> Float32[np.ndarray, "N F"]:
+        """The features of patches about objects, image by image; all ranks call it alike, and the store keeps them."""
+
+    def classify_features(
+        self, network: Network, features: Float32[np.ndarray, "N F"], structure: str
+    ) -> ClassifiedObjects:
+        """The class of each object.
 
         Raises:
             ConfigError: If the network was not trained for classes of that structure.

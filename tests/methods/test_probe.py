@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.methods import _patch_features
 from histoseg.methods.probe import Probing
 from histoseg.pipeline.complete import open_dataset
+from histoseg.representation import objects as of_objects
 from histoseg.representation.pool import pooled
 from histoseg.runs.config import Select
 from histoseg.shards.in_memory import put_source
@@ -85,8 +85,8 @@ def test_the_loss_is_cross_entropy_and_nothing_but_the_head_moves(dataset):
 
 
 def test_features_are_computed_once_and_not_for_another_encoder(dataset, monkeypatch):
-    calls, compute = [], _patch_features.pooled
-    monkeypatch.setattr(_patch_features, "pooled", lambda *words: calls.append(1) or compute(*words))
+    calls, compute = [], of_objects.pooled
+    monkeypatch.setattr(of_objects, "pooled", lambda *words: calls.append(1) or compute(*words))
     first = next(draw(dataset)).table.of(network_of(dataset))
     assert len(calls) == 3  # Images
     assert torch.equal(next(draw(dataset)).table.of(network_of(dataset)), first)

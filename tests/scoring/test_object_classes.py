@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score
 
+from histoseg import distributed
 from histoseg.errors import ConfigError, DataError
 from histoseg.maps.colours import to_rgb
 from histoseg.methods.multitask import MultiTask
 from histoseg.methods.subtyping import Subtyping
 from histoseg.models.prediction import ClassifiedObjects, most_probable
+from histoseg.models.probe import ProbeSpec
+from histoseg.representation import cache
+from histoseg.representation import objects as of_objects
 from histoseg.runs.config import Optim, Run, Select, Stage
 from histoseg.scoring._pictures import Pictures, class_colour
 from histoseg.scoring.object_classes import Classified, ObjectClasses, summarise
@@ -184,3 +188,57 @@ def test_what_cannot_be_scored_is_refused(score, run):
         ObjectClasses(structure="tissue")
     with pytest.raises(ConfigError, match="predicts no classes of objects"):
         score(replace(run, network=OnlyObjects()))
+
+
+@pytest.fixture
+def probe(run):
+    """A probe on random features, and its run."""
+    spec = ProbeSpec(encoder="resnet18", width=4, hidden=8, patch_px=16)
+    network = spec.with_outputs({"nuclei_type": len(CLASSES) - 1}, 3).eval()
+    return network, replace(run, network=spec)
+
+
+@pytest.fixture
+def classify(store, tmp_path):
+    def classify(network, run, process=None):
+        dataset = MetaDataset.open(store, SOURCES, DATA.layout, tmp_path / "cache")
+        return run.evaluator._classify(network, run, dataset, run.score, process or Process())
+
+    return classify
+
+
+def test_features_of_scored_images_are_computed_once(probe, classify, monkeypatch):
+    """Also for another head on the same encoder; image by image, the network gives the same classes."""
+    network, run = probe
+    calls, compute = [], of_objects.pooled
+    monkeypatch.setattr(of_objects, "pooled", lambda *words: calls.append(1) or compute(*words))
+    found = classify(network, run)
+    assert len(calls) == 3  # Images of two splits
+    other = run.network.with_outputs({"nuclei_type": len(CLASSES) - 1}, 4).with_encoder_of(network).eval()
+    assert not np.allclose(classify(other, run).probabilities, found.probabilities)
+    assert_equal(classify(network, run), found)
+    assert len(calls) == 3
+    monkeypatch.setattr(ObjectClasses, "_by_features", lambda self, _, *rest: self._by_images(*rest))
+    assert_equal(classify(network, run), found)
+    assert found.image.tolist() == [0, 0, 1, 1, 2]
+    assert found.true.tolist() == [1, 2, 1, 2, 1]
+
+
+def test_two_ranks_share_the_features_of_scored_images(probe, classify, store, monkeypatch):
+    network, run = probe
+    alone = classify(network, run)
+    for key in store.list("features/"):
+        store.delete(key)
+
+    def sum_over_ranks(tensor):
+        return distributed.sum_over_ranks(tensor)  # That of the two threads, when it is called
+
+    for module in (cache, of_objects):
+        monkeypatch.setattr(module, "sum_over_ranks", sum_over_ranks)
+    for found in on_two_ranks(monkeypatch, lambda process: classify(network, run, process)):
+        assert_equal(found, alone)
+
+
+def assert_equal(found, expected):
+    for one in ("image", "true", "predicted", "probabilities"):
+        np.testing.assert_allclose(getattr(found, one), getattr(expected, one), atol=1e-6)

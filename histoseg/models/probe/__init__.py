@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
+import numpy as np
+from jaxtyping import Float32
+
 from histoseg.errors import ConfigError, DataError
 from histoseg.maps.windows import Windows
 from histoseg.models.probe.names import PRETRAINED, RESNETS, TIMM
 from histoseg.runs.config import Run, public_name, require
 from histoseg.store.objects import Store
-from histoseg.types import Image, InstanceMap, Task
+from histoseg.types import Image, InstanceMap, Place, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from histoseg.models.prediction import ClassifiedObjects
     from histoseg.models.probe.network import Probe
     from histoseg.models.spec import Heads
+    from histoseg.representation.objects import ObjectPatches
 
 FINDS_NOTHING = (
     "a model of the kind probe classifies patches about objects and finds none; give a model of the kind cerberus, "
@@ -120,6 +124,22 @@ class ProbeSpec:
         from histoseg.models.probe.classify import classify_objects
 
         return classify_objects(network, image, instance_map, structure, self.patch_px)
+
+    def features_about(
+        self, network: "Probe", patches: "ObjectPatches", store: Store, place: Place
+    ) -> Float32[np.ndarray, "N F"]:
+        """The features of patches about objects, which the store keeps."""
+        from histoseg.representation.objects import features_about
+
+        return features_about(network, patches, self.patch_px, store, place)
+
+    def classify_features(
+        self, network: "Probe", features: Float32[np.ndarray, "N F"], structure: str
+    ) -> "ClassifiedObjects":
+        """The class of each object, from its features."""
+        from histoseg.models.probe.classify import classify_features
+
+        return classify_features(network, features, structure)
 
     def predict(self, *_: object, **__: object) -> NoReturn:
         """No network of this kind finds objects.

@@ -1,6 +1,8 @@
 """Classes of objects from the patches about their middles."""
 
+import numpy as np
 import torch
+from jaxtyping import Float32
 
 from histoseg.errors import ConfigError
 from histoseg.maps.objects import find_objects
@@ -20,11 +22,16 @@ def classify_objects(
     Raises:
         ConfigError: If the network has no head for the classes of that structure.
     """
+    patches = cut_patches(image, find_objects(instance_map).centroids, patch_px)
+    return classify_features(network, pooled(network, patches, network.parts.depths), structure)
+
+
+def classify_features(network: Probe, features: Float32[np.ndarray, "N F"], structure: str) -> ClassifiedObjects:
+    """The same by the pooled features of the patches about objects."""
     head = f"{structure}_type"
     if head not in network.heads:
         choices = ", ".join(network.heads)
         raise ConfigError(f"this model predicts no classes of {structure}; it has heads for {choices}")
-    features = pooled(network, cut_patches(image, find_objects(instance_map).centroids, patch_px), network.parts.depths)
     with torch.inference_mode():
         logits = network.head(head, to_device(features, device_of(network)))
     return most_probable(logits.float().softmax(dim=1).cpu().numpy())
