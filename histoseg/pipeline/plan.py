@@ -199,15 +199,36 @@ def _others(module: Any, store: Store, layout: str) -> dict[str, SourceIndex]:
 
 
 def assigned_to_runs(runs: Sequence[Run], sets: Sequence[str]) -> list[Run]:
-    """The runs with each assignment made in those that have the field."""
+    """The runs with each assignment made in those that have the field and can take the value.
+
+    Rows that cannot, as one whose recipe has another schedule, stay as they are, with a warning that names them.
+
+    Raises:
+        ConfigError: If there is an assignment that no run can take.
+    """
     found = list(runs)
     for assignment in sets:
         path, _, _ = parse_assignment(assignment)
-        able = [has_field(run, path) for run in found]
-        if not any(able):
+        if not any(has_field(run, path) for run in found):
             override(found[0], assignment)  # Raises, and lists the fields there are.
-        found = [override(run, assignment) if has else run for run, has in zip(found, able, strict=True)]
+        refused: dict[str, ConfigError] = {}
+        found = [_assigned(run, assignment, path, refused) for run in found]
+        if refused and not any(has_field(run, path) and run.row not in refused for run in found):
+            raise next(iter(refused.values()))
+        if refused:
+            logger.warning("%s is not for %s: %s", assignment, ", ".join(refused), next(iter(refused.values())))
     return found
+
+
+def _assigned(run: Run, assignment: str, path: str, refused: dict[str, ConfigError]) -> Run:
+    """The run with the assignment, if it has the field; as it is if it refuses the value, which is noted by its row."""
+    if not has_field(run, path):
+        return run
+    try:
+        return override(run, assignment)
+    except ConfigError as error:
+        refused[run.row] = error
+        return run
 
 
 def _reasons(module: Any, sources: Mapping[str, Available]) -> list[str]:

@@ -6,8 +6,10 @@ import pytest
 
 from histoseg.errors import ConfigError
 from histoseg.experiments import smoke
+from histoseg.experiments._available import assumed
 from histoseg.pipeline import plan
-from histoseg.pipeline.plan import available, data_of, load_experiment, make_plan
+from histoseg.pipeline.plan import assigned_to_runs, available, data_of, load_experiment, make_plan
+from histoseg.runs import catalog
 from histoseg.runs.names import run_name, stage_name
 from histoseg.shards.index import index_key
 from histoseg.store.objects import connect
@@ -228,3 +230,19 @@ def test_a_source_that_an_experiment_passes_over_is_named_with_the_one_that_it_t
     hold(data_of("annotation_loop", "laptop", []).layout, synthetic_nuclei=FOLDS, monuseg=FOLDS)
     make_plan("annotation_loop", store, "laptop", 1, [])
     assert "no run of annotation_loop reads it: nuclei is learnt from synthetic_nuclei" in caplog.text
+
+
+def test_rows_that_cannot_take_a_value_stay_as_they_are_and_are_named(caplog):
+    """nnU-Net's rate falls to 0 by itself, so it has no step after which it drops."""
+    module = catalog.load("histoseg.experiments", "cerberus_table2")
+    sources = {name: assumed(catalog.load("histoseg.sources", name).TASK) for name in ("lizard",)}
+    runs = module.runs("laptop", 1, sources)
+    found = assigned_to_runs(runs, ["optim.steps=90", "optim.drop_at=70"])
+    drops = {run.row: {stage.optim.drop_at for stage in run.stages} for run in found}
+    assert drops.pop("nnunet") == {0}
+    assert set(map(frozenset, drops.values())) == {frozenset({70})}
+    assert {stage.optim.steps for run in found for stage in run.stages} == {90}
+    (line,) = caplog.messages
+    assert line.startswith("optim.drop_at=70 is not for nnunet: optim.drop_at = 70: must be 0 where optim.schedule is")
+    with pytest.raises(ConfigError, match=r"optim.lr = 2"):
+        assigned_to_runs(runs, ["optim.lr=2"])
