@@ -90,8 +90,17 @@ def say_slides(count: int) -> str:
 
 
 def open_results(out: str) -> Store:
-    """The store of a folder or an address."""
-    return connect(out) if "://" in out else FileStore(Path(out))
+    """The store of a folder or an address.
+
+    Raises:
+        ConfigError: If it is a file, or lies below one.
+    """
+    if "://" in out:
+        return connect(out)
+    for part in (Path(out), *Path(out).parents):
+        if part.exists() and not part.is_dir():
+            raise ConfigError(f"{out}: {part} is a file; name a folder for results")
+    return FileStore(Path(out))
 
 
 def choose_execution(engine: str, precision: str) -> Execution:

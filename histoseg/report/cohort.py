@@ -98,5 +98,6 @@ def _page(
         Section(name="slides", heading="Slides", listings=lists),
         Section(name="again", heading="How to make it again", code=command),
     ]
-    lead, _, place = _describe(done, failures, where).partition("\n")
-    return render("Slides", f"{lead}.", f"{place}.", sections)
+    lead = _describe(done, failures, where).replace("\n", "; ")
+    notice = f"{len(failures)} of the slides failed, for the reasons below." if failures else ""
+    return render("Slides", f"{lead}.", notice, sections)

@@ -9,7 +9,7 @@ from histoseg.report.section import Section
 
 
 def render(title: str, lead: str, notice: str, sections: Sequence[Section]) -> str:
-    """The page; sections without content are left out."""
+    """The page; sections without content are left out, and so is an empty notice, which stands in a box of its own."""
     folder = FileSystemLoader(Path(__file__).parent)
     pages = Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     shown = [section for section in sections if not section.is_empty]

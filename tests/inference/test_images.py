@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from histoseg.commands.segment import open_results
 from histoseg.errors import ConfigError, StorageError
 from histoseg.inference import segment as segmenting
 from histoseg.inference.segment import SegmentOptions, segment_slide
@@ -338,3 +339,10 @@ def test_images_of_other_modes_are_taken_as_rgb(capsys, model, tmp_path):
     code, out, err = segment(capsys, model, tmp_path / "out", images, "--mpp", 0.5)
     assert code == 0, err
     assert len(out.splitlines()) == 5
+
+
+@pytest.mark.parametrize("out", ["taken", "taken/below"])
+def test_results_go_into_no_file(out, tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(ConfigError, match="taken is a file; name a folder for results"):
+        open_results(str(tmp_path / out))

@@ -56,6 +56,13 @@ def test_the_page_says_what_failed_and_how_to_repeat_it(written):
     for words in ("2 of 3 slides are done", "damaged", "it is a test", "make submit EXP=slides"):
         assert words in page
     assert "&lt;three&gt;.svs" in page
+    assert '<p class="notice">1 of the slides failed, for the reasons below.</p>' in page
+
+
+def test_a_page_without_failures_has_no_notice(tmp_path):
+    page = write_cohort(tmp_path, DONE, {}, where="s3://lab/out", command="make").page.read_text()
+    assert 'class="notice"' not in page
+    assert "each slide has its results in s3://lab/out/&lt;slide&gt;/." in page
 
 
 def test_the_text_has_the_sums(written):
