@@ -1,8 +1,8 @@
 """What nnU-Net learns from an instance map: the core and the border of each object, as two classes of pixels.
 
 nnU-Net predicts classes of pixels. Its authors make objects of them by a border and a core ("border-core"), as in their
-package acvl_utils and in ParticleSeg3D (Gotkowski et al. 2024). The border's width is our choice: what erosion by the
-element of the structure takes from an object, as for Cerberus (`histoseg.structures`).
+package acvl_utils and in ParticleSeg3D (Gotkowski et al. 2024, arXiv 2301.13319). The border's width is our choice:
+what erosion by the element of the structure takes from an object, as for Cerberus (`histoseg.structures`).
 """
 
 import numpy as np
