@@ -49,12 +49,14 @@ def make(name: str, extra: Extra) -> Path:
     if not ready.exists():
         uv = str(Path(sys.executable).parent / "uv")
         locked = [line for line in (ROOT / "requirements.lock").read_text().split() if line.split("==")[0] in LOCKED]
-        constraints = FOLDER / "constraints.txt"
-        constraints.parent.mkdir(parents=True, exist_ok=True)
-        constraints.write_text("\n".join(locked) + "\n")
+        versions = FOLDER / "versions.txt"
+        versions.parent.mkdir(parents=True, exist_ok=True)
+        versions.write_text("\n".join(locked) + "\n")
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         subprocess.run([uv, "venv", "--quiet", "--clear", "--python", version, folder], check=True)
-        command = [uv, "pip", "install", "--quiet", "--python", folder, "--constraint", constraints, *extra.packages]
+        # TIAToolbox asks for an older torchvision than there is for our torch, but needs little of it.
+        how = "--override" if extra.is_foreign else "--constraint"
+        command = [uv, "pip", "install", "--quiet", "--python", folder, how, versions, *extra.packages]
         subprocess.run(command, check=True, cwd=ROOT)
         ready.touch()
     return python
