@@ -10,7 +10,7 @@ from histoseg.methods.subtyping import Subtyping
 from histoseg.models.cerberus import CerberusSpec, Encoder
 from histoseg.runs import catalog
 from histoseg.runs.config import Data, Optim, Run, Select, Settings, Stage
-from histoseg.runs.extras import why_lacking
+from histoseg.runs.extras import is_installed
 from histoseg.scoring.objects import Objects
 from histoseg.structures import TISSUE
 from histoseg.types import EXTERNAL, FOLDS, Split
@@ -226,7 +226,7 @@ class FoldGrid:
         if row not in self.rows:
             return "the paper's number only"
         extra = self.rows[row].extra
-        return why_lacking(extra) if extra else ""
+        return f"needs histoseg[{extra}]" if extra and not is_installed(extra) else ""
 
     def chosen(self, structure: str, sources: Sources) -> tuple[str, ...]:
         """What a structure is learnt from, of the sources that are prepared."""
