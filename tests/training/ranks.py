@@ -1,7 +1,7 @@
 """Two processes that train as ranks. All tests of a file share them, since they take longer to start than to train."""
 
 import socket
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 
@@ -29,13 +29,13 @@ def in_group(rank, world_size, port):
 
 @contextmanager
 def two_processes():
-    """Yields what calls function(rank, *arguments) in both; an error of either is raised."""
+    """Yields what calls function(rank, *arguments) in both; the errors of both are raised together."""
     context = get_context("spawn")  # Threads of torch do not survive a fork.
     with ProcessPoolExecutor(1, context) as first, ProcessPoolExecutor(1, context) as second:
 
         def call(function, *arguments):
             calls = [process.submit(function, rank, *arguments) for rank, process in enumerate((first, second))]
-            for each in as_completed(calls):
-                each.result()
+            if errors := [error for each in calls if (error := each.exception())]:
+                raise BaseExceptionGroup("ranks failed", errors)
 
         yield call
