@@ -17,11 +17,21 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # A shell's background jo
 PATCH_PX = 32
 NEED_API_SERVER = ("tests/kube/", "tests/doctor/")
 # Their slow tests start a Ray, with nodes of several processes each, some of which are killed.
-START_RAY = ("tests/ray_jobs/", "tests/end_to_end/", "tests/monitoring/", "tests/cluster/", "tests/pods/")
+START_RAY = (
+    *("tests/ray_jobs/", "tests/monitoring/", "tests/cluster/", "tests/pods/"),
+    *(f"tests/end_to_end/test_{name}.py" for name in ("cerberus", "cluster", "slides", "submit")),
+)
 
 
 def pytest_addoption(parser):
     parser.addoption("--ray", choices=("only", "never"), help="choose tests by whether they start a Ray")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Importing the files that start no Ray takes longer than a Ray's start."""
+    if config.getoption("ray") == "only" and collection_path.suffix == ".py":
+        return None if collection_path.relative_to(config.rootpath).as_posix().startswith(START_RAY) else True
+    return None
 
 
 def pytest_collection_modifyitems(config, items):

@@ -140,11 +140,12 @@ def _scan(package: str, path: tuple[str, ...]) -> EntryPoints:  # noqa: ARG001  
     return entry_points(group=package)
 
 
-def _own_names(package: str) -> list[str]:
-    """The public names of this distribution's own modules in a package."""
+@cache
+def _own_names(package: str) -> tuple[str, ...]:
+    """The public names of this distribution's own modules in a package, whose folder does not change in a process."""
     inside = pkgutil.iter_modules(importlib.import_module(package).__path__)
     # Networks are folders; the modules beside them are what networks share.
-    return [m.name for m in inside if not m.name.startswith("_") and (m.ispkg or package != "histoseg.models")]
+    return tuple(m.name for m in inside if not m.name.startswith("_") and (m.ispkg or package != "histoseg.models"))
 
 
 def _import(package: str, name: str) -> ModuleType:

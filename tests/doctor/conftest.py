@@ -35,7 +35,7 @@ class Dashboard(BaseHTTPRequestHandler):
 def dashboard(monkeypatch):
     monkeypatch.setattr(Dashboard, "seen", [])
     with ThreadingHTTPServer(("127.0.0.1", 0), Dashboard) as served:
-        thread = threading.Thread(target=served.serve_forever)
+        thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield f"http://127.0.0.1:{served.server_port}"
         served.shutdown()

@@ -21,7 +21,8 @@ from tests.lab import write_lab
 
 pytestmark = pytest.mark.slow
 BUILT_IN = ("cerberus_gland", "cerberus_lumen", "cerberus_nuclei", "kather5k")
-STAGES = ["optim.steps=2", "subtype.optim.steps=1", "method.batch=4", "subtype.method.batch=2"]
+STEPS = ["optim.steps=2", "subtype_gland.optim.steps=1", "subtype.optim.steps=1"]
+STAGES = [*STEPS, "method.batch=4", "subtype.method.batch=2"]
 TINY = [*STAGES, "network.width=4", "evaluator.window_px=192", "evaluator.margin_px=16"]
 SETS = [f"--set={each}" for each in TINY]
 WINDOWS = ["--window-px", 192, "--margin-px", 16]

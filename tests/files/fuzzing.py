@@ -1,7 +1,8 @@
 """Damaged variants of a kind of file through its readers, in a process of its own.
 
 A reader must give a value or raise DataError. Prints how many variants there were, and the first faults.
-To try it: `python -m tests.files.fuzzing png FOLDER`.
+To try it: `python -m tests.files.fuzzing png FOLDER SECONDS`. It begins with the same variants each time, so more than
+the tests' seconds are of use where a reader or `damage` has changed.
 """
 
 import io
@@ -31,7 +32,6 @@ from histoseg.sources import consep, monuseg, pannuke
 from histoseg.types import Entry
 
 MEMORY_BYTES = 2 * 2**30  # More than reading any intact one takes, and less than damaged headers claim
-SECONDS = 20
 RNG = np.random.default_rng(0)
 SMALL = RNG.integers(0, 256, (24, 32, 3)).astype(np.uint8)
 
@@ -205,12 +205,12 @@ def apart(reader, path):
     return outcome or "died"
 
 
-def fuzz(kind, folder):
+def fuzz(kind, folder, seconds):
     """How many variants were tried, how many a reader took as they were, and the faults with the variant's number."""
     make, readers = KINDS[kind]
     intact, path, faults, counts = make(), folder / f"a.{kind}", [], Counter()
     begun = time.monotonic()
-    while time.monotonic() - begun < SECONDS and len(faults) < 5 and counts["variants"] < 20_000:
+    while time.monotonic() - begun < seconds and len(faults) < 5 and counts["variants"] < 20_000:
         number = counts["variants"]
         rng = np.random.default_rng(number)
         path.write_bytes(damage(intact[number % len(intact)], rng))
@@ -225,6 +225,6 @@ def fuzz(kind, folder):
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    counted, found = fuzz(sys.argv[1], Path(sys.argv[2]))
+    counted, found = fuzz(sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]))
     sys.stdout.write("\n".join([str(dict(counted)), *found, ""]))
     sys.exit(bool(found))

@@ -10,12 +10,13 @@ import pytest
 from tests.files.fuzzing import KINDS
 
 ROOT = Path(__file__).parents[2]
+SECONDS = 5  # Of each kind, whose variants are the same each time; tests/files/fuzzing.py says how to try more
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_damaged_files_are_read_or_refused(kind, tmp_path):
-    command = [sys.executable, "-m", "tests.files.fuzzing", kind, str(tmp_path)]
+    command = [sys.executable, "-m", "tests.files.fuzzing", kind, str(tmp_path), str(SECONDS)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, (
         f"{done.stdout}\n{done.stderr[-3000:]}"

@@ -24,7 +24,8 @@ from histoseg.training.process import Process
 from histoseg.types import Boxes, Place, Sample
 from tests.stages import train_first, with_stage
 from tests.synthetic import gradient_of
-from tests.training.test_ranks import free_port, train_as_rank
+from tests.training.ranks import free_port, two_processes
+from tests.training.test_ranks import train_as_rank
 
 TASK = catalog.load("histoseg.sources", "digestpath_signet").TASK
 DATA = Data(patch_px=32, scale=(0.9, 1.1), rotate_deg=0.0)
@@ -158,7 +159,8 @@ def test_two_ranks_end_with_the_weights_of_one_process(url, tmp_path):
 
     job = {"run": to_json(run), "store": url, "folder": str(tmp_path)}
     train_as_rank(0, 1, 0, job)
-    torch.multiprocessing.spawn(train_as_rank, (2, free_port(), job), nprocs=2)
+    with two_processes() as on_two_ranks:
+        on_two_ranks(train_as_rank, 2, free_port(), job)
     alone, *ranks = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("1-0", "2-0", "2-1"))
     for name, value in alone["weights"].items():
         assert torch.equal(ranks[0]["weights"][name], ranks[1]["weights"][name]), name

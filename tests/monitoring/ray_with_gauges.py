@@ -20,6 +20,9 @@ from ray_jobs.cluster import ENVIRONMENT, OBJECT_STORE_BYTES
 from ray_jobs.gauges import CELLS, FAILED, SLIDES, TrainingGauges, gauges, training_begun
 
 STEP_S = 2.0
+# Ray hands gauges on in this time instead of its 10 s, and forgets them after twice that. More than AGAIN_EVERY_S of
+# ray_jobs/gauges.py, so that each report has every gauge.
+REPORT_EVERY_S = 6.0
 HOLD = "hold"  # Once there is such a file in the folder, nothing new is shown.
 
 
@@ -59,7 +62,8 @@ def addresses(session: Path) -> list[str]:
 
 
 def main(folder: Path) -> None:
-    os.environ.update({**ENVIRONMENT, "RAY_AUTH_TOKEN": secrets.token_hex(32)})
+    reports = {"RAY_metrics_report_interval_ms": str(int(1000 * REPORT_EVERY_S))}
+    os.environ.update({**ENVIRONMENT, **reports, "RAY_AUTH_TOKEN": secrets.token_hex(32)})
     import ray
 
     context: Any = ray.init(

@@ -18,13 +18,13 @@ from histoseg.store.objects import connect
 from ray_jobs.local_store import local_store
 from tests.monitoring.dashboards import ROOT, panel_queries
 from tests.monitoring.prometheus import NEEDS_PROMETHEUS, prometheus
-from tests.monitoring.ray_with_gauges import HOLD
+from tests.monitoring.ray_with_gauges import HOLD, REPORT_EVERY_S
 from tests.report.records import make_fold_record, make_record
 
 LABELS = {"namespace": "lab", "ray_io_cluster": "table1"}
 NEEDS_GPU = "Ray's agent exports it for NVIDIA GPUs only"
 FIXED_PORTS = (":44217", ":44227")  # Of autoscaler and dashboard, which any Ray of this machine may have taken
-FORGOTTEN_S = 40.0  # Ray hands gauges on within 10 s, and forgets them 20 s later if they are not set again.
+FORGOTTEN_S = 4 * REPORT_EVERY_S  # Ray hands gauges on in one, and forgets them two later if they are not set again.
 SHOW_NOTHING_HERE = {
     ("histoseg-cluster", "GPU use"): NEEDS_GPU,
     ("histoseg-cluster", "GPU memory"): NEEDS_GPU,

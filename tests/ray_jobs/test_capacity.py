@@ -4,7 +4,6 @@ import pytest
 
 from histoseg.errors import ConfigError
 from ray_jobs.capacity import await_capacity
-from tests.ray_jobs.nodes import nodes
 
 CPU, GPU = {"CPU": 1.0}, {"CPU": 1.0, "GPU": 1.0}
 
@@ -64,9 +63,11 @@ print("then", await_capacity([{"CPU": 1.0}], {}, 100)["CPU"], flush=True)
 
 
 @pytest.mark.slow
-def test_a_real_ray_whose_worker_comes_later(tmp_path):
-    with nodes(tmp_path, {}) as ray:
-        job = ray.run(JOB)
-        assert job.stdout.readline() == "now 0\n"
-        ray.start_worker("late")
+def test_a_real_ray_whose_worker_comes_later(bare_ray):
+    job = bare_ray.run(JOB)
+    assert job.stdout.readline() == "now 0\n"
+    bare_ray.start_worker("late")
+    try:
         assert job.communicate(timeout=60)[0] == "then 1.0\n"
+    finally:
+        bare_ray.kill("late")

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from ray_jobs import drain
+from tests.ray_jobs.conftest import AT_ONCE
 from tests.ray_jobs.nodes import nodes
 
 # A Ray that ran in this process before leaves files to the collector, which may find them here.
@@ -115,12 +116,21 @@ print("started:", ray.get(ray.remote(num_cpus=1)(lambda: time.sleep(600)).remote
 """
 
 
+@pytest.fixture
+def own_ray(tmp_path):
+    """One whose head a test may end."""
+    with nodes(tmp_path, AT_ONCE) as started:
+        yield started
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["the head goes", "the driver is stopped"])
-def test_the_workers_of_a_deleted_job_end_at_once(what, tmp_path):
+@pytest.mark.parametrize(("what", "ray"), [("the driver is stopped", "bare_ray"), ("the head goes", "own_ray")])
+def test_the_workers_of_a_deleted_job_end_at_once(what, ray, request, tmp_path):
     """As KubeRay deletes a RayJob: it stops the Ray job, and all pods get SIGTERM together. Ray alone took 52 s."""
-    with ExitStack() as ended, nodes(tmp_path, {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}) as ray:
+    ray = request.getfixturevalue(ray)
+    with ExitStack() as ended:
         ray.start_worker("one")
+        ended.callback(lambda: "one" in ray.running and ray.kill("one"))
         environment = {**ray.environment, "RAY_ADDRESS": f"127.0.0.1:{ray.gcs}"}
         driver = ray.run(WORK)
         ended.callback(driver.wait)

@@ -14,7 +14,6 @@ import pytest
 from histoseg.errors import ClusterError
 from ray_jobs import submitter
 from ray_jobs.jobs_api import RayJobs
-from tests.ray_jobs.nodes import nodes
 from tests.ray_jobs.test_jobs_api import AWAY, BROKEN, PACE, TAKEN, Dashboard
 
 ENTRYPOINT = "python -m ray_jobs.driver '--set=a=(1,2)'"
@@ -127,20 +126,14 @@ class Wire:
 
 
 @pytest.fixture
-def ray(tmp_path):
-    with nodes(tmp_path / "ray", {}) as started:
-        yield started
-
-
-@pytest.fixture
-def wire(ray):
-    opened = Wire(ray.address)
+def wire(bare_ray):
+    opened = Wire(bare_ray.address)
     yield opened
     opened.close()
 
 
 @pytest.mark.slow
-def test_connections_of_a_real_ray_that_are_cut(wire, ray, tmp_path):
+def test_connections_of_a_real_ray_that_are_cut(wire, bare_ray, tmp_path):
     """The job ends after the cut: it waits for a file."""
     done = tmp_path / "done"
     code = f"""if True:
@@ -154,7 +147,7 @@ def test_connections_of_a_real_ray_that_are_cut(wire, ray, tmp_path):
     known = {submitter.DASHBOARD: wire.address, submitter.SUBMISSION: "cut"}
     command = [sys.executable, "-m", "ray_jobs.submitter", f"{sys.executable} {tmp_path / 'job.py'}"]
     with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(command, env={**ray.environment, **known}, stdout=log, stderr=log)
+        process = subprocess.Popen(command, env={**bare_ray.environment, **known}, stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + 120
         while "one\n" not in (tmp_path / "log").read_text():

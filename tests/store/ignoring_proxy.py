@@ -50,7 +50,7 @@ def ignoring_proxy():
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         with exported({"AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}"}):
             yield
         server.shutdown()

@@ -78,15 +78,15 @@ def test_a_run_that_was_broken_in_both_phases_has_the_same_record(run, folds_url
 
 
 @pytest.mark.slow
-def test_ranks_have_the_gradients_and_statistics_of_one_process(run, folds_url, tmp_path):
+def test_ranks_have_the_gradients_and_statistics_of_one_process(on_two_ranks, run, folds_url, tmp_path):
     """Of three patches two ranks have two and one; steps are tiny, see tests/training/test_cerberus_ranks.py."""
     stages = tuple(replace(stage, optim=Optim(lr=1e-7, steps=2)) for stage in run.stages)
-    check_ranks(replace(run, stages=stages), "histoseg.models.hovernet.network", folds_url, tmp_path)
+    check_ranks(on_two_ranks, replace(run, stages=stages), "histoseg.models.hovernet.network", folds_url, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_rank_without_patches_computes_with_the_others(run, folds_url, tmp_path):
+def test_a_rank_without_patches_computes_with_the_others(on_two_ranks, run, folds_url, tmp_path):
     stages = tuple(
         replace(stage, method=replace(stage.method, batch=1), optim=Optim(lr=1e-7, steps=1)) for stage in run.stages
     )
-    check_ranks(replace(run, stages=stages), "histoseg.models.hovernet.network", folds_url, tmp_path)
+    check_ranks(on_two_ranks, replace(run, stages=stages), "histoseg.models.hovernet.network", folds_url, tmp_path)
