@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 from tests.dockerfiles.recipe import ROOT, defaults
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-APART = {"spatialdata"}  # In an environment of its own: it asks for an older boto3 than the lock has.
+APART = {"cellpose", "spatialdata"}  # In environments of their own: they ask for older packages than the lock has.
 EXTRAS = {name: part for name, part in PROJECT["optional-dependencies"].items() if name not in APART}
 
 
