@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
@@ -14,13 +14,11 @@ from histoseg.maps.evidence import RegionEvidence, Separator
 from histoseg.maps.windows import Window, Windows
 from histoseg.models.network import Network
 from histoseg.models.prediction import ClassifiedObjects, Detections, Prediction
+from histoseg.representation.patches import ObjectPatches
 from histoseg.runs.config import Run, Settings, public_name
 from histoseg.store.objects import Store
 from histoseg.structures import TISSUE
 from histoseg.types import Image, InstanceMap, MixedBatch, Place, Task
-
-if TYPE_CHECKING:
-    from histoseg.representation.objects import ObjectPatches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,13 +190,13 @@ class ObjectClassifierSpec(Protocol):
 
 
 @runtime_checkable
-class FeatureClassifierSpec(ObjectClassifierSpec, Protocol):
-    """Settings of a network that classifies objects by features that training leaves as they are."""
+class FeatureClassifierSpec(Protocol):
+    """Settings of a network that predicts classes of given objects by features that training leaves as they are."""
 
     def features_about(
-        self, network: Network, patches: "ObjectPatches", store: Store, place: Place
+        self, network: Network, sets: Sequence[ObjectPatches], store: Store, place: Place
     ) -> Float32[np.ndarray, "N F"]:
-        """The features of patches about objects, image by image; all ranks call it alike, and the store keeps them."""
+        """The features of patches about objects, set by set; all ranks call it alike, and the store keeps them."""
 
     def classify_features(
         self, network: Network, features: Float32[np.ndarray, "N F"], structure: str
@@ -210,9 +208,9 @@ class FeatureClassifierSpec(ObjectClassifierSpec, Protocol):
         """
 
 
-def object_classifier_of(run: Run) -> ObjectClassifierSpec:
+def object_classifier_of(run: Run) -> ObjectClassifierSpec | FeatureClassifierSpec:
     """The settings of a run's network, which predicts classes of objects."""
-    if not isinstance(run.network, ObjectClassifierSpec):
+    if not isinstance(run.network, ObjectClassifierSpec | FeatureClassifierSpec):
         raise ConfigError(f"network {public_name(run.network)!r} predicts no classes of objects; score it by objects")
     return run.network
 

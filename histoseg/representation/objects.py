@@ -1,54 +1,42 @@
 """Pooled features of the patches about annotated objects, computed once for each set of images and kept in a store."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32
 
 from histoseg.distributed import sum_over_ranks
 from histoseg.models.probe.network import Probe
 from histoseg.models.tensors import device_of
 from histoseg.representation.cache import FeatureSet, cached, digest_of_patches, encoder_digest
-from histoseg.representation.patches import cut_patches
+from histoseg.representation.patches import ObjectPatches, cut_patches
 from histoseg.representation.pool import pooled
 from histoseg.store.objects import Store
-from histoseg.types import Image, Place
-
-
-@dataclass(frozen=True, kw_only=True)
-class ObjectPatches:
-    """The patches about the objects of some images of a source.
-
-    Attributes:
-        source: Its name.
-        index: The checksum of its index.
-        centres: The middles of the objects, by the key of their image.
-        read: Gives an image by its key.
-        share: This rank's part of as many images; every image is some rank's.
-    """
-
-    source: str
-    index: str
-    centres: Mapping[str, Float64[np.ndarray, "_ 2"]]
-    read: Callable[[str], Image]
-    share: Callable[[int], Iterable[int]]
+from histoseg.types import Place
 
 
 def features_about(
-    model: Probe, patches: ObjectPatches, patch_px: int, store: Store, place: Place
+    model: Probe, sets: Sequence[ObjectPatches], patch_px: int, store: Store, place: Place
 ) -> Float32[np.ndarray, "N F"]:
-    """The features of all patches by the model's encoder, image by image; from the store, if that has them.
+    """The features of all patches by the model's encoder, set by set and image by image; the store keeps each set's.
 
-    All ranks call it for the same patches, and get the same.
+    All ranks call it for the same sets, and get the same.
     """
+    digest = encoder_digest(model.encoder)
+    found = [_of_set(model, patches, patch_px, store, place, digest) for patches in sets]
+    return np.concatenate([_empty(model, 0), *found])
+
+
+def _of_set(
+    model: Probe, patches: ObjectPatches, patch_px: int, store: Store, place: Place, digest: str
+) -> Float32[np.ndarray, "N F"]:
     wanted = FeatureSet(
         source=patches.source,
         index=patches.index,
         patches=digest_of_patches(patches.centres),
-        encoder=encoder_digest(model.encoder),
+        encoder=digest,
         patch_px=patch_px,
         depths=model.parts.depths,
     )
@@ -59,10 +47,13 @@ def _compute(model: Probe, patches: ObjectPatches, patch_px: int) -> Float32[np.
     """Each rank does its share of the images, and all get all."""
     keys = list(patches.centres)
     ends = np.cumsum([len(points) for points in patches.centres.values()], dtype=np.int64)
-    depths = model.parts.depths
-    found = np.zeros((int(ends[-1]) if len(ends) else 0, sum(model.encoder.widths[-depths:])), np.float32)
+    found = _empty(model, int(ends[-1]) if len(ends) else 0)
     for i in patches.share(len(keys)):
         points = patches.centres[keys[i]]
         cut = cut_patches(patches.read(keys[i]), points, patch_px)
-        found[ends[i] - len(points) : ends[i]] = pooled(model, cut, depths)
+        found[ends[i] - len(points) : ends[i]] = pooled(model, cut, model.parts.depths)
     return sum_over_ranks(torch.from_numpy(found).to(device_of(model))).cpu().numpy()
+
+
+def _empty(model: Probe, count: int) -> Float32[np.ndarray, "N F"]:
+    return np.zeros((count, sum(model.encoder.widths[-model.parts.depths :])), np.float32)

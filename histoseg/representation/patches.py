@@ -1,10 +1,32 @@
 """Square patches about the middle of objects, or side by side over an image. What lies outside is mirrored."""
 
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Float64, UInt8
 
 from histoseg.maps.windows import Window
 from histoseg.types import Image
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectPatches:
+    """The patches about the objects of some images of a source.
+
+    Attributes:
+        source: Its name.
+        index: The checksum of its index.
+        centres: The middles of the objects, by the key of their image.
+        read: Gives an image by its key.
+        share: This rank's part of as many images; every image is some rank's.
+    """
+
+    source: str
+    index: str
+    centres: Mapping[str, Float64[np.ndarray, "_ 2"]]
+    read: Callable[[str], Image]
+    share: Callable[[int], Iterable[int]]
 
 
 def cut_patches(image: Image, centres: Float64[np.ndarray, "N 2"], side_px: int) -> UInt8[np.ndarray, "N P P 3"]:

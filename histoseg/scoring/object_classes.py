@@ -5,7 +5,7 @@ split is "test".
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from histoseg.errors import DataError
-from histoseg.maps.objects import find_objects, typed_objects
+from histoseg.loaders.object_patches import AnnotatedObjects, annotated_objects
+from histoseg.maps.objects import typed_objects
 from histoseg.maps.windows import MarginWindows
 from histoseg.metrics.classification import average_precision_per_class, f1_of_labels, mean_defined
 from histoseg.records.schema import Panel
@@ -23,12 +24,13 @@ from histoseg.runs.config import Run, Select, require
 from histoseg.scoring._images import annotated, images_with_objects, own_share
 from histoseg.scoring._pictures import PANELS, Pictures, legend_of_outlines, outlined_by_class
 from histoseg.shards.reader import MetaDataset
+from histoseg.store.objects import Store
 from histoseg.structures import structures
-from histoseg.types import Image, Sample, Split
+from histoseg.types import Sample, Split
 
 if TYPE_CHECKING:
     from histoseg.models.network import Network
-    from histoseg.models.spec import FeatureClassifierSpec
+    from histoseg.models.spec import FeatureClassifierSpec, ObjectClassifierSpec
     from histoseg.scoring._protocol import Scores
     from histoseg.training.process import Process
 
@@ -41,13 +43,6 @@ class Classified:
     true: Int64[np.ndarray, " N"]
     predicted: Int64[np.ndarray, " N"]  # 0 for an object without a class
     probabilities: Float64[np.ndarray, "N K"]
-
-    @classmethod
-    def joined(cls, parts: "Sequence[Classified]", num_classes: int) -> "Classified":
-        """The objects of all parts, which may be none."""
-        none = np.zeros(0, np.int64)
-        every = [cls(none, none, none, np.zeros((0, num_classes))), *parts]
-        return cls(*(np.concatenate([getattr(part, one.name) for part in every]) for one in fields(cls)))
 
     def of(self, images: Sequence[int]) -> "Classified":
         """The objects of some images."""
@@ -106,59 +101,52 @@ class ObjectClasses(MarginWindows):
         """The objects of all images."""
         from histoseg.models.spec import FeatureClassifierSpec, object_classifier_of
 
-        classifier = object_classifier_of(run)
+        classifier, images = object_classifier_of(run), self._images(run, dataset, select)
         if isinstance(classifier, FeatureClassifierSpec):
-            return self._by_features(classifier, network, run, dataset, select, process)
-        return self._by_images(network, run, dataset, select, process)
+            share = partial(own_share, label=f"score {run.address}", process=process)
+            sets = [
+                annotated_objects(dataset, source, (rows for _, _, rows in group), share)
+                for (_, source), group in groupby(images, key=itemgetter(0, 1))
+            ]
+            return self._by_features(classifier, network, sets, dataset.cache.store, process)
+        return self._by_images(classifier, network, run, dataset, images, process)
 
     def _by_features(
         self,
         classifier: "FeatureClassifierSpec",
         network: "Network",
-        run: Run,
-        dataset: MetaDataset,
-        select: Select,
+        sets: Sequence[AnnotatedObjects],
+        store: Store,
         process: "Process",
     ) -> Classified:
-        """By features, which are computed once for the images of a source and split, whichever runs are scored on them.
-
-        Every rank reads the labels of all images, as in training on features.
-        """
-        from histoseg.representation.objects import ObjectPatches
-
-        images, num_types = self._images(run, dataset, select), len(self._classes(run, dataset))
-        parts: list[Classified] = []
-        first = 0
-        for (_, source), group in groupby(images, key=itemgetter(0, 1)):
-            keys = {dataset.sources[source].samples.image[rows[0]]: rows for _, _, rows in group}
-            objects = [_middles_and_classes(dataset, source, rows, num_types) for rows in keys.values()]
-            patches = ObjectPatches(
-                source=source,
-                index=dataset.checksums[source],
-                centres=dict(zip(keys, (centres for centres, _ in objects), strict=True)),
-                read=partial(_pixels, dataset, source, keys),
-                share=partial(own_share, label=f"score {run.address}", process=process),
-            )
-            features = classifier.features_about(network, patches, dataset.cache.store, process.place)
-            found = classifier.classify_features(network, features, self.structure)
-            number = np.repeat(np.arange(first, first + len(keys)), [len(true) for _, true in objects])
-            true = np.concatenate([true for _, true in objects])
-            probabilities = found.probabilities.astype(np.float64)
-            parts.append(Classified(number, true, found.classes.astype(np.int64), probabilities))
-            first += len(keys)
-        return Classified.joined(parts, num_types - 1)
+        """By features, which are computed once for the images of a source and split, whichever runs they score."""
+        features = classifier.features_about(network, [one.patches for one in sets], store, process.place)
+        found = classifier.classify_features(network, features, self.structure)
+        every = [classes for one in sets for classes in one.classes]
+        return Classified(
+            image=np.repeat(np.arange(len(every)), [len(classes) for classes in every]),
+            true=np.concatenate([np.zeros(0, np.int64), *every]),
+            predicted=found.classes.astype(np.int64),
+            probabilities=found.probabilities.astype(np.float64),
+        )
 
     def _by_images(
-        self, network: "Network", run: Run, dataset: MetaDataset, select: Select, process: "Process"
+        self,
+        classifier: "ObjectClassifierSpec",
+        network: "Network",
+        run: Run,
+        dataset: MetaDataset,
+        images: Sequence[tuple[Split, str, Sequence[int]]],
+        process: "Process",
     ) -> Classified:
         """By whole images, of which each rank predicts its share."""
         import torch
 
         from histoseg.distributed import sum_over_ranks
 
-        images, num_classes = self._images(run, dataset, select), len(self._classes(run, dataset)) - 1
+        num_classes = len(self._classes(run, dataset)) - 1
         own = {
-            i: self._rows(network, run, dataset.whole_image(*images[i][1:]), num_classes)
+            i: self._rows(classifier, network, dataset.whole_image(*images[i][1:]), num_classes)
             for i in own_share(len(images), f"score {run.address}", process)
         }
         # Only the rank that reads an image knows how many objects it has.
@@ -171,12 +159,11 @@ class ObjectClasses(MarginWindows):
         rows = sum_over_ranks(torch.from_numpy(rows).to(process.device)).cpu().numpy()
         return Classified(image, rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64), rows[:, 2:])
 
-    def _rows(self, network: "Network", run: Run, sample: Sample, num_classes: int) -> Float64[np.ndarray, "N L"]:
+    def _rows(
+        self, classifier: "ObjectClassifierSpec", network: "Network", sample: Sample, num_classes: int
+    ) -> Float64[np.ndarray, "N L"]:
         """The true class, the predicted one and the probabilities of each object of an image."""
-        from histoseg.models.spec import object_classifier_of
-
         instance_map, true = typed_objects(annotated(sample), sample.semantic_map, num_classes + 1)
-        classifier = object_classifier_of(run)
         found = classifier.classify_objects(network, sample.image, instance_map, self.structure, self)
         return np.column_stack([true, found.classes, found.probabilities]).astype(np.float64)
 
@@ -224,19 +211,6 @@ class ObjectClasses(MarginWindows):
                 truth=keys["truth"],
                 prediction=keys["prediction"],
             )
-
-
-def _middles_and_classes(
-    dataset: MetaDataset, source: str, rows: Sequence[int], num_types: int
-) -> tuple[Float64[np.ndarray, "N 2"], Int64[np.ndarray, " N"]]:
-    """The middles and the true classes of an image's objects."""
-    sample = dataset.whole_image(source, rows)
-    objects, classes = typed_objects(annotated(sample), sample.semantic_map, num_types)
-    return find_objects(objects).centroids, classes.astype(np.int64)
-
-
-def _pixels(dataset: MetaDataset, source: str, rows: Mapping[str, Sequence[int]], key: str) -> Image:
-    return dataset.whole_image(source, rows[key]).image
 
 
 def summarise(found: Classified, classes: Sequence[str]) -> tuple[dict[str, float], dict[str, Mapping[str, float]]]:

@@ -208,7 +208,7 @@ def classify(store, tmp_path):
 
 
 def test_features_of_scored_images_are_computed_once(probe, classify, monkeypatch):
-    """Also for another head on the same encoder; image by image, the network gives the same classes."""
+    """Also for another head on the same encoder. Of each object the class is that of the patch about its middle."""
     network, run = probe
     calls, compute = [], of_objects.pooled
     monkeypatch.setattr(of_objects, "pooled", lambda *words: calls.append(1) or compute(*words))
@@ -218,10 +218,20 @@ def test_features_of_scored_images_are_computed_once(probe, classify, monkeypatc
     assert not np.allclose(classify(other, run).probabilities, found.probabilities)
     assert_equal(classify(network, run), found)
     assert len(calls) == 3
-    monkeypatch.setattr(ObjectClasses, "_by_features", lambda self, _, *rest: self._by_images(*rest))
-    assert_equal(classify(network, run), found)
     assert found.image.tolist() == [0, 0, 1, 1, 2]
     assert found.true.tolist() == [1, 2, 1, 2, 1]
+    patches = np.concatenate(
+        [np.full((count, 16, 16, 3), colour, np.uint8) for colour, count in ((10, 2), (20, 2), (30, 1))]
+    )
+    wanted = run.network.classify_features(network, compute(network, patches), NUCLEI)
+    np.testing.assert_allclose(found.probabilities, wanted.probabilities, atol=1e-6)
+    assert found.predicted.tolist() == wanted.classes.tolist()
+
+
+def test_no_scored_images_give_no_objects(probe, classify):
+    network, run = probe
+    found = classify(network, replace(run, score=replace(run.score, splits=("fold2",))))
+    assert len(found.true) == len(found.probabilities) == 0
 
 
 def test_two_ranks_share_the_features_of_scored_images(probe, classify, store, monkeypatch):

@@ -5,7 +5,7 @@ they are the projection by which SimCLR trains an encoder (Chen et al. 2020). `n
 `timm_encoder.py` wraps encoders of the package timm, `classify.py` gives classes to objects.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
@@ -13,11 +13,10 @@ import numpy as np
 from jaxtyping import Float32
 
 from histoseg.errors import ConfigError, DataError
-from histoseg.maps.windows import Windows
 from histoseg.models.probe.names import PRETRAINED, RESNETS, TIMM
 from histoseg.runs.config import Run, public_name, require
 from histoseg.store.objects import Store
-from histoseg.types import Image, InstanceMap, Place, Task
+from histoseg.types import Place, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from histoseg.models.prediction import ClassifiedObjects
     from histoseg.models.probe.network import Probe
     from histoseg.models.spec import Heads
-    from histoseg.representation.objects import ObjectPatches
+    from histoseg.representation.patches import ObjectPatches
 
 FINDS_NOTHING = (
     "a model of the kind probe classifies patches about objects and finds none; give a model of the kind cerberus, "
@@ -112,26 +111,13 @@ class ProbeSpec:
 
         return find_weights(self.weights, self.encoder, store)
 
-    def classify_objects(
-        self,
-        network: "Probe",
-        image: Image,
-        instance_map: InstanceMap,
-        structure: str,
-        windows: Windows,  # noqa: ARG002  # every network's
-    ) -> "ClassifiedObjects":
-        """The class of each object, from the patch about its middle."""
-        from histoseg.models.probe.classify import classify_objects
-
-        return classify_objects(network, image, instance_map, structure, self.patch_px)
-
     def features_about(
-        self, network: "Probe", patches: "ObjectPatches", store: Store, place: Place
+        self, network: "Probe", sets: "Sequence[ObjectPatches]", store: Store, place: Place
     ) -> Float32[np.ndarray, "N F"]:
         """The features of patches about objects, which the store keeps."""
         from histoseg.representation.objects import features_about
 
-        return features_about(network, patches, self.patch_px, store, place)
+        return features_about(network, sets, self.patch_px, store, place)
 
     def classify_features(
         self, network: "Probe", features: Float32[np.ndarray, "N F"], structure: str

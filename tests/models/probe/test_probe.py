@@ -13,7 +13,7 @@ from histoseg.models.cerberus.network import build as build_cerberus
 from histoseg.models.network import Network
 from histoseg.models.probe import ProbeSpec, probe_of
 from histoseg.models.probe.names import PROJECTION
-from histoseg.models.spec import Heads, NetworkSpec, ObjectClassifierSpec
+from histoseg.models.spec import FeatureClassifierSpec, Heads, NetworkSpec
 from histoseg.models.weights import Model, load_model, save_model
 from histoseg.representation.patches import cut_patches
 from histoseg.representation.pool import pooled
@@ -42,7 +42,7 @@ def objects():
 
 def test_a_probe_does_what_a_network_must(network):
     assert isinstance(SPEC, NetworkSpec)
-    assert isinstance(SPEC, ObjectClassifierSpec)
+    assert isinstance(SPEC, FeatureClassifierSpec)
     assert isinstance(SPEC, catalog.load("histoseg.models", "probe").SPEC)
     assert isinstance(network, Network)
     assert SPEC.heads(network) == Heads(num_classes={"nuclei_type": 3})
@@ -69,24 +69,29 @@ def test_a_projection_is_the_layers_alone():
     assert network.head(PROJECTION, torch.zeros(2, 60)).shape == (2, 7)
 
 
+def features_of(network, objects):
+    """Those of the patches about an image's objects."""
+    return pooled(network, cut_patches(IMAGE, find_objects(objects).centroids, 16))
+
+
 def test_objects_are_classified_by_the_patches_about_their_middles(network, objects):
-    found = SPEC.classify_objects(network, IMAGE, objects, "nuclei", WINDOWS)
-    patches = cut_patches(IMAGE, find_objects(objects).centroids, 16)
+    features = features_of(network, objects)
+    found = SPEC.classify_features(network, features, "nuclei")
     with torch.no_grad():
-        wanted = network.head("nuclei_type", torch.from_numpy(pooled(network, patches))).softmax(dim=1).numpy()
+        wanted = network.head("nuclei_type", torch.from_numpy(features)).softmax(dim=1).numpy()
     assert found.probabilities == pytest.approx(wanted, abs=1e-6)
     assert found.probabilities.sum(axis=1) == pytest.approx(1)
     assert found.classes.tolist() == (wanted.argmax(axis=1) + 1).tolist()
 
 
 def test_without_objects_there_are_no_classes(network):
-    found = SPEC.classify_objects(network, IMAGE, np.zeros((40, 50), np.int32), "nuclei", WINDOWS)
+    found = SPEC.classify_features(network, features_of(network, np.zeros((40, 50), np.int32)), "nuclei")
     assert found.probabilities.shape == (0, 3)
 
 
 def test_another_structure_is_refused_with_the_heads_there_are(network, objects):
     with pytest.raises(ConfigError, match=r"classes of gland.*nuclei_type"):
-        SPEC.classify_objects(network, IMAGE, objects, "gland", WINDOWS)
+        SPEC.classify_features(network, features_of(network, objects), "gland")
 
 
 def test_the_first_weights_of_an_encoder_are_those_of_a_cerberus_of_that_seed(network):
@@ -122,8 +127,10 @@ def test_a_saved_probe_is_whole(network, objects, tmp_path):
     save_model(model, FileStore(tmp_path), "")
     again = load_model(tmp_path)
     assert again.spec == SPEC
+    features = [features_of(one, objects) for one in (network, again.network)]
     found = [
-        SPEC.classify_objects(one, IMAGE, objects, "nuclei", WINDOWS).probabilities for one in (network, again.network)
+        SPEC.classify_features(one, own, "nuclei").probabilities
+        for one, own in zip((network, again.network), features, strict=True)
     ]
     assert np.array_equal(*found)
 
