@@ -1,6 +1,5 @@
 """Where the annotation of a data set stands: a line for each round, and whether to stop."""
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from histoseg.annotate.gain import Rule, gains
 from histoseg.annotate.plan import Plan, read_plan
 from histoseg.annotate.take_in import imports_of, say_origins
 from histoseg.errors import DataError
+from histoseg.models.weights import stored_sha256
 from histoseg.records.read import read_record
 from histoseg.records.schema import Record
 from histoseg.store.keys import is_record_key
@@ -58,13 +58,10 @@ def _say_round(folder: Path, plan: Plan) -> str:
 def _records_by_model(store: Store) -> dict[str, list[Record]]:
     """The records of each model by the SHA-256 of its weights, as rounds use copies of what a run left in the store."""
     found: dict[str, list[Record]] = {}
-    for key in store.list("records/"):
-        if not is_record_key(key):
-            continue
+    for key in filter(is_record_key, store.list("records/")):
         record = read_record(store.get(key), key)
-        about = f"{record.model}/model.json"
-        if record.model and store.size(about) is not None:
-            found.setdefault(json.loads(store.get(about))["sha256"], []).append(record)
+        if record.model and (sha256 := stored_sha256(store, record.model)):
+            found.setdefault(sha256, []).append(record)
     return found
 
 

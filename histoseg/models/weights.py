@@ -130,6 +130,21 @@ def load_model(folder: Path | str) -> Model:
     return model
 
 
+def stored_sha256(store: Store, folder: str) -> str:
+    """The SHA-256 of the weights of a model in a store, as it states it; empty if there is no model.
+
+    Raises:
+        CheckpointError: If its description is damaged.
+    """
+    key = f"{folder}/model.json"
+    if store.size(key) is None:
+        return ""
+    try:
+        return str(json.loads(store.get(key))["sha256"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{store.url}/{key} does not describe a model ({error!r}); fetch it again") from error
+
+
 def _read_description(folder: Path) -> dict[str, Any]:
     """`model.json` in today's format."""
     about: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
