@@ -75,6 +75,11 @@ def test_the_score_of_a_model_is_found_wherever_its_folder_was_copied_to(store, 
     wanted = ["--store", store.url, "--score", "test.nuclei.pq", "--model", model]
     lines = succeed(capsys, "annotate", "status", round1, *wanted).splitlines()
     assert lines[1:3] == ["before round1: test.nuclei.pq 0.500", "now: test.nuclei.pq 0.600, gain +0.100"]
+    store.put("runs/one/model/model.json", b"{")
+    code, _, errors = run(capsys, "annotate", "status", round1, *wanted)
+    assert code == 1
+    (line,) = errors.splitlines()
+    assert "runs/one/model/model.json does not describe a model" in line
 
 
 def test_models_that_were_scored_on_different_images_are_not_compared_in_silence(store, tmp_path, capsys):

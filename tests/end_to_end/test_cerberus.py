@@ -5,7 +5,7 @@ import json
 import pytest
 
 from histoseg.cli import main
-from tests.end_to_end.test_submit import Job
+from tests.end_to_end.job import Job
 
 pytestmark = pytest.mark.slow
 SETS = "optim.steps=4 subtype_gland.optim.steps=2 subtype.optim.steps=2 method.batch=4 subtype.method.batch=2"

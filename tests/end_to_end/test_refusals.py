@@ -7,7 +7,6 @@ from histoseg.runs.config import Data
 from histoseg.runs.request import Request
 from histoseg.store.objects import connect
 from ray_jobs.driver import prepare
-from tests.end_to_end.test_submit import start  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +21,7 @@ pytestmark = pytest.mark.slow
         (["--listen", "tensorbord"], "no 'tensorbord' in listeners; choose from mlflow, tensorboard"),
     ],
 )
-def test_what_cannot_be_is_one_clear_line(start, tmp_path, words, message):  # noqa: F811 - the fixture
+def test_what_cannot_be_is_one_clear_line(start, tmp_path, words, message):
     if "--store" in words:
         words = [*words[:-1], f"file://{tmp_path}/store"]
     code, output = start(tmp_path, *words).finish()

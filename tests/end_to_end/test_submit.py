@@ -3,57 +3,15 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 
 from histoseg.store.objects import connect
-from ray_jobs import submit
 from ray_jobs.local_store import local_store
 
 pytestmark = pytest.mark.slow
-PATIENCE_S = 300
-
-
-class Job:
-    """A job in a folder of its own, with its output so far."""
-
-    def __init__(self, folder, *words):
-        folder.mkdir(exist_ok=True)
-        self.folder = folder
-        root = str(Path(submit.__file__).parents[1])
-        with (folder / "log").open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "ray_jobs.submit", "--experiment", "smoke", *words],
-                cwd=folder,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONPATH": root},
-                start_new_session=True,
-                # Tests that a shell runs in the background ignore Ctrl-C, and so would what they start.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-            )
-
-    def output(self):
-        return (self.folder / "log").read_text()
-
-    def wait_for(self, text):
-        deadline = time.monotonic() + PATIENCE_S
-        while text not in self.output():
-            assert self.process.poll() is None, self.output()
-            assert time.monotonic() < deadline, self.output()
-            time.sleep(0.1)
-
-    def finish(self):
-        code = self.process.wait(PATIENCE_S)
-        return code, self.output()
-
-    def descendants(self):
-        return psutil.Process(self.process.pid).children(recursive=True)
 
 
 def gone(processes, within_s):
@@ -72,22 +30,6 @@ def results_of(record):
     """All that a record says of a result, without where and how long it was computed."""
     stages = [{name: stage[name] for name in ("stage", "curve", "best_step")} for stage in record["stages"]]
     return {**{name: record[name] for name in ("name", "scores", "per_class", "sizes", "images")}, "stages": stages}
-
-
-@pytest.fixture(scope="module")
-def start():
-    """Starts jobs, and ends those that a failed or interrupted test leaves behind."""
-    jobs = []
-
-    def start_job(folder, *words):
-        jobs.append(Job(folder, *words))
-        return jobs[-1]
-
-    yield start_job
-    for job in jobs:
-        if job.process.poll() is None:
-            job.process.kill()
-            job.process.wait()
 
 
 @pytest.fixture(scope="module")
