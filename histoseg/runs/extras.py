@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+from importlib.metadata import version
 from types import ModuleType
 
 from histoseg.errors import ConfigError
@@ -23,8 +24,15 @@ def import_extra(extra: str, module: str = "") -> ModuleType:
     """A module of the package of an extra; the package itself if none is named.
 
     Raises:
-        ConfigError: If it is not installed.
+        ConfigError: If it is not installed, or in a version without that module.
     """
     if why := why_lacking(extra):
         raise ConfigError(why)
-    return importlib.import_module(f"{extra}.{module}" if module else extra)
+    name = f"{extra}.{module}" if module else extra
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        text = f"{extra} {version(extra)} has no {name}; install histoseg[{extra}], which brings a version that has"
+        raise ConfigError(text) from error
