@@ -27,7 +27,9 @@ def _comparator(sizes: Sizes, scale: str) -> Comparator:
     return Comparator(
         network=CellposeSpec(width=sizes.width // 2, enlarge=2 if is_published else 1),
         phases=(
-            Phase(label="train", method=MultiTask(batch=sizes.batch, mixed=False), optim=replace(sizes.optim, lr=LR)),
+            Phase(
+                label="train", method=MultiTask(batch=sizes.batch, mixed=False), optim=replace(sizes.optim_of(1), lr=LR)
+            ),
         ),
         evaluator=Objects(window_px=side_px, margin_px=side_px // 4),
     )

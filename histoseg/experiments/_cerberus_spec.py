@@ -15,6 +15,10 @@ ON_SCORES = (
 ON_WEIGHTS = (
     "At the scales laptop and real-cpu no ImageNet weights are used: rows that name them start from random numbers."
 )
+ON_STEPS = (
+    "At the scale laptop, networks of one structure are trained half as long as networks of several, which share their "
+    "patches between structures."
+)
 NOTES = (
     "Mean ± standard deviation over three divisions of the folds (and seeds): trained on one fold, scored on another, "
     "which the training has not seen. The network is the one after the last step; nothing is chosen on a score.",
@@ -22,6 +26,7 @@ NOTES = (
     "The paper's glands and lumina of DigestPath and TCGA, and its external test set, were never published: its "
     "numbers stand beside ours for orientation, not as a target for the public part of its data.",
     ON_WEIGHTS,
+    ON_STEPS,
 )
 
 

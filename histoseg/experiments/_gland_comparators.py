@@ -9,28 +9,30 @@ from histoseg.experiments._comparator import Comparator, Phase
 from histoseg.methods.multitask import MultiTask
 from histoseg.models.mildnet import MildNetSpec
 from histoseg.models.rotanet import RotaNetSpec
+from histoseg.runs.config import Optim
 
 AUX_SHARE = 8 / 30  # Of a training, after which auxiliary losses count a tenth: 8 of 30 epochs (MILD-Net, p. 9)
 ORIENTATIONS = 4  # Of each feature of Rota-Net
 
 
 def _mild_net(sizes: Sizes) -> Comparator:
-    network = MildNetSpec(width=sizes.width, aux_steps=round(AUX_SHARE * sizes.optim.steps))
-    return Comparator(network=network, phases=(_phase(sizes, mixed=False),), evaluator=sizes.evaluator)
+    optim = sizes.optim_of(1)
+    network = MildNetSpec(width=sizes.width, aux_steps=round(AUX_SHARE * optim.steps))
+    return Comparator(network=network, phases=(_phase(sizes, optim, mixed=False),), evaluator=sizes.evaluator)
 
 
 def _rota_net(sizes: Sizes) -> Comparator:
     """With as many maps as the other rows have channels."""
     network = RotaNetSpec(width=sizes.width // ORIENTATIONS)
-    return Comparator(network=network, phases=(_phase(sizes, mixed=True),), evaluator=sizes.evaluator)
+    return Comparator(network=network, phases=(_phase(sizes, sizes.optim, mixed=True),), evaluator=sizes.evaluator)
 
 
-def _phase(sizes: Sizes, *, mixed: bool) -> Phase:
+def _phase(sizes: Sizes, optim: Optim, *, mixed: bool) -> Phase:
     """The one stage of a training."""
     method = MultiTask(
         batch=sizes.batch, mixed=mixed, loss_weights=sizes.loss_weights, masked=sizes.masked, in_turn=sizes.in_turn
     )
-    return Phase(label="train", method=method, optim=sizes.optim)
+    return Phase(label="train", method=method, optim=optim)
 
 
 MILD_NET = Row(

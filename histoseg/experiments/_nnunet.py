@@ -29,7 +29,7 @@ def _comparator(sizes: Sizes, scale: str) -> Comparator:
     side_px = sizes.data.side_px
     is_published = scale in ("paper", "reference-code")  # Elsewhere three of four predictions are saved.
     method = MultiTask(batch=sizes.batch, mixed=False, class_weighting=FOREGROUND)
-    optim = replace(sizes.optim, lr=LR, drop_at=0, optimizer="sgd", schedule="poly")
+    optim = replace(sizes.optim_of(1), lr=LR, drop_at=0, optimizer="sgd", schedule="poly")
     return Comparator(
         network=NNUNetSpec(width=sizes.width // 2, patch_px=side_px, mirror=is_published),
         phases=(Phase(label="train", method=method, optim=optim),),

@@ -22,8 +22,8 @@ SPEC = folds_table(
     paper=Paper(citation=f"{CITATION}, Table 3", numbers=TABLE3),
     notes=(
         *NOTES,
-        "MILD-Net and Rota-Net are trained on the same patches and as long as the other rows, MILD-Net once for glands "
-        "and once for lumina; docs/comparators.md says what is done where their papers leave something open.",
+        "MILD-Net and Rota-Net are trained on patches of the same kind and as long as the other rows, MILD-Net once "
+        "for glands and once for lumina; docs/comparators.md says what is done where their papers leave it open.",
         NOTE,
     ),
 )

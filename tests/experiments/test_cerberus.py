@@ -88,15 +88,16 @@ def test_comparators_of_glands_and_lumina_differ_from_the_other_rows_by_their_ne
         plain, rota = (found[row, "", division] for row in ("cerberus", "rotanet"))
         mild = [found["mildnet", part, division] for part in ("gland", "lumen")]
         assert [structures_of(run) for run in (*mild, rota)] == [("gland",), ("lumen",), ("gland", "lumen")]
-        for run in (*mild, rota):
+        singles = [found["unet", part, division] for part in ("gland", "lumen")]
+        for run, same in zip((*mild, rota), (*singles, plain), strict=True):
             assert (run.data, run.evaluator, run.seed) == (plain.data, plain.evaluator, plain.seed)
             assert (run.score.splits, run.stages[0].select.splits) == (
                 plain.score.splits,
                 plain.stages[0].select.splits,
             )
-            assert run.stages[0].optim == plain.stages[0].optim
+            assert run.stages[0].optim == same.stages[0].optim
         assert 4 * rota.network.width == mild[0].network.width == plain.network.width
-        assert mild[0].network.aux_steps == round(8 / 30 * plain.stages[0].optim.steps)
+        assert mild[0].network.aux_steps == round(8 / 30 * mild[0].stages[0].optim.steps)
         assert rota.stages[0].method == plain.stages[0].method
 
 
@@ -105,6 +106,15 @@ def test_rota_net_is_trained_where_only_glands_are_prepared():
     assert {structures_of(run) for run in runs("cerberus_table3", sources=only) if run.row == "rotanet"} == {("gland",)}
     assert module("cerberus_table3").why_missing("rotanet", "test.lumen.pq", only) == "no shards with lumen"
     assert module("cerberus_table3").why_missing("mildnet", "test.gland.pq", ALL) == ""
+
+
+@pytest.mark.parametrize("scale", _cerberus.SCALES)
+def test_networks_of_one_structure_are_trained_half_as_long_on_a_laptop_alone(scale):
+    """There they see at least as many patches of their structure as a network of two; the paper trains all alike."""
+    steps = {(run.row, run.part): run.stages[0].optim.steps for run in runs("cerberus_table4", scale)}
+    short = {row for (row, _), count in steps.items() if 2 * count == steps["mixed", ""]}
+    assert short == ({"stl", "unet_stl"} if scale == "laptop" else set())
+    assert set(steps.values()) <= {steps["mixed", ""], steps["stl", "gland"]}
 
 
 @pytest.mark.parametrize("scale", _cerberus.SCALES)

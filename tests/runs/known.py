@@ -33,7 +33,7 @@ NAMES = {
     ),
     ("table1", "reference-code", "digestpath glas.maml", 0): "c2af77663f0aed9c 56ae5782f4b33202 45a989203d56d314",
     ("smoke", "laptop", "glas synthetic.transfer", 0): "27b8bfab51238a17 1cee3b5d25f65321 ee1251750ff39b07",
-    ("cerberus_table4", "laptop", "stl gland fold1 to fold3", 0): "97c5900c7f46c6f7 852f5049a164e2ee",
+    ("cerberus_table4", "laptop", "stl gland fold1 to fold3", 0): "f01b21cf9400a40f e09581bf970fea15",
     ("cerberus_table4", "paper", "in_mixed_pc fold1 to fold3", 0): "97a2f0a8ad5bc0af 48c7fd410df91df3",
     ("cerberus_table2", "paper", "cerberus fold1 to fold3", 0): "97a2f0a8ad5bc0af 09f6e648ca69c8be 2791ddea0f26ca2d",
     ("cerberus_table2", "paper", "cerberus fold1 to fold3", 0, "subtype.optim.steps=9"): (
@@ -46,7 +46,7 @@ NAMES = {
         1,
     ): "3606d7044bcdb6ae 8f87ab5554375489 4f49bd19ad5e892a",
     ("cerberus_table2", "paper", "nnunet fold1 to fold3", 0): "1e119df200c953f6 dedeecd56178aadb",
-    ("cerberus_table3", "laptop", "nnunet lumen fold2 to fold1", 0): "013d673402a9150e 765e10b26409f625",
+    ("cerberus_table3", "laptop", "nnunet lumen fold2 to fold1", 0): "50f55f0d9b5e15ee 93f63a9548de3dbe",
     ("cerberus_table3", "paper", "mildnet gland fold1 to fold3", 0): "0a010e6be8e61176 cffe172e5a353f6b",
     ("cerberus_table3", "laptop", "rotanet fold2 to fold1", 0): "ff18f13d5e73fa79 78a71cc5a36f47cf",
     ("cerberus_table6", "paper", "in_mtl_pc fold1 to fold3", 0): "97a2f0a8ad5bc0af b5079bbe97743049 a863969dd2b2ca37",
