@@ -13,7 +13,7 @@ from jaxtyping import Bool
 
 from histoseg.maps.evidence import Evidence
 from histoseg.maps.flooding import ellipse, fill_holes
-from histoseg.models.cerberus.postprocess import make_objects
+from histoseg.maps.separation import make_objects
 from histoseg.structures import Growth
 from histoseg.types import InstanceMap
 

@@ -22,6 +22,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
         "tests/models/cerberus/test_postprocess.py",
     ),
     "histoseg/maps/flooding.py": ("tests/maps/test_flooding.py", "tests/models/cerberus/test_postprocess.py"),
+    "histoseg/maps/separation.py": ("tests/models/cerberus/test_postprocess.py",),
     "histoseg/maps/objects.py": ("tests/maps/test_objects.py",),
     "histoseg/maps/consensus.py": ("tests/maps/test_consensus.py",),
     "histoseg/models/losses.py": ("tests/models/test_losses.py",),
