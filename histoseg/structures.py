@@ -9,7 +9,7 @@ structure by an entry point of the same name as the structure:
 
 import re
 import sys
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import entry_points
@@ -233,6 +233,11 @@ def is_structure(name: str) -> bool:
 def enclosing(name: str) -> tuple[str, ...]:
     """The structures that the objects of one lie within, the innermost first."""
     return _enclosing(name, structures())
+
+
+def chosen_of(available: Container[str], chosen: Collection[str]) -> tuple[str, ...]:
+    """The chosen structures that are available, in the order of all structures; all of these if none is chosen."""
+    return tuple(name for name in structures() if name in available and (not chosen or name in chosen))
 
 
 def with_enclosing(names: Iterable[str], available: Container[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Pass the tests of optional packages, each in an environment of its own: python -m tests.extras [NAME ...]
+"""Run the tests of optional packages, each in an environment of its own: python -m tests.extras [NAME ...]
 
 They are not in requirements.lock, as they ask for older versions of what it has, or are large. Environments lie in
 .histoseg/extras and are made once; remove a folder there to make it again.

@@ -13,7 +13,7 @@ from histoseg.files.regions import DrawnRegions, Region, find_name, paint, verti
 from histoseg.files.resolution import disagree
 
 BEYOND = 0.02  # How far an outline may reach beyond its region, in sides of the region: hands are no finer.
-FEWEST = 3  # Objects by which another image or resolution is told; fewer may have been copied or redrawn.
+FEWEST = 3  # Objects that show another image or resolution; fewer may have been copied or redrawn.
 MAX_NAMED = 3
 
 
@@ -81,7 +81,7 @@ def read_corrected(path: Path, expected: Expected, *, may_be_empty: bool = False
 def _some(faults: Sequence[str]) -> list[str]:
     """The first faults of a kind, and how many more there are: one wrong object can cover all others."""
     more = len(faults) - MAX_NAMED
-    return [*faults[:MAX_NAMED], *([f"the same of {more} more objects"] if more > 0 else [])]
+    return [*faults[:MAX_NAMED], *([f"{more} more objects have the same fault"] if more > 0 else [])]
 
 
 def _say(regions: Sequence[Region], i: int) -> str:
@@ -103,7 +103,7 @@ def _other_image(regions: Sequence[Region], expected: Expected) -> str:
 
 
 def _other_mpp(regions: Sequence[Region], expected: Expected) -> str:
-    """A fault where objects that were exported have all become larger, or smaller."""
+    """A fault where exported objects have, in the median, become larger or smaller."""
     factors = [
         _extent(region) / _extent(expected.predicted[region.identity])
         for region in regions

@@ -75,6 +75,8 @@ def _export(store: FileStore, slide: Slide, region: PlannedRegion, plan: Plan, m
     summary, _ = segment_slide(str(image_of(folder, region.name)), model, FileStore(folder / PREDICTIONS), options)
     found = objects_of(folder, region.name)
     for module, ending in ((geojson, "geojson"), (annotation_store, "db")):
+        if store.size(f"{key}.{ending}") is not None:  # It may have been corrected in place.
+            continue
         part = folder / REGIONS / f".{region.name}.{ending}"
         part.unlink(missing_ok=True)
         module.write(part, found)

@@ -116,19 +116,23 @@ def folder_of(version: int) -> str:
     return f"v{version:04d}"
 
 
-def merge(target: Target, annotated: Sequence[Annotated], by: str, at: str) -> int:
-    """Make a version of a source that has these regions as well; returns its number.
+def merge(target: Target, annotated: Sequence[Annotated], by: str, at: str) -> tuple[Import, bool]:
+    """Make a version of a source that has these regions as well.
 
     Regions that are there already are replaced. What is the same as the newest version makes no new one.
+
+    Returns:
+        The import that brought these regions, the last of them if there were several, and whether it is this one.
 
     Raises:
         ConfigError: If the source is another one, of other classes or of another resolution, or its name cannot be.
     """
     newest = current_version(target)
     bodies = {one.name: label_file(one) for one in annotated}
+    known = provenance_of(target.folder, newest).imports
     if newest and _has_all(target.folder / folder_of(newest), annotated, bodies):
-        return newest
-    version = newest + 1
+        return next(one for one in reversed(known) if not bodies.keys().isdisjoint(one.regions)), False
+    version = _highest_whole(target.folder) + 1
     folder = target.folder / folder_of(version)
     shutil.rmtree(folder, ignore_errors=True)  # Of an import that did not end
     try:
@@ -140,15 +144,15 @@ def merge(target: Target, annotated: Sequence[Annotated], by: str, at: str) -> i
         raise StorageError(f"{folder}: cannot be written ({error.strerror or error}); nothing was merged") from error
     own = Import(version=version, by=by, at=at, regions={one.name: one.origin for one in annotated})
     store, text = FileStore(target.folder), target.declaration(version).encode()
-    known = (*provenance_of(target.folder, newest).imports, own)
-    store.put(f"{folder_of(version)}/{PROVENANCE}", Provenance(imports=known).model_dump_json(indent=1).encode())
+    provenance = Provenance(imports=(*known, own))
+    store.put(f"{folder_of(version)}/{PROVENANCE}", provenance.model_dump_json(indent=1).encode())
     store.put(f"{folder_of(version)}/{DECLARATION}", text)
     store.put(FILE, text)
-    return version
+    return own, True
 
 
 def current_version(target: Target) -> int:
-    """The newest version of a source; 0 if there is none."""
+    """The version that a source's declaration names; 0 if there is none."""
     path = target.folder / FILE
     if not path.is_file():
         _require_name(target)
@@ -206,6 +210,12 @@ def _require_name(target: Target) -> None:
     except ValidationError as error:
         rule = "must begin with a lower-case letter, and have only such letters, digits and _"
         raise ConfigError(f"--source {target.name!r}: {rule}") from error
+
+
+def _highest_whole(folder: Path) -> int:
+    """The highest version that was written to its end, which need not be the one in use; 0 without any."""
+    numbers = _versions(folder) if folder.is_dir() else []
+    return max((number for number in numbers if (folder / folder_of(number) / DECLARATION).is_file()), default=0)
 
 
 def _versions(folder: Path) -> list[int]:

@@ -14,8 +14,9 @@ from histoseg.structures import structure
 THUMBNAIL_PX = 256
 SHOWN = 200  # Ranks in the listing; the table beside the page has all.
 SCORE = (
-    "The score of a region is the mean over its pixels of the entropy of the model's probabilities, divided by the "
-    "largest that there can be: 0 where the model is certain everywhere, 1 where it knows nothing."
+    "The score of a region is the mean over its pixels of how unsure the model is: the entropy of its probabilities "
+    "(MILD-Net: their variance over transformations), divided by the largest that there can be. 0 means certain "
+    "everywhere, 1 that it knows nothing."
 )
 NOTICE = (
     "A model is unsure where tissue is hard to tell, but also where a section is out of focus or dirty. Look first."

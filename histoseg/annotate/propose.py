@@ -83,7 +83,10 @@ def propose(
             found += [(image, box, _score(model, slide, box, mpp, name, wish)) for box in boxes]
         on_image(address, len(boxes))
     if not found:
-        raise DataError(f"{len(addresses)} images have no region left that no round has; add images")
+        raise DataError(
+            f"{len(addresses)} images: no region left to annotate, as they have no tissue or earlier rounds have it "
+            "all; add images, or give --mask none"
+        )
     ranking = _rank(found, wish, len(addresses))
     plan = Plan(
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),

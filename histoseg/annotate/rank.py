@@ -12,7 +12,7 @@ def ranked(scores: Sequence[float]) -> list[int]:
 
 
 def shuffled(count: int, rng: np.random.Generator) -> list[int]:
-    """As many regions, in a random order."""
+    """The numbers of `count` regions in a random order."""
     return [int(i) for i in rng.permutation(count)]
 
 

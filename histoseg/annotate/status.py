@@ -88,5 +88,7 @@ def _say_rule(scores: Sequence[float], rule: Rule) -> str:
     mean = rule.mean_gain(scores)
     said = f"annotation stops where the mean gain over {rule.last_rounds} rounds is below {rule.least_gain:g}"
     if math.isnan(mean):
-        return f"go on: {said}, and there are not so many scores yet"
+        return (
+            f"go on: {said}; that needs the scores of the newest model and of the one {rule.last_rounds} rounds before"
+        )
     return f"{'stop' if rule.is_over(scores) else 'go on'}: it is {mean:+.4f}; {said}"

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -47,8 +48,11 @@ class Delivery:
     accept_empty: bool = False
 
 
-def take_in(folder: Path, delivery: Delivery) -> Imported:
+def take_in(folder: Path, delivery: Delivery) -> tuple[Imported, bool]:
     """Merge corrected files of a round into a source; the files are of regions by their names.
+
+    Returns:
+        The import that brought these regions, and whether it is this one; else the source has had them before.
 
     Raises:
         DataError: If any file has a fault; a line for each, and nothing was merged.
@@ -72,17 +76,11 @@ def take_in(folder: Path, delivery: Delivery) -> Imported:
         mpp=plan.mpp,
     )
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    version = merge(target, annotated, delivery.by.strip(), at)
-    imported = Imported(
-        source=str(target.folder),
-        version=version,
-        by=delivery.by.strip(),
-        at=at,
-        regions={one.name: one.origin for one in annotated},
-    )
-    key = f"{IMPORTS}/{delivery.source}-{folder_of(version)}.json"
-    FileStore(folder).put_if_absent(key, imported.model_dump_json(indent=1).encode())
-    return imported
+    own, is_new = merge(target, annotated, delivery.by.strip(), at)
+    imported = Imported(source=str(target.folder), version=own.version, by=own.by, at=own.at, regions=own.regions)
+    # Written for an import of before too: it may have been killed before its round heard of it.
+    FileStore(folder).put(_key(target, own.version), imported.model_dump_json(indent=1).encode())
+    return imported, is_new
 
 
 def say_origins(regions: Mapping[str, RegionOrigin]) -> str:
@@ -98,6 +96,12 @@ def imports_of(folder: Path) -> list[Imported]:
     store = FileStore(folder)
     found = [Imported.model_validate_json(store.get(key)) for key in store.list(f"{IMPORTS}/")]
     return sorted(found, key=lambda one: (one.at, one.version))
+
+
+def _key(target: Target, version: int) -> str:
+    """Where a round keeps an import; sources of one name may lie in several folders."""
+    place = sha256(str(target.folder.resolve()).encode()).hexdigest()[:8]
+    return f"{IMPORTS}/{target.name}-{place}-{folder_of(version)}.json"
 
 
 def _by_region(files: Sequence[Path]) -> dict[str, Path]:

@@ -29,7 +29,7 @@ def next_round(
     count: Annotated[int, typer.Option(help="How many regions are to be corrected.")] = 20,
     structure: Annotated[str, typer.Option(help="What is corrected, as nuclei; needed where a model finds more.")] = "",
     strategy: Annotated[str, typer.Option(help="difficult: where the model is most unsure; or random.")] = "difficult",
-    seed: Annotated[int, typer.Option(min=0, help="Of the strategy random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the strategy random.")] = 0,
     size_px: Annotated[int, typer.Option(help="Side of a region.")] = 1000,
     mpp: Annotated[float, typer.Option(help="Microns per pixel of the regions; without it, the model's.")] = 0.0,
     per_image: Annotated[
@@ -75,7 +75,7 @@ def next_round(
 @annotate.command("export")
 def export_regions(
     folder: Round,
-    model: Annotated[str, typer.Option(help="Where the model is now; without it, where it was.")] = "",
+    model: Annotated[str, typer.Option(help="The model's address, if it has moved since `annotate next`.")] = "",
 ) -> None:
     """Write a round's regions as images with what the model finds in them, for QuPath and TIAToolbox."""
     from histoseg.annotate.export import export_round
@@ -102,11 +102,13 @@ def import_regions(
 
     delivery = Delivery(files=files, raw=raw, source=source, by=by, accept_empty=accept_empty)
     with collect() as notes:
-        found = take_in(folder, delivery)
+        found, is_new = take_in(folder, delivery)
     for text, number in sorted(notes.items()):
         print(f"note: {text}: {number}")
     regions = found.regions
     print(f"{source}, version {found.version}: {len(regions)} regions by {found.by}; {say_origins(regions)}")
+    if not is_new:
+        print("the source has had these regions since then; nothing was merged")
     print(f"then: histoseg prepare {source} --raw {raw} --store URL")
     print(found.source)
 

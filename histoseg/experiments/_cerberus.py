@@ -167,7 +167,7 @@ SCALES: Mapping[str, Sizes] = {
         evaluator=Objects(window_px=448, margin_px=152),
     ),
 }
-# Of tables that do not judge the objects that a network finds: on a laptop its trainings are a third as long.
+# Of tables that do not judge the objects that a network finds: on a laptop each network is trained for 160 steps.
 BRIEF_SCALES: Mapping[str, Sizes] = {
     **SCALES,
     "laptop": replace(SCALES["laptop"], optim=Optim(lr=3e-3, steps=160, drop_at=120), optim_alone=None),

@@ -1,7 +1,8 @@
 """nnU-Net as a row of Cerberus' tables: on the same patches and as long as the other rows, trained by its own recipe.
 
-The paper of Cerberus has no such row. nnU-Net's optimiser and its foreground oversampling belong to the recipe and are
-kept; the number of steps and the patches of a step are those of the other rows, so that rows see the same data.
+The paper of Cerberus has no such row. nnU-Net's optimiser belongs to the recipe and is kept; its foreground
+oversampling is approximated by drawing samples by class (docs/comparators.md). The number of steps and the patches of a
+step are those of the other rows, so that rows see the same data.
 """
 
 from dataclasses import replace
@@ -17,7 +18,7 @@ NOTE = (
     "with a network for each structure and objects by border and core; see docs/comparators.md."
 )
 LR = 1e-2  # Isensee et al. 2021: the rate at the first step
-FOREGROUND = 0.33  # Isensee et al. 2021: the share of patches that must show foreground
+FOREGROUND = 0.33  # Isensee et al. 2021: patches centred on foreground; here those whose sample is drawn by class
 
 
 def _comparator(sizes: Sizes, scale: str) -> Comparator:

@@ -1,7 +1,7 @@
 """The runs behind Cerberus' Tables 6 and A1: patches about nuclei, classified by the features of many encoders.
 
-Each row is a way to come by an encoder. Rows that start from a Cerberus share its training with Tables 2 to 5 by name;
-what follows is the same for all: two layers on its frozen features.
+Each row is a way to come by an encoder. Rows that start from a Cerberus share its training with Tables 2 to 5 by name,
+except at the scale laptop, where it is shorter; what follows is the same for all: two layers on its frozen features.
 """
 
 from collections.abc import Iterable, Mapping

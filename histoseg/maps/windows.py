@@ -15,6 +15,8 @@ from histoseg.errors import ConfigError
 from histoseg.runs.config import require
 from histoseg.types import Image
 
+PUBLISHED_MARGIN_PX = 152  # Cerberus' published code: 448 pixels in, 144 out
+
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
@@ -68,7 +70,7 @@ class MarginWindows:
     """
 
     window_px: int = 1024
-    margin_px: int = 152
+    margin_px: int = PUBLISHED_MARGIN_PX
 
     def __post_init__(self) -> None:
         inner = self.window_px - 2 * self.margin_px
@@ -122,13 +124,13 @@ class OverlapWindows:
 Windows = MarginWindows | OverlapWindows
 
 
-def require_margin(windows: Windows, network: str, margin_px: int = 152) -> MarginWindows:
+def require_margin(windows: Windows, network: str, margin_px: int = PUBLISHED_MARGIN_PX) -> MarginWindows:
     """Windows of a kind that a network can take.
 
     Args:
         windows: How an image is divided.
         network: What the network is called in the message.
-        margin_px: A margin that is large enough for it; the published one of Cerberus.
+        margin_px: A margin that is large enough for it, for the message.
 
     Raises:
         ConfigError: If windows overlap instead of having a margin.

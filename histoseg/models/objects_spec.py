@@ -1,11 +1,11 @@
-"""What is the same for the settings of every network that finds objects and has one way to be run."""
+"""Settings that networks of objects share, if they are run in one way only."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from histoseg.engines import Execution, require_eager
-from histoseg.maps.windows import MarginWindows, Windows, require_margin
+from histoseg.maps.windows import PUBLISHED_MARGIN_PX, MarginWindows, Windows, require_margin
 from histoseg.store.objects import Store
 from histoseg.structures import MPP
 from histoseg.types import Image
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class ObjectsSpec(ABC):
-    """Settings of a network that finds objects.
+    """Settings of a network that finds objects. Subclasses give `title` and `_regions`; the rest follows.
 
     Attributes:
         title: What the network is called in messages.
@@ -39,8 +39,8 @@ class ObjectsSpec(ABC):
 
     @property
     def usual_margin_px(self) -> int:
-        """A margin of windows that is large enough."""
-        return 152
+        """The margin that the message suggests where windows have none."""
+        return PUBLISHED_MARGIN_PX
 
     @abstractmethod
     def _regions(self, network: "Network", heads: Collection[str], mpp: float) -> "ObjectRegions":
@@ -56,7 +56,7 @@ class ObjectsSpec(ABC):
         """The objects in a whole image.
 
         Raises:
-            ConfigError: If windows overlap, or have too small a margin.
+            ConfigError: If windows overlap, or their margin is too small for the network.
             DataError: If the network produces NaN or infinite values.
         """
         from histoseg.models.whole_image import predict_objects

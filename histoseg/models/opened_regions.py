@@ -9,15 +9,13 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from histoseg.errors import DataError
 from histoseg.maps.evidence import Evidence, RegionEvidence
 from histoseg.maps.windows import Window, read_windows
 from histoseg.models.opening import Opening, open_objects
 from histoseg.models.tensors import to_device
-from histoseg.structures import structures, with_enclosing
+from histoseg.models.window_maps import PIXELS_AT_ONCE, put, require_finite
+from histoseg.structures import chosen_of, with_enclosing
 from histoseg.types import Image, InstanceMap
-
-PIXELS_AT_ONCE = 2**20  # That windows seen together have at most, as for Cerberus
 
 
 @dataclass(frozen=True)
@@ -42,9 +40,7 @@ class OpenedRegions:
     @cached_property
     def wanted(self) -> tuple[str, ...]:
         """The chosen structures that the network has heads for."""
-        return tuple(
-            name for name in structures() if name in self.openings and (not self.chosen or name in self.chosen)
-        )
+        return chosen_of(self.openings, self.chosen)
 
     @cached_property
     def structures(self) -> tuple[str, ...]:
@@ -96,17 +92,3 @@ class OpenedRegions:
                     seen,
                 )
         return RegionEvidence(objects={name: Evidence(mask=mask) for name, mask in masks.items()})
-
-
-def put(whole: np.ndarray, found: np.ndarray, seen: Sequence[Window]) -> None:
-    """Put what some windows found, with their margins, into a map of a region."""
-    for window, part in zip(seen, found, strict=True):
-        place = whole[window.place]
-        place[...] = part[window.core][: place.shape[0], : place.shape[1]]  # What lies in the region
-
-
-def require_finite(found: Tensor, structure: str) -> Tensor:
-    """What a head predicts, if all of it is numbers."""
-    if not bool(found.isfinite().all()):
-        raise DataError(f"head {structure} produced NaN or infinite values; the model weights may be corrupt")
-    return found

@@ -1,4 +1,4 @@
-"""Objects of a mask of eroded ones that is opened first: of networks that predict objects and contours.
+"""Objects made from a mask of eroded objects: the mask is opened, then its pieces are dilated (MILD-Net, Rota-Net).
 
 Graham et al. 2019 (MILD-Net, p. 11) open what is above a threshold. The same authors' code for Graham et al. 2020
 (DSF-CNN), which also separates glands by their contours, fills holes before it, and drops small pieces and dilates the

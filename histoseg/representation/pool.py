@@ -23,7 +23,13 @@ AT_ONCE_PX = 2**18  # Pixels that a network sees at once: 256 patches of 32 px
 
 @runtime_checkable
 class Encoding(Protocol):
-    """A network with an encoder."""
+    """A network with an encoder whose features at several depths can be pooled.
+
+    Attributes:
+        has_depths: True; what other networks call `encode` gives something else.
+    """
+
+    has_depths: bool
 
     def encode(self, images: UInt8[Tensor, "B H W 3"]) -> list[Tensor]:
         """Features at each depth (B, channels, rows, columns), shallow ones first, of images as stored."""

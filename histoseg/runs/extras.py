@@ -17,7 +17,7 @@ def why_lacking(extra: str) -> str:
     """What to do about an extra that is not installed; empty if it is."""
     if is_installed(extra):
         return ""
-    return f"{extra} is not installed; install histoseg[{extra}], in an environment of its own if need be"
+    return f"{extra} is not installed; install histoseg[{extra}], in an environment of its own if versions conflict"
 
 
 def import_extra(extra: str, module: str = "") -> ModuleType:
@@ -34,5 +34,5 @@ def import_extra(extra: str, module: str = "") -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
-        text = f"{extra} {version(extra)} has no {name}; install histoseg[{extra}], which brings a version that has"
+        text = f"{extra} {version(extra)} has no {name}; install histoseg[{extra}], which brings a version with it"
         raise ConfigError(text) from error

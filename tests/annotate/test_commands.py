@@ -46,6 +46,8 @@ def test_from_images_to_a_source_and_back(store, tmp_path, capsys):
     given = ["--source", "our_nuclei", "--by", "Ada", "--raw", tmp_path / "raw"]
     said = succeed(capsys, "annotate", "import", first, sent, *given)
     assert "our_nuclei, version 1: 2 regions by Ada; 0 objects as the model drew them, 4 by hand" in said
+    assert "nothing was merged" not in said
+    assert "nothing was merged" in succeed(capsys, "annotate", "import", first, sent, *given)
     write_features(sent / f"{names[0]}.geojson", [box(10, 10, 12, "gland")])
     code, _, errors = run(capsys, "annotate", "import", first, sent, *given)
     assert code == 1

@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 from histoseg.annotate.export import export_round
 from histoseg.annotate.merge import provenance_of
 from histoseg.annotate.plan import read_plan
-from histoseg.annotate.take_in import Delivery, take_in
+from histoseg.annotate.take_in import Delivery, imports_of, take_in
 from histoseg.errors import ConfigError, DataError
 from histoseg.files.notes import collect
 from histoseg.files.resolution import stored_mpp
@@ -43,14 +43,15 @@ def folder(made, tmp_path):
 
 @pytest.fixture
 def deliver(folder, tmp_path):
-    """Corrected features of some regions, taken in."""
+    """Corrected features of some regions, taken in; returns the import that brought them."""
 
-    def deliver(corrected, source="our_nuclei", by="Ada", **options):
+    def deliver(corrected, source="our_nuclei", by="Ada", raw="raw", **options):
         sent = tmp_path / "sent"
         shutil.rmtree(sent, ignore_errors=True)
         sent.mkdir()
         files = [write_features(sent / f"{name}.geojson", found) for name, found in corrected.items()]
-        return take_in(folder, Delivery(files=files, raw=tmp_path / "raw", source=source, by=by, **options))
+        found, _ = take_in(folder, Delivery(files=files, raw=tmp_path / raw, source=source, by=by, **options))
+        return found
 
     return deliver
 
@@ -76,6 +77,17 @@ def test_a_region_is_exported_as_image_geojson_and_annotation_store(folder, regi
         with sqlite3.connect(folder / "regions" / f"{name}.db") as database:
             assert database.execute("SELECT count(*) FROM annotations").fetchone() == (len(found),)
     assert "QuPath" in (folder / "regions" / "README.txt").read_text()
+
+
+def test_an_export_that_is_repeated_makes_what_is_missing_and_keeps_corrections(folder, regions):
+    one, two, _ = regions
+    corrected = write_features(folder / "regions" / f"{one}.geojson", regions[one][1:]).read_bytes()
+    missing = folder / "regions" / f"{two}.geojson"
+    before = missing.read_bytes()
+    missing.unlink()
+    export_round(folder, read_plan(folder), draw_model())
+    assert (folder / "regions" / f"{one}.geojson").read_bytes() == corrected
+    assert missing.read_bytes() == before
 
 
 def test_an_export_of_another_model_is_refused(folder):
@@ -175,7 +187,7 @@ def test_one_object_over_all_others_is_a_few_lines(deliver, regions):
         deliver({name: [*found, box(0, 0, 100, "plasma")]})
     *named, more, last = str(raised.value).splitlines()
     assert all("wholly under later ones" in line for line in named)
-    assert more.endswith(f"the same of {len(found) - len(named)} more objects")
+    assert more.endswith(f": {len(found) - len(named)} more objects have the same fault")
     assert last.startswith("nothing was merged")
 
 
@@ -240,7 +252,8 @@ def test_each_import_is_a_version_and_the_same_one_is_none(deliver, regions, tmp
     one, two, *_ = regions
     source = tmp_path / "raw" / "our_nuclei"
     assert deliver({one: regions[one]}).version == 1
-    assert deliver({one: regions[one]}, by="Bob").version == 1
+    again = deliver({one: regions[one]}, by="Bob")
+    assert (again.version, again.by) == (1, "Ada")
     assert deliver({two: regions[two]}, by="Bob").version == 2
     assert deliver({one: regions[one][1:]}, by="Eve").version == 3
     imports = provenance_of(source, 3).imports
@@ -267,6 +280,39 @@ def test_an_import_that_was_killed_leaves_the_version_before(deliver, regions, t
     assert declared.read_text() == before
     assert len(load_source("our_nuclei", find_declarations(tmp_path / "raw")).entries(tmp_path / "raw")) == 1
     assert deliver({two: regions[two]}).version == 2
+
+
+def test_an_import_after_going_back_to_an_older_version_leaves_the_newer_one(deliver, regions, tmp_path):
+    one, two, three = regions
+    source = tmp_path / "raw" / "our_nuclei"
+    for name in (one, two):
+        deliver({name: regions[name]})
+    newer = {path: path.read_bytes() for path in (source / "v0002").rglob("*") if path.is_file()}
+    shutil.copyfile(source / "v0001" / "declaration.toml", source / "source.toml")
+    assert deliver({three: regions[three]}).version == 3
+    assert {path: path.read_bytes() for path in (source / "v0002").rglob("*") if path.is_file()} == newer
+    assert {path.stem for path in (source / "v0003" / "images").iterdir()} == {one, three}
+    assert [imported.version for imported in provenance_of(source, 3).imports] == [1, 3]
+
+
+def test_a_round_keeps_every_import_as_its_source_has_it(deliver, regions, folder, tmp_path):
+    """Sources of one name in two folders are two sources; one that is made again is another one."""
+    one, *_ = regions
+    first = deliver({one: regions[one]})
+    second = deliver({one: regions[one]}, by="Bob", raw="elsewhere")
+    assert {(found.source, found.by) for found in imports_of(folder)} == {(first.source, "Ada"), (second.source, "Bob")}
+    shutil.rmtree(tmp_path / "raw")
+    deliver({one: regions[one]}, by="Eve")
+    assert {found.by for found in imports_of(folder)} == {"Bob", "Eve"}
+
+
+def test_an_import_that_its_round_has_not_heard_of_is_written_down_when_it_is_repeated(deliver, regions, folder):
+    """It may be killed after the source was replaced."""
+    one, *_ = regions
+    first = deliver({one: regions[one]})
+    shutil.rmtree(folder / "imports")
+    assert deliver({one: regions[one]}, by="Bob") == first
+    assert imports_of(folder) == [first]
 
 
 def _interrupted(*_, **__):

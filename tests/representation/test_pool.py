@@ -6,8 +6,13 @@ import torch
 
 from histoseg.errors import ConfigError
 from histoseg.models.cerberus.network import CerberusParts, build
+from histoseg.models.hovernet import HoVerNetSpec
+from histoseg.models.mildnet import MildNetSpec
+from histoseg.models.nnunet import NNUNetSpec
+from histoseg.models.rotanet import RotaNetSpec
 from histoseg.representation import pool
 from histoseg.representation.pool import average, pooled
+from histoseg.runs import catalog
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +65,16 @@ def test_without_patches_there_are_no_rows(network):
 def test_a_network_without_an_encoder_is_refused(images):
     with pytest.raises(ConfigError, match=r"Conv2d.*cerberus, probe or unet"):
         pooled(torch.nn.Conv2d(3, 3, 1), images)
+
+
+@pytest.mark.parametrize(
+    "spec", [RotaNetSpec(width=4), MildNetSpec(width=4), NNUNetSpec(width=4), HoVerNetSpec(width=8)]
+)
+def test_networks_that_encode_to_something_else_are_refused(spec, images):
+    """Features of decoders, or cut ones, are no features of an encoder."""
+    network = spec.build({"cerberus_gland": catalog.load("histoseg.sources", "cerberus_gland").TASK}, 0, 256)
+    with pytest.raises(ConfigError, match=r"no encoder.*cerberus, probe or unet"):
+        pooled(network, images)
 
 
 def test_images_of_other_types_are_refused(network):

@@ -58,7 +58,7 @@ class CellposeSpec:
         return build(self._parts(_taught(tasks)), seed)
 
     def extend(self, network: "Network", tasks: Mapping[str, Task], seed: int) -> "Cellpose":
-        """The same weights; anew where the tasks teach another structure, as nothing of it is a head alone."""
+        """A copy of the network; a new one if the tasks teach another structure, as Cellpose has no separate heads."""
         from histoseg.models.cellpose.network import Cellpose, build
         from histoseg.models.network import require_kind
 
@@ -135,7 +135,7 @@ def _taught(tasks: Mapping[str, Task]) -> str:
     """The one structure that tasks teach."""
     found = taught_objects(tasks, "Cellpose")
     if len(found) != 1:
-        raise DataError(f"{', '.join(tasks)} teach {', '.join(found)}; Cellpose learns one structure")
+        raise DataError(f"{', '.join(tasks)} teach {', '.join(found)}; give Cellpose sources of one structure")
     return found[0]
 
 

@@ -12,14 +12,14 @@ from jaxtyping import Float32
 
 from histoseg.maps.windows import MarginWindows, read_windows
 from histoseg.models.cellpose.network import NUM_OUT, Cellpose
-from histoseg.models.opened_regions import PIXELS_AT_ONCE, put, require_finite
 from histoseg.models.prediction import Prediction
 from histoseg.models.tensors import device_of, to_device
+from histoseg.models.window_maps import PIXELS_AT_ONCE, put, require_finite
 from histoseg.runs.extras import import_extra
 from histoseg.types import Image, InstanceMap
 
 UNIT_PX = 16  # Sides of windows
-NUM_STEPS = 200  # That a pixel takes at a mean diameter of 30 pixels: the package's, as all that is not given to it
+NUM_STEPS = 200  # Of a pixel along the flows at a mean diameter of 30 pixels; the default, as all that is not given
 
 
 def predict_objects(

@@ -59,6 +59,8 @@ class CerberusParts:
 class Cerberus(Network):
     """The network. `encode` once, then `decode` for each decoder that is wanted."""
 
+    has_depths = True  # See `histoseg.representation.pool.Encoding`.
+
     def __init__(self, parts: CerberusParts) -> None:
         super().__init__()
         self.parts = parts

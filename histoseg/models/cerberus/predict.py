@@ -29,7 +29,7 @@ def predict(
     as in the published code. Arguments are those of `NetworkSpec.predict`.
     """
     regions = CerberusRegions(network, mpp, tuple(chosen))
-    return predict_objects(regions, image, windows, [row.name for row in regions.wanted])
+    return predict_objects(regions, image, windows, regions.wanted)
 
 
 @torch.no_grad()

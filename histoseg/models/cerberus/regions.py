@@ -23,16 +23,16 @@ from histoseg.engines.trial import TOLERANCES
 from histoseg.errors import DataError
 from histoseg.maps.eroded import INNER
 from histoseg.maps.evidence import Evidence, RegionEvidence
+from histoseg.maps.separation import make_objects
 from histoseg.maps.windows import Window, read_windows
 from histoseg.models.cerberus.heads import AllHeads
 from histoseg.models.cerberus.network import STRIDE_PX, Cerberus
-from histoseg.models.cerberus.postprocess import make_objects, mask_of, rule_of
+from histoseg.models.cerberus.postprocess import mask_of, rule_of
 from histoseg.models.cerberus.running import runner_of
 from histoseg.models.tensors import device_of, start_fetch, to_device
-from histoseg.structures import Flood, Growth, Structure, structures, with_enclosing
+from histoseg.models.window_maps import PIXELS_AT_ONCE
+from histoseg.structures import Flood, Growth, chosen_of, structures, with_enclosing
 from histoseg.types import Image, InstanceMap
-
-PIXELS_AT_ONCE = 2**20  # A network of the published width takes some gigabytes for as many.
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,14 @@ class CerberusRegions:
     execution: Execution | None = None
 
     @cached_property
-    def wanted(self) -> list[Structure]:
+    def wanted(self) -> tuple[str, ...]:
         """The chosen structures that the network has decoders for."""
-        rows = [row for row in structures().values() if row.name in self.network.decoders]
-        return [row for row in rows if not self.chosen or row.name in self.chosen]
+        return chosen_of(list(self.network.decoders), self.chosen)
 
     @cached_property
     def structures(self) -> tuple[str, ...]:
         """The wanted structures and those that they lie within, the outermost first."""
-        return with_enclosing([row.name for row in self.wanted], list(self.network.decoders))
+        return with_enclosing(self.wanted, list(self.network.decoders))
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -77,7 +76,7 @@ class CerberusRegions:
     def num_types(self, structure: str) -> int:
         """How many classes the objects of a wanted structure have, background included; 0 without a decoder for it."""
         decoder = structures()[structure].type_decoder
-        return self.network.parts.decoders.get(decoder, 0) if structure in {row.name for row in self.wanted} else 0
+        return self.network.parts.decoders.get(decoder, 0) if structure in self.wanted else 0
 
     def reach_px(self, structure: str) -> int:
         rule = self._rule(structure)

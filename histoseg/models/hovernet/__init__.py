@@ -126,7 +126,8 @@ def _taught(tasks: Mapping[str, Task]) -> tuple[str, int]:
     """The one structure that tasks teach, and how many classes its objects have, background included; 0 if one."""
     kinds = {(task.structure, task.classes if task.num_classes > 2 else ()) for task in tasks.values()}
     if len(kinds) != 1:
-        raise DataError(f"{', '.join(tasks)} differ in structure or classes; HoVer-Net learns those of one kind")
+        names = ", ".join(tasks)
+        raise DataError(f"{names} differ in structure or classes; give HoVer-Net sources in which both are the same")
     ((structure, classes),) = kinds
     if not structure or any(task.kind != "instance" for task in tasks.values()):
         raise DataError(f"{', '.join(tasks)}: HoVer-Net learns from sources of kind 'instance' that name a structure")

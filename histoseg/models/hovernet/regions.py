@@ -25,9 +25,9 @@ from histoseg.models.hovernet.postprocess import (
 )
 from histoseg.models.hovernet.sizes import STEM_LOSS_PX, STRIDE_PX, Mode, context_px
 from histoseg.models.tensors import device_of, to_device
+from histoseg.models.window_maps import PIXELS_AT_ONCE
 from histoseg.types import Image, InstanceMap
 
-PIXELS_AT_ONCE = 2**20  # A network of the published width takes some gigabytes for as many.
 UNIT_PX = 16  # Sides of windows; with margins of 8, 16, ... what the network sees is a multiple of STRIDE_PX, too.
 
 
@@ -92,7 +92,7 @@ class HoVerNetRegions:
             DataError: If a branch produced values that are not finite.
         """
         parts = self.network.parts
-        require_margin(windows[0].margin_px, parts.mode)
+        require_least_margin(windows[0].margin_px, parts.mode)
         mask, inner = np.zeros(size_px, bool), np.zeros(size_px, np.float32)
         types = np.zeros(size_px, np.uint8) if parts.num_types else None
         at_once = max(1, PIXELS_AT_ONCE // windows[0].num_seen)
@@ -126,7 +126,7 @@ class HoVerNetRegions:
         return {name: value.cpu().numpy() for name, value in kept.items()}
 
 
-def require_margin(margin_px: int, mode: Mode) -> None:
+def require_least_margin(margin_px: int, mode: Mode) -> None:
     """Refuse windows that show too little around what they give."""
     if margin_px < (least := least_margin_px(mode)):
         raise ConfigError(

@@ -2,8 +2,8 @@
 
 `network.py` and `units.py` are the network, `targets.py` and `loss.py` say what it learns, `sampling.py` and
 `predict.py` show it images. What differs from the paper: norms and losses are over all ranks, dropout leaves out whole
-channels, the image is scaled down by means of squares, contours are those of Cerberus+, and the optimiser is that of
-the experiment, without a penalty on weights.
+channels, the image is scaled down by averaging 2 x 2 pixels, contours are those of Cerberus+, and the optimiser is that
+of the experiment, without a penalty on weights.
 """
 
 from collections.abc import Collection, Mapping
@@ -34,8 +34,8 @@ class MildNetSpec(ObjectsSpec):
 
     Attributes:
         width: Channels of the first features; 64 is the published network.
-        aux_steps: After so many steps, again and again, the auxiliary losses count a tenth of what they did. The paper
-            has 8 epochs, which are 16,000 steps on GlaS, as its 30 epochs are 60,000 (p. 9).
+        aux_steps: Every so many steps the weight of the auxiliary losses is divided by ten. The paper has
+            8 epochs, which are 16,000 steps on GlaS, as its 30 epochs are 60,000 (p. 9).
         transformations: How many random transformations of an image a prediction is the mean of; 0 means the image as
             it is.
     """

@@ -52,7 +52,7 @@ class MildNetParts:
     Attributes:
         structures: What it has heads for.
         width: Channels of the first features.
-        aux_steps: After so many steps, again and again, the auxiliary losses count a tenth of what they did.
+        aux_steps: Every so many steps the weight of the auxiliary losses is divided by ten.
     """
 
     structures: tuple[str, ...]

@@ -12,9 +12,10 @@ from histoseg.maps.windows import MarginWindows, read_windows
 from histoseg.models.mildnet.network import MildNet
 from histoseg.models.mildnet.sampling import mean_and_variance
 from histoseg.models.mildnet.targets import STRIDE_PX
-from histoseg.models.opened_regions import PIXELS_AT_ONCE, OpenedRegions, put, require_finite
+from histoseg.models.opened_regions import OpenedRegions
 from histoseg.models.opening import Opening
 from histoseg.models.tensors import device_of, to_device
+from histoseg.models.window_maps import PIXELS_AT_ONCE, put, require_finite
 from histoseg.structures import structure_of_objects
 from histoseg.types import Image
 
@@ -73,7 +74,10 @@ def uncertainty(
         ConfigError: If there are fewer than two transformations, or the network has no head for the structure.
     """
     if transformations < 2:
-        raise ConfigError(f"network.transformations = {transformations}: a variance needs 2 or more")
+        raise ConfigError(
+            f"network.transformations = {transformations}: the difficulty of MILD-Net is a variance over two or more "
+            "transformations; choose regions at random, or train with network.transformations=10"
+        )
     if structure not in network.heads:
         raise ConfigError(f"the network has no head for {structure}; choose from {', '.join(network.heads)}")
     found = np.zeros(image.shape[:2], np.float32)

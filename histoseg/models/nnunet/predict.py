@@ -14,9 +14,9 @@ from histoseg.maps.flooding import flood, label_pieces
 from histoseg.maps.windows import Window, mirrored, read_windows
 from histoseg.models.nnunet.network import NNUNet
 from histoseg.models.nnunet.targets import CORE
-from histoseg.models.opened_regions import PIXELS_AT_ONCE, put, require_finite
 from histoseg.models.tensors import device_of, to_device
-from histoseg.structures import structure_of_objects, structures, with_enclosing
+from histoseg.models.window_maps import PIXELS_AT_ONCE, put, require_finite
+from histoseg.structures import chosen_of, structure_of_objects, with_enclosing
 from histoseg.types import Image, InstanceMap
 
 UNIT_PX = 16  # Sides of windows; what the network sees beyond a multiple of its stride is mirrored.
@@ -44,8 +44,7 @@ class NNUNetRegions:
     @cached_property
     def wanted(self) -> tuple[str, ...]:
         """The chosen structures that the network has heads for."""
-        heads = self.network.parts.structures
-        return tuple(name for name in structures() if name in heads and (not self.chosen or name in self.chosen))
+        return chosen_of(self.network.parts.structures, self.chosen)
 
     @cached_property
     def structures(self) -> tuple[str, ...]:

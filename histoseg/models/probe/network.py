@@ -31,6 +31,8 @@ class ProbeParts:
 class Probe(Network):
     """The network. `encode` once, `average` the features, then `heads`."""
 
+    has_depths = True  # See `histoseg.representation.pool.Encoding`.
+
     def __init__(self, parts: ProbeParts) -> None:
         super().__init__()
         self.parts = parts

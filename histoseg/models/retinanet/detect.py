@@ -8,15 +8,15 @@ from torch import Tensor
 from histoseg.maps.boxes import centred_within, cut
 from histoseg.maps.windows import MarginWindows, Window, read_windows
 from histoseg.models.prediction import Detections
-from histoseg.models.retinanet.network import STRIDES, Found, RetinaNet
+from histoseg.models.retinanet.network import STRIDES, AnchorPredictions, RetinaNet
 from histoseg.models.tensors import device_of
 from histoseg.models.vision import import_torchvision, nms
+from histoseg.models.window_maps import PIXELS_AT_ONCE, require_finite
 from histoseg.types import Image
 
 MIN_SCORE = 0.01  # Below torchvision's 0.05: curves of recall go on to 32 wrong boxes in an image.
 MAX_IOU = 0.5  # Of two boxes that both stay, and:
 MOST_PER_LEVEL = 1000  # The best of each level of a window go on (both Lin et al. 2017, Sec. 4.1).
-PIXELS_AT_ONCE = 2**20
 
 
 @torch.no_grad()
@@ -25,17 +25,22 @@ def detect(network: RetinaNet, image: Image, windows: MarginWindows) -> Detectio
 
     A window keeps what is centred in it without its margin; then boxes of one class suppress each other across all
     windows.
+
+    Raises:
+        DataError: If the network produces NaN or infinite values.
     """
     found = []
     places = windows.over(image, STRIDES[-1])
     at_once = max(1, PIXELS_AT_ONCE // places[0].num_seen)
     for chosen, pixels in read_windows(image, places, at_once):
         outputs = network(torch.from_numpy(pixels).to(device_of(network)))
+        for values in (outputs.logits, outputs.offsets):
+            require_finite(values, network.parts.task)
         found += [_in_window(outputs, i, window, (image.shape[0], image.shape[1])) for i, window in enumerate(chosen)]
     return _suppressed(found)
 
 
-def _in_window(found: Found, i: int, window: Window, size: tuple[int, int]) -> Detections:
+def _in_window(found: AnchorPredictions, i: int, window: Window, size: tuple[int, int]) -> Detections:
     """What is centred in one window without its margin, in pixels of the image and cut at its border."""
     import_torchvision()
     from torchvision.models.detection._utils import BoxCoder

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from histoseg.models.retinanet.network import Found, RetinaNet
+from histoseg.models.retinanet.network import AnchorPredictions, RetinaNet
 from histoseg.models.tensors import device_of, to_device
 from histoseg.models.vision import import_torchvision
 from histoseg.types import BoxBatch, Boxes
@@ -26,7 +26,7 @@ def total_loss(network: RetinaNet, batch: BoxBatch) -> Float[Tensor, ""]:
 
 
 def losses_per_image(
-    network: RetinaNet, found: Found, boxes: Sequence[Boxes], hidden: Sequence[Boxes]
+    network: RetinaNet, found: AnchorPredictions, boxes: Sequence[Boxes], hidden: Sequence[Boxes]
 ) -> Float[Tensor, " B"]:
     """Each image's focal loss plus L1 loss of its boxes, both divided by its anchors on an object, at least 1.
 

@@ -40,8 +40,8 @@ class RetinaNetParts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """What the heads say of each anchor of all levels.
+class AnchorPredictions:
+    """What the heads predict for each anchor of all levels.
 
     Attributes:
         sizes: How many anchors each level has.
@@ -72,14 +72,14 @@ class RetinaNet(Network):
         sizes = tuple(tuple(SIZE_PER_STRIDE * stride * 2**octave for octave in OCTAVES) for stride in STRIDES)
         self.anchors = AnchorGenerator(sizes, (RATIOS,) * len(STRIDES))
 
-    def forward(self, images: UInt8[Tensor, "B H W 3"]) -> Found:
+    def forward(self, images: UInt8[Tensor, "B H W 3"]) -> AnchorPredictions:
         """What is found in images as stored; sides must be multiples of 16."""
         levels = self.features(images)
         with self._precision(images.device):
             outputs: dict[str, Tensor] = self.head(levels)
         anchors = self._anchors(images, levels)
         per_place = len(OCTAVES) * len(RATIOS)
-        return Found(
+        return AnchorPredictions(
             logits=outputs["cls_logits"].float(),
             offsets=outputs["bbox_regression"].float(),
             anchors=anchors,

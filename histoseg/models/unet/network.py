@@ -22,6 +22,8 @@ LEVELS = 4
 class UNet(Network):
     """Logits of one task from RGB images; `heads` holds a 1×1 convolution per task."""
 
+    has_depths = True  # See `histoseg.representation.pool.Encoding`.
+
     def __init__(self, width: int, norm: str, num_classes: Mapping[str, int]) -> None:
         super().__init__()
         self.width, self.norm = width, norm

@@ -39,7 +39,7 @@ def test_a_patch_that_it_cannot_halve_three_times_is_refused():
 
 def test_it_learns_one_structure():
     both = {"lizard": task("lizard", "nuclei"), "glas": task("glas", "gland")}
-    with pytest.raises(DataError, match="teach nuclei, gland; Cellpose learns one structure"):
+    with pytest.raises(DataError, match="teach nuclei, gland; give Cellpose sources of one structure"):
         CellposeSpec().build(both, 0, 0)
 
 

@@ -72,5 +72,5 @@ def test_what_cannot_be_asked_is_refused(network, image):
 def test_weights_that_give_no_numbers_are_refused(network, image):
     with torch.no_grad():
         next(network.parameters()).fill_(torch.nan)
-    with pytest.raises(DataError, match="decoder nuclei produced NaN"):
+    with pytest.raises(DataError, match="head nuclei produced NaN"):
         SPEC.difficulty(network, image, WINDOWS, "nuclei")

@@ -1,6 +1,7 @@
 """RetinaNet beside torchvision's own: the same losses and the same detections from the same weights."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from histoseg.models.cerberus import CerberusSpec
 from histoseg.models.retinanet import RetinaNetSpec
 from histoseg.models.retinanet.detect import MAX_IOU, MIN_SCORE, MOST_PER_LEVEL, detect
 from histoseg.models.retinanet.loss import losses_per_image, match
-from histoseg.models.retinanet.network import FIRST_LEVEL, Found, RetinaNet
+from histoseg.models.retinanet.network import FIRST_LEVEL, AnchorPredictions, RetinaNet
 from histoseg.models.vision import import_torchvision
 from histoseg.models.weights import Model, load_model, save_model
 from histoseg.runs import catalog
@@ -140,6 +141,7 @@ class Squares(RetinaNet):
 
     def __init__(self):
         torch.nn.Module.__init__(self)
+        self.parts = SimpleNamespace(task="squares")
         self.weight = torch.nn.Parameter(torch.zeros(1))
 
     def forward(self, images):
@@ -148,9 +150,19 @@ class Squares(RetinaNet):
         top, left = torch.meshgrid(*(4 * torch.arange(side) for side in share.shape[1:]), indexing="ij")
         anchors = torch.stack([left, top, left + 16, top + 16], dim=-1).reshape(-1, 4).float()
         logits = torch.where(share == 1, 4.0, -9.0).reshape(len(images), -1, 1)
-        return Found(
-            logits=logits, offsets=torch.zeros(len(images), len(anchors), 4), anchors=anchors, sizes=(len(anchors),)
+        return AnchorPredictions(
+            logits=logits + self.weight,
+            offsets=torch.zeros(len(images), len(anchors), 4),
+            anchors=anchors,
+            sizes=(len(anchors),),
         )
+
+
+def test_a_network_of_nan_is_refused_instead_of_finding_nothing():
+    network = Squares()
+    torch.nn.init.constant_(network.weight, torch.nan)
+    with pytest.raises(DataError, match=r"head squares produced NaN.*may be corrupt"):
+        detect(network, np.zeros((64, 64, 3), np.uint8), MarginWindows(window_px=64, margin_px=16))
 
 
 @pytest.mark.parametrize("windows", [(64, 16), (96, 16), (256, 32)])
