@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from histoseg.annotate.check import Corrected, Expected, read_corrected
+from histoseg.annotate.check import FEWEST, Corrected, Expected, read_corrected
 from histoseg.annotate.export import image_of, objects_of
 from histoseg.annotate.merge import Annotated, RegionOrigin, Target, folder_of, merge
 from histoseg.annotate.origin import origins_of
@@ -16,13 +16,13 @@ from histoseg.annotate.plan import Plan, read_plan
 from histoseg.errors import ConfigError, DataError
 from histoseg.exports._slide import SlideObjects
 from histoseg.files.folders import nfc
-from histoseg.files.notes import note
 from histoseg.files.regions import Region
 from histoseg.slides.outlined import region_of
 from histoseg.slides.qupath import feature_id
 from histoseg.store.objects import FileStore
 
 IMPORTS = "imports"
+NOTHING_MERGED = "nothing was merged; correct these files and import all once more"
 
 
 class Imported(BaseModel):
@@ -46,6 +46,7 @@ class Delivery:
     source: str
     by: str
     accept_empty: bool = False
+    accept_redrawn: bool = False
 
 
 def take_in(folder: Path, delivery: Delivery) -> tuple[Imported, bool]:
@@ -64,10 +65,8 @@ def take_in(folder: Path, delivery: Delivery) -> tuple[Imported, bool]:
     found = {name: objects_of(folder, name) for name in plan.by_name}
     corrected = _read_all(plan, files, found, accept_empty=delivery.accept_empty)
     annotated = [_annotated(folder, plan, one, found[one.name]) for one in corrected]
-    strange = [
-        one for one in annotated if not one.origin.by_model and found[one.name].summary.counts[plan.structure].all
-    ]
-    note("regions where no object is as the model drew it (check that their files belong to them)", len(strange))
+    if not delivery.accept_redrawn:
+        _require_familiar(corrected, annotated, found)
     target = Target(
         raw=delivery.raw,
         name=delivery.source,
@@ -81,6 +80,23 @@ def take_in(folder: Path, delivery: Delivery) -> tuple[Imported, bool]:
     # Written for an import of before too: it may have been killed before its round heard of it.
     FileStore(folder).put(_key(target, own.version), imported.model_dump_json(indent=1).encode())
     return imported, is_new
+
+
+def _require_familiar(
+    corrected: Sequence[Corrected], annotated: Sequence[Annotated], found: Mapping[str, SlideObjects]
+) -> None:
+    """Refuse files that have objects, but none that was exported with their region: they may be of another image."""
+    faults = []
+    for one, merged in zip(corrected, annotated, strict=True):
+        exported = _predicted(found[one.name])
+        is_known = any(region.identity in exported for region in one.regions)
+        if len(exported) >= FEWEST and one.regions and not is_known and not merged.origin.by_model:
+            faults.append(
+                f"{one.path}: none of its {len(one.regions)} objects is one of the {len(exported)} that were exported "
+                f"with region {one.name}; if they were all drawn anew, give --accept-redrawn"
+            )
+    if faults:
+        raise DataError("\n".join([*faults, NOTHING_MERGED]))
 
 
 def say_origins(regions: Mapping[str, RegionOrigin]) -> str:
@@ -107,6 +123,8 @@ def _key(target: Target, version: int) -> str:
 def _by_region(files: Sequence[Path]) -> dict[str, Path]:
     """The files by the name of their region; folders stand for the GeoJSON files in them."""
     listed = [path for file in files for path in (sorted(file.glob("*.geojson")) if file.is_dir() else [file])]
+    if stores := [path for path in listed if path.suffix == ".db"]:
+        raise ConfigError(f"{stores[0]}: is an AnnotationStore; give its annotations as GeoJSON")
     if not listed:
         raise ConfigError(f"{', '.join(map(str, files))}: no GeoJSON file there; name corrected files or their folder")
     if absent := [path for path in listed if not path.is_file()]:
@@ -142,7 +160,7 @@ def _read_all(
         except DataError as error:
             faults += str(error).splitlines()
     if faults:
-        raise DataError("\n".join([*faults, "nothing was merged; correct these files and import all once more"]))
+        raise DataError("\n".join([*faults, NOTHING_MERGED]))
     return corrected
 
 

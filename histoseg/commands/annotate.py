@@ -96,11 +96,16 @@ def import_regions(
     accept_empty: Annotated[
         bool, typer.Option("--accept-empty", help="Take files without an object: their regions have none.")
     ] = False,
+    accept_redrawn: Annotated[
+        bool, typer.Option("--accept-redrawn", help="Take files without any of the objects that were exported.")
+    ] = False,
 ) -> None:
     """Check corrected regions and merge them into a source as a new version of it: all of them, or none."""
     from histoseg.annotate.take_in import Delivery, say_origins, take_in
 
-    delivery = Delivery(files=files, raw=raw, source=source, by=by, accept_empty=accept_empty)
+    delivery = Delivery(
+        files=files, raw=raw, source=source, by=by, accept_empty=accept_empty, accept_redrawn=accept_redrawn
+    )
     with collect() as notes:
         found, is_new = take_in(folder, delivery)
     for text, number in sorted(notes.items()):

@@ -53,6 +53,14 @@ class PatchOptions:
         require(1 <= self.depths <= DEPTHS, "--depths", self.depths, f"within 1 and {DEPTHS}")
 
 
+# What the fields of a description are about; all others are options.
+OF_FIELDS = {
+    **dict.fromkeys(("image", "mpp", "size_px", "identity"), "another image"),
+    **dict.fromkeys(("model_sha256", "model_mpp", "origin"), "another model"),
+    "objects_identity": "other objects",
+}
+
+
 def describe(slide: Slide, model: Model, options: PatchOptions) -> str:
     """What a file of features is of, as it says itself."""
     about = {"image": slide.name, "mpp": slide.mpp, "size_px": slide.size_px, "model_sha256": model.sha256}
@@ -75,12 +83,23 @@ def is_there(store: Store, key: str, about: str) -> bool:
         found = pq.read_schema(pa.PythonFile(RangedFile(store, key), mode="r")).metadata or {}
     except (pa.ArrowException, OSError):
         found = {}
-    if found.get(b"histoseg") == about.encode():
+    if (there := found.get(b"histoseg", b"").decode()) == about:
         return True
     raise ConfigError(
-        f"{store.url}/{key} has features of another image, other objects, another model or other options, or is "
-        "damaged; give another --out, or --overwrite to replace it"
+        f"{store.url}/{key} {_difference(there, about)}; give another --out, or --overwrite to replace it"
     )
+
+
+def _difference(there: str, wanted: str) -> str:
+    """In what a file of features differs from the one that is wanted, by their descriptions."""
+    try:
+        before = json.loads(there)
+    except ValueError:
+        return "is damaged, or no file of features"
+    changed = {
+        OF_FIELDS.get(name, "other options") for name, value in json.loads(wanted).items() if before.get(name) != value
+    }
+    return f"has features of {' and '.join(sorted(changed))}"
 
 
 def write_features(path: Path, slide: Slide, model: Model, places: Places, options: PatchOptions) -> None:

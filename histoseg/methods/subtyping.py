@@ -62,13 +62,12 @@ class Subtyping:
         if self.class_weights and len(self.class_weights) != len(classes) - 1:
             names = ", ".join(classes[1:])
             raise ConfigError(f"subtyping.class_weights = {self.class_weights}: must be one number for each of {names}")
-        on_branch = self.mode == "PixelA"
-        if on_branch and structure not in before.decoders:
+        if structure not in before.decoders:
             raise ConfigError(
-                f"subtyping.mode = 'PixelA': the network before has no branch for {structure}, only for "
-                f"{', '.join(before.decoders)}; train one that has, or choose PixelB"
+                f"subtyping of {structure}: the network before has no branch that finds them, only for "
+                f"{', '.join(before.decoders)}; go on from one that has"
             )
-        return with_type_decoder(before, structure, len(classes), seed, on_branch=on_branch)
+        return with_type_decoder(before, structure, len(classes), seed, on_branch=self.mode == "PixelA")
 
     def steps_per_epoch(self, dataset: MetaDataset) -> int:
         return num_steps(dataset, self.batch)

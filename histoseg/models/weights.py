@@ -177,11 +177,11 @@ def start_from(network: Network, given: Mapping[str, Tensor], name: str, kept: C
     own = network.state_dict()
     differing = {_part(key) for key, value in given.items() if key in own and value.shape != own[key].shape}
     if others := {part for part in differing if part.split(".")[0] in HEAD_PARTS}:
-        logger.info("weights %s: %s of other classes start from random numbers", name, ", ".join(sorted(others)))
+        logger.warning("weights %s: %s of other classes start from random numbers", name, ", ".join(sorted(others)))
     there = {_part(key) for key in given}
     absent = {_part(key) for key in own if key not in kept and key.split(".")[0] in HEAD_PARTS} - there
     if absent and any(part.split(".")[0] in HEAD_PARTS for part in there):  # Not of weights that are an encoder's only
-        logger.info("weights %s lack %s, which start from random numbers", name, ", ".join(sorted(absent)))
+        logger.warning("weights %s lack %s, which start from random numbers", name, ", ".join(sorted(absent)))
     chosen = {key: value for key, value in given.items() if key in own and _part(key) not in others}
     needed = (key for key in own if key.startswith("encoder.") and key not in kept)
     if lacking := sorted(key for key in needed if key not in chosen):

@@ -201,7 +201,7 @@ def _others(module: Any, store: Store, layout: str) -> dict[str, SourceIndex]:
 def assigned_to_runs(runs: Sequence[Run], sets: Sequence[str]) -> list[Run]:
     """The runs with each assignment made in those that have the field and can take the value.
 
-    Rows that cannot, as one whose recipe has another schedule, stay as they are, with a warning that names them.
+    Rows that cannot, as one whose recipe has another schedule, stay as they are, with a line that names them.
 
     Raises:
         ConfigError: If there is an assignment that no run can take.
@@ -215,6 +215,8 @@ def assigned_to_runs(runs: Sequence[Run], sets: Sequence[str]) -> list[Run]:
         found = [_assigned(run, assignment, path, refused) for run in found]
         if refused and not any(has_field(run, path) and run.row not in refused for run in found):
             raise next(iter(refused.values()))
+        if others := list(dict.fromkeys(run.row for run in found if not has_field(run, path))):
+            logger.info("%s: no such setting in %s, which stay as they are", assignment, ", ".join(others))
         if refused:
             logger.warning("%s is not for %s: %s", assignment, ", ".join(refused), next(iter(refused.values())))
     return found

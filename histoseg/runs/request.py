@@ -25,7 +25,7 @@ class Request:
             means demo data on this machine, and prepared data on a cluster.
         store: Where everything is kept; empty means an S3 server started for the job, or the cluster's own store.
         imagenet: A ResNet in torchvision's format, for networks that start from ImageNet's weights.
-        start: A model's folder, or a file as `imagenet`, that every network starts from.
+        start: A model's folder, or a file as `imagenet`, that networks of its kind start from.
         workers: Ray workers of each run. They share its work, and change no result.
         slides: For a cohort: a slide, a folder of slides, an s3:// address of either, or a list of those, *.txt.
         model: For a cohort: the folder of a model, or its address.
@@ -44,7 +44,7 @@ class Request:
     data: Annotated[str, Option("DATA", f"folder of raw data sets, {DEMO} or {PREPARED}")] = ""
     store: Annotated[str, Option("STORE", "file:///… or s3://… (default: an S3 server for this job)")] = ""
     imagenet: Annotated[Path | None, Option("IMAGENET", "a ResNet in torchvision's format")] = None
-    start: Annotated[Path | None, Option("START", "a model's folder that every network starts from")] = None
+    start: Annotated[Path | None, Option("START", "a model's folder that networks of its kind start from")] = None
     seeds: Annotated[int, Option("SEEDS", "how many seeds, from 0 (default: 1)")] = 1
     workers: Annotated[int, Option("WORKERS", "Ray workers of each run (default: 1)", changes_result=False)] = 1
     slides: Annotated[str, Option("SLIDES", "folder, s3://… or list.txt of slides, for EXP=slides")] = ""

@@ -17,7 +17,6 @@ from histoseg.annotate.merge import provenance_of
 from histoseg.annotate.plan import read_plan
 from histoseg.annotate.take_in import Delivery, imports_of, take_in
 from histoseg.errors import ConfigError, DataError
-from histoseg.files.notes import collect
 from histoseg.files.resolution import stored_mpp
 from histoseg.runs.config import Data
 from histoseg.shards.prepare import prepare_sources
@@ -191,16 +190,19 @@ def test_one_object_over_all_others_is_a_few_lines(deliver, regions):
     assert last.startswith("nothing was merged")
 
 
-def test_a_region_where_nothing_is_as_the_model_drew_it_is_noted(deliver, regions):
-    """A file of another region whose objects lost their identities cannot be told for certain."""
+def test_the_annotation_of_another_image_is_refused_though_nothing_says_where_it_is_from(deliver, regions, tmp_path):
+    """Its objects have lost their identities, or are of an earlier round."""
     name, found = next(iter(regions.items()))
     moved = copy.deepcopy(found)
     for i, feature in enumerate(moved):
         feature["id"] = f"{i}"
         feature["geometry"] = box(1 + 5 * (i % 19), 1 + 5 * (i // 19), 4)["geometry"]
-    with collect() as notes:
+    with pytest.raises(
+        DataError, match=f"none of its {len(moved)} objects is one of the .* exported with region {name}"
+    ):
         deliver({name: moved})
-    assert [count for text, count in notes.items() if text.startswith("regions where no object is")] == [1]
+    assert not (tmp_path / "raw").exists()
+    assert deliver({name: moved}, accept_redrawn=True).regions[name].by_model == 0
 
 
 def test_the_annotation_of_another_region_is_refused(deliver, regions):
@@ -236,6 +238,8 @@ def test_files_and_names_that_cannot_be_meant_are_refused(deliver, regions, fold
         deliver({one: regions[one]}, source="monuseg")
     with pytest.raises(ConfigError, match="no such file"):
         take_in(folder, Delivery(files=[tmp_path / "no.geojson"], raw=tmp_path, source="a", by="b"))
+    with pytest.raises(ConfigError, match="is an AnnotationStore; give its annotations as GeoJSON"):
+        take_in(folder, Delivery(files=[folder / "regions" / f"{one}.db"], raw=tmp_path, source="a", by="b"))
     with pytest.raises(ConfigError, match="no GeoJSON file"):
         take_in(folder, Delivery(files=[tmp_path], raw=tmp_path, source="a", by="b"))
     other = tmp_path / "raw" / "theirs"

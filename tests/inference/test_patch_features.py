@@ -98,7 +98,7 @@ def test_what_is_there_stays_unless_it_is_to_be_replaced(capsys, image, model, t
     before = (out / "slide.parquet").read_bytes()
     assert "already there" in features(capsys, image, model, out)[1]
     code, _, errors = features(capsys, image, model, out, "--depths", "2")
-    assert (code, "--overwrite" in errors) == (1, True)
+    assert (code, "has features of other options; give another --out, or --overwrite" in errors) == (1, True)
     assert (out / "slide.parquet").read_bytes() == before
     assert features(capsys, image, model, out, "--depths", "2", "--overwrite")[0] == 0
     assert pq.read_table(out / "slide.parquet").num_columns == 7 + 16 + 32
@@ -118,6 +118,13 @@ def test_features_of_an_image_or_of_objects_that_changed_are_not_taken_for_their
     PillowImage.fromarray(PIXELS[::-1]).save(image)
     code, _, errors = features(capsys, image, model, out, *words)
     assert (code, "another image" in errors) == (1, True)
+
+
+def test_features_of_another_model_are_not_taken_for_its_own(capsys, image, model, tmp_path):
+    other = save(tmp_path / "other", SPEC, {"nuclei": 3})
+    assert features(capsys, image, model, tmp_path / "out")[0] == 0
+    code, _, errors = features(capsys, image, other, tmp_path / "out")
+    assert (code, "has features of another model; give another --out, or --overwrite" in errors) == (1, True)
 
 
 def test_what_cannot_be_is_refused_in_one_line(capsys, image, model, labels, tmp_path):

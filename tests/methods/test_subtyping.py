@@ -92,12 +92,14 @@ def test_the_loss_is_that_of_its_name(before, tiny_fold_run, loss):
     assert method.backward(wider, drawn) == pytest.approx(wanted, rel=1e-6)
 
 
-def test_a_head_on_a_branch_needs_that_branch(before, tiny_fold_run):
+@pytest.mark.parametrize("mode", ["PixelA", "PixelB"])
+def test_classes_are_of_objects_that_the_network_finds(mode, tiny_fold_run):
     lonely = build(CerberusParts(encoder="resnet18", width=4, decoders={"gland": 2}), 0)
-    with pytest.raises(
-        ConfigError, match="mode = 'PixelA': the network before has no branch for nuclei, only for gland"
-    ):
-        Subtyping(mode="PixelA").network(tiny_fold_run, tasks("lizard"), lonely, 0)
+    with pytest.raises(ConfigError, match=r"subtyping of nuclei: the network before has no branch .* only for gland"):
+        Subtyping(mode=mode).network(tiny_fold_run, tasks("lizard"), lonely, 0)
+
+
+def test_a_head_stands_on_the_branch_of_its_structure(before, tiny_fold_run):
     wider = Subtyping(mode="PixelA").network(tiny_fold_run, tasks("lizard"), before, 0)
     assert wider.parts.branches == {"nuclei_type": "nuclei"}
 

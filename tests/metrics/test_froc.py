@@ -66,6 +66,36 @@ def test_without_true_boxes_or_detections():
     assert detection_precision(nothing, none, 4) == 0
 
 
+def area_of(box):
+    """The pixels of a box whose corners are whole numbers."""
+    left, top, right, bottom = box
+    return {(x, y) for x in range(int(left), int(right)) for y in range(int(top), int(bottom))}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_matching_against_counted_pixels(seed):
+    """Crowded boxes of two classes: a detection takes the box of its class that it overlaps most, if that is free."""
+    rng = np.random.default_rng(seed)
+    true, found = (
+        (np.concatenate([first := rng.integers(0, 20, (n, 2)), first + rng.integers(4, 12, (n, 2))], axis=1), kinds)
+        for n, kinds in ((12, rng.integers(1, 3, 12)), (25, rng.integers(1, 3, 25)))
+    )
+    free, wanted = set(range(12)), []
+    for box, kind in zip(*found, strict=True):
+        own = area_of(box)
+        shares = [
+            len(own & area_of(other)) / len(own | area_of(other)) if kind == its_kind else 0.0
+            for other, its_kind in zip(*true, strict=True)
+        ]
+        best = max(range(12), key=shares.__getitem__)
+        is_match = shares[best] >= 0.3 and best in free
+        wanted.append(shares[best] if is_match else 0.0)
+        free -= {best} if is_match else set()
+    arguments = [(corners.astype(np.float32), kinds.astype(np.uint8)) for corners, kinds in (true, found)]
+    np.testing.assert_allclose(matched_iou(*arguments), wanted, rtol=1e-6)
+    assert 2 < np.count_nonzero(wanted) < 12
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_against_every_threshold_tried(seed):
     """The best recall over all thresholds at which wrong boxes are few enough."""

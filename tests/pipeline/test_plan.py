@@ -246,3 +246,16 @@ def test_rows_that_cannot_take_a_value_stay_as_they_are_and_are_named(caplog):
     assert line.startswith("optim.drop_at=70 is not for nnunet: optim.drop_at = 70: must be 0 where optim.schedule is")
     with pytest.raises(ConfigError, match=r"optim.lr = 2"):
         assigned_to_runs(runs, ["optim.lr=2"])
+
+
+def test_rows_without_a_setting_stay_as_they_are_and_are_named(caplog):
+    """As networks that begin with no given weights do with START."""
+    module = catalog.load("histoseg.experiments", "cerberus_table3")
+    sources = {name: assumed(catalog.load("histoseg.sources", name).TASK) for name in ("glas", "crag")}
+    runs = module.runs("laptop", 1, sources)
+    with caplog.at_level("INFO"):
+        found = assigned_to_runs(runs, ["network.weights=abc"])
+    assert caplog.messages == [
+        "network.weights=abc: no such setting in mildnet, rotanet, nnunet, which stay as they are"
+    ]
+    assert {run.row for run in found if run in runs} == {"mildnet", "rotanet", "nnunet"}
