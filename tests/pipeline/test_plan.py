@@ -254,8 +254,6 @@ def test_rows_without_a_setting_stay_as_they_are_and_are_named(caplog):
     sources = {name: assumed(catalog.load("histoseg.sources", name).TASK) for name in ("glas", "crag")}
     runs = module.runs("laptop", 1, sources)
     with caplog.at_level("INFO"):
-        found = assigned_to_runs(runs, ["network.weights=abc"])
-    assert caplog.messages == [
-        "network.weights=abc: no such setting in mildnet, rotanet, nnunet, which stay as they are"
-    ]
+        found = assigned_to_runs(runs, [assignment := "network.weights='0123456789abcdef'"])
+    assert caplog.messages == [f"{assignment}: no such setting in mildnet, rotanet, nnunet, which stay as they are"]
     assert {run.row for run in found if run in runs} == {"mildnet", "rotanet", "nnunet"}
