@@ -6,9 +6,11 @@ All learn glands and lumina, with contours where they can, at a quarter of the p
 begin with 16 channels, Rota-Net with 4 features of four orientations, nnU-Net with 8 channels. The ratio says how many
 times as long the other network takes. Table 3 trains a MILD-Net for each structure: the second line for it is of glands
 alone. The same holds for nnU-Net. Cellpose, which begins with 8 channels, learns glands alone, if its package is there.
+
+Last, one Cerberus of glands, lumina, nuclei, their classes and tissue beside the networks that it takes the place of.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
@@ -18,6 +20,11 @@ from histoseg.maps.windows import MarginWindows
 from histoseg.methods.multitask import MultiTask
 from histoseg.models.cellpose import CellposeSpec
 from histoseg.models.cerberus import CerberusSpec
+from histoseg.models.cerberus.network import CerberusParts
+from histoseg.models.cerberus.network import build as build_cerberus
+from histoseg.models.hovernet import HoVerNetSpec
+from histoseg.models.hovernet.network import HoVerNetParts
+from histoseg.models.hovernet.network import build as build_hovernet
 from histoseg.models.mildnet import MildNetSpec
 from histoseg.models.network import Network
 from histoseg.models.nnunet import NNUNetSpec
@@ -28,6 +35,8 @@ from histoseg.types import MixedBatch, Task
 
 WIDTH, BATCH, SIDE_PX, IMAGE_PX, NUM_ROUNDS, TRANSFORMATIONS = 16, 4, 192, 384, 7, 4
 WINDOWS = MarginWindows(window_px=448, margin_px=32)
+ALL_WINDOWS = MarginWindows(window_px=512, margin_px=64)  # HoVer-Net needs a margin of 56.
+NUM_TYPES, NUM_TISSUES = 7, 9
 SPECS: dict[str, CerberusSpec | MildNetSpec | RotaNetSpec | NNUNetSpec | CellposeSpec] = {
     "histoseg": CerberusSpec(width=WIDTH, contour=True),
     "MILD-Net": MildNetSpec(width=WIDTH),
@@ -100,6 +109,42 @@ def compare_predictions(networks: Mapping[str, Network], rng: np.random.Generato
     return compare(times, part, {})
 
 
+def compare_one_with_several(rng: np.random.Generator) -> list[Finding]:
+    """All that Cerberus finds in an image, by one network, and by a network for each (Cerberus, Secs. 4.3.1 and 5)."""
+    cerberus = build_cerberus(
+        CerberusParts(
+            width=WIDTH, decoders={"gland": 2, "lumen": 2, "nuclei": 2, "nuclei_type": NUM_TYPES}, tissue=NUM_TISSUES
+        ),
+        0,
+    )
+    hovernet = build_hovernet(HoVerNetParts(width=WIDTH, num_types=NUM_TYPES), 0)
+    mildnets = [
+        MildNetSpec(width=WIDTH).build({name: catalog.load("histoseg.sources", name).TASK}, 0, 144)
+        for name in ("cerberus_gland", "cerberus_lumen")
+    ]
+    several = (hovernet, *mildnets)
+    for network in (cerberus, *several):
+        network.eval()
+    image = rng.integers(0, 256, (IMAGE_PX, IMAGE_PX, 3), dtype=np.uint8)
+
+    def predict_by_several() -> None:
+        HoVerNetSpec(width=WIDTH).predict(hovernet, image, ALL_WINDOWS)
+        for network in mildnets:
+            MildNetSpec(width=WIDTH).predict(network, image, ALL_WINDOWS)
+
+    counts = [sum(value.numel() for network in own for value in network.parameters()) for own in ((cerberus,), several)]
+    part = f"Cerberus of everything, {counts[0] / 1e6:.1f} M parameters, an image of {IMAGE_PX}², width {WIDTH}"
+    reference = f"HoVer-Net and two MILD-Nets, {counts[1] / 1e6:.1f} M"
+    calls: dict[str, Callable[[], object]] = {
+        "histoseg": partial(CerberusSpec(width=WIDTH).predict, cerberus, image, ALL_WINDOWS),
+        reference: predict_by_several,
+    }
+    times = interleaved(calls, NUM_ROUNDS)
+    print(f"\n{part}")
+    print_times(times)
+    return compare(times, part, {})
+
+
 def run() -> list[Finding]:
     """Steps, then predictions."""
     rng = np.random.default_rng(0)
@@ -109,7 +154,8 @@ def run() -> list[Finding]:
     lacking = [
         missing("Cerberus+ of glands and lumina", name, "not installed") for name in OPTIONAL if name not in SPECS
     ]
-    return [*compare_steps(networks, rng), *compare_predictions(networks, rng), *lacking]
+    found = [*compare_steps(networks, rng), *compare_predictions(networks, rng), *compare_one_with_several(rng)]
+    return [*found, *lacking]
 
 
 if __name__ == "__main__":
