@@ -131,6 +131,20 @@ def probe_run():
     )
 
 
+def rounds_run():
+    """Two rounds of annotation, the second of which takes what the network of the first finds difficult."""
+    stages = tuple(
+        Stage(
+            label=f"round{number}",
+            method=MultiTask(batch=2),
+            select=Select(sources=("cells",), splits=("fold1",), regions=1, choose=choose),
+            optim=Optim(lr=1e-3, steps=2),
+        )
+        for number, choose in ((1, "random"), (2, "difficult"))
+    )
+    return replace(folds_run(), row="difficult", stages=stages, score=Select(sources=("cells",), splits=("fold3",)))
+
+
 def forget(store):
     """Delete all but the shards."""
     for key in (*store.list("runs/"), *store.list("records/")):

@@ -30,6 +30,7 @@ from histoseg.store.objects import FileStore, connect
 from histoseg.training import loop
 from histoseg.training.process import Process
 from ray_jobs.local_store import local_store
+from tests.methods import test_detection
 from tests.pipeline.kills import Killed, MortalStore, Point, kill_process, objects_of, points_of, restore
 from tests.pipeline.small_runs import (
     folds_run,
@@ -37,6 +38,7 @@ from tests.pipeline.small_runs import (
     leave_one_out_run,
     leave_one_out_store,
     probe_run,
+    rounds_run,
     without_times,
 )
 
@@ -103,6 +105,8 @@ WORKS = {
     "leave one out": training(leave_one_out_store, leave_one_out_run),
     "folds with subtyping": training(folds_store, folds_run),
     "SimCLR and a probe": training(folds_store, probe_run),
+    "rounds of annotation": training(folds_store, rounds_run),
+    "detection": training(lambda folder: test_detection.put(f"file://{folder}"), lambda: test_detection.RUN),
     "prediction": Work(prepare=prepare_prediction, do=predict, outcome=results),
 }
 
