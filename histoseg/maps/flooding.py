@@ -20,13 +20,23 @@ def label_pieces(mask: Bool[np.ndarray, "H W"], min_px: int) -> InstanceMap:
     is_kept = np.bincount(labels[mask], minlength=1) >= min_px
     is_kept[0] = False  # The background.
     new_labels = np.where(is_kept, np.cumsum(is_kept), 0).astype(np.int32)
-    return np.asarray(new_labels[labels])
+    return _looked_up(new_labels, labels)
+
+
+def _looked_up(table: np.ndarray, labels: InstanceMap) -> np.ndarray:
+    """`table[labels]`, some rows at a time: numpy makes 64-bit numbers of labels first, and new memory is slow."""
+    found = np.empty(labels.shape, table.dtype)
+    for start in range(0, len(labels), BAND_PX):
+        rows = slice(start, start + BAND_PX)
+        np.take(table, labels[rows], out=found[rows], mode="clip")
+    return np.asarray(found)
 
 
 def fill_holes(mask: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
-    """The mask with everything inside its outlines, in place."""
-    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    return np.asarray(cv2.drawContours(mask, outlines, -1, 1, cv2.FILLED))
+    """The mask with its holes, from which no way leads by edges to the outside."""
+    empty = cv2.copyMakeBorder((mask == 0).view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
+    _, labels = cv2.connectedComponents(empty, connectivity=4, ltype=cv2.CV_32S)
+    return np.asarray(labels[1:-1, 1:-1] != labels[0, 0]).view(np.uint8)
 
 
 def ellipse(size_px: int) -> UInt8[np.ndarray, "K K"]:
@@ -53,21 +63,31 @@ def flood(
     marker_of_piece[piece_of_pixel] = marker_of_pixel  # One of them, if there are several.
     is_shared = np.zeros(len(marker_of_piece), bool)
     is_shared[piece_of_pixel[marker_of_piece[piece_of_pixel] != marker_of_pixel]] = True
-    is_contested = is_shared[pieces]
+    is_contested = _looked_up(is_shared, pieces)
     is_free = is_contested & (markers == 0)
-    is_active = (cv2.dilate(is_free.view(np.uint8), ellipse(3)) > 0) & is_contested & is_marked
+    is_active = (cv2.dilate(is_free.view(np.uint8), ellipse(3)) > 0) & is_contested & ~is_free
     if not in_rows and _has_ties(heights[is_active], markers[is_active], pieces[is_active]):
         return np.asarray(watershed(-heights, markers, mask=pieces > 0), np.int32)  # type: ignore[no-untyped-call]  # it has no types
-    ordered = without_ties(heights, is_active) if in_rows else heights
-    flooded = _flood_by_bands(ordered, markers * is_active, pieces, is_free | is_active)
-    return np.where(is_free, flooded, np.where(is_contested, markers, marker_of_piece[pieces])).astype(np.int32)
+    is_ordered = is_active if in_rows else np.zeros_like(is_active)
+    flooded = _flood_by_bands(heights, is_ordered, markers * is_active, pieces, is_free | is_active)
+    found = _looked_up(marker_of_piece, pieces)
+    np.copyto(found, markers, where=is_contested)
+    np.copyto(found, flooded, where=is_free)
+    return np.asarray(found)
 
 
 def _flood_by_bands(
-    heights: np.ndarray, markers: InstanceMap, pieces: InstanceMap, is_flooded: Bool[np.ndarray, "H W"]
+    heights: Float32[np.ndarray, "H W"],
+    is_ordered: Bool[np.ndarray, "H W"],
+    markers: InstanceMap,
+    pieces: InstanceMap,
+    is_flooded: Bool[np.ndarray, "H W"],
 ) -> InstanceMap:
-    """The watershed of each piece, of those together that begin within the same rows: short queues are quick."""
-    found = markers.copy()
+    """The watershed of each piece, of those together that begin within the same rows: short queues are quick.
+
+    Of equal heights that are to be ordered, the first in reading order is taken first.
+    """
+    found = np.zeros_like(markers)
     places = np.flatnonzero(is_flooded)
     rows, owners = places // found.shape[1], pieces.ravel()[places]
     top, bottom = (np.zeros(pieces.max(initial=0) + 1, np.int64) for _ in range(2))
@@ -76,8 +96,9 @@ def _flood_by_bands(
     for band in np.unique(top[is_there] // BAND_PX):
         chosen = is_there & (top // BAND_PX == band)
         part = slice(top[chosen].min(), bottom[chosen].max() + 1)
-        mask = is_flooded[part] & chosen[pieces[part]]
-        flooded = watershed(-heights[part], markers[part], mask=mask)  # type: ignore[no-untyped-call]  # it has no types
+        mask = is_flooded[part] & np.take(chosen, pieces[part])
+        depths = -without_ties(heights[part], is_ordered[part])
+        flooded = watershed(depths, markers[part], mask=mask)  # type: ignore[no-untyped-call]  # it has no types
         found[part][mask] = flooded[mask]
     return found
 

@@ -39,7 +39,7 @@ def steepness(maps: Float32[np.ndarray, "2 H W"]) -> Float32[np.ndarray, "H W"]:
         cv2.Sobel(maps[0], cv2.CV_32F, 1, 0, ksize=SOBEL_PX, scale=scale),
         cv2.Sobel(maps[1], cv2.CV_32F, 0, 1, ksize=SOBEL_PX, scale=scale),
     )
-    lower = np.minimum(*slopes)
+    lower = np.minimum(*slopes, out=slopes[0])
     lower -= np.float32(LOWEST)
     lower /= np.float32(HIGHEST - LOWEST)
     return np.asarray(np.maximum(lower, 0, out=lower))
@@ -65,7 +65,9 @@ def make_objects(evidence: Evidence) -> InstanceMap:
     seeds = fill_holes((is_nuclear & (edges < np.float32(MARKER_THRESHOLD))).view(np.uint8))
     opened = cv2.morphologyEx(seeds, cv2.MORPH_OPEN, ellipse(OPENING_PX))
     markers = label_pieces(opened > 0, MARKER_MIN_PX)
-    heights = cv2.GaussianBlur((1 - edges) * is_nuclear, (3, 3), 0)
+    heights = np.subtract(1, edges, out=edges)  # In place, as new maps are what costs most here
+    heights *= is_nuclear
+    heights = cv2.GaussianBlur(heights, (3, 3), 0, dst=heights)
     return renumber(flood(heights, markers, pieces, in_rows=True))
 
 
@@ -73,4 +75,5 @@ def _edges(evidence: Evidence) -> Float32[np.ndarray, "H W"]:
     """How much each pixel looks like one between two nuclei, from 0 on."""
     if evidence.inner is None:
         raise ValueError("nuclei are flooded, so evidence needs the steepness of distances")
-    return np.asarray(np.maximum(1 - evidence.inner, np.float32(0)))
+    edges = 1 - evidence.inner
+    return np.asarray(np.maximum(edges, np.float32(0), out=edges))
