@@ -23,6 +23,7 @@ class _Classification(BaseModel):
 
 class _Properties(BaseModel):
     classification: _Classification | None = None
+    drawn_by: str | None = None  # In sources that `histoseg annotate import` writes
     object_type: str = Field(default="", validation_alias=AliasChoices("objectType", "object_type"))  # QuPath 0.4, 0.3
     children: list["_Feature"] = Field(default=[], validation_alias=AliasChoices("childObjects", "children"))
 
@@ -46,6 +47,9 @@ class _Collection(BaseModel):
         return {"features": [value]} if isinstance(value, dict) and value.get("type") == "Feature" else value
 
 
+DRAWN_BY = {"model": "objects that a model drew and an annotator left", "hand": "objects that an annotator drew"}
+
+
 def read_geojson(path: Path) -> list[Region]:
     """The polygons and multipolygons of a file, in its order.
 
@@ -62,6 +66,9 @@ def read_geojson(path: Path) -> list[Region]:
         "cells read by their outline, not that of their nucleus",
         sum(feature.nucleus is not None for feature in features),
     )
+    drawn_by = [feature.properties.drawn_by for feature in features if feature.properties]
+    for name, text in DRAWN_BY.items():
+        note(text, drawn_by.count(name))
     return with_area(regions, path)
 
 

@@ -336,6 +336,7 @@ def test_prepare_reads_what_was_merged(deliver, regions, tmp_path):
     assert set(second.samples.patient) == {name.partition("__")[0] for name in (one, two)}
     assert sum(second.samples.num_objects) == len(regions[one]) + len(regions[two])
     assert second.task.structure == "nuclei"
+    assert second.notes == {"objects that a model drew and an annotator left": sum(second.samples.num_objects)}
     declared = raw / "our_nuclei" / "source.toml"
     declared.write_text((declared.parent / "v0001" / "declaration.toml").read_text())
     assert _prepare(raw, store).checksum == first.checksum
