@@ -50,7 +50,9 @@ def _starts(side_px: int, size_px: int) -> Iterator[tuple[int, int]]:
         yield (side_px - count * size_px) // 2 + i * size_px, size_px
 
 
-def measure(model: Model, slide: Slide, box: Box, mpp: float, structure: str, windows: MarginWindows) -> float:
+def region_difficulty(
+    model: Model, slide: Slide, box: Box, mpp: float, structure: str, windows: MarginWindows
+) -> float:
     """How difficult a model finds a region: the mean over its pixels, from 0 to 1.
 
     The region is looked at with the windows' margin of what surrounds it on the slide.

@@ -7,7 +7,7 @@ from typing import get_args
 
 import numpy as np
 
-from histoseg.annotate.candidates import Box, candidates, measure
+from histoseg.annotate.candidates import Box, candidates, region_difficulty
 from histoseg.annotate.plan import Plan, PlanModel, PlannedImage, PlannedRegion
 from histoseg.annotate.rank import ranked, shuffled, take
 from histoseg.errors import ConfigError, DataError
@@ -143,7 +143,7 @@ def _left(slide: Slide, image: str, wish: Wish, mpp: float) -> list[Box]:
 
 
 def _score(model: Model, slide: Slide, box: Box, mpp: float, name: str, wish: Wish) -> float | None:
-    return measure(model, slide, box, mpp, name, wish.windows) if wish.strategy == "difficult" else None
+    return region_difficulty(model, slide, box, mpp, name, wish.windows) if wish.strategy == "difficult" else None
 
 
 def _rank(found: Sequence[tuple[str, Box, float | None]], wish: Wish, num_images: int) -> list[PlannedRegion]:

@@ -125,7 +125,7 @@ def _choose(own: Round, earlier: Sequence[ChosenRegion]) -> Chosen:
     if own.select.choose == "random":
         order = shuffled(len(left), stream(own.run.seed, own.number, number_of("regions")))
     else:
-        found = measure(own)[left].tolist()
+        found = sample_difficulties(own)[left].tolist()
         scores, order = found, ranked(found)
     images = [(samples[i][0], columns[samples[i][0]].image[samples[i][1]]) for i in left]
     taken = take(order, images, own.select.regions, own.select.per_image)
@@ -135,7 +135,7 @@ def _choose(own: Round, earlier: Sequence[ChosenRegion]) -> Chosen:
     return Chosen(regions=(*kept, *regions), added=len(regions), pixels=pixels)
 
 
-def measure(own: Round) -> Float64[np.ndarray, " N"]:
+def sample_difficulties(own: Round) -> Float64[np.ndarray, " N"]:
     """How difficult each sample is for the network of the stage before: the mean over its pixels.
 
     Each rank looks at its share of the images. An image is looked at whole, as an annotator sees it.

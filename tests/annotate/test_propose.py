@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from histoseg.annotate.candidates import Box, candidates, measure
+from histoseg.annotate.candidates import Box, candidates, region_difficulty
 from histoseg.annotate.page import make_page
 from histoseg.annotate.plan import TABLE, read_plan, write_plan
 from histoseg.annotate.propose import Wish, propose
@@ -46,15 +46,19 @@ def test_the_score_is_the_mean_over_the_region(addresses):
     """The model of the tests finds dark pixels difficult: the mean darkness, computed here from the pixels."""
     box = Box(top=20, left=30, height=80, width=60)
     with open_slide(addresses[1], MPP) as slide:
-        found = measure(draw_model(), slide, box, MPP, "nuclei", MarginWindows(window_px=96, margin_px=16))
+        found = region_difficulty(draw_model(), slide, box, MPP, "nuclei", MarginWindows(window_px=96, margin_px=16))
         pixels = slide.read(20, 30, 80, 60, MPP)
     assert found == pytest.approx(np.mean(1 - pixels.mean(axis=2) / 255), abs=1e-6)
 
 
 def test_a_region_at_another_resolution_than_the_model_is_the_same_tissue(addresses):
     with open_slide(addresses[1], MPP) as slide:
-        coarse = measure(draw_model(), slide, Box(top=10, left=20, height=50, width=40), 1.0, "nuclei", MarginWindows())
-        fine = measure(draw_model(), slide, Box(top=20, left=40, height=100, width=80), 0.5, "nuclei", MarginWindows())
+        coarse = region_difficulty(
+            draw_model(), slide, Box(top=10, left=20, height=50, width=40), 1.0, "nuclei", MarginWindows()
+        )
+        fine = region_difficulty(
+            draw_model(), slide, Box(top=20, left=40, height=100, width=80), 0.5, "nuclei", MarginWindows()
+        )
     assert coarse == pytest.approx(fine)
 
 

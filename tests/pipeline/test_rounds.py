@@ -14,7 +14,7 @@ from histoseg.methods.multitask import MultiTask
 from histoseg.models.cerberus import CerberusSpec
 from histoseg.pipeline import rounds
 from histoseg.pipeline.complete import open_dataset
-from histoseg.pipeline.rounds import Round, measure, read_chosen, stage_samples
+from histoseg.pipeline.rounds import Round, read_chosen, sample_difficulties, stage_samples
 from histoseg.pipeline.stage import train_stage
 from histoseg.runs.config import Optim, Select, Stage
 from histoseg.runs.names import from_json, stage_name, to_json
@@ -154,7 +154,7 @@ def test_two_ranks_choose_as_one(dataset, store, monkeypatch):
     part = dataset.select(run.stages[1].select, 0)
 
     def scores(process):
-        return measure(Round(run=run, number=1, before=network, part=part, process=process))
+        return sample_difficulties(Round(run=run, number=1, before=network, part=part, process=process))
 
     alone = scores(Process())
     monkeypatch.setattr(rounds, "sum_over_ranks", as_patched)
