@@ -1,41 +1,10 @@
-"""`make submit` for a Ray of the tests, with its output so far."""
+"""`make submit` for a Ray of the tests."""
 
-import subprocess
-import sys
-import time
-
-PATIENCE_S = 400
+from tests.end_to_end.started import Started
 
 
-class Submission:
+class Submission(Started):
     """A submission to a Ray, which runs while the test does."""
 
     def __init__(self, ray, folder, *words):
-        folder.mkdir(exist_ok=True)
-        self.log = folder / f"log-{time.monotonic_ns()}"
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "ray_jobs.submit", "--ray-address", ray.address, *words],
-                cwd=folder,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=ray.environment,
-            )
-
-    def output(self):
-        return self.log.read_text()
-
-    def wait_for(self, text):
-        self.wait_until(lambda: text in self.output())
-
-    def wait_until(self, claim):
-        """Wait until something is so, while the submission goes on."""
-        deadline = time.monotonic() + PATIENCE_S
-        while not claim():
-            assert self.process.poll() is None, self.output()
-            assert time.monotonic() < deadline, self.output()
-            time.sleep(0.2)
-
-    def finish(self):
-        code = self.process.wait(PATIENCE_S)
-        return code, self.output()
+        super().__init__(folder, ["--ray-address", ray.address, *words], ray.environment)

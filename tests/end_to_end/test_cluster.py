@@ -20,7 +20,8 @@ from histoseg.store.keys import record_key
 from histoseg.store.objects import connect
 from histoseg.training.process import Process
 from ray_jobs import submit
-from tests.end_to_end.submission import PATIENCE_S, Submission
+from tests.end_to_end.started import PATIENCE_S
+from tests.end_to_end.submission import Submission
 from tests.end_to_end.test_submit import results_of
 from tests.monitoring.dashboards import panel_queries
 from tests.monitoring.prometheus import NEEDS_PROMETHEUS, prometheus
