@@ -83,22 +83,24 @@ def is_there(store: Store, key: str, about: str) -> bool:
         found = pq.read_schema(pa.PythonFile(RangedFile(store, key), mode="r")).metadata or {}
     except (pa.ArrowException, OSError):
         found = {}
-    if (there := found.get(b"histoseg", b"").decode()) == about:
+    if (there := found.get(b"histoseg", b"")) == about.encode():
         return True
     raise ConfigError(
         f"{store.url}/{key} {_difference(there, about)}; give another --out, or --overwrite to replace it"
     )
 
 
-def _difference(there: str, wanted: str) -> str:
+def _difference(there: bytes, wanted: str) -> str:
     """In what a file of features differs from the one that is wanted, by their descriptions."""
     try:
         before = json.loads(there)
     except ValueError:
+        before = None
+    if not isinstance(before, dict):
         return "is damaged, or no file of features"
-    changed = {
-        OF_FIELDS.get(name, "other options") for name, value in json.loads(wanted).items() if before.get(name) != value
-    }
+    about = json.loads(wanted)
+    names = [name for name in {**before, **about} if before.get(name) != about.get(name)]
+    changed = {OF_FIELDS.get(name, "other options") for name in names}
     return f"has features of {' and '.join(sorted(changed))}"
 
 

@@ -215,7 +215,8 @@ def assigned_to_runs(runs: Sequence[Run], sets: Sequence[str]) -> list[Run]:
         found = [_assigned(run, assignment, path, refused) for run in found]
         if refused and not any(has_field(run, path) and run.row not in refused for run in found):
             raise next(iter(refused.values()))
-        if others := list(dict.fromkeys(run.row for run in found if not has_field(run, path))):
+        having = {run.row for run in found if has_field(run, path)}
+        if others := list(dict.fromkeys(run.row for run in found if run.row not in having)):
             logger.info("%s: no such setting in %s, which stay as they are", assignment, ", ".join(others))
         if refused:
             logger.warning("%s is not for %s: %s", assignment, ", ".join(refused), next(iter(refused.values())))

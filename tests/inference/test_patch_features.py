@@ -127,6 +127,14 @@ def test_features_of_another_model_are_not_taken_for_its_own(capsys, image, mode
     assert (code, "has features of another model; give another --out, or --overwrite" in errors) == (1, True)
 
 
+def test_another_file_of_that_name_is_none_of_features(capsys, image, model, tmp_path):
+    assert features(capsys, image, model, tmp_path / "out")[0] == 0
+    path = tmp_path / "out" / "slide.parquet"
+    pq.write_table(pq.read_table(path).replace_schema_metadata({"histoseg": "[]"}), path)
+    code, _, errors = features(capsys, image, model, tmp_path / "out")
+    assert (code, "is damaged, or no file of features; give another --out" in errors) == (1, True)
+
+
 def test_what_cannot_be_is_refused_in_one_line(capsys, image, model, labels, tmp_path):
     empty = tmp_path / "empty.png"
     PillowImage.fromarray(np.zeros((60, 80), np.uint8)).save(empty)

@@ -174,9 +174,12 @@ def test_assignments_reach_the_stage_that_they_name(store, hold):
         assert (run.data.patch_px, run.network.width, run.evaluator.bootstrap) == (32, 8, 9)
 
 
-def test_assignments_reach_the_runs_that_have_the_field(store, hold):
+def test_assignments_reach_the_runs_that_have_the_field(store, hold, caplog):
+    """Other runs of the same row are no matter for a line."""
     hold(glas=ALL, synthetic=ALL)
-    maml, transfer = make_plan("smoke", store, "laptop", 1, ["method.first_order=true", "method.batch=3"]).runs
+    with caplog.at_level("INFO"):
+        maml, transfer = make_plan("smoke", store, "laptop", 1, ["method.first_order=true", "method.batch=3"]).runs
+    assert "no such setting" not in caplog.text
     assert (maml.stages[0].method.first_order, transfer.stages[0].method.batch) == (True, 3)
 
 
