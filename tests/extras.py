@@ -38,7 +38,11 @@ EXTRAS = {
     "spatialdata": Extra(
         packages=("--editable", OURS.format("spatialdata")), tests=("tests/exports/test_spatialdata.py",)
     ),
-    "tiatoolbox": Extra(packages=("tiatoolbox>=2.1,<2.2",), tests=("tests/exports",), is_foreign=True),
+    "tiatoolbox": Extra(
+        packages=("tiatoolbox>=2.1,<2.2",),
+        tests=("tests/exports", "tests/models/hovernet/test_tiatoolbox.py"),
+        is_foreign=True,
+    ),
 }
 
 

@@ -11,8 +11,8 @@ import shapely
 from histoseg.errors import StorageError
 from histoseg.exports import annotation_store
 from tests.exports import made
-from tests.exports.tiatoolbox import needs_tiatoolbox, run_tiatoolbox
 from tests.full_disk import room_for
+from tests.tiatoolbox import needs_tiatoolbox, run_tiatoolbox
 
 
 @pytest.fixture

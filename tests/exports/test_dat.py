@@ -7,7 +7,7 @@ import shapely
 
 from histoseg.exports import dat
 from tests.exports import made
-from tests.exports.tiatoolbox import needs_tiatoolbox, run_tiatoolbox
+from tests.tiatoolbox import needs_tiatoolbox, run_tiatoolbox
 
 
 @pytest.fixture
