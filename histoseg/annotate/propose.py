@@ -1,6 +1,6 @@
 """The next round: regions of images that no one has annotated, the most difficult ones for a model first."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import get_args
@@ -32,12 +32,12 @@ class Wish:
 
     Attributes:
         structure: What is annotated; empty where the model finds only one.
-        per_image: How many regions one image gives at most, as long as others have some; 0 means twice an equal share,
-            rounded up.
+        per_image: How many regions one image gives at most, as long as others have fewer; those of earlier rounds count
+            as well. 0 means twice an equal share, rounded up.
         mpp: Microns per pixel of the regions; 0 takes that of the model.
         image_mpp: Microns per pixel of the images; None takes what each says.
         mask: Where their tissue is, as for `segment`.
-        done: Names of regions that earlier rounds have.
+        done: The regions that earlier rounds have, by name, and the image of each.
     """
 
     count: int = 20
@@ -50,7 +50,7 @@ class Wish:
     image_mpp: float | None = None
     mask: str = "auto"
     windows: MarginWindows = field(default_factory=MarginWindows)
-    done: Collection[str] = ()
+    done: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.count >= 1 or not self.size_px >= 16 or self.per_image < 0:
@@ -132,7 +132,7 @@ def classes_of(model: Model, name: str) -> tuple[str, ...]:
 
 
 def per_image(wish: Wish, num_images: int) -> int:
-    """How many regions one image gives at most, as long as others have some."""
+    """How many regions one image gives at most, as long as others have fewer."""
     return wish.per_image or -(-2 * wish.count // num_images)
 
 
@@ -149,7 +149,8 @@ def _score(model: Model, slide: Slide, box: Box, mpp: float, name: str, wish: Wi
 def _rank(found: Sequence[tuple[str, Box, float | None]], wish: Wish, num_images: int) -> list[PlannedRegion]:
     scores = np.array([np.nan if score is None else score for _, _, score in found])
     order = ranked(scores.tolist()) if wish.strategy == "difficult" else shuffled(len(found), stream(wish.seed))
-    taken = set(take(order, [image for image, _, _ in found], wish.count, per_image(wish, num_images)))
+    most, earlier = per_image(wish, num_images), wish.done.values()
+    taken = set(take(order, [image for image, _, _ in found], wish.count, most, earlier))
     return [
         PlannedRegion(
             name=box.name(image),

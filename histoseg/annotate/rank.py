@@ -1,7 +1,7 @@
 """Which regions are annotated next."""
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
@@ -16,18 +16,21 @@ def shuffled(count: int, rng: np.random.Generator) -> list[int]:
     return [int(i) for i in rng.permutation(count)]
 
 
-def take(order: Sequence[int], images: Sequence[Hashable], count: int, per_image: int = 0) -> list[int]:
-    """The first `count` regions of an order, at most `per_image` of each image as long as others have some.
+def take(
+    order: Sequence[int], images: Sequence[Hashable], count: int, per_image: int = 0, earlier: Iterable[Hashable] = ()
+) -> list[int]:
+    """The first `count` regions of an order, at most `per_image` of each image as long as others have fewer.
 
-    Neighbours in one image look alike, so the second of them teaches less (Settles 2009, Sec. 5.1, on batches).
+    Regions of one image look alike, so the second of them teaches less (Settles 2009, Sec. 5.1, on batches).
 
-    `images` names the image of each region; without `per_image` one gives any number.
+    `images` names the image of each region, `earlier` that of each region of the rounds before, which count as well;
+    without `per_image` an image gives any number.
     """
-    taken: list[int] = []
-    passed: list[int] = []
-    counts = Counter[Hashable]()
+    if not per_image:
+        return list(order)[:count]
+    counts = Counter(earlier)
+    turns: list[tuple[int, int]] = []
     for i in order:
-        is_full = 0 < per_image <= counts[images[i]]
-        (passed if is_full else taken).append(i)
-        counts[images[i]] += not is_full
-    return [*taken, *passed][:count]
+        turns.append((counts[images[i]] // per_image, i))
+        counts[images[i]] += 1
+    return [i for _, i in sorted(turns, key=lambda turn: turn[0])][:count]

@@ -33,13 +33,15 @@ def next_round(
     size_px: Annotated[int, typer.Option(help="Side of a region.")] = 1000,
     mpp: Annotated[float, typer.Option(help="Microns per pixel of the regions; without it, the model's.")] = 0.0,
     per_image: Annotated[
-        int, typer.Option(help="Most regions of one image while others have some; 0: twice an equal share.")
+        int, typer.Option(help="Most regions of one image while others have fewer; 0: twice an equal share.")
     ] = 0,
     image_mpp: Annotated[
         float | None, typer.Option(help="Microns per pixel of the images, if they do not say.")
     ] = None,
     mask: Annotated[str, typer.Option(help="auto, none, a mask, or a folder of masks named like slides.")] = "auto",
-    done: Annotated[list[Path] | None, typer.Option(help="An earlier round, left out of this one; repeatable.")] = None,
+    done: Annotated[
+        list[Path] | None, typer.Option(help="An earlier round, whose regions are left out; repeatable.")
+    ] = None,
 ) -> None:
     """Choose the regions that are to be annotated next, and write them down with a page to look at."""
     from histoseg.annotate.page import make_page
@@ -57,7 +59,7 @@ def next_round(
         per_image=per_image,
         image_mpp=image_mpp,
         mask=mask,
-        done={name for earlier in done or [] for name in read_plan(earlier).by_name},
+        done={name: region.image for earlier in done or [] for name, region in read_plan(earlier).by_name.items()},
     )
     addresses = find_slides(images)
     require_distinct(addresses)

@@ -128,7 +128,8 @@ def _choose(own: Round, earlier: Sequence[ChosenRegion]) -> Chosen:
         found = sample_difficulties(own)[left].tolist()
         scores, order = found, ranked(found)
     images = [(samples[i][0], columns[samples[i][0]].image[samples[i][1]]) for i in left]
-    taken = take(order, images, own.select.regions, own.select.per_image)
+    before = [(name, columns[name].image[row]) for name, row in samples if (name, columns[name].key[row]) in done]
+    taken = take(order, images, own.select.regions, own.select.per_image, before)
     added = [(scores[i], *samples[left[i]]) for i in taken]
     regions = [ChosenRegion(source=name, key=columns[name].key[row], score=score) for score, name, row in added]
     pixels = sum(columns[name].height[row] * columns[name].width[row] for _, name, row in added)

@@ -110,7 +110,8 @@ class Select:
         regions: How many stored samples a stage adds to those of the stage before, as a round of annotation does; 0
             means that it trains on all of them.
         choose: How they are chosen: at random, or those that the network of the stage before finds most difficult.
-        per_image: How many of them one image gives at most, as long as others have some; 0 means any number.
+        per_image: How many of them one image gives at most, as long as others have fewer; those of the rounds before
+            count as well. 0 means any number.
     """
 
     sources: tuple[str, ...]

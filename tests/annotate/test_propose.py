@@ -78,13 +78,25 @@ def test_chance_chooses_by_its_seed_and_gives_no_score(addresses):
     assert {region.score for region in plan_of(addresses, strategy="random")[1]} == {None}
 
 
+def done_by(plan):
+    return {region.name: region.image for region in plan.regions}
+
+
 def test_regions_of_earlier_rounds_are_left_out(addresses):
     first, _ = plan_of(addresses)
-    second, _ = plan_of(addresses, done=first.by_name)
+    second, _ = plan_of(addresses, done=done_by(first))
     assert not first.by_name.keys() & second.by_name.keys()
-    everything = plan_of(addresses, count=12)[0].by_name
+    everything, _ = plan_of(addresses, count=12)
     with pytest.raises(DataError, match="no region left"):
-        plan_of(addresses, done=everything)
+        plan_of(addresses, done=done_by(everything))
+
+
+def test_an_image_that_has_more_from_earlier_rounds_waits(addresses):
+    first, _ = plan_of(addresses, count=3, per_image=1)
+    assert sorted(region.image for region in first.regions) == ["dense", "dense", "sparse"]
+    second, ranking = plan_of(addresses, count=1, per_image=1, done=done_by(first))
+    assert ranking[0].image == "dense"
+    assert [region.image for region in second.regions] == ["sparse"]
 
 
 def test_a_round_is_a_plan_a_table_and_a_page(addresses, tmp_path):
