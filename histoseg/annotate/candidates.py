@@ -1,10 +1,12 @@
-"""The regions of an image that may be annotated, and how difficult a model finds them."""
+"""The regions of an image that may be annotated, and what a model makes of them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float32
 
+from histoseg.annotate.cover import region_features
 from histoseg.files.folders import make_key
 from histoseg.maps.windows import MarginWindows
 from histoseg.models.spec import difficulty_spec_of
@@ -50,21 +52,43 @@ def _starts(side_px: int, size_px: int) -> Iterator[tuple[int, int]]:
         yield (side_px - count * size_px) // 2 + i * size_px, size_px
 
 
-def region_difficulty(
-    model: Model, slide: Slide, box: Box, mpp: float, structure: str, windows: MarginWindows
-) -> float:
-    """How difficult a model finds a region: the mean over its pixels, from 0 to 1.
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a model makes of a region: its mean difficulty, from 0 to 1, and, if they were asked for, its features."""
 
-    The region is looked at with the windows' margin of what surrounds it on the slide.
+    difficulty: float
+    features: Float32[np.ndarray, " F"] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Viewer:
+    """A model that looks at regions.
+
+    Attributes:
+        structure: What it is asked about.
+        mpp: Microns per pixel of the regions.
+        windows: How it sees a region; with their margin of what surrounds it on the slide.
+        with_features: Whether features are asked for, too.
     """
-    factor = slide.mpp_at(mpp) / slide.mpp_at(model.mpp)
-    height, width = slide.size_at(model.mpp)
-    top, left = int(box.top * factor), int(box.left * factor)
-    bottom = max(top + 1, min(height, round((box.top + box.height) * factor)))
-    right = max(left + 1, min(width, round((box.left + box.width) * factor)))
-    margin = windows.margin_px
-    first = max(0, top - margin), max(0, left - margin)
-    size = min(height, bottom + margin) - first[0], min(width, right + margin) - first[1]
-    image = slide.read(*first, *size, model.mpp)
-    found = difficulty_spec_of(model.spec).difficulty(model.network, image, windows, structure)
-    return float(found[top - first[0] : bottom - first[0], left - first[1] : right - first[1]].mean(dtype=np.float64))
+
+    model: Model
+    structure: str
+    mpp: float
+    windows: MarginWindows
+    with_features: bool = False
+
+    def look(self, slide: Slide, box: Box) -> Look:
+        """What the model makes of a region of a slide."""
+        model, margin = self.model, self.windows.margin_px
+        factor = slide.mpp_at(self.mpp) / slide.mpp_at(model.mpp)
+        height, width = slide.size_at(model.mpp)
+        top, left = int(box.top * factor), int(box.left * factor)
+        bottom = max(top + 1, min(height, round((box.top + box.height) * factor)))
+        right = max(left + 1, min(width, round((box.left + box.width) * factor)))
+        first = max(0, top - margin), max(0, left - margin)
+        size = min(height, bottom + margin) - first[0], min(width, right + margin) - first[1]
+        image = slide.read(*first, *size, model.mpp)
+        found = difficulty_spec_of(model.spec).difficulty(model.network, image, self.windows, self.structure)
+        own = slice(top - first[0], bottom - first[0]), slice(left - first[1], right - first[1])
+        features = region_features(model.network, image[own]) if self.with_features else None
+        return Look(difficulty=float(found[own].mean(dtype=np.float64)), features=features)

@@ -18,6 +18,10 @@ SCORE = (
     "(MILD-Net: their variance over transformations), divided by the largest that there can be. 0 means certain "
     "everywhere, 1 that it knows nothing."
 )
+REPRESENTATIVE = (
+    "The first ones are no odd ones: each stands for the difficulty of all regions that look like it to the model and "
+    "for which none before it stands. The others follow by their score."
+)
 NOTICE = (
     "A model is unsure where tissue is hard to tell, but also where a section is out of focus or dirty. Look first."
 )
@@ -42,8 +46,9 @@ def make_page(plan: Plan, ranking: Sequence[PlannedRegion]) -> str:
         ],
         kinds=("number", "head", "text", "number", "text"),
     )
+    paragraphs = (SCORE, REPRESENTATIVE) if plan.strategy == "representative" else (SCORE,)
     sections = [
-        Section(name="round", heading="This round", facts=facts, paragraphs=(SCORE,)),
+        Section(name="round", heading="This round", facts=facts, paragraphs=paragraphs),
         Section(name="regions", heading="Chosen regions", photos=photos, has_small_photos=True),
         Section(name="ranking", heading="Ranking", listings=(listing,)),
     ]

@@ -7,7 +7,8 @@ from typing import get_args
 
 import numpy as np
 
-from histoseg.annotate.candidates import Box, candidates, region_difficulty
+from histoseg.annotate.candidates import Box, Look, Viewer, candidates
+from histoseg.annotate.cover import representatives
 from histoseg.annotate.plan import Plan, PlanModel, PlannedImage, PlannedRegion
 from histoseg.annotate.rank import ranked, shuffled, take
 from histoseg.errors import ConfigError, DataError
@@ -58,8 +59,25 @@ class Wish:
                 f"--count {self.count}, --size-px {self.size_px}, --per-image {self.per_image}: must be at least 1, 16"
                 " and 0"
             )
+        if self.per_image and self.strategy == "representative":
+            raise ConfigError(
+                "--per-image: leave it out with --strategy representative, whose regions spread by themselves"
+            )
         if self.mpp and not is_credible_mpp(self.mpp):
             raise ConfigError(f"--mpp {self.mpp:g}: must be {say_credible_mpp()}")
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A region of an image, and what the model makes of it; None where nothing needs that."""
+
+    image: str
+    box: Box
+    look: Look | None
+
+    @property
+    def name(self) -> str:
+        return self.box.name(self.image)
 
 
 def propose(
@@ -73,21 +91,23 @@ def propose(
     """
     name = structure_of(model, wish.structure)
     mpp = wish.mpp or model.mpp
+    viewer = _viewer(model, name, mpp, wish)
     images: dict[str, PlannedImage] = {}
-    found: list[tuple[str, Box, float | None]] = []
+    found: list[_Candidate] = []
     for address in addresses:
         image = slide_name(address)
         with open_slide(address, wish.image_mpp) as slide:
             images[image] = PlannedImage(address=address, identity=identify(address), mpp=slide.mpp)
-            boxes = _left(slide, image, wish, mpp)
-            found += [(image, box, _score(model, slide, box, mpp, name, wish)) for box in boxes]
-        on_image(address, len(boxes))
-    if not found:
+            boxes = _boxes(slide, image, wish, mpp)
+            own = [_Candidate(image, box, viewer.look(slide, box) if viewer else None) for box in boxes]
+        found += own
+        on_image(address, sum(one.name not in wish.done for one in own))
+    ranking = _rank(found, wish, len(addresses))
+    if not ranking:
         raise DataError(
             f"{len(addresses)} images: no region left to annotate, as they have no tissue or earlier rounds have it "
             "all; add images, or give --mask none"
         )
-    ranking = _rank(found, wish, len(addresses))
     plan = Plan(
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         histoseg=versions()["histoseg"],
@@ -132,37 +152,53 @@ def classes_of(model: Model, name: str) -> tuple[str, ...]:
 
 
 def per_image(wish: Wish, num_images: int) -> int:
-    """How many regions one image gives at most, as long as others have fewer."""
+    """How many regions one image gives at most, as long as others have fewer; 0 means any number."""
+    if wish.strategy == "representative":
+        return 0
     return wish.per_image or -(-2 * wish.count // num_images)
 
 
-def _left(slide: Slide, image: str, wish: Wish, mpp: float) -> list[Box]:
-    """The regions of a slide that no earlier round has."""
+def _viewer(model: Model, name: str, mpp: float, wish: Wish) -> Viewer | None:
+    """What looks at regions; None where chance chooses them."""
+    if wish.strategy == "random":
+        return None
+    with_features = wish.strategy == "representative"
+    return Viewer(model=model, structure=name, mpp=mpp, windows=wish.windows, with_features=with_features)
+
+
+def _boxes(slide: Slide, image: str, wish: Wish, mpp: float) -> list[Box]:
+    """The regions of a slide that matter: those that no earlier round has, or all if others may stand for them."""
     boxes = candidates(slide, find_mask(slide, wish.mask), wish.size_px, mpp)
-    return [box for box in boxes if box.name(image) not in wish.done]
+    return [box for box in boxes if wish.strategy == "representative" or box.name(image) not in wish.done]
 
 
-def _score(model: Model, slide: Slide, box: Box, mpp: float, name: str, wish: Wish) -> float | None:
-    return region_difficulty(model, slide, box, mpp, name, wish.windows) if wish.strategy == "difficult" else None
-
-
-def _rank(found: Sequence[tuple[str, Box, float | None]], wish: Wish, num_images: int) -> list[PlannedRegion]:
-    scores = np.array([np.nan if score is None else score for _, _, score in found])
-    order = ranked(scores.tolist()) if wish.strategy == "difficult" else shuffled(len(found), stream(wish.seed))
-    most, earlier = per_image(wish, num_images), wish.done.values()
-    taken = set(take(order, [image for image, _, _ in found], wish.count, most, earlier))
+def _rank(found: Sequence[_Candidate], wish: Wish, num_images: int) -> list[PlannedRegion]:
+    """The regions that no earlier round has: by what the strategy says, or those that it chooses before the others."""
+    left = [i for i, one in enumerate(found) if one.name not in wish.done]
+    scores = np.array([np.nan if one.look is None else one.look.difficulty for one in found])
+    if wish.strategy == "random":
+        order = [left[i] for i in shuffled(len(left), stream(wish.seed))]
+    else:
+        order = [left[i] for i in ranked(scores[left].tolist())]
+    if wish.strategy == "representative" and left:
+        features = np.stack([one.look.features for one in found if one.look and one.look.features is not None])
+        annotated = sorted(set(range(len(found))) - set(left))
+        first = representatives(scores, features, wish.count, annotated)
+        order = [*first, *(i for i in order if i not in set(first))]
+    images = [one.image for one in found]
+    taken = set(take(order, images, wish.count, per_image(wish, num_images), wish.done.values()))
     return [
         PlannedRegion(
-            name=box.name(image),
-            image=image,
-            top=box.top,
-            left=box.left,
-            height=box.height,
-            width=box.width,
+            name=one.name,
+            image=one.image,
+            top=one.box.top,
+            left=one.box.left,
+            height=one.box.height,
+            width=one.box.width,
             rank=rank,
-            score=score,
+            score=None if one.look is None else one.look.difficulty,
             chosen=i in taken,
         )
         for rank, i in enumerate(order, start=1)
-        for image, box, score in [found[i]]
+        for one in [found[i]]
     ]

@@ -28,7 +28,13 @@ def next_round(
     out: Annotated[Path, typer.Option(help="A new folder for the round.")],
     count: Annotated[int, typer.Option(help="How many regions are to be corrected.")] = 20,
     structure: Annotated[str, typer.Option(help="What is corrected, as nuclei; needed where a model finds more.")] = "",
-    strategy: Annotated[str, typer.Option(help="difficult: where the model is most unsure; or random.")] = "difficult",
+    strategy: Annotated[
+        str,
+        typer.Option(
+            help="difficult: where the model is most unsure; representative: what stands for most that it is unsure of; "
+            "or random."
+        ),
+    ] = "difficult",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the strategy random.")] = 0,
     size_px: Annotated[int, typer.Option(help="Side of a region.")] = 1000,
     mpp: Annotated[float, typer.Option(help="Microns per pixel of the regions; without it, the model's.")] = 0.0,

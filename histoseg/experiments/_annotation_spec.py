@@ -1,4 +1,4 @@
-"""The table of the annotation loop: scores by rounds as curves, and what difficult regions gain over random ones."""
+"""The table of the annotation loop: scores by rounds as curves, and what each way to choose gains over chance."""
 
 import math
 from collections.abc import Mapping
@@ -9,14 +9,15 @@ from histoseg.report.cell import average
 from histoseg.report.section import Listing, Section
 from histoseg.report.table import Axis, Table, TableSpec
 
-DIFFICULT, RANDOM = "difficult", "random"  # Rows of equal effort
+WAYS, RANDOM = ("representative", "difficult"), "random"  # Rows of equal effort
 RULE = Rule()
 NOTES = (
     "An annotator is simulated: the true labels of a region are used once the region is chosen. Every round adds as "
     "many regions of one size and trains as many steps on from the network of the round before, whatever the row.",
-    "“Difficult” is the mean over a region's pixels of the entropy of the network's probabilities, as a share of the "
-    "largest; the paper selects difficult regions by eye (Cerberus, Sec. 3.4) and states no score. The first round is "
-    "at random and the same in both rows.",
+    "A region's difficulty is the mean over its pixels of the entropy of the network's probabilities, as a share of "
+    "the largest; the paper selects difficult regions by eye (Cerberus, Sec. 3.4) and states no score. “Regions that "
+    "stand for difficult ones” are chosen one after the other, each for the difficulty of all regions that look like "
+    "it to the network. The first round is at random and the same in all rows.",
     "“Everything annotated” has the labels of all regions from the first round on: what no choice of regions is meant "
     "to beat.",
     "Rows share their rounds with the same division and seed, so differences are paired. Divisions share images, so "
@@ -42,42 +43,39 @@ def annotation_table(structure: str, rows: Mapping[str, str], columns: Mapping[s
 
 
 def gain_section(table: Table) -> Section:
-    """What difficult regions gain over random ones at equal effort, and where annotation would stop."""
-    differences = by_round(table)
+    """What each way to choose gains over chance at equal effort, and where annotation would stop."""
+    ways = {way: by_round(table, way) for way in WAYS if _has_any(table, way)}
     rows = [
         [
             table.spec.columns[column],
-            *(_say(mean) for mean in _means(table, column)),
-            _say(one.mean, "+"),
-            _interval(one),
+            _say(table.cells[RANDOM, column].mean),
+            *(_with_interval(differences[column]) for differences in ways.values()),
         ]
-        for column, one in differences.items()
+        for column in list(table.spec.columns)[1:]
     ]
     listing = Listing(
-        caption="PQ of both ways, their paired difference, and its 95 % interval (Student's t over replicates)",
-        heads=("Round", "Difficult", "At random", "Difference", "95 % interval"),
+        caption="PQ of regions at random, what each way has more, and its 95 % interval (Student's t over replicates)",
+        heads=("Round", table.spec.rows[RANDOM], *(table.spec.rows[way] for way in ways)),
         rows=rows,
-        kinds=("head", "number", "number", "number", "text"),
+        kinds=("head", "number", *("number" for _ in ways)),
     )
+    sentences = [_sentence(table, way) for way in ways] or ["No replicate has finished in two rows."]
     return Section(
         name="gain",
-        heading="Difficult regions against random ones",
-        paragraphs=[_sentence(all_rounds(table)), *(say_stop(table, row) for row in (DIFFICULT, RANDOM))],
+        heading="Chosen regions against random ones",
+        paragraphs=[*sentences, *(say_stop(table, row) for row in (*ways, RANDOM))],
         listings=(listing,),
     )
 
 
-def by_round(table: Table) -> dict[str, Difference]:
-    """The paired difference of both rows in each round after the first, which they share."""
-    return {column: paired_difference(*_pairs(table, column)) for column in list(table.spec.columns)[1:]}
+def by_round(table: Table, way: str) -> dict[str, Difference]:
+    """What a way has more than chance in each round after the first, which they share, paired by replicate."""
+    return {column: _difference(table, way, [column]) for column in list(table.spec.columns)[1:]}
 
 
-def all_rounds(table: Table) -> Difference:
-    """The paired difference of each replicate's mean over the rounds after the first, in which both rows finished."""
-    later = list(table.spec.columns)[1:]
-    replicates = _common(table, later)
-    first, second = ([_mean(table, row, later, one) for one in replicates] for row in (DIFFICULT, RANDOM))
-    return paired_difference(first, second)
+def all_rounds(table: Table, way: str) -> Difference:
+    """What a way has more than chance in each replicate's mean over the rounds after the first."""
+    return _difference(table, way, list(table.spec.columns)[1:])
 
 
 def say_stop(table: Table, row: str) -> str:
@@ -90,39 +88,42 @@ def say_stop(table: Table, row: str) -> str:
     return f"{table.spec.rows[row]}: the rounds gained {said}; annotation stops {end}."
 
 
-def _common(table: Table, columns: list[str]) -> list[str]:
-    """The replicates that both rows have in some columns, sorted."""
-    each = [set(table.cells[row, column].records) for row in (DIFFICULT, RANDOM) for column in columns]
+def _difference(table: Table, way: str, columns: list[str]) -> Difference:
+    """The paired difference of means over some columns, of the replicates that have them all in both rows."""
+    replicates = _common(table, way, columns)
+    first, second = ([_mean(table, row, columns, one) for one in replicates] for row in (way, RANDOM))
+    return paired_difference(first, second)
+
+
+def _common(table: Table, way: str, columns: list[str]) -> list[str]:
+    """The replicates that a way and chance both have in some columns, sorted."""
+    each = [set(table.cells[row, column].records) for row in (way, RANDOM) for column in columns]
     return sorted(set.intersection(*each)) if each else []
 
 
-def _pairs(table: Table, column: str) -> tuple[list[float], list[float]]:
-    """The scores of both rows by the replicates that both have."""
-    replicates = _common(table, [column])
-    first, second = ([_score(table, row, column, one) for one in replicates] for row in (DIFFICULT, RANDOM))
-    return first, second
-
-
-def _score(table: Table, row: str, column: str, replicate: str) -> float:
-    return table.cells[row, column].records[replicate].scores[table.spec.score]
+def _has_any(table: Table, way: str) -> bool:
+    """Whether a way can be compared with chance in any round."""
+    return any(_common(table, way, [column]) for column in list(table.spec.columns)[1:])
 
 
 def _mean(table: Table, row: str, columns: list[str], replicate: str) -> float:
     """The mean score of a replicate over some columns."""
-    return average(_score(table, row, column, replicate) for column in columns)
+    return average(table.cells[row, column].records[replicate].scores[table.spec.score] for column in columns)
 
 
-def _means(table: Table, column: str) -> tuple[float, float]:
-    return table.cells[DIFFICULT, column].mean, table.cells[RANDOM, column].mean
-
-
-def _sentence(found: Difference) -> str:
+def _sentence(table: Table, way: str) -> str:
+    found = all_rounds(table, way)
     if math.isnan(found.mean):
-        return "No replicate has finished in both rows."
+        return f"{table.spec.rows[way]}: no replicate has finished all rounds."
     return (
-        f"Over all rounds after the first, difficult regions give {_say(found.mean, '+')} PQ against as many random "
-        f"ones (95 % interval {_interval(found)}, {found.count} replicates)."
+        f"{table.spec.rows[way]}: {_say(found.mean, '+')} PQ over all rounds after the first against as many random "
+        f"ones (95 % interval {_interval(found) or 'not known'}, {found.count} replicates)."
     )
+
+
+def _with_interval(found: Difference) -> str:
+    interval = _interval(found)
+    return _say(found.mean, "+") + (f" ({interval})" if interval else "")
 
 
 def _interval(found: Difference) -> str:

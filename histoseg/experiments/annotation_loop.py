@@ -1,4 +1,4 @@
-"""Growing a data set: regions that the network of the round before finds difficult, beside regions chosen at random.
+"""Growing a data set: regions by what the network of the round before finds difficult, beside regions at random.
 
 Cerberus (Graham et al. 2023), Sec. 3.4, with a simulated annotator: the true labels of a region are used once it is
 chosen. Each round adds as many regions and trains on from the network before for as many steps, whatever the row.
@@ -12,7 +12,7 @@ from histoseg.experiments._available import Sources
 from histoseg.experiments._cerberus import AUGMENTATION, FoldGrid, Row
 from histoseg.methods.multitask import MultiTask
 from histoseg.models.cerberus import CerberusSpec
-from histoseg.runs.config import Data, Optim, Run, Select, Stage
+from histoseg.runs.config import Choose, Data, Optim, Run, Select, Stage
 from histoseg.scoring.objects import Objects
 from histoseg.types import FOLDS, Split
 
@@ -23,7 +23,13 @@ GROUPS = (("synthetic_nuclei",), ("monuseg", "consep", "pannuke"))
 SOURCES = tuple(name for group in GROUPS for name in group)
 NUM_ROUNDS = 5
 EVERYTHING = 10**6  # Regions of a first round that annotates all there is
-ROWS = {"difficult": "Difficult regions", "random": "Regions at random", "everything": "Everything annotated"}
+ROWS = {
+    "representative": "Regions that stand for difficult ones",
+    "difficult": "The most difficult regions",
+    "random": "Regions at random",
+    "everything": "Everything annotated",
+}
+WAYS: Mapping[str, Choose] = {"representative": "representative", "difficult": "difficult"}  # After the first round
 COLUMNS = {f"round{number}": f"Round {number}" for number in range(1, NUM_ROUNDS + 1)}
 SPEC = annotation_table(STRUCTURE, ROWS, COLUMNS)
 
@@ -38,7 +44,7 @@ class Sizes:
     Attributes:
         start: Regions of the first round.
         regions: Regions that each later round adds.
-        per_image: How many of them one image gives at most.
+        per_image: How many of the first ones, and of the most difficult ones, one image gives at most.
         first: The training of the first round, which must have learnt something before it is asked what is difficult.
         optim: The training of each later round.
     """
@@ -57,8 +63,13 @@ class Sizes:
 SCALES: Mapping[str, Sizes] = {
     # Tiles of drawn nuclei: minutes on two cores.
     "laptop": Sizes(),
-    # Real images on a few cores.
-    "real-cpu": Sizes(start=8, regions=4),
+    # Real images on a few cores. With fewer steps, all regions there are teach hardly more than the first eight.
+    "real-cpu": Sizes(
+        first=Optim(lr=3e-3, steps=1200, drop_at=840),
+        optim=Optim(lr=1e-3, steps=600, drop_at=420),
+        start=8,
+        regions=4,
+    ),
     # Regions of Cerberus' size and its network (Secs. 3.4 and 4.4); the paper does not say how many a round had.
     "paper": Sizes(
         data=replace(DATA, patch_px=448),
@@ -126,11 +137,12 @@ def _run(
 
 def _round(number: int, row: str, sizes: Sizes, pool: Select) -> Stage:
     """A round: some regions are annotated, and the network is trained on with all that are."""
+    choose = WAYS.get(row, "random") if number > 1 else "random"
     annotated = replace(
         pool,
         regions=EVERYTHING if row == "everything" else sizes.start if number == 1 else sizes.regions,
-        choose="difficult" if row == "difficult" and number > 1 else "random",
-        per_image=0 if row == "everything" else sizes.per_image,
+        choose=choose,
+        per_image=sizes.per_image if row != "everything" and (number == 1 or choose == "difficult") else 0,
     )
     optim = sizes.first if number == 1 else sizes.optim
     return Stage(label=f"round{number}", method=MultiTask(batch=sizes.batch), select=annotated, optim=optim)

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from histoseg.annotate.cover import num_features, region_features, representatives
 from histoseg.annotate.rank import ranked, shuffled, take
 from histoseg.distributed import sum_over_ranks
 from histoseg.errors import CheckpointError, ConfigError
@@ -27,6 +28,7 @@ from histoseg.store.keys import chosen_key
 from histoseg.store.objects import Store
 from histoseg.training.loop import as_saved
 from histoseg.training.process import Process
+from histoseg.types import Image
 
 logger = logging.getLogger(__name__)
 
@@ -120,56 +122,70 @@ def _choose(own: Round, earlier: Sequence[ChosenRegion]) -> Chosen:
     kept = tuple(region for region in earlier if region.source in columns)
     done = {(region.source, region.key) for region in kept}
     samples = own.samples
-    left = [i for i, (name, row) in enumerate(samples) if (name, columns[name].key[row]) not in done]
-    scores: list[float | None] = [None] * len(left)
+    is_done = [(name, columns[name].key[row]) in done for name, row in samples]
+    left = [i for i, one in enumerate(is_done) if not one]
+    images = [(name, columns[name].image[row]) for name, row in samples]
+    scores: list[float | None] = [None] * len(samples)
     if own.select.choose == "random":
-        order = shuffled(len(left), stream(own.run.seed, own.number, number_of("regions")))
+        order = [left[i] for i in shuffled(len(left), stream(own.run.seed, own.number, number_of("regions")))]
     else:
-        found = sample_difficulties(own)[left].tolist()
-        scores, order = found, ranked(found)
-    images = [(samples[i][0], columns[samples[i][0]].image[samples[i][1]]) for i in left]
-    before = [(name, columns[name].image[row]) for name, row in samples if (name, columns[name].key[row]) in done]
-    taken = take(order, images, own.select.regions, own.select.per_image, before)
-    added = [(scores[i], *samples[left[i]]) for i in taken]
+        difficulties, features = sample_looks(own)
+        scores = difficulties.tolist()
+        if own.select.choose == "difficult":
+            order = [left[i] for i in ranked(difficulties[left].tolist())]
+        else:
+            order = representatives(difficulties, features, own.select.regions, np.flatnonzero(is_done).tolist())
+    earlier_images = [image for image, one in zip(images, is_done, strict=True) if one]
+    taken = take(order, images, own.select.regions, own.select.per_image, earlier_images)
+    added = [(scores[i], *samples[i]) for i in taken]
     regions = [ChosenRegion(source=name, key=columns[name].key[row], score=score) for score, name, row in added]
     pixels = sum(columns[name].height[row] * columns[name].width[row] for _, name, row in added)
     return Chosen(regions=(*kept, *regions), added=len(regions), pixels=pixels)
 
 
-def sample_difficulties(own: Round) -> Float64[np.ndarray, " N"]:
-    """How difficult each sample is for the network of the stage before: the mean over its pixels.
+def sample_looks(own: Round) -> tuple[Float64[np.ndarray, " N"], Float32[np.ndarray, "N F"]]:
+    """What the network of the stage before makes of each sample.
+
+    Returns:
+        How difficult it is, the mean over its pixels, and its features as `region_features` has them; there are none
+        where nothing needs them.
 
     Each rank looks at its share of the images. An image is looked at whole, as an annotator sees it.
     """
     if own.before is None:
         raise ConfigError(f"stage {own.number}: no network is before it, so regions can only be chosen at random")
     network, samples = as_saved(own.before), own.samples
-    found = np.zeros(len(samples))
+    width = num_features(network) if own.select.choose == "representative" else 0
+    found = np.zeros((len(samples), 1 + width))
     by_image: dict[tuple[str, str], list[int]] = {}
     for i, (name, row) in enumerate(samples):
         by_image.setdefault((name, own.part.sources[name].samples.image[row]), []).append(i)
     place = own.process.place
     for (name, _), members in list(by_image.items())[place.rank :: place.world_size]:
-        found[members] = _mean_difficulties(own, network, name, [samples[i][1] for i in members])
-    return np.asarray(sum_over_ranks(torch.from_numpy(found).to(own.process.device)).cpu().numpy())
+        rows = [samples[i][1] for i in members]
+        image = own.part.whole_image(name, rows).image
+        squares = [_square(own, name, row) for row in rows]
+        found[members, 0] = _mean_difficulties(own, network, name, image, squares)
+        if width:
+            found[members, 1:] = [region_features(network, image[square]) for square in squares]
+    summed = sum_over_ranks(torch.from_numpy(found).to(own.process.device)).cpu().numpy()
+    return np.asarray(summed[:, 0]), np.asarray(summed[:, 1:], np.float32)
 
 
-def _mean_difficulties(own: Round, network: Network, source: str, rows: Sequence[int]) -> list[float]:
-    """The mean difficulty of each of an image's stored samples."""
-    index = own.part.sources[source]
+def _square(own: Round, source: str, row: int) -> tuple[slice, slice]:
+    """Where a stored sample lies in its image."""
+    columns = own.part.sources[source].samples
+    top, left = columns.top[row], columns.left[row]
+    return slice(top, top + columns.height[row]), slice(left, left + columns.width[row])
+
+
+def _mean_difficulties(
+    own: Round, network: Network, source: str, image: Image, squares: Sequence[tuple[slice, slice]]
+) -> list[float]:
+    """The mean difficulty of each of an image's squares."""
     spec = difficulty_spec_of(own.run.at(own.number - 1).network)
-    image = own.part.whole_image(source, rows).image
-    found = spec.difficulty(network, image, _windows(own.run), index.task.structure)
-    columns = index.samples
-    return [
-        float(
-            found[
-                columns.top[row] : columns.top[row] + columns.height[row],
-                columns.left[row] : columns.left[row] + columns.width[row],
-            ].mean(dtype=np.float64)
-        )
-        for row in rows
-    ]
+    found = spec.difficulty(network, image, _windows(own.run), own.part.sources[source].task.structure)
+    return [float(found[square].mean(dtype=np.float64)) for square in squares]
 
 
 def _windows(run: Run) -> Windows:

@@ -14,7 +14,7 @@ Optimizer = Literal["adam", "sgd"]
 Schedule = Literal["drop", "poly"]
 POLY_POWER = 0.9  # Isensee et al. 2021 (nnU-Net), whose schedule it is
 Keep = Literal["last", "best val"]
-Choose = Literal["random", "difficult"]
+Choose = Literal["random", "difficult", "representative"]
 
 
 @runtime_checkable
@@ -109,7 +109,8 @@ class Select:
         with_objects: Whether images without any object are left out.
         regions: How many stored samples a stage adds to those of the stage before, as a round of annotation does; 0
             means that it trains on all of them.
-        choose: How they are chosen: at random, or those that the network of the stage before finds most difficult.
+        choose: How they are chosen: at random, those that the network of the stage before finds most difficult, or
+            those that stand for most of what it finds difficult.
         per_image: How many of them one image gives at most, as long as others have fewer; those of the rounds before
             count as well. 0 means any number.
     """
@@ -130,6 +131,8 @@ class Select:
         require(self.per_image >= 0, "select.per_image", self.per_image, "0 (any number) or more")
         has_choice = self.choose == "random" and not self.per_image
         require(bool(self.regions) or has_choice, "select.regions", self.regions, "above 0 where they are chosen")
+        is_free = self.choose != "representative" or not self.per_image
+        require(is_free, "select.per_image", self.per_image, "0 for representative regions, which spread by themselves")
         require(self.draw >= 0, "select.draw", self.draw, "0 or more")
 
 

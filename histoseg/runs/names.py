@@ -46,7 +46,7 @@ def stage_name(run: Run, number: int, checksums: Mapping[str, str]) -> str:
     del how["label"]
     how.pop("network", None)
     # The evaluator gives the score by which an epoch is chosen, and the windows through which regions are looked at.
-    if stage.keep == "best val" or stage.select.choose == "difficult":
+    if stage.keep == "best val" or stage.select.choose != "random":
         how["evaluator"] = _named(run.evaluator)
     network = _named(run.at(number).network)
     read = {source: checksums[source] for source in stage.select.sources}

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from histoseg.annotate.candidates import Box, candidates, region_difficulty
+from histoseg.annotate.candidates import Box, Viewer, candidates
 from histoseg.annotate.page import make_page
 from histoseg.annotate.plan import TABLE, read_plan, write_plan
 from histoseg.annotate.propose import Wish, propose
@@ -42,23 +42,24 @@ def test_regions_lie_side_by_side_in_the_middle(addresses, size_px, expected):
     assert {(box.height, box.width) for box in boxes} == {(min(size_px, 200), size_px)}
 
 
+def look(slide, box, mpp=MPP, windows=None):
+    viewer = Viewer(model=draw_model(), structure="nuclei", mpp=mpp, windows=windows or MarginWindows())
+    return viewer.look(slide, box).difficulty
+
+
 def test_the_score_is_the_mean_over_the_region(addresses):
     """The model of the tests finds dark pixels difficult: the mean darkness, computed here from the pixels."""
     box = Box(top=20, left=30, height=80, width=60)
     with open_slide(addresses[1], MPP) as slide:
-        found = region_difficulty(draw_model(), slide, box, MPP, "nuclei", MarginWindows(window_px=96, margin_px=16))
+        found = look(slide, box, windows=MarginWindows(window_px=96, margin_px=16))
         pixels = slide.read(20, 30, 80, 60, MPP)
     assert found == pytest.approx(np.mean(1 - pixels.mean(axis=2) / 255), abs=1e-6)
 
 
 def test_a_region_at_another_resolution_than_the_model_is_the_same_tissue(addresses):
     with open_slide(addresses[1], MPP) as slide:
-        coarse = region_difficulty(
-            draw_model(), slide, Box(top=10, left=20, height=50, width=40), 1.0, "nuclei", MarginWindows()
-        )
-        fine = region_difficulty(
-            draw_model(), slide, Box(top=20, left=40, height=100, width=80), 0.5, "nuclei", MarginWindows()
-        )
+        coarse = look(slide, Box(top=10, left=20, height=50, width=40), 1.0)
+        fine = look(slide, Box(top=20, left=40, height=100, width=80), 0.5)
     assert coarse == pytest.approx(fine)
 
 
@@ -70,6 +71,19 @@ def test_difficult_regions_come_first_from_several_images(addresses):
     assert [region.image for region in plan.regions] == ["dense", "dense", "sparse"]
     assert plan.regions[:2] == tuple(ranking[:2])
     assert plan.classes[0] == "background"
+
+
+def test_representative_regions_come_before_the_others(addresses):
+    plan, ranking = plan_of(addresses, strategy="representative")
+    assert [region.rank for region in plan.regions] == [1, 2, 3]
+    others = [region.score for region in ranking[3:]]
+    assert others == sorted(others, reverse=True)
+    assert len(ranking) == 12
+    second, _ = plan_of(addresses, strategy="representative", done=done_by(plan))
+    both, _ = plan_of(addresses, strategy="representative", count=6)
+    assert [one.name for one in (*plan.regions, *second.regions)] == [one.name for one in both.regions]
+    with pytest.raises(ConfigError, match="--per-image: leave it out"):
+        plan_of(addresses, strategy="representative", per_image=1)
 
 
 def test_chance_chooses_by_its_seed_and_gives_no_score(addresses):

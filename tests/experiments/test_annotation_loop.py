@@ -26,20 +26,22 @@ def runs(scale="laptop", sources=ALL, seeds=1):
 
 def test_every_row_has_every_round_in_every_division():
     found = runs(seeds=2)
-    assert len(found) == 3 * 5 * 3 * 2
+    assert len(found) == 4 * 5 * 3 * 2
     assert {len(run.stages) for run in found.values()} == {1, 2, 3, 4, 5}
     longest = found["difficult", "round5", "fold2+fold3 to fold1, seed 1"]
     assert from_json(to_json(longest)) == longest
 
 
-def test_both_ways_take_the_same_effort_and_share_the_first_round():
+@pytest.mark.parametrize("way", annotation_loop.WAYS)
+def test_all_ways_take_the_same_effort_and_share_the_first_round(way):
     found = runs()
     for (row, column, replicate), run in found.items():
-        if row == "difficult":
+        if row == way:
             other = found["random", column, replicate]
             for mine, theirs in zip(run.stages, other.stages, strict=True):
                 assert replace(mine, select=theirs.select) == theirs
-                assert replace(mine.select, choose="random") == theirs.select
+                assert mine.select.regions == theirs.select.regions
+                assert (mine.select.choose == theirs.select.choose) == (mine is run.stages[0])
             assert stage_name(run, 0, CHECKSUMS) == stage_name(other, 0, CHECKSUMS)
             everything = found["everything", column, replicate]
             assert [one.optim for one in everything.stages] == [one.optim for one in run.stages]
@@ -86,16 +88,26 @@ def table_of(ways):
 
 def test_differences_are_paired_by_replicate():
     table = table_of({"difficult": DIFFICULT, "random": RANDOM})
-    differences = by_round(table)
+    differences = by_round(table, "difficult")
     assert list(differences) == ["round2", "round3", "round4", "round5"]
     assert differences["round3"].mean == pytest.approx(0.075)  # (0.1 + 0.05) / 2
     low, high = ttest_rel([0.7, 0.6], [0.6, 0.55]).confidence_interval(0.95)
     assert (differences["round3"].low, differences["round3"].high) == pytest.approx((low, high))
     # Means over rounds 2 to 5: 0.675 and 0.605 against 0.6125 and 0.5625.
-    assert all_rounds(table).mean == pytest.approx((0.0625 + 0.0425) / 2)
-    section = gain_section(table)
-    assert [row[0] for row in section.listings[0].rows] == ["Round 2", "Round 3", "Round 4", "Round 5"]
-    assert section.listings[0].rows[1][1:4] == ["0.650", "0.575", "+0.075"]
+    assert all_rounds(table, "difficult").mean == pytest.approx((0.0625 + 0.0425) / 2)
+    (listing,) = gain_section(table).listings
+    assert [row[0] for row in listing.rows] == ["Round 2", "Round 3", "Round 4", "Round 5"]
+    assert listing.rows[1][1:] == ["0.575", f"+0.075 ({low:+.3f} to {high:+.3f})"]
+
+
+def test_each_way_is_compared_with_chance_where_both_have_finished():
+    """The representative ones have one replicate alone, which has no interval."""
+    representative = {"seed 0": (0.5, 0.7, 0.7, 0.7, 0.7)}
+    section = gain_section(table_of({"representative": representative, "difficult": DIFFICULT, "random": RANDOM}))
+    assert len(section.listings[0].heads) == 4
+    assert section.listings[0].rows[0][2:] == ["+0.200", "+0.100 (+0.100 to +0.100)"]
+    assert "+0.087 PQ over all rounds" in section.paragraphs[0]  # 0.7 - 0.6125
+    assert "interval not known, 1 replicates" in section.paragraphs[0]
 
 
 def test_the_page_says_where_annotation_would_have_stopped():
@@ -110,11 +122,11 @@ def test_the_page_shows_curves_over_rounds():
     report = Report(stem="annotation_loop", command="", omissions=[], table=table, read=read_object_panel)
     scores = next(section for section in to_sections(report) if section.name == "scores")
     (picture,) = scores.pictures
-    assert "Difficult regions, Rounds, Round 3 0.650" in picture.alt
+    assert "The most difficult regions, Rounds, Round 3 0.650" in picture.alt
     assert picture.png.startswith(b"\x89PNG")
 
 
 def test_an_unfinished_table_has_a_page():
     section = gain_section(table_of({"random": {"seed 0": (0.5, 0.6)}}))
-    assert section.paragraphs[0] == "No replicate has finished in both rows."
-    assert math.isnan(by_round(table_of({}))["round2"].mean)
+    assert section.paragraphs[0] == "No replicate has finished in two rows."
+    assert math.isnan(by_round(table_of({}), "difficult")["round2"].mean)

@@ -132,7 +132,7 @@ def probe_run():
 
 
 def rounds_run():
-    """Two rounds of annotation, the second of which takes what the network of the first finds difficult."""
+    """Three rounds of annotation by what the network of the round before finds difficult, the first one at random."""
     stages = tuple(
         Stage(
             label=f"round{number}",
@@ -140,7 +140,7 @@ def rounds_run():
             select=Select(sources=("cells",), splits=("fold1",), regions=1, choose=choose),
             optim=Optim(lr=1e-3, steps=2),
         )
-        for number, choose in ((1, "random"), (2, "difficult"))
+        for number, choose in enumerate(("random", "difficult", "representative"), start=1)
     )
     return replace(folds_run(), row="difficult", stages=stages, score=Select(sources=("cells",), splits=("fold3",)))
 

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 from histoseg import distributed
+from histoseg.annotate.cover import representatives
 from histoseg.errors import CheckpointError, ConfigError
 from histoseg.methods.multitask import MultiTask
 from histoseg.models.cerberus import CerberusSpec
 from histoseg.pipeline import rounds
 from histoseg.pipeline.complete import open_dataset
-from histoseg.pipeline.rounds import Round, read_chosen, sample_difficulties, stage_samples
+from histoseg.pipeline.rounds import Round, read_chosen, sample_looks, stage_samples
 from histoseg.pipeline.stage import train_stage
+from histoseg.representation.pool import pooled
 from histoseg.runs.config import Optim, Select, Stage
 from histoseg.runs.names import from_json, stage_name, to_json
 from histoseg.shards.in_memory import put_source
@@ -121,6 +123,25 @@ def test_the_most_difficult_regions_are_added(dataset, store):
     assert set(second) - set(first) == set(left[:REGIONS])
 
 
+def test_representative_regions_are_added(dataset, store):
+    """Those that `representatives` names of each tile's difficulty and features, the first round's being annotated."""
+    run = make_run("representative", num_rounds=2)
+    network = new_network(run)
+    first, second = chosen_keys(run, dataset, store, network)
+    part = dataset.select(run.stages[1].select, 0)
+    samples = part.sources["cells"].samples
+    rows = part.training_rows("cells").tolist()
+    difficulties, features = [], []
+    for row in rows:
+        image = part.whole_image("cells", [other for other in rows if samples.image[other] == samples.image[row]]).image
+        square = slice(samples.top[row], samples.top[row] + 32), slice(samples.left[row], samples.left[row] + 32)
+        difficulties.append(run.network.difficulty(network, image, run.evaluator, "nuclei")[square].mean())
+        features.append(pooled(network, image[square][None])[0])
+    annotated = [i for i, row in enumerate(rows) if samples.key[row] in first]
+    chosen = representatives(np.array(difficulties, np.float64), np.stack(features), REGIONS, annotated)
+    assert set(second) - set(first) == {samples.key[rows[i]] for i in chosen}
+
+
 def test_one_image_does_not_take_all(dataset, store):
     run = make_run("random", num_rounds=1, per_image=2)
     (keys,) = chosen_keys(run, dataset, store)
@@ -149,20 +170,22 @@ def test_what_was_chosen_is_kept_when_a_stage_is_resumed(dataset, store, monkeyp
 
 
 def test_two_ranks_choose_as_one(dataset, store, monkeypatch):
-    run = make_run(num_rounds=2)
+    run = make_run("representative", num_rounds=2)
     network = new_network(run)
     part = dataset.select(run.stages[1].select, 0)
 
-    def scores(process):
-        return sample_difficulties(Round(run=run, number=1, before=network, part=part, process=process))
+    def looks(process):
+        return sample_looks(Round(run=run, number=1, before=network, part=part, process=process))
 
-    alone = scores(Process())
+    difficulties, features = looks(Process())
     monkeypatch.setattr(rounds, "sum_over_ranks", as_patched)
-    both = on_two_ranks(monkeypatch, scores)
-    assert len(alone) == 27
-    assert len(set(alone.tolist())) > 20
+    both = on_two_ranks(monkeypatch, looks)
+    assert difficulties.shape == (27,)
+    assert len(set(difficulties.tolist())) > 20
+    assert features.std(axis=0).any()
     for found in both:
-        assert np.array_equal(found, alone)
+        assert np.array_equal(found[0], difficulties)
+        np.testing.assert_array_equal(found[1], features)
 
 
 def test_ranks_that_see_different_stores_train_on_what_the_leading_one_chose(dataset, store, tmp_path, monkeypatch):
