@@ -31,8 +31,7 @@ def next_round(
     strategy: Annotated[
         str,
         typer.Option(
-            help="difficult: where the model is most unsure; representative: what stands for most that it is unsure of; "
-            "or random."
+            help="difficult: where the model is most unsure; representative: what stands for most of that; or random."
         ),
     ] = "difficult",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the strategy random.")] = 0,
