@@ -43,6 +43,8 @@ class Sizes:
 
     Attributes:
         start: Regions of the first round.
+        is_warm: Whether the network knows other tissue before: of several sources, it learns all but the first one in
+            the first round, and later ones add regions of the first, by which it is scored.
         regions: Regions that each later round adds.
         per_image: How many of the first ones, and of the most difficult ones, one image gives at most.
         first: The training of the first round, which must have learnt something before it is asked what is difficult.
@@ -55,6 +57,7 @@ class Sizes:
     first: Optim = field(default_factory=lambda: Optim(lr=3e-3, steps=240, drop_at=180))
     optim: Optim = field(default_factory=lambda: Optim(lr=1e-3, steps=60, drop_at=40))
     start: int = 8
+    is_warm: bool = False
     regions: int = 2
     per_image: int = 1
     evaluator: Objects = field(default_factory=lambda: Objects(window_px=384, margin_px=32))
@@ -63,12 +66,12 @@ class Sizes:
 SCALES: Mapping[str, Sizes] = {
     # Tiles of drawn nuclei: minutes on two cores.
     "laptop": Sizes(),
-    # Real images on a few cores. With fewer steps, all regions there are teach hardly more than the first eight.
+    # Real images on a few cores: a model of colon meets other organs, and a pathologist has time for little.
     "real-cpu": Sizes(
-        first=Optim(lr=3e-3, steps=1200, drop_at=840),
-        optim=Optim(lr=1e-3, steps=600, drop_at=420),
-        start=8,
-        regions=4,
+        first=Optim(lr=3e-3, steps=2000, drop_at=1400),
+        optim=Optim(lr=1e-3, steps=400, drop_at=280),
+        is_warm=True,
+        regions=1,
     ),
     # Regions of Cerberus' size and its network (Secs. 3.4 and 4.4); the paper does not say how many a round had.
     "paper": Sizes(
@@ -120,6 +123,9 @@ def _run(
 ) -> Run:
     sizes, (row, column), (pool, test) = SCALES[scale], place, division
     numbers = range(1, list(COLUMNS).index(column) + 2)
+    known, new = (chosen[1:], chosen[:1]) if sizes.is_warm and len(chosen) > 1 else ((), chosen)
+    first = Select(sources=known, splits=pool, regions=EVERYTHING) if known else None
+    select = Select(sources=new, splits=pool)
     return Run(
         experiment=_GRID.experiment,
         scale=scale,
@@ -129,20 +135,24 @@ def _run(
         seed=seed,
         data=sizes.data,
         network=sizes.network,
-        stages=tuple(_round(number, row, sizes, Select(sources=chosen, splits=pool)) for number in numbers),
-        score=Select(sources=chosen, splits=(test,)),
+        stages=tuple(_round(number, row, sizes, select, first) for number in numbers),
+        score=Select(sources=new, splits=(test,)),
         evaluator=sizes.evaluator,
     )
 
 
-def _round(number: int, row: str, sizes: Sizes, pool: Select) -> Stage:
+def _round(number: int, row: str, sizes: Sizes, pool: Select, known: Select | None) -> Stage:
     """A round: some regions are annotated, and the network is trained on with all that are."""
-    choose = WAYS.get(row, "random") if number > 1 else "random"
-    annotated = replace(
-        pool,
-        regions=EVERYTHING if row == "everything" else sizes.start if number == 1 else sizes.regions,
-        choose=choose,
-        per_image=sizes.per_image if row != "everything" and (number == 1 or choose == "difficult") else 0,
-    )
     optim = sizes.first if number == 1 else sizes.optim
+    if number == 1 and known:
+        annotated = known
+    else:
+        choose = WAYS.get(row, "random") if number > 1 else "random"
+        is_spread = row != "everything" and (number == 1 or choose == "difficult")
+        annotated = replace(
+            pool,
+            regions=EVERYTHING if row == "everything" else sizes.start if number == 1 else sizes.regions,
+            choose=choose,
+            per_image=sizes.per_image if is_spread else 0,
+        )
     return Stage(label=f"round{number}", method=MultiTask(batch=sizes.batch), select=annotated, optim=optim)

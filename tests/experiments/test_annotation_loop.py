@@ -66,6 +66,21 @@ def test_drawn_clusters_are_read_where_they_are_prepared_else_public_sets():
     assert annotation_loop.why_missing("random", "round1", few) == "too few patients for fold3"
 
 
+def test_a_network_that_knows_other_sets_meets_a_new_one():
+    """Of several public sets it learns all but the first, and regions of the first are added; a set alone is cold."""
+    public = {name: source for name, source in ALL.items() if name != "synthetic_nuclei"}
+    found = runs("real-cpu", public)
+    for run in found.values():
+        assert [stage.select.sources for stage in run.stages] == [("consep", "pannuke")] + [("monuseg",)] * (
+            len(run.stages) - 1
+        )
+        assert run.score.sources == ("monuseg",)
+    first = {stage_name(run, 0, CHECKSUMS) for key, run in found.items() if key[2].startswith("fold2")}
+    assert len(first) == 1
+    alone = runs("real-cpu", {"monuseg": ALL["monuseg"]})
+    assert {run.stages[0].select.regions for (row, *_), run in alone.items() if row != "everything"} == {8}
+
+
 DIFFICULT = {"seed 0": (0.5, 0.6, 0.7, 0.7, 0.7), "seed 1": (0.4, 0.6, 0.6, 0.6, 0.62)}
 RANDOM = {"seed 0": (0.5, 0.5, 0.6, 0.65, 0.7), "seed 1": (0.4, 0.5, 0.55, 0.6, 0.6)}
 
