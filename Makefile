@@ -76,7 +76,7 @@ test-kills: setup ## kill runs and predictions at each of their writes and repea
 test-benchmarks: setup ## run each measurement of make bench-gpu once, small, on this machine (five minutes)
 	@HISTOSEG_BENCHMARKS=1 $(BIN)/python -m pytest tests/benchmarks/test_measure.py $(ARGS)
 
-test-extras: setup ## run the tests of optional packages, each in an environment of its own (fifteen minutes): [EXTRA="cellpose openvino spatialdata tiatoolbox"]
+test-extras: setup ## run the tests of optional packages, each in an environment of its own (twenty minutes): [EXTRA="cellpose openvino spatialdata tiatoolbox"]
 	@$(BIN)/python -m tests.extras $(EXTRA)
 
 test-slides: setup ## segment made-up slides of 1.6 and 8 gigapixels, killed on the way, and count every object (an hour)

@@ -15,9 +15,9 @@ NOTES = (
     "An annotator is simulated: the true labels of a region are used once the region is chosen. Every round adds as "
     "many regions of one size and trains as many steps on from the network of the round before, whatever the row.",
     "A region's difficulty is the mean over its pixels of the entropy of the network's probabilities, as a share of "
-    "the largest; the paper selects difficult regions by eye (Cerberus, Sec. 3.4) and states no score. “Regions that "
-    "stand for difficult ones” are chosen one after the other, each for the difficulty of all regions that look like "
-    "it to the network. The first round is at random and the same in all rows.",
+    "the largest; the paper selects difficult regions by eye (Cerberus, Sec. 3.4) and states no score. Representative "
+    "regions are chosen one after the other, each for the difficulty of all regions that look like it to the network. "
+    "The first round is the same in all rows.",
     "“Everything annotated” has the labels of all regions from the first round on: what no choice of regions is meant "
     "to beat.",
     "Rows share their rounds with the same division and seed, so differences are paired. Divisions share images, so "

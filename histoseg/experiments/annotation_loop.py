@@ -24,8 +24,8 @@ SOURCES = tuple(name for group in GROUPS for name in group)
 NUM_ROUNDS = 5
 EVERYTHING = 10**6  # Regions of a first round that annotates all there is
 ROWS = {
-    "representative": "Regions that stand for difficult ones",
-    "difficult": "The most difficult regions",
+    "representative": "Representative regions",
+    "difficult": "Difficult regions",
     "random": "Regions at random",
     "everything": "Everything annotated",
 }

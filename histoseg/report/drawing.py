@@ -64,9 +64,13 @@ def paper_handle() -> Line2D:
 
 
 def add_line_legend(figure: Figure, colours: Mapping[str, str]) -> None:
-    """Say which colour each line has."""
+    """Say which colour each line has, in as many columns as the figure is wide enough for."""
     handles = [Line2D([], [], color=colour, lw=2, label=title) for title, colour in colours.items()]
-    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), frameon=False, fontsize=9)
+    for ncols in range(len(handles), 0, -1):
+        legend = figure.legend(handles=handles, loc="outside upper right", ncols=ncols, frameon=False, fontsize=9)
+        if ncols == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            break
+        legend.remove()
 
 
 def strip(axis: Axes) -> None:

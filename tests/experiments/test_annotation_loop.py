@@ -137,7 +137,7 @@ def test_the_page_shows_curves_over_rounds():
     report = Report(stem="annotation_loop", command="", omissions=[], table=table, read=read_object_panel)
     scores = next(section for section in to_sections(report) if section.name == "scores")
     (picture,) = scores.pictures
-    assert "The most difficult regions, Rounds, Round 3 0.650" in picture.alt
+    assert "Difficult regions, Rounds, Round 3 0.650" in picture.alt
     assert picture.png.startswith(b"\x89PNG")
 
 

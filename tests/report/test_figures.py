@@ -5,10 +5,11 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from histoseg.report.cell import Cell
 from histoseg.report.curves import draw_losses, draw_validation, loss_plots
-from histoseg.report.drawing import COLOURS, colours_of, sizes_of
+from histoseg.report.drawing import COLOURS, add_line_legend, colours_of, sizes_of
 from histoseg.report.figures import dot_plots, draw_scores, score_figures
 from histoseg.report.layout import lay_out
 from histoseg.report.table import NO_PAPER
@@ -78,6 +79,15 @@ def test_figures_stand_without_paper_curves_intervals_or_finished_rows():
     assert draw_validation(table) is None
     alone = folds(make_fold_record("alone", structures=("gland",)), paper=NO_PAPER, baseline=None)
     assert has_colour(pixels(draw_scores(alone)["scores-gland"]), COLOURS[0])
+
+
+@pytest.mark.parametrize(("length", "num_columns"), [(3, 4), (20, 2), (90, 1)])
+def test_a_legend_of_long_names_has_fewer_columns(length, num_columns):
+    figure = Figure(figsize=(6, 3))
+    add_line_legend(figure, {f"{i}{'x' * length}": colour for i, colour in enumerate(COLOURS[:4])})
+    (legend,) = figure.legends
+    assert legend._ncols == num_columns
+    assert length == 90 or legend.get_window_extent().width <= figure.bbox.width
 
 
 def test_scores_over_numbers_are_curves():
