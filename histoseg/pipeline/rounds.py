@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64
+from jaxtyping import Bool, Float32, Float64
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from histoseg.annotate.cover import num_features, region_features, representatives
@@ -122,25 +122,28 @@ def _choose(own: Round, earlier: Sequence[ChosenRegion]) -> Chosen:
     kept = tuple(region for region in earlier if region.source in columns)
     done = {(region.source, region.key) for region in kept}
     samples = own.samples
-    is_done = [(name, columns[name].key[row]) in done for name, row in samples]
-    left = [i for i, one in enumerate(is_done) if not one]
+    is_done = np.array([(name, columns[name].key[row]) in done for name, row in samples], bool)
     images = [(name, columns[name].image[row]) for name, row in samples]
-    scores: list[float | None] = [None] * len(samples)
-    if own.select.choose == "random":
-        order = [left[i] for i in shuffled(len(left), stream(own.run.seed, own.number, number_of("regions")))]
-    else:
-        difficulties, features = sample_looks(own)
-        scores = difficulties.tolist()
-        if own.select.choose == "difficult":
-            order = [left[i] for i in ranked(difficulties[left].tolist())]
-        else:
-            order = representatives(difficulties, features, own.select.regions, np.flatnonzero(is_done).tolist())
-    earlier_images = [image for image, one in zip(images, is_done, strict=True) if one]
+    order, scores = _order(own, is_done)
+    earlier_images = [images[i] for i in np.flatnonzero(is_done)]
     taken = take(order, images, own.select.regions, own.select.per_image, earlier_images)
     added = [(scores[i], *samples[i]) for i in taken]
     regions = [ChosenRegion(source=name, key=columns[name].key[row], score=score) for score, name, row in added]
     pixels = sum(columns[name].height[row] * columns[name].width[row] for _, name, row in added)
     return Chosen(regions=(*kept, *regions), added=len(regions), pixels=pixels)
+
+
+def _order(own: Round, is_done: Bool[np.ndarray, " N"]) -> tuple[list[int], list[float | None]]:
+    """In which order the samples that no round has are taken, and the score of every sample."""
+    left = np.flatnonzero(~is_done)
+    if own.select.choose == "random":
+        order = shuffled(len(left), stream(own.run.seed, own.number, number_of("regions")))
+        return left[order].tolist(), [None] * len(is_done)
+    difficulties, features = sample_looks(own)
+    if own.select.choose == "difficult":
+        return left[ranked(difficulties[left].tolist())].tolist(), difficulties.tolist()
+    annotated = np.flatnonzero(is_done).tolist()
+    return representatives(difficulties, features, own.select.regions, annotated), difficulties.tolist()
 
 
 def sample_looks(own: Round) -> tuple[Float64[np.ndarray, " N"], Float32[np.ndarray, "N F"]]:
