@@ -2,8 +2,7 @@
 
     histoseg prepare monuseg consep --raw DATA --store file:///real --experiment annotation_loop --scale real-cpu
     python benchmarks/annotation/composed_tissue.py --store file:///real --out composed
-    histoseg prepare synthetic_nuclei --raw composed --store file:///loop --experiment annotation_loop
-    histoseg evaluate annotation_loop --store file:///loop --seeds 3
+    make submit EXP=annotation_loop DATA=composed SEEDS=3
 
 Pixels and labels are real; only their places are not. MoNuSeg's images are patches that were chosen for their nuclei,
 so nearly every region of them has something to annotate; of a slide, few have.
