@@ -18,6 +18,8 @@ annotate = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+STRATEGY = "difficult: where the model is most unsure; representative: what stands for most of that; or random."
+PER_IMAGE = "Most regions of one image while others have fewer; 0: twice an equal share. Not for representative ones."
 Round = Annotated[Path, typer.Argument(metavar="ROUND", help="The folder of a round, as `annotate next` wrote it.")]
 
 
@@ -28,25 +30,14 @@ def next_round(
     out: Annotated[Path, typer.Option(help="A new folder for the round.")],
     count: Annotated[int, typer.Option(help="How many regions are to be corrected.")] = 20,
     structure: Annotated[str, typer.Option(help="What is corrected, as nuclei; needed where a model finds more.")] = "",
-    strategy: Annotated[
-        str,
-        typer.Option(
-            help="difficult: where the model is most unsure; representative: what stands for most of that; or random."
-        ),
-    ] = "difficult",
+    strategy: Annotated[str, typer.Option(help=STRATEGY)] = "difficult",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the strategy random.")] = 0,
     size_px: Annotated[int, typer.Option(help="Side of a region.")] = 1000,
     mpp: Annotated[float, typer.Option(help="Microns per pixel of the regions; without it, the model's.")] = 0.0,
-    per_image: Annotated[
-        int, typer.Option(help="Most regions of one image while others have fewer; 0: twice an equal share.")
-    ] = 0,
-    image_mpp: Annotated[
-        float | None, typer.Option(help="Microns per pixel of the images, if they do not say.")
-    ] = None,
+    per_image: Annotated[int, typer.Option(help=PER_IMAGE)] = 0,
+    image_mpp: Annotated[float | None, typer.Option(help="Microns per pixel of images that do not say.")] = None,
     mask: Annotated[str, typer.Option(help="auto, none, a mask, or a folder of masks named like slides.")] = "auto",
-    done: Annotated[
-        list[Path] | None, typer.Option(help="An earlier round, whose regions are left out; repeatable.")
-    ] = None,
+    done: Annotated[list[Path] | None, typer.Option(help="An earlier round, to be left out; repeatable.")] = None,
 ) -> None:
     """Choose the regions that are to be annotated next, and write them down with a page to look at."""
     from histoseg.annotate.page import make_page
