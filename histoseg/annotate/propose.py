@@ -8,9 +8,8 @@ from typing import get_args
 import numpy as np
 
 from histoseg.annotate.candidates import Box, Look, Viewer, candidates
-from histoseg.annotate.cover import representatives
 from histoseg.annotate.plan import Plan, PlanModel, PlannedImage, PlannedRegion
-from histoseg.annotate.rank import ranked, shuffled, take
+from histoseg.annotate.rank import Looks, in_order, take
 from histoseg.errors import ConfigError, DataError
 from histoseg.inference.segment import find_mask, identify, require_structures
 from histoseg.machine import versions
@@ -173,18 +172,9 @@ def _boxes(slide: Slide, image: str, wish: Wish, mpp: float) -> list[Box]:
 
 
 def _rank(found: Sequence[_Candidate], wish: Wish, num_images: int) -> list[PlannedRegion]:
-    """The regions that no earlier round has: by what the strategy says, or those that it chooses before the others."""
-    left = [i for i, one in enumerate(found) if one.name not in wish.done]
-    scores = np.array([np.nan if one.look is None else one.look.difficulty for one in found])
-    if wish.strategy == "random":
-        order = [left[i] for i in shuffled(len(left), stream(wish.seed))]
-    else:
-        order = [left[i] for i in ranked(scores[left].tolist())]
-    if wish.strategy == "representative" and left:
-        features = np.stack([one.look.features for one in found if one.look and one.look.features is not None])
-        annotated = sorted(set(range(len(found))) - set(left))
-        first = representatives(scores, features, wish.count, annotated)
-        order = [*first, *(i for i in order if i not in set(first))]
+    """The regions that no earlier round has, in the order in which they are taken."""
+    is_done = np.array([one.name in wish.done for one in found], bool)
+    order = in_order(_looks(found), is_done, wish.count, stream(wish.seed))
     images = [one.image for one in found]
     taken = set(take(order, images, wish.count, per_image(wish, num_images), wish.done.values()))
     return [
@@ -202,3 +192,14 @@ def _rank(found: Sequence[_Candidate], wish: Wish, num_images: int) -> list[Plan
         for rank, i in enumerate(order, start=1)
         for one in [found[i]]
     ]
+
+
+def _looks(found: Sequence[_Candidate]) -> Looks | None:
+    """What the model makes of all regions; None if it was not asked."""
+    each = [one.look for one in found if one.look is not None]
+    if not each:
+        return None
+    features = [look.features for look in each if look.features is not None]
+    return Looks(
+        difficulties=np.array([look.difficulty for look in each]), features=np.stack(features) if features else None
+    )

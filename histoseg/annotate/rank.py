@@ -2,8 +2,12 @@
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float32, Float64
+
+from histoseg.annotate.cover import representatives
 
 
 def ranked(scores: Sequence[float]) -> list[int]:
@@ -14,6 +18,30 @@ def ranked(scores: Sequence[float]) -> list[int]:
 def shuffled(count: int, rng: np.random.Generator) -> list[int]:
     """The numbers of `count` regions in a random order."""
     return [int(i) for i in rng.permutation(count)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looks:
+    """What a model makes of all regions: how difficult each is, and features where some are to be representative."""
+
+    difficulties: Float64[np.ndarray, " N"]
+    features: Float32[np.ndarray, "N F"] | None = None
+
+
+def in_order(looks: Looks | None, is_done: Bool[np.ndarray, " N"], count: int, rng: np.random.Generator) -> list[int]:
+    """The regions that no round has, in the order in which they are taken.
+
+    Without looks they are at random, without features the most difficult come first. With features, `count`
+    representative ones do, and the others follow by difficulty.
+    """
+    left = np.flatnonzero(~is_done)
+    if looks is None:
+        return [int(left[i]) for i in shuffled(len(left), rng)]
+    order = [int(left[i]) for i in ranked(looks.difficulties[left].tolist())]
+    if looks.features is None:
+        return order
+    first = representatives(looks.difficulties, looks.features, count, np.flatnonzero(is_done).tolist())
+    return [*first, *(i for i in order if i not in set(first))]
 
 
 def take(

@@ -8,8 +8,10 @@ from histoseg.metrics.paired import Difference, paired_difference
 from histoseg.report.cell import average
 from histoseg.report.section import Listing, Section
 from histoseg.report.table import Axis, Table, TableSpec
+from histoseg.runs.config import Choose
 
-WAYS, RANDOM = ("representative", "difficult"), "random"  # Rows of equal effort
+WAYS: tuple[Choose, ...] = ("representative", "difficult")  # Rows that choose so, of equal effort as those of chance
+RANDOM: Choose = "random"
 RULE = Rule()
 NOTES = (
     "An annotator is simulated: the true labels of a region are used once the region is chosen. Every round adds as "

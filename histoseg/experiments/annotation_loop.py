@@ -7,12 +7,12 @@ chosen. Each round adds as many regions and trains on from the network before fo
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from histoseg.experiments._annotation_spec import annotation_table
+from histoseg.experiments._annotation_spec import RANDOM, WAYS, annotation_table
 from histoseg.experiments._available import Sources
 from histoseg.experiments._cerberus import AUGMENTATION, FoldGrid, Row
 from histoseg.methods.multitask import MultiTask
 from histoseg.models.cerberus import CerberusSpec
-from histoseg.runs.config import Choose, Data, Optim, Run, Select, Stage
+from histoseg.runs.config import Data, Optim, Run, Select, Stage
 from histoseg.scoring.objects import Objects
 from histoseg.types import FOLDS, Split
 
@@ -29,7 +29,6 @@ ROWS = {
     "random": "Regions at random",
     "everything": "Everything annotated",
 }
-WAYS: Mapping[str, Choose] = {"representative": "representative", "difficult": "difficult"}  # After the first round
 COLUMNS = {f"round{number}": f"Round {number}" for number in range(1, NUM_ROUNDS + 1)}
 SPEC = annotation_table(STRUCTURE, ROWS, COLUMNS)
 
@@ -147,7 +146,7 @@ def _round(number: int, row: str, sizes: Sizes, pool: Select, known: Select | No
     if number == 1 and known:
         annotated = known
     else:
-        choose = WAYS.get(row, "random") if number > 1 else "random"
+        choose = next((way for way in WAYS if way == row and number > 1), RANDOM)
         is_spread = row != "everything" and (number == 1 or choose == "difficult")
         annotated = replace(
             pool,

@@ -10,11 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Float64
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from histoseg.annotate.cover import num_features, region_features, representatives
-from histoseg.annotate.rank import ranked, shuffled, take
+from histoseg.annotate.cover import num_features, region_features
+from histoseg.annotate.rank import Looks, in_order, take
 from histoseg.distributed import sum_over_ranks
 from histoseg.errors import CheckpointError, ConfigError
 from histoseg.maps.windows import MarginWindows, OverlapWindows, Windows
@@ -124,7 +123,10 @@ def _choose(own: Round, earlier: Sequence[ChosenRegion]) -> Chosen:
     samples = own.samples
     is_done = np.array([(name, columns[name].key[row]) in done for name, row in samples], bool)
     images = [(name, columns[name].image[row]) for name, row in samples]
-    order, scores = _order(own, is_done)
+    looks = None if own.select.choose == "random" else sample_looks(own)
+    scores = looks.difficulties.tolist() if looks else [None] * len(samples)
+    rng = stream(own.run.seed, own.number, number_of("regions"))
+    order = in_order(looks, is_done, own.select.regions, rng)
     earlier_images = [images[i] for i in np.flatnonzero(is_done)]
     taken = take(order, images, own.select.regions, own.select.per_image, earlier_images)
     added = [(scores[i], *samples[i]) for i in taken]
@@ -133,25 +135,8 @@ def _choose(own: Round, earlier: Sequence[ChosenRegion]) -> Chosen:
     return Chosen(regions=(*kept, *regions), added=len(regions), pixels=pixels)
 
 
-def _order(own: Round, is_done: Bool[np.ndarray, " N"]) -> tuple[list[int], list[float | None]]:
-    """In which order the samples that no round has are taken, and the score of every sample."""
-    left = np.flatnonzero(~is_done)
-    if own.select.choose == "random":
-        order = shuffled(len(left), stream(own.run.seed, own.number, number_of("regions")))
-        return left[order].tolist(), [None] * len(is_done)
-    difficulties, features = sample_looks(own)
-    if own.select.choose == "difficult":
-        return left[ranked(difficulties[left].tolist())].tolist(), difficulties.tolist()
-    annotated = np.flatnonzero(is_done).tolist()
-    return representatives(difficulties, features, own.select.regions, annotated), difficulties.tolist()
-
-
-def sample_looks(own: Round) -> tuple[Float64[np.ndarray, " N"], Float32[np.ndarray, "N F"]]:
-    """What the network of the stage before makes of each sample.
-
-    Returns:
-        How difficult it is, the mean over its pixels, and its features as `region_features` has them; there are none
-        where nothing needs them.
+def sample_looks(own: Round) -> Looks:
+    """What the network of the stage before makes of each sample: its mean difficulty, and features if they are needed.
 
     Each rank looks at its share of the images. An image is looked at whole, as an annotator sees it.
     """
@@ -172,7 +157,7 @@ def sample_looks(own: Round) -> tuple[Float64[np.ndarray, " N"], Float32[np.ndar
         if width:
             found[members, 1:] = [region_features(network, image[square]) for square in squares]
     summed = sum_over_ranks(torch.from_numpy(found).to(own.process.device)).cpu().numpy()
-    return np.asarray(summed[:, 0]), np.asarray(summed[:, 1:], np.float32)
+    return Looks(difficulties=summed[:, 0], features=summed[:, 1:].astype(np.float32) if width else None)
 
 
 def _square(own: Round, source: str, row: int) -> tuple[slice, slice]:

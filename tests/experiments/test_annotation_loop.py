@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from histoseg.experiments import annotation_loop
-from histoseg.experiments._annotation_spec import all_rounds, by_round, gain_section, say_stop
+from histoseg.experiments._annotation_spec import WAYS, all_rounds, by_round, gain_section, say_stop
 from histoseg.experiments._available import Available, assumed
 from histoseg.report.layout import lay_out
 from histoseg.report.page import Report, to_sections
@@ -32,7 +32,7 @@ def test_every_row_has_every_round_in_every_division():
     assert from_json(to_json(longest)) == longest
 
 
-@pytest.mark.parametrize("way", annotation_loop.WAYS)
+@pytest.mark.parametrize("way", WAYS)
 def test_all_ways_take_the_same_effort_and_share_the_first_round(way):
     found = runs()
     for (row, column, replicate), run in found.items():

@@ -177,15 +177,15 @@ def test_two_ranks_choose_as_one(dataset, store, monkeypatch):
     def looks(process):
         return sample_looks(Round(run=run, number=1, before=network, part=part, process=process))
 
-    difficulties, features = looks(Process())
+    alone = looks(Process())
     monkeypatch.setattr(rounds, "sum_over_ranks", as_patched)
     both = on_two_ranks(monkeypatch, looks)
-    assert difficulties.shape == (27,)
-    assert len(set(difficulties.tolist())) > 20
-    assert features.std(axis=0).any()
+    assert alone.difficulties.shape == (27,)
+    assert len(set(alone.difficulties.tolist())) > 20
+    assert alone.features.std(axis=0).any()
     for found in both:
-        assert np.array_equal(found[0], difficulties)
-        np.testing.assert_array_equal(found[1], features)
+        assert np.array_equal(found.difficulties, alone.difficulties)
+        assert np.array_equal(found.features, alone.features)
 
 
 def test_ranks_that_see_different_stores_train_on_what_the_leading_one_chose(dataset, store, tmp_path, monkeypatch):
