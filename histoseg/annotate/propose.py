@@ -1,4 +1,4 @@
-"""The next round: regions of images that no one has annotated, the most difficult ones for a model first."""
+"""The next round: regions of images that no one has annotated, in the order of a strategy."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -123,6 +123,8 @@ def test_a_round_is_a_plan_a_table_and_a_page(addresses, tmp_path):
     page = (tmp_path / "index.html").read_text()
     assert page.count("data:image/jpeg") == 3
     assert all(region.name in page for region in plan.regions)
+    assert "representative" not in page
+    assert "are representative" in make_page(*plan_of(addresses, strategy="representative"))
 
 
 def test_a_plan_that_cannot_be_read_says_so(tmp_path):
