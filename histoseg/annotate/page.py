@@ -19,8 +19,8 @@ SCORE = (
     "everywhere, 1 that it knows nothing."
 )
 REPRESENTATIVE = (
-    "The chosen regions are representative, so they need not have the highest scores: each stands for difficult regions "
-    "that look like it to the model and that none before it stands for. The others follow by their score."
+    "The chosen regions are representative, so they need not have the highest scores: each stands for difficult "
+    "regions that look like it to the model and that none before it stands for. The others follow by their score."
 )
 NOTICE = (
     "A model is unsure where tissue is hard to tell, but also where a section is out of focus or dirty. Look first."
