@@ -128,9 +128,9 @@ def merge(target: Target, annotated: Sequence[Annotated], by: str, at: str) -> t
         ConfigError: If the source is another one, of other classes or of another resolution, or its name cannot be.
     """
     newest = current_version(target)
-    bodies = {one.name: label_file(one) for one in annotated}
+    bodies = {one.name: _features(one) for one in annotated}
     known = provenance_of(target.folder, newest).imports
-    if newest and _has_all(target.folder / folder_of(newest), annotated, bodies):
+    if newest and _has_all(target.folder / folder_of(newest), bodies):
         return next(one for one in reversed(known) if not bodies.keys().isdisjoint(one.regions)), False
     version = _highest_whole(target.folder) + 1
     folder = target.folder / folder_of(version)
@@ -139,15 +139,16 @@ def merge(target: Target, annotated: Sequence[Annotated], by: str, at: str) -> t
         _copy(target.folder / folder_of(newest) if newest else None, folder, {*bodies})
         for one in annotated:
             shutil.copyfile(one.image, _made(folder / "images" / f"{one.name}.png"))
-            _made(folder / "labels" / f"{one.name}.geojson").write_text(bodies[one.name], encoding="utf-8")
+            text = _label_file(bodies[one.name], by, at)
+            _made(folder / "labels" / f"{one.name}.geojson").write_text(text, encoding="utf-8")
     except OSError as error:
         raise StorageError(f"{folder}: cannot be written ({error.strerror or error}); nothing was merged") from error
     own = Import(version=version, by=by, at=at, regions={one.name: one.origin for one in annotated})
-    store, text = FileStore(target.folder), target.declaration(version).encode()
+    store, declaration = FileStore(target.folder), target.declaration(version).encode()
     provenance = Provenance(imports=(*known, own))
     store.put(f"{folder_of(version)}/{PROVENANCE}", provenance.model_dump_json(indent=1).encode())
-    store.put(f"{folder_of(version)}/{DECLARATION}", text)
-    store.put(FILE, text)
+    store.put(f"{folder_of(version)}/{DECLARATION}", declaration)
+    store.put(FILE, declaration)
     return own, True
 
 
@@ -179,8 +180,13 @@ def provenance_of(folder: Path, version: int) -> Provenance:
         raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]}); restore it") from error
 
 
-def label_file(one: Annotated) -> str:
-    """The objects of a region as GeoJSON, each with who drew it; one feature a line."""
+def _label_file(features: str, by: str, at: str) -> str:
+    """The objects of a region as GeoJSON, then who corrected them and when, which shards take over."""
+    return f'{features}, "annotate_import": {json.dumps({"by": by, "at": at}, ensure_ascii=False)}}}\n'
+
+
+def _features(one: Annotated) -> str:
+    """The beginning of the label file of a region: its objects, one a line, each with who drew it."""
     features = [
         {
             "type": "Feature",
@@ -191,7 +197,7 @@ def label_file(one: Annotated) -> str:
         for region, drawn_by in zip(one.regions, one.drawn_by, strict=True)
     ]
     lines = ",\n".join(json.dumps(feature, ensure_ascii=False, allow_nan=False) for feature in features)
-    return f'{{"type": "FeatureCollection", "features": [\n{lines}\n]}}\n'
+    return f'{{"type": "FeatureCollection", "features": [\n{lines}\n]'
 
 
 def _geometry(region: Region) -> Mapping[str, object]:
@@ -223,10 +229,12 @@ def _versions(folder: Path) -> list[int]:
     return [int(name[1:]) for name in names if name[:1] == "v" and name[1:].isdigit()]
 
 
-def _has_all(folder: Path, annotated: Sequence[Annotated], bodies: Mapping[str, str]) -> bool:
-    """Whether a version has the same labels of all these regions."""
-    paths = {one.name: folder / "labels" / f"{one.name}.geojson" for one in annotated}
-    return all(path.is_file() and path.read_text(encoding="utf-8") == bodies[name] for name, path in paths.items())
+def _has_all(folder: Path, bodies: Mapping[str, str]) -> bool:
+    """Whether a version has the same labels of all these regions, whoever corrected them."""
+    paths = {name: folder / "labels" / f"{name}.geojson" for name in bodies}
+    return all(
+        path.is_file() and path.read_text(encoding="utf-8").startswith(bodies[name]) for name, path in paths.items()
+    )
 
 
 def _copy(before: Path | None, folder: Path, replaced: set[str]) -> None:

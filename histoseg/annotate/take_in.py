@@ -59,8 +59,8 @@ def take_in(folder: Path, delivery: Delivery) -> tuple[Imported, bool]:
         DataError: If any file has a fault; a line for each, and nothing was merged.
         ConfigError: If there is no file, the annotator has no name, or the source does not fit.
     """
-    if not delivery.by.strip():
-        raise ConfigError("--by: must be the name of who corrected the regions")
+    if not delivery.by.strip() or not delivery.by.isprintable():
+        raise ConfigError(f"--by {delivery.by!r}: must be the name of who corrected the regions, on one line")
     plan, files = read_plan(folder), _by_region(delivery.files)
     found = {name: objects_of(folder, name) for name in plan.by_name}
     corrected = _read_all(plan, files, found, accept_empty=delivery.accept_empty)

@@ -1,6 +1,7 @@
 """GeoJSON as QuPath exports it, and `histoseg segment` for QuPath: so corrected predictions come back."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import AliasChoices, BaseModel, Field, model_validator
@@ -35,8 +36,14 @@ class _Feature(BaseModel):
     nucleus: _Geometry | None = Field(default=None, alias="nucleusGeometry")
 
 
+class _Import(BaseModel):
+    by: str
+    at: datetime
+
+
 class _Collection(BaseModel):
     features: list[_Feature]
+    annotate_import: _Import | None = None  # In sources that `histoseg annotate import` writes
 
     @model_validator(mode="before")
     @classmethod
@@ -57,7 +64,8 @@ def read_geojson(path: Path) -> list[Region]:
     that of its nucleus. The class of a region is QuPath's classification, its layer the type of object (annotation,
     detection, cell, ...).
     """
-    features = list(_flatten(read_json(path, _Collection).features))
+    collection = read_json(path, _Collection)
+    features = list(_flatten(collection.features))
     read = [_region(feature, f"{path}: feature {i}") for i, feature in enumerate(features, start=1)]
     regions = [region for region in read if region]
     remedy = "outline each object as a polygon"
@@ -69,6 +77,8 @@ def read_geojson(path: Path) -> list[Region]:
     drawn_by = [feature.properties.drawn_by for feature in features if feature.properties]
     for name, text in DRAWN_BY.items():
         note(text, drawn_by.count(name))
+    if own := collection.annotate_import:
+        note(f"regions corrected by {own.by} on {own.at:%Y-%m-%d}")
     return with_area(regions, path)
 
 

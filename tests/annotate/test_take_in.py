@@ -230,8 +230,9 @@ def test_an_empty_region_is_taken_if_that_is_meant(deliver, regions):
 
 def test_files_and_names_that_cannot_be_meant_are_refused(deliver, regions, folder, tmp_path):
     one, *_ = regions
-    with pytest.raises(ConfigError, match="--by"):
-        deliver({one: regions[one]}, by=" ")
+    for name in (" ", "Ada\nBob"):
+        with pytest.raises(ConfigError, match="--by"):
+            deliver({one: regions[one]}, by=name)
     with pytest.raises(ConfigError, match="--source 'Our nuclei'"):
         deliver({one: regions[one]}, source="Our nuclei")
     with pytest.raises(ConfigError, match="--source monuseg: is the name of a source of the program"):
@@ -329,14 +330,19 @@ def test_prepare_reads_what_was_merged(deliver, regions, tmp_path):
     raw, store = tmp_path / "raw", FileStore(tmp_path / "store")
     deliver({one: regions[one]})
     first = _prepare(raw, store)
-    deliver({two: regions[two], one: regions[one]})
+    deliver({two: regions[two]}, by="Bob")
     second = _prepare(raw, store)
     assert first.checksum != second.checksum
     assert set(second.samples.image) == {one, two}
     assert set(second.samples.patient) == {name.partition("__")[0] for name in (one, two)}
     assert sum(second.samples.num_objects) == len(regions[one]) + len(regions[two])
     assert second.task.structure == "nuclei"
-    assert second.notes == {"objects that a model drew and an annotator left": sum(second.samples.num_objects)}
+    imports = provenance_of(raw / "our_nuclei", 2).imports
+    assert [imported.by for imported in imports] == ["Ada", "Bob"]
+    assert second.notes == {
+        "objects that a model drew and an annotator left": sum(second.samples.num_objects),
+        **{f"regions corrected by {imported.by} on {imported.at[:10]}": 1 for imported in imports},
+    }
     declared = raw / "our_nuclei" / "source.toml"
     declared.write_text((declared.parent / "v0001" / "declaration.toml").read_text())
     assert _prepare(raw, store).checksum == first.checksum
