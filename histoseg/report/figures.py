@@ -166,7 +166,8 @@ def _draw_curves(table: Table, x_axis: Axis) -> bytes:
         _lay_out_numbers(axis, x_axis, sorted(x_axis.values[column] for column in columns))
         axis.grid(color=drawing.FAINT, lw=0.7)
     figure.supylabel(table.spec.score_title, fontsize=9)
-    drawing.add_line_legend(figure, {table.spec.rows[row]: colour for row, colour in colours.items()})
+    shown = {cell.row for cell in table.cells.values() if not cell.reason}
+    drawing.add_line_legend(figure, {table.spec.rows[row]: colours[row] for row in table.spec.rows if row in shown})
     return drawing.to_png(figure)
 
 
