@@ -34,8 +34,8 @@ class Wish:
         structure: What is annotated; empty where the model finds only one.
         per_image: How many regions one image gives at most, as long as others have fewer; those of earlier rounds count
             as well. 0 means twice an equal share, rounded up.
-        mpp: Microns per pixel of the regions; 0 takes that of the model.
-        image_mpp: Microns per pixel of the images; None takes what each says.
+        region_mpp: Microns per pixel of the regions; 0 takes that of the model.
+        mpp: Microns per pixel of the images; None takes what each says.
         mask: Where their tissue is, as for `segment`.
         done: The regions that earlier rounds have, by name, and the image of each.
     """
@@ -45,9 +45,9 @@ class Wish:
     strategy: Choose = "difficult"
     seed: int = 0
     size_px: int = SIZE_PX
-    mpp: float = 0.0
+    region_mpp: float = 0.0
     per_image: int = 0
-    image_mpp: float | None = None
+    mpp: float | None = None
     mask: str = "auto"
     windows: MarginWindows = field(default_factory=MarginWindows)
     done: Mapping[str, str] = field(default_factory=dict)
@@ -62,8 +62,8 @@ class Wish:
             raise ConfigError(
                 "--per-image: leave it out with --strategy representative, whose regions spread by themselves"
             )
-        if self.mpp and not is_credible_mpp(self.mpp):
-            raise ConfigError(f"--mpp {self.mpp:g}: must be {say_credible_mpp()}")
+        if self.region_mpp and not is_credible_mpp(self.region_mpp):
+            raise ConfigError(f"--region-mpp {self.region_mpp:g}: must be {say_credible_mpp()}")
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,13 @@ def propose(
         DataError: If an image cannot be read, or no region is left.
     """
     name = structure_of(model, wish.structure)
-    mpp = wish.mpp or model.mpp
+    mpp = wish.region_mpp or model.mpp
     viewer = _viewer(model, name, mpp, wish)
     images: dict[str, PlannedImage] = {}
     found: list[_Candidate] = []
     for address in addresses:
         image = slide_name(address)
-        with open_slide(address, wish.image_mpp) as slide:
+        with open_slide(address, wish.mpp) as slide:
             images[image] = PlannedImage(address=address, identity=identify(address), mpp=slide.mpp)
             boxes = _boxes(slide, image, wish, mpp)
             own = [_Candidate(image, box, viewer.look(slide, box) if viewer else None) for box in boxes]

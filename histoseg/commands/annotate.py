@@ -33,9 +33,9 @@ def next_round(
     strategy: Annotated[str, typer.Option(help=STRATEGY)] = "difficult",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the strategy random.")] = 0,
     size_px: Annotated[int, typer.Option(help="Side of a region.")] = 1000,
-    mpp: Annotated[float, typer.Option(help="Microns per pixel of the regions; without it, the model's.")] = 0.0,
+    region_mpp: Annotated[float, typer.Option(help="Microns per pixel of the regions; 0: the model's.")] = 0.0,
     per_image: Annotated[int, typer.Option(help=PER_IMAGE)] = 0,
-    image_mpp: Annotated[float | None, typer.Option(help="Microns per pixel of images that do not say.")] = None,
+    mpp: Annotated[float | None, typer.Option(help="Microns per pixel, where the files do not say.")] = None,
     mask: Annotated[str, typer.Option(help="auto, none, a mask, or a folder of masks named like slides.")] = "auto",
     done: Annotated[list[Path] | None, typer.Option(help="An earlier round, to be left out; repeatable.")] = None,
 ) -> None:
@@ -51,9 +51,9 @@ def next_round(
         strategy=strategy_of(strategy),
         seed=seed,
         size_px=size_px,
-        mpp=mpp,
+        region_mpp=region_mpp,
         per_image=per_image,
-        image_mpp=image_mpp,
+        mpp=mpp,
         mask=mask,
         done={name: region.image for earlier in done or [] for name, region in read_plan(earlier).by_name.items()},
     )

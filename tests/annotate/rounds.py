@@ -35,7 +35,7 @@ def draw_images(folder: Path) -> list[str]:
 
 def make_round(folder: Path, addresses: list[str], **wish):
     """A round that is exported."""
-    wanted = Wish(**{"count": 3, "structure": "nuclei", "size_px": 100, "image_mpp": MPP, "per_image": 2, **wish})
+    wanted = Wish(**{"count": 3, "structure": "nuclei", "size_px": 100, "mpp": MPP, "per_image": 2, **wish})
     plan, ranking = propose(addresses, draw_model(), "blobs", wanted)
     write_plan(folder, plan, ranking, "")
     export_round(folder, plan, draw_model())

@@ -32,7 +32,7 @@ def store(tmp_path):
 def test_from_images_to_a_source_and_back(store, tmp_path, capsys):
     draw_images(tmp_path / "images")
     first, second = tmp_path / "round1", tmp_path / "round2"
-    asked = [tmp_path / "images", "--image-mpp", 0.5, "--size-px", 100, "--count", 2]
+    asked = [tmp_path / "images", "--mpp", 0.5, "--size-px", 100, "--count", 2]
     before, after = (str(store.root / "runs" / name / "model") for name in ("one", "two"))
     said = succeed(capsys, "annotate", "next", *asked, "--model", before, "--out", first)
     names = [line.split()[0] for line in said.splitlines()[-3:-1]]
@@ -66,10 +66,20 @@ def test_from_images_to_a_source_and_back(store, tmp_path, capsys):
     assert succeed(capsys, "annotate", "status", first, second, *wanted).splitlines()[-1].startswith("stop: it is +0.1")
 
 
+def test_the_advice_for_images_without_a_resolution_can_be_followed(store, tmp_path, capsys):
+    draw_images(tmp_path / "images")
+    asked = [tmp_path / "images", "--model", store.root / "runs" / "one" / "model", "--out", tmp_path / "round1"]
+    asked += ["--size-px", 100, "--count", 1, "--strategy", "random"]
+    code, _, errors = run(capsys, "annotate", "next", *asked)
+    assert code == 1
+    assert "give --mpp" in errors
+    succeed(capsys, "annotate", "next", *asked, "--mpp", 0.5)
+
+
 def test_the_score_of_a_model_is_found_wherever_its_folder_was_copied_to(store, tmp_path, capsys):
     """A run leaves its model in the store and in results/, where the next run replaces it."""
     draw_images(tmp_path / "images")
-    asked = [tmp_path / "images", "--image-mpp", 0.5, "--size-px", 100, "--count", 1, "--strategy", "random"]
+    asked = [tmp_path / "images", "--mpp", 0.5, "--size-px", 100, "--count", 1, "--strategy", "random"]
     model, round1 = tmp_path / "results" / "model", tmp_path / "round1"
     shutil.copytree(store.root / "runs" / "one" / "model", model)
     succeed(capsys, "annotate", "next", *asked, "--model", model, "--out", round1)
@@ -87,7 +97,7 @@ def test_the_score_of_a_model_is_found_wherever_its_folder_was_copied_to(store, 
 def test_models_that_were_scored_on_different_images_are_not_compared_in_silence(store, tmp_path, capsys):
     """As where regions of a round came to the fold that is scored."""
     draw_images(tmp_path / "images")
-    asked = [tmp_path / "images", "--image-mpp", 0.5, "--size-px", 100, "--count", 1, "--strategy", "random"]
+    asked = [tmp_path / "images", "--mpp", 0.5, "--size-px", 100, "--count", 1, "--strategy", "random"]
     before, after = (store.root / "runs" / name / "model" for name in ("one", "two"))
     round1 = tmp_path / "round1"
     succeed(capsys, "annotate", "next", *asked, "--model", before, "--out", round1)

@@ -23,7 +23,7 @@ def addresses(tmp_path_factory):
 
 
 def plan_of(addresses, **wish):
-    wanted = {"count": 3, "structure": "nuclei", "size_px": 100, "image_mpp": MPP, **wish}
+    wanted = {"count": 3, "structure": "nuclei", "size_px": 100, "mpp": MPP, **wish}
     return propose(addresses, draw_model(), "blobs", Wish(**wanted))
 
 
@@ -140,7 +140,7 @@ def test_what_cannot_be_wished_for_is_refused(addresses):
         plan_of(addresses, structure="")
     with pytest.raises(ConfigError, match="vessel"):
         plan_of(addresses, structure="vessel")
-    with pytest.raises(ConfigError, match="--mpp 50"):
-        plan_of(addresses, mpp=50.0)
+    with pytest.raises(ConfigError, match="--region-mpp 50"):
+        plan_of(addresses, region_mpp=50.0)
     with pytest.raises(ConfigError, match="--count 0"):
         plan_of(addresses, count=0)
