@@ -10,33 +10,9 @@ import torch
 from histoseg.models.mildnet.loss import draw_kept, losses_per_image
 from histoseg.models.mildnet.network import MildNetParts, build, with_heads
 from histoseg.models.mildnet.units import RATES, AtrousPyramid, MilUnit, drop
-from histoseg.types import MixedBatch
+from tests.models.drawn_batch import batch_of, count, images
 
 PARTS = MildNetParts(structures=("gland",), width=4)
-
-
-def count(module):
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-def images(batch=2, side=64, seed=0):
-    shape = (batch, side, side, 3)
-    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
-
-
-def batch_of(structures, side=32, steps=0):
-    rng = np.random.default_rng([side, steps])
-    size = (len(structures), side, side)
-    return MixedBatch(
-        images=rng.integers(0, 256, (*size, 3), dtype=np.uint8),
-        classes=rng.integers(0, 4, size, dtype=np.uint8),
-        weights=np.ones(size, np.float32),
-        types=np.zeros(size, np.uint8),
-        structures=structures,
-        keys=structures,
-        seeds=tuple(range(len(structures))),
-        counts={name: structures.count(name) for name in structures},
-    )
 
 
 def conv(before, after, kernel, *, bias=True, norm=True):
@@ -218,28 +194,3 @@ def test_first_weights_are_drawn_as_published():
 def test_images_it_cannot_take_are_refused_in_one_line(side):
     with pytest.raises(ValueError, match=rf"side of {side} px; MILD-Net takes multiples of 8"):
         build(PARTS, 0).encode(images(1, side))
-
-
-@pytest.mark.parametrize("wrong", [torch.zeros(1, 64, 64, 3), torch.zeros(1, 3, 64, 64, dtype=torch.uint8)])
-def test_images_of_another_kind_are_refused(wrong):
-    with pytest.raises(Exception, match=r"(?i)type-check|jaxtyping"):
-        build(PARTS, 0).encode(wrong)
-
-
-def test_bf16_computes_in_half_and_answers_in_single_precision():
-    network = build(PARTS, 0).eval()
-    exact = network(images())["gland"].objects
-    network.bf16 = True
-    rough = network(images())["gland"].objects
-    assert rough.dtype == torch.float32
-    assert not torch.equal(rough, exact)
-    assert (rough - exact).abs().max() < 0.1 * exact.abs().max()  # bfloat16 has 8 bits.
-
-
-def test_compiled_parts_can_be_left_again(monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda call, **_: call)  # What it would make of it is not asked here.
-    network = build(PARTS, 0)
-    network.compile_parts()
-    assert "encode" in vars(network)
-    network.interpret_parts()
-    assert "encode" not in vars(network)

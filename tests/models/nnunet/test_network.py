@@ -4,7 +4,6 @@ import math
 from dataclasses import replace
 from itertools import pairwise
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,29 +12,9 @@ from histoseg.errors import ConfigError
 from histoseg.models.nnunet.loss import DICE_EPSILON, level_weights, losses_of_step
 from histoseg.models.nnunet.network import NNUNetParts, build, two_convolutions, with_heads
 from histoseg.models.nnunet.sizes import num_stages_of, require_patch, widths_of
-from histoseg.types import MixedBatch
+from tests.models.drawn_batch import batch_of, images
 
 PARTS = NNUNetParts(structures=("gland",), width=2, num_stages=4)
-
-
-def images(batch=2, side=32, seed=0):
-    shape = (batch, side, side, 3)
-    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
-
-
-def batch_of(structures, side=32):
-    rng = np.random.default_rng(side)
-    size = (len(structures), side, side)
-    return MixedBatch(
-        images=rng.integers(0, 256, (*size, 3), dtype=np.uint8),
-        classes=rng.integers(0, 3, size, dtype=np.uint8),
-        weights=np.ones(size, np.float32),
-        types=np.zeros(size, np.uint8),
-        structures=structures,
-        keys=structures,
-        seeds=tuple(range(len(structures))),
-        counts={name: structures.count(name) for name in structures},
-    )
 
 
 @pytest.mark.parametrize(
@@ -98,7 +77,7 @@ def test_a_stage_is_convolution_instance_norm_and_leaky_relu_twice():
 def test_logits_come_at_each_size_but_the_two_smallest():
     """Of four stages the smallest is the encoder's alone, and the lowest prediction is left out."""
     network = build(replace(PARTS, structures=("gland", "lumen")), 0)
-    assert [tuple(x.shape) for x in network.encode(images())] == [(2, 2, 32, 32), (2, 4, 16, 16)]
+    assert [tuple(x.shape) for x in network.encode(images(2, 32))] == [(2, 2, 32, 32), (2, 4, 16, 16)]
     assert [tuple(x.shape) for x in network.decode(network.encode(images()), "lumen")] == [
         (2, 3, 32, 32),
         (2, 3, 16, 16),
@@ -193,28 +172,3 @@ def test_first_weights_are_drawn_after_he():
 def test_images_it_cannot_take_are_refused_in_one_line():
     with pytest.raises(ValueError, match=r"side of 36 px; this nnU-Net takes multiples of 8"):
         build(PARTS, 0).encode(images(1, 36))
-
-
-@pytest.mark.parametrize("wrong", [torch.zeros(1, 32, 32, 3), torch.zeros(1, 3, 32, 32, dtype=torch.uint8)])
-def test_images_of_another_kind_are_refused(wrong):
-    with pytest.raises(Exception, match=r"(?i)type-check|jaxtyping"):
-        build(PARTS, 0).encode(wrong)
-
-
-def test_bf16_computes_in_half_and_answers_in_single_precision():
-    network = build(PARTS, 0).eval()
-    exact = network(images())["gland"]
-    network.bf16 = True
-    rough = network(images())["gland"]
-    assert rough.dtype == torch.float32
-    assert not torch.equal(rough, exact)
-    assert (rough - exact).abs().max() < 0.1 * exact.abs().max()  # bfloat16 has 8 bits.
-
-
-def test_compiled_parts_can_be_left_again(monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda call, **_: call)  # What it would make of it is not asked here.
-    network = build(PARTS, 0)
-    network.compile_parts()
-    assert "encode" in vars(network)
-    network.interpret_parts()
-    assert "encode" not in vars(network)

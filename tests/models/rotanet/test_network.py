@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from histoseg.models.rotanet.network import RotaNetParts, build, with_heads
-from tests.models.mildnet.test_network import batch_of, count, images
+from tests.models.drawn_batch import batch_of, count, images
 
 PARTS = RotaNetParts(num_classes={"gland": 3, "lumen": 2}, width=2)
 
@@ -79,28 +79,3 @@ def test_a_branch_does_not_depend_on_which_others_there_are():
 def test_images_it_cannot_take_are_refused_in_one_line():
     with pytest.raises(ValueError, match="side of 40 px; Rota-Net takes multiples of 16"):
         build(PARTS, 0).encode(images(1, 40))
-
-
-@pytest.mark.parametrize("wrong", [torch.zeros(1, 64, 64, 3), torch.zeros(1, 3, 64, 64, dtype=torch.uint8)])
-def test_images_of_another_kind_are_refused(wrong):
-    with pytest.raises(Exception, match=r"(?i)type-check|jaxtyping"):
-        build(PARTS, 0).encode(wrong)
-
-
-def test_bf16_computes_in_half_and_answers_in_single_precision():
-    network = build(PARTS, 0)
-    exact = network(images())["gland"]
-    network.bf16 = True
-    rough = network(images())["gland"]
-    assert rough.dtype == torch.float32
-    assert not torch.equal(rough, exact)
-    assert (rough - exact).abs().max() < 0.15 * exact.abs().max()  # bfloat16 has 8 bits; errors add up over layers.
-
-
-def test_compiled_parts_can_be_left_again(monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda call, **_: call)  # What it would make of it is not asked here.
-    network = build(PARTS, 0)
-    network.compile_parts()
-    assert "encode" in vars(network)
-    network.interpret_parts()
-    assert "encode" not in vars(network)
