@@ -78,11 +78,11 @@ def test_logits_come_at_each_size_but_the_two_smallest():
     """Of four stages the smallest is the encoder's alone, and the lowest prediction is left out."""
     network = build(replace(PARTS, structures=("gland", "lumen")), 0)
     assert [tuple(x.shape) for x in network.encode(images(2, 32))] == [(2, 2, 32, 32), (2, 4, 16, 16)]
-    assert [tuple(x.shape) for x in network.decode(network.encode(images()), "lumen")] == [
+    assert [tuple(x.shape) for x in network.decode(network.encode(images(2, 32)), "lumen")] == [
         (2, 3, 32, 32),
         (2, 3, 16, 16),
     ]
-    assert {name: tuple(x.shape) for name, x in network(images()).items()} == dict.fromkeys(
+    assert {name: tuple(x.shape) for name, x in network(images(2, 32)).items()} == dict.fromkeys(
         ("gland", "lumen"), (2, 3, 32, 32)
     )
 
