@@ -27,6 +27,7 @@ CREDIBLE_MPP = (0.05, 5.0)
 # Smaller differences of resolution are ignored: 0.495 µm/px (Kather5K) counts as 0.5, and every interpolation blurs.
 MPP_TOLERANCE = 0.025
 MAP_IT = "correct the mask"
+DEMO_RESERVE = 9  # `Task.reserve` of drawn images
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]+")  # WebDataset splits names at the first dot, so keys have none.
 
 Image = UInt8[np.ndarray, "H W 3"]
@@ -72,7 +73,8 @@ class Task:
         label_map_version: Raised whenever the same raw file would give another map.
         year: When the data set was published, which is its place in lists; 0 if it was not.
         reserve: Sources of the same structure with a higher number are only used where none with a lower number is
-            prepared.
+            prepared. Of None, as a lab's own data have, they are used beside whichever of those are. Drawn images, of
+            DEMO_RESERVE, are never used beside real ones.
     """
 
     name: str
@@ -84,7 +86,7 @@ class Task:
     structure: str = ""
     label_map_version: int = 1
     year: int = 0
-    reserve: int = 0
+    reserve: int | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):

@@ -26,7 +26,7 @@ LARGEST_PX = 1000
 Drawn = tuple[Image, SemanticMap, InstanceMap]
 
 # A source for each structure of the paper, the first of those that are used if all are prepared.
-CERBERUS = tuple(catalog.teaching(name)[0][0] for name in ("gland", "lumen", "nuclei", TISSUE))
+CERBERUS = tuple(catalog.teaching(name)[0].name for name in ("gland", "lumen", "nuclei", TISSUE))
 
 
 def put_table1(store: Store, scale: str, side_px: int, num_images: int) -> None:

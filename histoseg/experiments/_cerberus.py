@@ -26,7 +26,7 @@ STRUCTURES = ALL  # Every source that teaches one of them is read, whether the c
 
 def sources_teaching(structures: Sequence[str]) -> tuple[str, ...]:
     """Every source that teaches one of some structures, in the order of the structures."""
-    return tuple(name for structure in structures for group in catalog.teaching(structure) for name in group)
+    return tuple(task.name for structure in structures for task in catalog.teaching(structure))
 
 
 SOURCES = sources_teaching(STRUCTURES)
@@ -237,9 +237,8 @@ class FoldGrid:
 
     def chosen(self, structure: str, sources: Sources) -> tuple[str, ...]:
         """What a structure is learnt from, of the sources that are prepared."""
-        tasks = [source.task for source in sources.values()]
-        groups = (tuple(name for name in group if name in sources) for group in catalog.teaching(structure, tasks))
-        return next((group for group in groups if group), ())
+        tasks = catalog.teaching(structure, [source.task for source in sources.values()])
+        return tuple(task.name for task in catalog.used_together([task for task in tasks if task.name in sources]))
 
     def _trainings(self, row: str, sources: Sources) -> Iterator[tuple[str, ...]]:
         """The structures of each of a row's networks, as far as they are annotated in the prepared sources."""

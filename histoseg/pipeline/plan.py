@@ -177,7 +177,7 @@ def _say_unused(plan: Plan, module: Any) -> list[str]:
 
 def _why_unused(name: str, read: Set[str], plan: Plan, module: Any) -> str:
     task, tasks = plan.sources[name].task, [plan.sources[other].task for other in sorted(read)]
-    before = [other.name for other in tasks if other.structure == task.structure and other.reserve < task.reserve]
+    before = [other.name for other in tasks if other.structure == task.structure and _is_preferred(other, task)]
     if task.structure and before:
         return f"{task.structure} is learnt from {', '.join(before)}, and {name} is for where none of them is prepared"
     reasons = [*dict.fromkeys(_reasons(module, plan.available))]
@@ -187,6 +187,11 @@ def _why_unused(name: str, read: Set[str], plan: Plan, module: Any) -> str:
         if reasons == [TOO_FEW] and instead
         else "; ".join(reasons)
     )
+
+
+def _is_preferred(one: Task, other: Task) -> bool:
+    """Whether the second is left out where the first is prepared."""
+    return other.reserve is not None and (one.reserve is None or one.reserve < other.reserve)
 
 
 def _others(module: Any, store: Store, layout: str) -> dict[str, SourceIndex]:

@@ -9,15 +9,14 @@ import logging
 import math
 import pkgutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.metadata import EntryPoints, entry_points
-from itertools import groupby
 from types import ModuleType
 from typing import Protocol, cast, runtime_checkable
 
 from histoseg.errors import ConfigError
-from histoseg.types import Entry, Sample, Task
+from histoseg.types import DEMO_RESERVE, Entry, Sample, Task
 
 logger = logging.getLogger(__name__)
 
@@ -98,18 +97,30 @@ def settings(package: str, name: str) -> type:
     return found
 
 
-def teaching(structure: str, others: Iterable[Task] = ()) -> list[tuple[str, ...]]:
-    """The sources that teach a structure, in groups of the same `Task.reserve`, lowest first.
+def teaching(structure: str, others: Iterable[Task] = ()) -> list[Task]:
+    """The tasks of all sources that teach a structure, first those that `used_together` prefers.
 
-    Sources of a group are in the order in which they were published; unpublished ones follow by name. A source from
-    another distribution that cannot be used is left out with a warning. `others` are tasks of sources that need not be
-    in the catalog, such as those that a store holds.
+    A source from another distribution that cannot be used is left out with a warning. `others` are tasks of sources
+    that need not be in the catalog, such as those that a store holds.
     """
     own = names(SOURCES)
     known = [*filter(None, map(_task_of, own)), *(task for task in others if task.name not in own)]
-    tasks = [task for task in known if task.structure == structure]
-    tasks.sort(key=lambda task: (task.reserve, task.year or math.inf, task.name))
-    return [tuple(task.name for task in group) for _, group in groupby(tasks, key=lambda task: task.reserve)]
+    return sorted(
+        (task for task in known if task.structure == structure), key=lambda task: (task.reserve or 0, _age(task))
+    )
+
+
+def used_together(tasks: Sequence[Task]) -> list[Task]:
+    """Of the tasks of a structure those that are learnt together: the lowest `Task.reserve`, and all that have none.
+
+    They are in the order in which they were published; unpublished ones follow by name.
+    """
+    lowest = min((DEMO_RESERVE - 1 if task.reserve is None else task.reserve for task in tasks), default=0)
+    return sorted((task for task in tasks if task.reserve in (None, lowest)), key=_age)
+
+
+def _age(task: Task) -> tuple[float | int, str]:
+    return task.year or math.inf, task.name
 
 
 def _task_of(name: str) -> Task | None:

@@ -55,6 +55,7 @@ def source(
         licence="that of the lab's own data",
         kind="instance",
         structure=structure,
+        reserve=0,  # As Lizard, beside which the paper has them
     )
 
     def entries(root: Path, *, instances: str = "numbered") -> list[Entry]:

@@ -34,6 +34,7 @@ TASK = Task(
     kind="instance",
     structure="nuclei",
     year=2021,
+    reserve=0,  # Without CoNSeP and PanNuke, of which it has regions (Graham et al. 2021)
 )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from histoseg.files.folders import LOSSLESS, by_image_name, pair, require_unique, scan
 from histoseg.files.instances import require_choice
 from histoseg.sources._samples import read_numbered
-from histoseg.types import Entry, Sample, Task
+from histoseg.types import DEMO_RESERVE, Entry, Sample, Task
 
 TASK = Task(
     name="synthetic_nuclei",
@@ -15,7 +15,7 @@ TASK = Task(
     licence="CC0 1.0",
     kind="instance",
     structure="nuclei",
-    reserve=9,  # Never beside real nuclei
+    reserve=DEMO_RESERVE,
 )
 
 FOLDER = "synthetic_nuclei"

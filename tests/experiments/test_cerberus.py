@@ -235,6 +235,15 @@ def test_nuclei_are_learnt_from_lizard_or_what_stands_in_for_it():
     assert rows["mixed"] == ("gland", "nuclei")
 
 
+def test_a_labs_own_nuclei_are_learnt_beside_published_ones():
+    """As corrected regions are: too few patients for three folds are no matter where others have some."""
+    ours = replace(TASKS["monuseg"], name="our_nuclei", year=0, reserve=None)
+    few = Available(task=ours, splits=frozenset(FOLDS[:1]), num_patients=1)
+    found = runs("cerberus", sources=held("monuseg") | held("consep") | {"our_nuclei": few})
+    assert {run.stages[0].select.sources for run in found} == {("consep", "monuseg", "our_nuclei")}
+    assert {run.stages[1].select.sources for run in found} == {("consep",)}
+
+
 @pytest.mark.parametrize(
     ("row", "column", "sources", "reason"),
     [

@@ -1,5 +1,7 @@
 """Files that are found by their names, and what is wrong with those that cannot be used."""
 
+from dataclasses import replace
+
 import pytest
 
 from histoseg import cli
@@ -73,29 +75,50 @@ def test_networks_are_folders_and_not_what_they_share():
 
 # The orders in which results were computed so far: the sampler of mixed batches depends on it.
 @pytest.mark.parametrize(
-    ("structure", "groups"),
+    ("structure", "names"),
     [
-        ("gland", [("glas", "crag", "cerberus_gland")]),
-        ("lumen", [("cerberus_lumen",)]),
-        ("nuclei", [("lizard", "cerberus_nuclei"), ("consep", "monuseg"), ("pannuke",), ("synthetic_nuclei",)]),
-        ("tissue", [("kather5k", "nct_crc_he", "crc_tp")]),
+        ("gland", ["glas", "crag", "cerberus_gland"]),
+        ("lumen", ["cerberus_lumen"]),
+        ("nuclei", ["lizard", "cerberus_nuclei", "consep", "monuseg", "pannuke", "synthetic_nuclei"]),
+        ("tissue", ["kather5k", "nct_crc_he", "crc_tp"]),
     ],
 )
-def test_sources_that_teach_a_structure(structure, groups):
-    assert catalog.teaching(structure) == groups
+def test_sources_that_teach_a_structure(structure, names):
+    assert named(catalog.teaching(structure)) == names
+
+
+@pytest.mark.parametrize(
+    ("prepared", "used"),
+    [
+        ("glas crag cerberus_gland", "glas crag cerberus_gland"),
+        ("lizard cerberus_nuclei consep monuseg pannuke", "lizard cerberus_nuclei"),
+        ("consep monuseg pannuke synthetic_nuclei", "consep monuseg"),
+        ("pannuke synthetic_nuclei", "pannuke"),
+        ("synthetic_nuclei", "synthetic_nuclei"),
+        ("consep monuseg pannuke ours", "consep monuseg ours"),
+        ("lizard consep ours", "lizard ours"),
+        ("synthetic_nuclei ours", "ours"),
+        ("ours", "ours"),
+        ("", ""),
+    ],
+)
+def test_sources_that_are_learnt_together(prepared, used):
+    """Those of a lab beside what is published, and drawn ones only where there is nothing else."""
+    ours = replace(catalog.load_source("monuseg").TASK, name="ours", year=0, reserve=None)
+    known = {task.name: task for task in (*catalog.teaching("nuclei"), *catalog.teaching("gland"), ours)}
+    assert named(catalog.used_together([known[name] for name in prepared.split()])) == used.split()
+
+
+def named(tasks):
+    return [task.name for task in tasks]
 
 
 def test_a_source_of_a_lab_teaches_after_the_published_ones(install, caplog):
     nuclei = GOOD.replace('licence="ours"', 'licence="ours", kind="instance", structure="nuclei"')
     last = nuclei.replace('structure="nuclei"', 'structure="nuclei", reserve=7')
     install(labset=nuclei, rareset=last.replace("labset", "rareset"), broken="TASK = nothing")
-    assert catalog.teaching("nuclei") == [
-        ("lizard", "cerberus_nuclei", "labset"),
-        ("consep", "monuseg"),
-        ("pannuke",),
-        ("rareset",),
-        ("synthetic_nuclei",),
-    ]
+    found = "lizard cerberus_nuclei labset consep monuseg pannuke rareset synthetic_nuclei"
+    assert named(catalog.teaching("nuclei")) == found.split()
     assert "source broken is left out: broken_of_" in caplog.text
 
 
