@@ -19,7 +19,7 @@ from histoseg.runs.config import Choose
 from histoseg.seeds import stream
 from histoseg.slides.cohort import slide_name
 from histoseg.slides.reader import Slide, open_slide
-from histoseg.structures import TISSUE, structure
+from histoseg.structures import TISSUE, is_structure, structure
 from histoseg.types import is_credible_mpp, say_credible_mpp
 
 SIZE_PX = 1000  # Cerberus, Sec. 3.4
@@ -137,7 +137,9 @@ def strategy_of(text: str) -> Choose:
 def structure_of(model: Model, wanted: str) -> str:
     """The structure that is annotated."""
     heads = model.spec.heads(model.network).num_classes
-    choices = [name for name in heads if name != TISSUE and not name.endswith("_type")]
+    choices = [name for name in heads if is_structure(name) and name != TISSUE and not name.endswith("_type")]
+    if not choices:
+        raise ConfigError(f"{model.origin} finds no objects; name a model that does, as a Cerberus of nuclei")
     if not wanted and len(choices) != 1:
         raise ConfigError(f"the model finds {', '.join(choices)}; choose one by --structure")
     require_structures(model, [wanted] if wanted else choices)

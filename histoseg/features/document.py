@@ -29,13 +29,14 @@ What `histoseg summarise` writes. This page is made of the definitions in `histo
 ## Columns
 
 - A unit is part of the name: `_um` (µm), `_um2` (µm²), `_mm2` (mm²), `_per_mm2` (1/mm²), `_px` (pixels of the slide).
-  Columns without one are plain numbers. Shares and fractions are within 0 and 1, not percent.
+  Columns without one are plain numbers. Shares and fractions are of 1, not percent.
 - `{structure}` is `gland`, `lumen`, `nuclei` or whatever else the model finds; `{class}` and `{other}` are classes of
   its objects. In columns, classes are written with lower-case letters, digits and `_`; `all` stands for all objects.
 - Features of a class of tissue end in `_in_` and the class, as `nuclei_lymphocyte_density_per_mm2_in_stroma`. An object
   lies in the square of tissue that holds its centroid. Objects in squares of background count for no slide.
-- Where something cannot be known, the value is null or the column is absent, never 0; `missing.csv` says why. A 0 is
-  counted: there was tissue, and nothing in it.
+- Where something cannot be known, the value is null or the column is absent, never 0; `missing.csv` says why, for
+  slides (single glands have nulls where they have too few nuclei, or no lumen). A 0 is counted: there was tissue, and
+  nothing in it.
 - All lengths are measured on objects as they were found, cut by nothing but the border of the slide.
 
 ## Which classes are meant

@@ -89,7 +89,7 @@ def find_done(address: str, model: Model, store: Store, options: SegmentOptions)
     if options.overwrite:
         return None
     what = "another model" if earlier.model.sha256 != model.sha256 else "another file or other options"
-    advice = "give --overwrite (SET=overwrite=true) to replace it, or another --out (OUT)"
+    advice = "remove it, give --overwrite (SET=overwrite=true) to replace it, or another --out (OUT)"
     raise ConfigError(f"{store.url}/{name} was made with {what}; {advice}")
 
 
@@ -119,7 +119,7 @@ def open_work(
     with _open(address, options.mpp, readers) as slide:
         mask = mask or find_mask(slide, options.mask)
         if not mask.mask.any():
-            advice = "give --mask none (SET=mask=none) to segment all of it, or a mask"
+            advice = "`histoseg segment` with --mask none (SET=mask=none) segments all of it, or give it a mask"
             raise DataError(f"{address}: no tissue was found; {advice}")
         grid = Grid(
             size_px=slide.size_at(model.mpp),

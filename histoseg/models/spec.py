@@ -228,7 +228,9 @@ class DifficultySpec(Protocol):
 def difficulty_spec_of(settings: Settings) -> DifficultySpec:
     """The settings of a network, which says where it is unsure."""
     if not isinstance(settings, DifficultySpec):
-        raise ConfigError(f"network {public_name(settings)!r} does not say where it is unsure; choose at random")
+        raise ConfigError(
+            f"network {public_name(settings)!r} does not say where it is unsure; choose at random (--strategy random)"
+        )
     return settings
 
 

@@ -186,6 +186,10 @@ def start_from(network: Network, given: Mapping[str, Tensor], name: str, kept: C
     needed = (key for key in own if key.startswith("encoder.") and key not in kept)
     if lacking := sorted(key for key in needed if key not in chosen):
         raise CheckpointError(f"weights {name!r} lack {', '.join(lacking[:3])}; they belong to a different encoder")
+    if sizes := [key for key, value in chosen.items() if value.shape != own[key].shape]:
+        first = f"{sizes[0]} is {tuple(chosen[sizes[0]].shape)} instead of {tuple(own[sizes[0]].shape)}"
+        advice = "give the SCALE that it was trained at, or its settings, as SET=network.width=…"
+        raise CheckpointError(f"weights {name!r} are of a network of another size ({first}); {advice}")
     take_over(network, {**own, **chosen}, f"weights {name!r}")
 
 

@@ -66,6 +66,6 @@ def require_encoder(network: nn.Module) -> Encoding:
     if not isinstance(network, Encoding):
         raise ConfigError(
             f"a network of the kind {type(network).__name__} has no encoder whose features could be pooled; "
-            "name a model of the kinds cerberus, probe or unet"
+            "name a model with one, as of the kind cerberus"
         )
     return network

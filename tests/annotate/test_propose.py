@@ -1,6 +1,7 @@
 """A round's plan: regions that do not overlap, the difficult ones first, each only once over all rounds."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from histoseg.annotate.plan import TABLE, read_plan, write_plan
 from histoseg.annotate.propose import Wish, propose
 from histoseg.errors import ConfigError, DataError
 from histoseg.maps.windows import MarginWindows
+from histoseg.models.spec import Heads
+from histoseg.models.unet import UNetSpec
 from histoseg.slides.reader import open_slide
 from histoseg.slides.tissue import all_of
 from tests.annotate.rounds import MPP, draw_images
@@ -138,6 +141,10 @@ def test_a_plan_that_cannot_be_read_says_so(tmp_path):
 def test_what_cannot_be_wished_for_is_refused(addresses):
     with pytest.raises(ConfigError, match="--structure"):
         plan_of(addresses, structure="")
+    tissue = UNetSpec(width=4)
+    network = tissue.rebuild(Heads(num_classes={"kather5k": 9}))
+    with pytest.raises(ConfigError, match="of tissue finds no objects"):
+        propose(addresses, replace(draw_model(), spec=tissue, network=network, origin="one of tissue"), "", Wish())
     with pytest.raises(ConfigError, match="vessel"):
         plan_of(addresses, structure="vessel")
     with pytest.raises(ConfigError, match="--region-mpp 50"):

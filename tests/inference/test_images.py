@@ -137,7 +137,7 @@ def test_what_is_there_is_kept_until_something_changes(capsys, model, image, tmp
         return out.splitlines()[1] if code == 0 else err
 
     def changes(*words):
-        assert "made with another file or other options; give --overwrite" in line(*words)
+        assert "made with another file or other options; remove it, give --overwrite" in line(*words)
         return "already there" not in line(*words, "--overwrite")
 
     assert "already there" not in line("--mpp", 0.5)

@@ -114,7 +114,7 @@ def test_weights_of_another_encoder_are_refused(store):
 def test_weights_of_another_width_are_refused(store):
     name = starting.put_weights(save_small(store, build(SMALL, gland=2)), store)
     wide = CerberusSpec(encoder="unet", width=16, weights=name)
-    with pytest.raises(CheckpointError, match=r"encoder\.blocks.* instead of"):
+    with pytest.raises(CheckpointError, match=r"of another size \(encoder\..* instead of .*\); give the SCALE"):
         begin(wide, build(wide, gland=2), store)
 
 

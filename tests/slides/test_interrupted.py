@@ -79,7 +79,7 @@ def test_results_of_another_model_are_only_replaced_when_asked(tmp_path, address
     segment_slide(address, model, store, OPTIONS)
     before = contents(tmp_path)
     other = draw_model(sha256="1" * 64)
-    with pytest.raises(ConfigError, match=r"one was made with another model; give --overwrite"):
+    with pytest.raises(ConfigError, match=r"one was made with another model; remove it, give --overwrite"):
         segment_slide(address, other, store, OPTIONS)
     with pytest.raises(ConfigError, match=r"one was made with another file or other options"):
         segment_slide(address, model, store, SegmentOptions(windows=OPTIONS.windows, mask="none", region_px=512))
@@ -95,7 +95,9 @@ def test_an_empty_slide_is_an_error_and_leaves_nothing(tmp_path, model):
     path = tmp_path / "glass.tif"
     rng = np.random.default_rng(0)
     PillowImage.fromarray(rng.normal(240, 1, (4200, 4200, 3)).astype(np.uint8)).save(path, dpi=(50800, 50800))
-    with pytest.raises(DataError, match=r"glass\.tif: no tissue was found; give --mask none \(SET=mask=none\)"):
+    with pytest.raises(
+        DataError, match=r"glass\.tif: no tissue was found; `histoseg segment` with --mask none \(SET=mask=none\)"
+    ):
         segment_slide(str(path), model, FileStore(tmp_path / "out"), SegmentOptions(windows=OPTIONS.windows))
     assert not (tmp_path / "out").exists()
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from histoseg.representation.patches import ObjectPatches
 
 FINDS_NOTHING = (
-    "a model of the kind probe classifies patches about objects and finds none; give a model of the kind cerberus, "
-    "or take this one's features by `histoseg features`"
+    "a model of the kind probe classifies patches about objects and finds none; give a model of the kind cerberus; "
+    "`histoseg features` takes this one's features of objects that --objects names by a folder"
 )
 
 
