@@ -36,6 +36,7 @@ from ray_jobs.slides import segment_cohort
 logger = logging.getLogger("histoseg.driver")
 
 HOME = Path(".histoseg")  # Demo data and verified shards; for a run on one machine also its store and Ray's session
+ONLY_OF_PREPARE = ("--option", "--deal-anew")  # Options of `histoseg prepare` that a submission has not
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,14 @@ def prepare(request: Request, raw: Path, store: Store, data: Data) -> list[str]:
         raise DataError(f"{raw} is not a folder; give the folder that holds the raw data sets")
     declared = find_declarations(raw)
     sources = sources_of(load_experiment(request.experiment, request.scale), declared)
-    with shard_pool() as pool:
-        return list(prepare_sources(sources, raw, store, Recipe(data=data, declared=declared), pool).omissions)
+    try:
+        with shard_pool() as pool:
+            return list(prepare_sources(sources, raw, store, Recipe(data=data, declared=declared), pool).omissions)
+    except DataError as error:
+        if not any(option in str(error) for option in ONLY_OF_PREPARE):
+            raise
+        # A job has no such options, but takes what was prepared with them.
+        raise DataError(f"{error}; then submit with DATA=prepared STORE={store.url}") from error
 
 
 def put_weights_given(request: Request, store: Store) -> list[str]:

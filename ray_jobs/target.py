@@ -47,9 +47,13 @@ class Target:
         if self.cluster and self.ray_address:
             raise ConfigError("a job runs on one cluster: name either CLUSTER (--cluster) or RAY_ADDRESS")
         if self.action != "run" and self.is_local:
-            raise ConfigError(f"--{self.action} is about a job on a cluster; add --cluster or --ray-address")
+            raise ConfigError(
+                f"--{self.action} is about a job on a cluster; add --cluster or --ray-address (CLUSTER=, RAY_ADDRESS=)"
+            )
         if self.job and self.action not in ("status", "results", "cancel"):
-            raise ConfigError("--job names an existing job: add --status, --results or --cancel")
+            raise ConfigError(
+                "--job names an existing job: add --status, --results or --cancel (STATUS=1, RESULTS=1, CANCEL=1)"
+            )
         require(not self.job or bool(NAME.fullmatch(self.job)), "--job", self.job, "a name like table1-1f0c9a2e")
 
     @property
@@ -82,5 +86,5 @@ def parse(arguments: Sequence[str] | None, description: str = "") -> tuple[Reque
     lists_all_jobs = bool(target.cluster) and target.action == "status"
     is_named = bool(target.job) and not (target.ray_address and target.action == "results")
     if not (request or is_named or lists_all_jobs):
-        raise ConfigError("name an experiment: --experiment table1; `histoseg list` shows all")
+        raise ConfigError("name an experiment: --experiment table1 (EXP=table1); `histoseg list` shows all")
     return request, target

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from types import ModuleType
 from typing import Annotated
 
@@ -82,7 +83,7 @@ def declare(
     for remark in (*draft.remarks, *(() if mpp else ("mpp: state how many microns a pixel has",))):
         print(f"check {remark}")
     name = name_of(folder)
-    print(f"then: histoseg prepare {name} --raw {folder} --store URL, and histoseg look {name} --store URL")
+    print(f"then: histoseg prepare {name} --raw {quote(str(folder))} --store URL, and histoseg look {name} --store URL")
     print(path)
 
 

@@ -95,16 +95,23 @@ def put_weights(
     ],
     store: StoreUrl,
     encoder: Annotated[str, typer.Option(help="With a file of timm: its name, as timm/vit_small_patch16_224.")] = "",
+    imagenet: Annotated[
+        bool, typer.Option(help="It is ImageNet's file of torchvision, for rows that begin so.")
+    ] = False,
 ) -> None:
     """Put weights into a store, for trainings to start from; prints the name that stands for them."""
     from histoseg.models.probe.timm_encoder import as_timm_encoder
-    from histoseg.models.starting import put_weights, store_weights
+    from histoseg.models.starting import import_imagenet, put_weights, store_weights
     from histoseg.models.weights import read_foreign
 
     target = connect(store)
     if encoder and not encoder.startswith(TIMM):
         raise ConfigError(f"--encoder {encoder}: must be {TIMM}NAME; leave it out for a ResNet or a model's folder")
-    if encoder:
+    if imagenet and encoder:
+        raise ConfigError("--imagenet and --encoder are of different files; give one of them")
+    if imagenet:
+        print(f"imagenet-{import_imagenet(weights, target)}")
+    elif encoder:
         tensors = as_timm_encoder(read_foreign(weights), encoder.removeprefix(TIMM), str(weights))
         print(store_weights(tensors, target))
     else:

@@ -42,8 +42,7 @@ def experiment_check(url: str, experiment: str, scale: str) -> Check:
     try:
         plan = make_plan(experiment, connect(url), scale, 1, [])
     except HistosegError as error:
-        advice = f"prepare its sources: histoseg prepare all --experiment {experiment} --scale {scale} …"
-        return Check(what=what, ok=False, found=str(error), advice=advice)
+        return Check(what=what, ok=False, found=str(error))
     absent = f"; not prepared: {', '.join(plan.absent)}" if plan.absent else ""
     return Check(what=what, ok=True, found=f"{len(plan.runs)} runs of {', '.join(plan.sources)}{absent}")
 

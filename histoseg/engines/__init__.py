@@ -39,4 +39,7 @@ def require_eager(execution: Execution | None, network: str) -> None:
         ConfigError: If an engine or a precision is asked for.
     """
     if execution is not None and (execution.engine not in ("auto", "eager") or execution.precision != "fp32"):
-        raise ConfigError(f"a {network} runs eagerly in fp32, not by {execution}; leave --engine and --precision out")
+        raise ConfigError(
+            f"a {network} runs eagerly in fp32, not by {execution}; leave --engine and --precision out"
+            " (SET=execution.…)"
+        )

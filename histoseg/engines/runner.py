@@ -65,7 +65,7 @@ class Runner:
         except torch.OutOfMemoryError as error:
             if len(images) == 1:
                 text = f"a window of {images.shape[1]} x {images.shape[2]} pixels does not fit into memory"
-                raise ConfigError(f"{text}; give a smaller --window-px") from error
+                raise ConfigError(f"{text}; give a smaller --window-px (SET=windows.window_px=…)") from error
         # Outside of the handler, as the error holds what the step had computed.
         self._halve(len(images))
         parts, done = [], 0
@@ -117,7 +117,9 @@ class Runner:
 
     def _refuse(self, candidate: Candidate, why: str, error: Exception | None = None) -> None:
         if candidate.is_required:
-            raise ConfigError(f"--engine {candidate.name}: {why}; use --engine eager") from error
+            raise ConfigError(
+                f"--engine {candidate.name}: {why}; use --engine eager (SET=execution.engine=eager)"
+            ) from error
         logger.warning("engine %s is not used: %s", candidate.name, why)
 
 

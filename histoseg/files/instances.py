@@ -15,7 +15,7 @@ Instances = Literal["numbered", "components"]
 INSTANCES: tuple[Instances, ...] = get_args(Instances)
 
 REMEDY = "fetch or write the file again"
-OPTION = "prepare with --option instances=components"
+OPTION = 'prepare with --option instances=components (in a source.toml, instances = "components")'
 MANY_PIECES = 4  # The border of an image or an artefact cuts an object into two or three.
 IN_PIECES = f"images whose numbers have many separate pieces each; if they are masks, {OPTION}"
 # A clean map steps from one number to the next. In one that was resized by interpolation, or was a JPEG, 0.3 of all

@@ -41,8 +41,8 @@ def settle_mpp(path: Path | str, given: float | None, stored: float | None) -> f
         raise DataError(f"{path}: the file does not say how large a pixel is; {advice}")
     if given is not None and stored is not None and disagree(given, stored):
         raise DataError(
-            f"{path}: --mpp {given:g}, but the file says {stored:.4g} microns per pixel; leave out --mpp to believe "
-            "the file, or correct the resolution that it states"
+            f"{path}: --mpp {given:g}, but the file says {stored:.4g} microns per pixel; leave out --mpp (SET=mpp=…) "
+            "to believe the file, or correct the resolution that it states"
         )
     mpp = given if given is not None else stored
     return float(mpp or 0)

@@ -15,7 +15,14 @@ from histoseg.kube.state import describe, is_going, is_terminal, rayjob, results
 def status(cluster: Cluster, name: str = "", release: str = "") -> str:
     """The state of a job in a few lines; without a name, a table of all jobs of the namespace, or of a release."""
     if name:
-        return details(cluster, _find(cluster, name, "look for its results with RESULTS=1"))
+        return details(
+            cluster,
+            _find(
+                cluster,
+                name,
+                "its results, if it had any, are found by RESULTS=1 with its EXP= (--results --experiment)",
+            ),
+        )
     jobs = cluster.rayjobs(f"{JOB},{INSTANCE}={release}" if release else JOB)
     of = f" of release {release!r}" if release else ""
     return table(cluster, jobs) if jobs else f"no jobs{of} in namespace {cluster.namespace!r} of {cluster.context!r}"

@@ -99,7 +99,7 @@ def find_context(paths: str, name: str) -> Context:
         plugins = {**{entry.name: entry.plugin for entry in parsed.users}, **plugins}
     if name not in contexts:
         there = ", ".join(sorted(contexts)) or "none"
-        raise ClusterError(f"no context {name!r} in {paths}; there are: {there}; choose one with CLUSTER=")
+        raise ClusterError(f"no context {name!r} in {paths}; there are: {there}; choose one with CLUSTER= (--cluster)")
     return Context(namespace=contexts[name].namespace, plugin=plugins.get(contexts[name].user, ""))
 
 

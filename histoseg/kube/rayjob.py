@@ -100,7 +100,8 @@ def _require_head(template: Object) -> None:
     if not runs_for_head(memory := head_memory(template)):
         raise ClusterError(
             f"the release's head has {memory / 2**30:.2g} GiB of memory, but Ray and the driver need "
-            f"{HEAD_BYTES / 2**30:g} GiB before the first run; `helm upgrade` the release with a larger head.memory"
+            f"{HEAD_BYTES / 2**30:g} GiB, and each run a little more; `helm upgrade` the release with a larger "
+            "head.memory"
         )
 
 

@@ -37,7 +37,7 @@ ADMISSION = {
     r"violates PodSecurity": "`helm upgrade` the release with an unchanged chart, whose pods pass Pod Security",
     r"serviceaccount \S+ not found": "`helm upgrade` the release, which creates this account",
     r"no PriorityClass with name": "create this PriorityClass, or correct priorityClass and workerGroups in the values",
-    r"being terminated": "the namespace is being deleted: name another one with NAMESPACE=",
+    r"being terminated": "the namespace is being deleted: name another one with NAMESPACE= (--namespace)",
 }
 
 
@@ -271,7 +271,8 @@ def _missing(request: ApiRequest, answer: ErrorAnswer) -> str:
         do = INSTALL.get(request.group, "the API server is too old, or the URL belongs to another service")
         return f"{request.server} has no {request.kind}/{request.version} (404); {do}"
     if answer.details.kind == "namespaces":
-        return f"no namespace {request.namespace!r} in context {request.context!r}; name another one with NAMESPACE="
+        where = f"no namespace {request.namespace!r} in context {request.context!r}"
+        return f"{where}; name another one with NAMESPACE= (--namespace)"
     return f"cannot {request.what}: {answer.message} (404); it does not exist, or was deleted"
 
 
@@ -288,7 +289,8 @@ def _undecodable(request: ApiRequest, answer: ErrorAnswer) -> str:
     known = f" (KubeRay has {since})" if since else ""
     return (
         f"cannot {request.what}: {answer.message} (400); the cluster's CRDs are older than the chart{known}: upgrade "
-        f"KubeRay and its CRDs to version 1.7 or later (Helm does not upgrade CRDs); DRY_RUN=1 prints the manifest"
+        "KubeRay and its CRDs to version 1.7 or later (Helm does not upgrade CRDs); `make submit` with DRY_RUN=1 "
+        "prints the manifest"
     )
 
 
@@ -296,7 +298,7 @@ def _invalid(request: ApiRequest, answer: ErrorAnswer) -> str:
     upgrade = "upgrade the older one of chart and KubeRay" if request.group else "`helm upgrade` the release"
     return (
         f"cannot {request.what}: {answer.said} ({answer.status}); correct the chart's value behind this field, "
-        f"or {upgrade}; DRY_RUN=1 prints the manifest"
+        f"or {upgrade}; `make submit` with DRY_RUN=1 prints the manifest"
     )
 
 

@@ -114,7 +114,7 @@ class Settings:
             raise ClusterError(
                 f"no release {release!r} in namespace {cluster.namespace!r} (no ConfigMap {name}); "
                 f"`helm install {release} charts/histoseg --namespace {cluster.namespace}`, or name another with "
-                f"RELEASE= and NAMESPACE="
+                f"RELEASE= and NAMESPACE= (--release, --namespace)"
             )
         return cls.parse(data, f"ConfigMap {cluster.namespace}/{name}", fullname(release), strict=strict)
 

@@ -56,7 +56,8 @@ def open_dataset(runs: Sequence[Run], store: Store, cache: Path) -> MetaDataset:
     if small := [name for name, index in dataset.sources.items() if index.tile_px < needed]:
         found = dataset.sources[small[0]].tile_px
         raise DataError(
-            f"{', '.join(small)} lies in tiles of {found} px, but this augmentation needs {needed}; prepare it again"
+            f"{', '.join(small)} lies in tiles of {found} px, but this augmentation needs {needed}; "
+            "`make submit` with DATA=FOLDER and the same SET prepares it again"
         )
     return dataset
 

@@ -253,4 +253,9 @@ def _how_to_prepare(name: str, store: Store, scale: str, layout: str, absent: Se
     # Assignments are not options of `prepare`; a layout that they changed is asked for by its size.
     is_own = layout == data_of(name, scale, ()).layout
     options = f"--experiment {name} --scale {scale}" if is_own else layout_options(layout)
-    return f"{''.join(others)}; {name} at {scale} reads {layout}: {prepare_command(absent, store.url, options)}"
+    how = (
+        prepare_command(absent, store.url, options)
+        if is_own or layout.removesuffix("px").isdigit()
+        else f"`make submit EXP={name} SCALE={scale} DATA=FOLDER STORE={store.url}` with the same SET"
+    )
+    return f"{''.join(others)}; {name} at {scale} reads {layout}: {how}"

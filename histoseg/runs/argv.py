@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise a ConfigError with argparse's message."""
-        raise ConfigError(f"{message}; {self.prog} --help lists the options")
+        raise ConfigError(f"{message}; `make`, or `python -m {self.prog} --help`, lists the options")
 
 
 def add_options(parser: argparse._ActionsContainer, kind: type) -> None:

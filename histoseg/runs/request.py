@@ -96,8 +96,9 @@ class Request:
         """
         if self.imagenet is not None or self.start is not None:
             raise ConfigError(
-                "IMAGENET and START name files of this machine, which a cluster cannot read; put them into the store "
-                'with `histoseg put-weights`, and start from them with SET="network.weights=NAME"'
+                "IMAGENET and START name files of this machine, which a cluster cannot read; put them into its store: "
+                "ImageNet's by `histoseg put-weights FILE --imagenet --store URL`, a model by `histoseg put-weights "
+                "FOLDER --store URL`, whose output is the NAME in SET=\"network.weights='NAME'\""
             )
         for variable, place in (("SLIDES", self.slides), ("MODEL", self.model), ("OUT", self.into)):
             if place and not place.startswith("s3://"):

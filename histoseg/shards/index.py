@@ -123,9 +123,10 @@ def layout_options(layout: str) -> str:
     return f"--patch-px {plain[1]}" if plain else "--experiment NAME --scale SCALE"
 
 
-def rewrite_command(source: str, url: str, layout: str) -> str:
-    """The command that writes a source's shards again, even those that are there."""
-    return prepare_command([source], url, f"{layout_options(layout)} --rewrite")
+def rewrite_command(source: str, url: str, layout: str, options: Mapping[str, str] | None = None) -> str:
+    """The command that writes a source's shards again, even those that are there, by the same options of its reader."""
+    given = "".join(f" --option {name}={value}" for name, value in (options or {}).items())
+    return prepare_command([source], url, f"{layout_options(layout)}{given} --rewrite")
 
 
 def encode_index(

@@ -146,7 +146,7 @@ def _read(source: Source, entry: Entry, job: ShardJob) -> Sample:
         size = " x ".join(map(str, sample.image.shape[:2]))
         raise DataError(
             f"{job.source}: {entry.key} has {size} pixels at {sample.mpp:g} µm/px, but a patch needs {job.least_px}; "
-            "leave it out or lower data.tissue_px"
+            "leave it out, or submit with a lower SET=data.tissue_px=…"
         )
     return sample
 

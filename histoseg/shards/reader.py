@@ -182,7 +182,9 @@ class ShardCache:
                         path = self._fetch(index, index.shards[number])
                     except OSError as error:
                         what = f"cannot keep shards there ({error.strerror or error})"
-                        raise StorageError(f"{self.folder}: {what}; name another --cache") from error
+                        raise StorageError(
+                            f"{self.folder}: {what}; make room there, or name another --cache"
+                        ) from error
                     # As a plain array: each slice of a memmap would be one too, at several times the cost.
                     self._open[sha256] = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
         return self._open[sha256]
@@ -208,7 +210,7 @@ def check_shard(path: Path, shard: Shard, url: str, index: SourceIndex) -> None:
         size = path.stat().st_size
         path.unlink()
         key = shard_key(index.task.name, index.layout, shard.name)
-        again = rewrite_command(index.task.name, url, index.layout)
+        again = rewrite_command(index.task.name, url, index.layout, index.options)
         raise DataError(
             f"{url}/{key} is damaged: {size} bytes with SHA-256 {found[:12]}, expected {shard.num_bytes} with "
             f"{shard.sha256[:12]}; write it again: {again}"

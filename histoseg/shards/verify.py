@@ -45,5 +45,5 @@ def _verify_shard(store: Store, index: SourceIndex, number: int, path: Path) -> 
     keys = [key for key, where in zip(index.samples.key, index.samples.shard, strict=True) if where == number]
     wanted = {f"{key}.{part}" for key in keys for part in members_of(index.task.kind)}
     if members != wanted:
-        again = rewrite_command(index.task.name, store.url, index.layout)
+        again = rewrite_command(index.task.name, store.url, index.layout, index.options)
         raise DataError(f"{store.url}/{key} holds other samples than its index lists; write it again: {again}")

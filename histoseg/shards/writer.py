@@ -180,7 +180,7 @@ def _write_all(jobs: list[ShardJob], store: Store, recipe: Recipe, pool: Executo
     parts = {mark: part for mark, part in found.items() if not part.unreadable}
     if parts:
         logger.info("%s: %d of %d shards are there already", jobs[0].source, len(parts), len(jobs))
-        _warn_of_other_readers(jobs, parts, store)
+        _warn_of_other_readers(jobs, parts, store, recipe.options)
     unreadable = list(recipe.unreadable)
     num_images = len(unreadable) + sum(len(job.entries) for job in jobs)
     for job, part in _run_parallel([job for job in jobs if job.mark not in parts], store, pool):
@@ -191,11 +191,13 @@ def _write_all(jobs: list[ShardJob], store: Store, recipe: Recipe, pool: Executo
     return [parts[job.mark] for job in jobs]
 
 
-def _warn_of_other_readers(jobs: list[ShardJob], kept: Mapping[str, ShardPart], store: Store) -> None:
+def _warn_of_other_readers(
+    jobs: list[ShardJob], kept: Mapping[str, ShardPart], store: Store, options: Mapping[str, str]
+) -> None:
     """Say that kept shards were read by other code: its marks stay the same, so labels may be those of before."""
     others = [job for job in jobs if job.mark in kept and kept[job.mark].reader not in ("", job.reader)]
     if others:
-        again = rewrite_command(others[0].source, store.url, others[0].layout)
+        again = rewrite_command(others[0].source, store.url, others[0].layout, options)
         text = "%s: its reader has changed since %d of %d shards were written; if labels changed, write them again: %s"
         logger.warning(text, others[0].source, len(others), len(jobs), again)
 

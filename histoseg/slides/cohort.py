@@ -37,7 +37,8 @@ def require_distinct(addresses: Sequence[str]) -> None:
     for address in addresses:
         if (name := slide_name(address)) in first:
             raise ConfigError(
-                f"{first[name]} and {address} would both be written to {name}/; rename one or use another --out"
+                f"{first[name]} and {address} would both be written to {name}/; rename one, or give each a command and "
+                "an --out (OUT) of its own"
             )
         first[name] = address
 

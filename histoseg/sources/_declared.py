@@ -204,7 +204,7 @@ def read_maps(path: Path, declaration: Declaration, instances: Instances) -> tup
         )
         return classes, objects
     if ending not in LABEL_FILES:
-        endings = ", ".join((*LABEL_FILES, *READERS, ".mat"))
+        endings = ", ".join((*LABEL_FILES, *READERS, *([".mat"] if declaration.kind == "instance" else [])))
         raise DataError(f"{path}: labels of kind {declaration.kind} are read from {endings}")
     if declaration.kind == "semantic" or instances == "components":
         semantic_map = _read_classes(path, declaration)

@@ -98,14 +98,16 @@ def _select(
 
 def _read_types(types: dict[str, Path], fold: str, images: Path, count: int) -> list[str]:
     if fold not in types:
-        raise DataError(f"{images}: no types.npy of {fold}, which names tissues; fetch it, or prepare tissue=all")
+        raise DataError(
+            f"{images}: no types.npy of {fold}, which names tissues; fetch it, or prepare with --option tissue=all"
+        )
     path = types[fold]
     try:
         names = np.load(path, allow_pickle=False)
     except Exception as error:
         raise DataError(
             f"{path}: not readable without unpickling ({error}), which could run code; convert it with {CONVERT};"
-            " or prepare tissue=all, which does without"
+            " or prepare with --option tissue=all, which does without"
         ) from error
     if names.shape != (count,) or names.dtype.kind != "U":
         raise DataError(f"{path}: shape {names.shape} of {names.dtype}; expected {count} names; fetch the file again")
@@ -144,7 +146,8 @@ def merge_channels(
     twice = (channels > 0).sum(axis=2) > 1
     if twice.any() and overlaps == "refuse":
         raise DataError(
-            f"{where} has {twice.sum()} pixels in nuclei of two types; fetch it again, or prepare with overlaps=ignore"
+            f"{where} has {twice.sum()} pixels in nuclei of two types; fetch it again, or prepare with --option "
+            "overlaps=ignore"
         )
     instance_map, semantic_map = np.zeros(twice.shape, np.int32), np.zeros(twice.shape, np.uint8)
     for channel in range(channels.shape[2]):

@@ -49,7 +49,7 @@ def test_what_an_experiment_finds_in_a_store(prepared_url, tmp_path, capsys):
     code, out = run(capsys, *words, prepared_url)
     assert code == 1
     assert "NOT  experiment table1 (laptop): table1: no cell can be had" in out.out
-    assert "histoseg prepare all --experiment table1 --scale laptop" in out.out
+    assert "--experiment table1 --scale laptop`" in out.out
 
 
 def test_how_many_runs_an_experiment_has(demo, tmp_path, capsys):

@@ -11,6 +11,7 @@ from histoseg.models.cerberus import CerberusSpec
 from histoseg.models.spec import Heads
 from histoseg.models.weights import Model, save_model, start_from
 from histoseg.store.objects import FileStore
+from tests.command import succeed
 
 SMALL = CerberusSpec(encoder="unet", width=8)
 
@@ -45,12 +46,12 @@ def resnet_file(encoder, path):
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", "resnet34"])
-def test_training_begins_with_the_given_encoder(monkeypatch, store, tmp_path, encoder):
+def test_training_begins_with_the_given_encoder(monkeypatch, store, tmp_path, capsys, encoder):
     path = resnet_file(encoder, tmp_path / "resnet.pth")
     given = {name: value + 1 for name, value in torch.load(path, weights_only=True).items()}
     first = hashlib.sha256(saved(path, given).read_bytes()).hexdigest()[:8]
     monkeypatch.setattr(starting, "IMAGENET", {encoder: f"https://example.org/{encoder}-{first}.pth"})
-    assert starting.import_imagenet(path, store) == encoder
+    assert succeed(capsys, "put-weights", path, "--imagenet", "--store", store.url) == f"imagenet-{encoder}\n"
     spec = CerberusSpec(encoder=encoder, weights="imagenet")
     network, untouched = build(spec, nuclei=3), build(spec, nuclei=3)
     begin(spec, network, store)
@@ -73,7 +74,7 @@ def test_the_hub_out_of_reach_is_one_line(monkeypatch, store):
         raise OSError("no route to host")
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", unreachable)
-    with pytest.raises(StorageError, match=r"no route to host.*IMAGENET=file") as error:
+    with pytest.raises(StorageError, match=r"no route to host.*put-weights FILE --imagenet") as error:
         CerberusSpec(encoder="resnet18", weights="imagenet").starting_weights(store)
     assert "\n" not in str(error.value)
 

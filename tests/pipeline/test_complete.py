@@ -310,7 +310,7 @@ def test_a_rank_that_does_not_lead_writes_nothing(tasks, tmp_path, monkeypatch):
 def test_tiles_too_small_for_the_augmentation_are_refused(tasks, tmp_path):
     """Half as many pixels in a patch of 32 need 64; the layout is the same."""
     wide = replace(leave_one_out_run(), data=Data(patch_px=32, scale=(0.5, 1.0), rotate_deg=0.0))
-    with pytest.raises(DataError, match=r"first, second, new .*32 px.* 64; prepare it again"):
+    with pytest.raises(DataError, match=r"first, second, new .*32 px.* 64; `make submit`"):
         open_dataset([wide], tasks, tmp_path / "cache")
 
 

@@ -123,11 +123,12 @@ def test_verify_finds_any_flipped_byte(demo, store, pool):
 
 
 def test_a_damaged_shard_is_refused_when_read(demo, store, pool, tmp_path):
-    index = write_shards("glas", demo, store, RECIPE, pool)
+    index = write_shards("glas", demo, store, replace(RECIPE, options={"instances": "numbered"}), pool)
     key = shard_key("glas", "96px", index.shards[0].name)
     store.put(key, store.get(key)[:-1] + b"x")
     dataset = MetaDataset.open(store, ["glas"], "96px", tmp_path / "cache")
-    again = rf"write it again: `histoseg prepare glas --raw FOLDER --store {store.url} --patch-px 96 --rewrite`"
+    options = "--patch-px 96 --option instances=numbered --rewrite"
+    again = rf"write it again: `histoseg prepare glas --raw FOLDER --store {store.url} {options}`"
     with pytest.raises(DataError, match=rf"is damaged.*{again}"):
         dataset.read("glas", 0)
     assert not list((tmp_path / "cache").glob("*.tar"))
@@ -227,7 +228,10 @@ def test_a_cache_that_cannot_be_written_is_named(store, pool, lab, tmp_path):
     write_shards("labset", lab, store, RECIPE, pool)
     (tmp_path / "file").write_text("no folder")
     dataset = MetaDataset.open(store, ["labset"], "96px", tmp_path / "file" / "cache")
-    with pytest.raises(StorageError, match=r"file/cache: cannot keep shards there \(Not a directory\); name another"):
+    with pytest.raises(
+        StorageError,
+        match=r"file/cache: cannot keep shards there \(Not a directory\); make room there, or name another",
+    ):
         dataset.read("labset", 0)
 
 

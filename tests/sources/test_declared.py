@@ -338,7 +338,7 @@ def test_from_a_look_at_a_folder_to_shards(tmp_path, capsys):
     out = succeed(capsys, "declare", folder)
     assert "8 images as images/{name}.png, with labels as masks/{name}_mask.png" in out
     assert "patients: 4, such as case0, case1, case2" in out
-    assert f"histoseg prepare our_glands --raw {folder} --store URL" in out
+    assert f"histoseg prepare our_glands --raw '{folder}' --store URL" in out
     assert out.splitlines()[-1] == str(folder / "source.toml")
     text = (folder / "source.toml").read_text()
     with pytest.raises(SystemExit):

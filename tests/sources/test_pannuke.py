@@ -74,7 +74,7 @@ def test_pannuke_types_faults(tmp_path):
     with pytest.raises(DataError, match=r"types.npy: shape \(1,\) of <U6; expected 2 names"):
         pannuke.entries(tmp_path, tissue="Colon")
     (tmp_path / "fold1" / "types.npy").unlink()
-    with pytest.raises(DataError, match=r"no types.npy of fold1, .*prepare tissue=all"):
+    with pytest.raises(DataError, match=r"no types.npy of fold1, .*prepare with --option tissue=all"):
         pannuke.entries(tmp_path, tissue="Colon")
 
 

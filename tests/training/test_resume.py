@@ -135,7 +135,7 @@ def test_a_finished_stage_computes_as_it_was_trained(dataset, tiny_run, store, m
 
 def test_tiles_too_small_for_the_augmentation_are_refused(prepared, tiny_run, tmp_path):
     wide = replace(tiny_run, data=replace(tiny_run.data, scale=(0.4, 1.2)))
-    with pytest.raises(DataError, match=r"lies in tiles of 49 px, but this augmentation needs 98; prepare it again"):
+    with pytest.raises(DataError, match=r"lies in tiles of 49 px, but this augmentation needs 98; `make submit`"):
         open_dataset([wide], prepared, tmp_path / "cache")
 
 

@@ -45,7 +45,7 @@ checked by the API server. */}}
 {{- if regexMatch "^(RAY_AUTH_|RAY_ADDRESS$|RAY_REDIS_ADDRESS$|RAY_enable_autoscaler_v2$|FQ_RAY_IP$|KUBERAY_)" (toString .name) -}}
 {{- fail (printf "%s.env[%s] cannot be set here: KubeRay sets it; a token of your own is auth.existingSecret" $where .name) -}}
 {{- end -}}
-{{- if regexMatch "^AWS_(REGION|ENDPOINT_URL|ENDPOINT_URL_S3|ACCESS_KEY_ID|SECRET_ACCESS_KEY|CA_BUNDLE)$" (toString .name) -}}
+{{- if regexMatch "^AWS_(REGION|ENDPOINT_URL|ENDPOINT_URL_S3|ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN|S3_ADDRESSING_STYLE|CA_BUNDLE)$" (toString .name) -}}
 {{- fail (printf "%s.env[%s] cannot be set here: make submit and NetworkPolicies must know the same store; set store.*" $where .name) -}}
 {{- end -}}
 {{- end -}}
