@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from histoseg.errors import ConfigError
+from histoseg.errors import ConfigError, DataError
+from histoseg.runs.config import Data
 from histoseg.runs.request import Request
 from histoseg.store.objects import FileStore, connect
 from ray_jobs import driver
@@ -74,6 +75,18 @@ def test_an_unknown_listener_is_refused_before_anything_is_spent(tmp_path):
     request, store = Request(experiment="smoke", listen=("tensorbored",)), connect(f"file://{tmp_path}")
     with pytest.raises(ConfigError, match="no 'tensorbored' in listeners; choose from mlflow, tensorboard"):
         driver.run(request, store, None, tmp_path, tmp_path, None)
+
+
+def test_what_only_prepare_can_do_is_followed_by_how_to_submit(tmp_path, monkeypatch):
+    """A submission has no `--option`: prepared again without it, the source would be refused again."""
+
+    def refuse(*_):
+        raise DataError("glas: masks; prepare with --option instances=components")
+
+    monkeypatch.setattr(driver, "prepare_sources", refuse)
+    store = FileStore(tmp_path / "store")
+    with pytest.raises(DataError, match=r"instances=components; then submit with DATA=prepared STORE=file://.*/store"):
+        driver.prepare(Request(experiment="smoke"), tmp_path, store, Data())
 
 
 def test_a_store_that_replaces_what_exists_is_refused_before_data_are_prepared(tmp_path, monkeypatch):
