@@ -58,7 +58,9 @@ def test_imagenet_out_of_reach_ends_it_too(store, tiny_fold_run, monkeypatch):
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", unreachable)
     run = replace(tiny_fold_run, network=CerberusSpec(weights="imagenet"))
-    with pytest.raises(StorageError, match=r"no route to host.*give it as IMAGENET=file|that file where there is"):
+    with pytest.raises(
+        StorageError, match=r"no route to host.*give it as IMAGENET=file, or, to a cluster, by `histoseg put-weights"
+    ):
         require_weights(plan_of(run), store)
 
 
