@@ -80,8 +80,8 @@ def _imagenet(encoder: str, store: Store) -> dict[str, Tensor]:
         except (OSError, RuntimeError) as error:
             raise StorageError(
                 f"ImageNet's weights of {encoder} are not in the store and cannot be downloaded from {url} ({error}); "
-                "download that file elsewhere and give it as IMAGENET=file, or, to a cluster, by `histoseg put-weights FILE "
-                "--imagenet --store URL`"
+                "download that file elsewhere and give it as IMAGENET=file, or, to a cluster, by `histoseg put-weights "
+                "FILE --imagenet --store URL`"
             ) from error
         put_imagenet(tensors, encoder, store)
     return load(store.get(key))
