@@ -81,12 +81,16 @@ def prepare(request: Request, raw: Path, store: Store, data: Data) -> list[str]:
     sources = sources_of(load_experiment(request.experiment, request.scale), declared)
     try:
         with shard_pool() as pool:
-            return list(prepare_sources(sources, raw, store, Recipe(data=data, declared=declared), pool).omissions)
+            prepared = prepare_sources(sources, raw, store, Recipe(data=data, declared=declared), pool)
     except DataError as error:
-        if not any(option in str(error) for option in ONLY_OF_PREPARE):
-            raise
-        # A job has no such options, but takes what was prepared with them.
-        raise DataError(f"{error}; then submit with DATA=prepared STORE={store.url}") from error
+        raise type(error)(_with_next_step(str(error), store)) from error
+    return [_with_next_step(omission, store) for omission in prepared.omissions]
+
+
+def _with_next_step(fault: str, store: Store) -> str:
+    """A fault, and how to submit where it advises an option of `histoseg prepare`, which a submission has not."""
+    is_advised = any(option in fault for option in ONLY_OF_PREPARE)
+    return f"{fault}; then submit with DATA=prepared STORE={store.url}" if is_advised else fault
 
 
 def put_weights_given(request: Request, store: Store) -> list[str]:

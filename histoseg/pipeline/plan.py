@@ -13,7 +13,7 @@ from histoseg.report.table import TableSpec
 from histoseg.runs import catalog
 from histoseg.runs.config import Data, Run
 from histoseg.runs.names import has_field, override, parse_assignment, run_name, stage_name
-from histoseg.shards.index import SourceIndex, layout_options, open_index, prepare_command
+from histoseg.shards.index import SourceIndex, open_index, prepare_command, size_option
 from histoseg.shards.verify import prepared_sources
 from histoseg.sources._declared import load_source
 from histoseg.store.keys import index_key
@@ -252,10 +252,7 @@ def _how_to_prepare(name: str, store: Store, scale: str, layout: str, absent: Se
     others = [f"; {source} is prepared as {other}" for source, other in prepared_sources(store) if source in absent]
     # Assignments are not options of `prepare`; a layout that they changed is asked for by its size.
     is_own = layout == data_of(name, scale, ()).layout
-    options = f"--experiment {name} --scale {scale}" if is_own else layout_options(layout)
-    how = (
-        prepare_command(absent, store.url, options)
-        if is_own or layout.removesuffix("px").isdigit()
-        else f"`make submit EXP={name} SCALE={scale} DATA=FOLDER STORE={store.url}` with the same SET"
-    )
+    options = f"--experiment {name} --scale {scale}" if is_own else size_option(layout)
+    submit = f"`make submit EXP={name} SCALE={scale} DATA=FOLDER STORE={store.url}` with the same SET"
+    how = prepare_command(absent, store.url, options) if options else submit
     return f"{''.join(others)}; {name} at {scale} reads {layout}: {how}"

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
+from shlex import quote
 
 import numpy as np
 from pydantic import ValidationError
@@ -117,15 +118,20 @@ def prepare_command(sources: Sequence[str], url: str, options: str) -> str:
     return f"`histoseg prepare {' '.join(sources)} --raw FOLDER --store {url} {options}`"
 
 
-def layout_options(layout: str) -> str:
-    """The options of `histoseg prepare` that give a layout; a layout with folds needs an experiment that reads it."""
+def size_option(layout: str) -> str:
+    """The option of `histoseg prepare` that gives a layout by its size; empty if an experiment must read it."""
     plain = re.fullmatch(r"(\d+)px", layout)
-    return f"--patch-px {plain[1]}" if plain else "--experiment NAME --scale SCALE"
+    return f"--patch-px {plain[1]}" if plain else ""
+
+
+def layout_options(layout: str) -> str:
+    """The options of `histoseg prepare` that give a layout."""
+    return size_option(layout) or "--experiment NAME --scale SCALE"
 
 
 def rewrite_command(source: str, url: str, layout: str, options: Mapping[str, str] | None = None) -> str:
     """The command that writes a source's shards again, even those that are there, by the same options of its reader."""
-    given = "".join(f" --option {name}={value}" for name, value in (options or {}).items())
+    given = "".join(f" --option {quote(f'{name}={value}')}" for name, value in (options or {}).items())
     return prepare_command([source], url, f"{layout_options(layout)}{given} --rewrite")
 
 

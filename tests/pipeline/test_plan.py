@@ -108,6 +108,12 @@ def test_a_layout_that_assignments_changed_is_asked_for_by_its_size(store):
         make_plan("smoke", store, "laptop", 1, ["data.patch_px=32"])
 
 
+def test_a_layout_that_prepare_cannot_be_asked_for_is_left_to_a_submission(store):
+    command = f"`make submit EXP=cerberus SCALE=laptop DATA=FOLDER STORE={store.url}` with the same SET"
+    with pytest.raises(ConfigError, match=rf"reads 96px-0\.25mpp-folds: {command}"):
+        make_plan("cerberus", store, "laptop", 1, ["data.mpp=0.25"])
+
+
 def test_only_sources_that_are_absent_are_to_be_prepared(store, hold):
     hold(synthetic=ALL)
     with pytest.raises(ConfigError, match=r"from synthetic at .*: no shards of glas; .*`histoseg prepare glas --raw"):

@@ -8,6 +8,7 @@ import pytest
 from histoseg.errors import ConfigError, DataError
 from histoseg.runs.config import Data
 from histoseg.runs.request import Request
+from histoseg.shards.prepare import Prepared
 from histoseg.store.objects import FileStore, connect
 from ray_jobs import driver
 
@@ -80,13 +81,21 @@ def test_an_unknown_listener_is_refused_before_anything_is_spent(tmp_path):
 def test_what_only_prepare_can_do_is_followed_by_how_to_submit(tmp_path, monkeypatch):
     """A submission has no `--option`: prepared again without it, the source would be refused again."""
 
-    def refuse(*_):
-        raise DataError("glas: masks; prepare with --option instances=components")
+    fault, store = "glas: masks; prepare with --option instances=components", FileStore(tmp_path / "store")
 
-    monkeypatch.setattr(driver, "prepare_sources", refuse)
-    store = FileStore(tmp_path / "store")
-    with pytest.raises(DataError, match=r"instances=components; then submit with DATA=prepared STORE=file://.*/store"):
-        driver.prepare(Request(experiment="smoke"), tmp_path, store, Data())
+    def prepare(outcome):
+        monkeypatch.setattr(driver, "prepare_sources", outcome)
+        return driver.prepare(Request(experiment="smoke"), tmp_path, store, Data())
+
+    def refuse(*_):
+        raise DataError(fault)
+
+    with pytest.raises(DataError) as raised:
+        prepare(refuse)
+    said = f"{fault}; then submit with DATA=prepared STORE={store.url}"
+    assert str(raised.value) == said
+    others = {"indexes": {}, "absent": (), "failures": ()}
+    assert prepare(lambda *_: Prepared(omissions=(fault, "glas: damaged"), **others)) == [said, "glas: damaged"]
 
 
 def test_a_store_that_replaces_what_exists_is_refused_before_data_are_prepared(tmp_path, monkeypatch):
