@@ -223,6 +223,14 @@ UNAUTHENTICATED = {"auth": {"mode": "disabled", "acceptUnauthenticated": True}, 
             "env[AWS_ENDPOINT_URL] cannot be set here: make submit and NetworkPolicies",
         ),
         (
+            {"podTemplate": of_containers({"name": "*", "env": [{"name": "AWS_SESSION_TOKEN", "value": "a"}]})},
+            "env[AWS_SESSION_TOKEN] cannot be set here: make submit and NetworkPolicies",
+        ),
+        (
+            {"podTemplate": of_containers({"name": "*", "env": [{"name": "AWS_S3_ADDRESSING_STYLE", "value": "a"}]})},
+            "env[AWS_S3_ADDRESSING_STYLE] cannot be set here: make submit and NetworkPolicies",
+        ),
+        (
             {"workerGroups": [{**GPU, "podTemplate": of_containers({"name": "*", "image": "a:1"})}]},
             "workerGroups[gpu].podTemplate.spec.containers[*].image",
         ),
